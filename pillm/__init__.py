@@ -1,0 +1,116 @@
+"""pillm: turn a big language model's skill into a file small enough for a Raspberry Pi, and prove what was kept.
+
+Names are imported on first use, so that `import pillm` and `pillm --help` load neither plugins nor pydantic.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pillm.artifacts import Benchmark as Benchmark
+    from pillm.artifacts import BenchPlan as BenchPlan
+    from pillm.artifacts import Checkpoint as Checkpoint
+    from pillm.artifacts import Evaluation as Evaluation
+    from pillm.artifacts import Figure as Figure
+    from pillm.artifacts import ModelFile as ModelFile
+    from pillm.artifacts import Parity as Parity
+    from pillm.artifacts import Plan as Plan
+    from pillm.artifacts import Probe as Probe
+    from pillm.backends import Backend as Backend
+    from pillm.backends import BatchTeacher as BatchTeacher
+    from pillm.backends import Exporter as Exporter
+    from pillm.backends import Filter as Filter
+    from pillm.backends import Metric as Metric
+    from pillm.backends import Rows as Rows
+    from pillm.backends import Runner as Runner
+    from pillm.backends import Session as Session
+    from pillm.backends import Teacher as Teacher
+    from pillm.backends import Trainer as Trainer
+    from pillm.backends import TrainingData as TrainingData
+    from pillm.contract import Contract as Contract
+    from pillm.devices import device as device
+    from pillm.devices.planner import plan as plan
+    from pillm.errors import BackendError as BackendError
+    from pillm.errors import ConfigError as ConfigError
+    from pillm.errors import DataError as DataError
+    from pillm.errors import GateError as GateError
+    from pillm.errors import Interrupted as Interrupted
+    from pillm.errors import MissingDependency as MissingDependency
+    from pillm.errors import PillmError as PillmError
+    from pillm.errors import PluginError as PluginError
+    from pillm.errors import StorageError as StorageError
+    from pillm.errors import Unavailable as Unavailable
+    from pillm.errors import UnknownBackend as UnknownBackend
+    from pillm.errors import UnsafeError as UnsafeError
+    from pillm.hookspecs import hookimpl as hookimpl
+    from pillm.pipeline import run as run
+    from pillm.plugins import exporter as exporter
+    from pillm.plugins import filter_ as filter_
+    from pillm.plugins import metric as metric
+    from pillm.plugins import model_folder as model_folder
+    from pillm.plugins import runner as runner
+    from pillm.plugins import teacher as teacher
+    from pillm.plugins import trainer as trainer
+    from pillm.progress import Event as Event
+    from pillm.progress import Progress as Progress
+    from pillm.recipe import Recipe as Recipe
+    from pillm.recipe import load_recipe as load_recipe
+    from pillm.records import Answer as Answer
+    from pillm.records import Example as Example
+    from pillm.records import Failure as Failure
+    from pillm.records import Message as Message
+    from pillm.records import Prompt as Prompt
+    from pillm.records import Reference as Reference
+    from pillm.records import Request as Request
+    from pillm.records import Usage as Usage
+    from pillm.rows import read_examples as read_examples
+    from pillm.rows import read_prompts as read_prompts
+    from pillm.stages.benchmarking import bench as bench
+    from pillm.stages.evaluation import evaluate as evaluate
+    from pillm.stages.exporting import export as export
+    from pillm.stages.labelling import label as label
+    from pillm.stages.splitting import split as split
+    from pillm.stages.training import train as train
+    from pillm.store import verify as verify
+
+_HOMES = {
+    "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe",
+    "backends": "Backend BatchTeacher Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
+    "contract": "Contract",
+    "devices": "device",
+    "devices.planner": "plan",
+    "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
+    "StorageError Unavailable UnknownBackend UnsafeError",
+    "hookspecs": "hookimpl",
+    "pipeline": "run",
+    "plugins": "exporter filter_ metric model_folder runner teacher trainer",
+    "progress": "Event Progress",
+    "recipe": "Recipe load_recipe",
+    "records": "Answer Example Failure Message Prompt Reference Request Usage",
+    "rows": "read_examples read_prompts",
+    "stages.benchmarking": "bench",
+    "stages.evaluation": "evaluate",
+    "stages.exporting": "export",
+    "stages.labelling": "label",
+    "stages.splitting": "split",
+    "stages.training": "train",
+    "store": "verify",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - made of the table above, which a test holds against the imports
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'pillm' has no attribute {name!r}")
+    value = getattr(import_module(f"pillm.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

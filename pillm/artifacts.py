@@ -1,0 +1,224 @@
+"""What the stages make: checkpoints, model files, evaluations, benchmarks and plans."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pillm.errors import DataError
+from pillm.records import JSONObject, canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Basis: TypeAlias = Literal["measured", "predicted", "emulated"]
+
+CONTRACT_FILE = "contract.json"
+PROBES_FILE = "probes.jsonl"
+CALIBRATION_FILE = "calibration.jsonl"
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_folder(folder: Path, names: Iterable[str] | None = None) -> str:
+    """Return one sha256 over the relative names and bytes of a folder's files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if names is None else [folder / n for n in sorted(names)]
+    listing = {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+    return hashlib.sha256(canonical(listing).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One rendered conversation and the token ids that the trainer's own batches contained for it."""
+
+    id: str
+    messages: tuple[JSONObject, ...]
+    text: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A Hugging Face model folder; one that a trainer made also carries its contract, probes and calibration texts."""
+
+    path: Path
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """Return a short name for tables and file names."""
+        return self.name or self.path.resolve().name
+
+    @property
+    def config(self) -> JSONObject:
+        """Return the model's `config.json`; raise DataError where it cannot be read."""
+        path = self.path / "config.json"
+        try:
+            config: JSONObject = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self.path} is not a readable model folder ({error}). It needs config.json, the weights and the tokenizer."
+            ) from error
+        return config
+
+    @property
+    def contract(self) -> JSONObject:
+        """Return the prompt contract that the trainer wrote, or an empty object."""
+        path = self.path / CONTRACT_FILE
+        found: JSONObject = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        return found
+
+    def probes(self) -> Iterator[Probe]:
+        """Yield the probes that the trainer wrote; none where another program made the folder."""
+        path = self.path / PROBES_FILE
+        if path.is_file():
+            with path.open(encoding="utf-8") as file:
+                for line in file:
+                    row = json.loads(line)
+                    yield Probe(id=row["id"], messages=tuple(row["messages"]), text=row["text"], ids=tuple(row["ids"]))
+
+    def calibration(self) -> list[str]:
+        """Return the rendered conversations that an importance matrix may be computed from."""
+        path = self.path / CALIBRATION_FILE
+        if not path.is_file():
+            return []
+        return [json.loads(line)["text"] for line in path.read_text("utf-8").splitlines() if line]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """How many conversations got the same token ids in training, after reload and in llama.cpp."""
+
+    rows: int
+    mismatches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """One exported file: what ships, and what is scored."""
+
+    path: Path
+    quant: str
+    bytes: int
+    sha256: str
+    parity: Parity | None = None
+    types: dict[str, int] = field(default_factory=dict)
+    """How many tensors have each storage type: the true mix behind the quantisation's name."""
+
+    @classmethod
+    def of(cls, path: Path, quant: str, *, parity: Parity | None = None, types: dict[str, int] | None = None) -> ModelFile:
+        """Return the record of a file on disk, measured and hashed."""
+        size, sha = path.stat().st_size, sha256_file(path)
+        return cls(path=path, quant=quant, bytes=size, sha256=sha, parity=parity, types=types or {})
+
+    @property
+    def label(self) -> str:
+        """Return a short name for tables and file names."""
+        return self.path.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A mean with its bootstrap 95 % interval, over `rows` rows."""
+
+    mean: float
+    low: float
+    high: float
+    rows: int
+
+
+SubjectKind: TypeAlias = Literal["teacher", "base", "checkpoint", "model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """The scores of one subject on one set of rows."""
+
+    subject: str
+    kind: SubjectKind
+    set: str
+    rows: int
+    metrics: dict[str, Figure]
+    quant: str | None = None
+    tags: dict[str, dict[str, Figure]] = field(default_factory=dict)
+    """For each tag its metrics."""
+    compared_with: str = "reference"
+    """What `exact` and `fields` compared with: the reference, or the teacher's answer."""
+    predictions: Path | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchPlan:
+    """What to time: `pp` prompt tokens, `tg` generated tokens, `repetitions` times."""
+
+    pp: int = 512
+    tg: int = 128
+    repetitions: int = 5
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """How fast a model file is on a device; prefill and decode apart, in tokens per second."""
+
+    model: str
+    device: str
+    basis: Basis
+    pp_tps: float
+    tg_tps: float
+    pp: int = 512
+    tg: int = 128
+    threads: int | None = None
+    repetitions: int = 1
+    load_ms: float | None = None
+    ttft_ms: float | None = None
+    peak_memory: int | None = None
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    details: JSONObject = field(default_factory=dict)
+    at: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.model} on {self.device} ({self.basis}): pp{self.pp} {self.pp_tps:.1f} t/s, tg{self.tg} {self.tg_tps:.1f} t/s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Whether a model fits a device and how fast it would be there: arithmetic, nothing was run."""
+
+    model: str
+    device: str
+    quant: str
+    fits: bool
+    bytes: int
+    memory: dict[str, int]
+    """Bytes by purpose: weights, kv_cache, compute, runtime, reserve; and what the device has as `available`."""
+    tg_tps: float | None
+    pp_tps: float | None
+    context: int
+    verdict: str
+    alternatives: tuple[str, ...] = ()
+    basis: Basis = "predicted"
+    source: str = ""
+
+
+def to_json(artifact: Any) -> JSONObject:
+    """Return an artifact as plain JSON; paths become text and absent values are left out."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return value.as_posix()
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return value
+
+    return {key: plain(value) for key, value in asdict(artifact).items() if value is not None}

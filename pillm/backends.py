@@ -1,0 +1,215 @@
+"""What a plugin subclasses. The configuration object is the backend: its fields are its options.
+
+A field that cannot change a result (batch size, concurrency, device, timeouts) is declared with
+`json_schema_extra={"key": False}`, so that tuning it never re-buys or re-makes anything. Heavy imports go inside the
+method that needs them.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
+from pillm.contract import Contract
+from pillm.progress import Progress
+from pillm.records import Answer, Example, Failure, JSONObject, Prompt, Request, Usage
+
+
+class Backend(BaseModel):
+    """Something configured that works: keyword-only, frozen, unknown options refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+    name: ClassVar[str]
+
+    def options(self) -> JSONObject:
+        """Return every option and its value as plain JSON."""
+        return {"use": self.name, **self.model_dump(mode="json")}
+
+    def identity(self) -> JSONObject:
+        """Return what this backend is, as far as its results depend on it; keys are made of it.
+
+        Override it to add the content of files that an option only names. It must not import anything heavy.
+        """
+        kept = {
+            name: getattr(self, name)
+            for name, field in type(self).model_fields.items()
+            if not (isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("key") is False)
+        }
+        dumped = self.model_dump(mode="json", include=set(kept))
+        nested = {name: value.identity() for name, value in kept.items() if isinstance(value, Backend)}
+        return {"use": self.name, **dumped, **nested}
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the version of the distribution that provides this backend; "0" where it is not installed."""
+        try:
+            return importlib.metadata.version(cls.__module__.partition(".")[0].replace("_", "-"))
+        except importlib.metadata.PackageNotFoundError:
+            return "0"
+
+
+class Teacher(Backend):
+    """Answers requests."""
+
+    def open(self) -> AbstractContextManager[Self]:
+        """Return a context in which the model stays loaded between calls of `answer`."""
+        return nullcontext(self)
+
+    @abstractmethod
+    def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+        """Pull requests on the caller's thread and yield each with its answer or failure, in any order."""
+
+    def estimate(self, request: Request) -> Usage | None:
+        """Return the tokens that a request is expected to cost, or None where it is unknown."""
+        return None
+
+    def greedy(self) -> Self:
+        """Return the same teacher answering without sampling, as evaluations ask it."""
+        if "temperature" in type(self).model_fields:
+            return self.model_copy(update={"temperature": 0.0})
+        return self
+
+
+class BatchTeacher(Teacher):
+    """Answers requests through a provider's batch queue; the stage stores the id of each batch."""
+
+    @abstractmethod
+    def submit(self, requests: Sequence[Request]) -> str:
+        """Hand a batch over and return its id."""
+
+    @abstractmethod
+    def collect(self, batch: str) -> Iterator[tuple[str, Answer | Failure]] | None:
+        """Return (request key, result) of a finished batch, or None while it is not finished."""
+
+
+class Rows:
+    """Labelled rows on disk: sized, re-iterable, never all in memory."""
+
+    def __init__(self, path: Path, count: int | None = None) -> None:
+        self.path = path
+        self._count = count
+
+    def __iter__(self) -> Iterator[Example]:
+        from pillm.rows import example_from_row, read_lines
+
+        for where, row in read_lines(self.path):
+            yield example_from_row(row, where=where, beside=self.path.parent)
+
+    def __len__(self) -> int:
+        if self._count is None:
+            with self.path.open("rb") as file:
+                self._count = sum(1 for line in file if line.strip())
+        return self._count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingData:
+    """What a trainer gets: rows to learn from, rows to watch, and what exports will be proved with."""
+
+    train: Rows
+    validation: Rows
+    calibration: Rows
+    probes: tuple[Prompt, ...] = ()
+    """Prompts of every split, without references: the trainer records the token ids it gives them."""
+    contract: Contract = Contract()
+    seed: int = 0
+    teacher: Teacher | None = None
+
+
+class Trainer(Backend):
+    """Teaches a student."""
+
+    @abstractmethod
+    def train(self, data: TrainingData, out: Path, progress: Progress) -> None:
+        """Write the trained student to the folder `out` as a Hugging Face model folder, merged and in 16 bit or more.
+
+        `out` survives a kill and may hold what an earlier attempt left; it must end with `contract.json`,
+        `probes.jsonl` and `calibration.jsonl` (see `pillm.artifacts.Checkpoint`).
+        """
+
+    def base_checkpoint(self) -> Checkpoint | None:
+        """Return the untrained student, so that it can be scored beside the trained one."""
+        return None
+
+
+class Exporter(Backend):
+    """Packs a checkpoint into files for devices."""
+
+    @abstractmethod
+    def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:
+        """Write model files into the folder `out` and yield each when it is complete and proved."""
+
+
+class Session(AbstractContextManager["Session"]):
+    """A model opened by a runner: it answers, and where the runner can, embeds and is timed."""
+
+    @abstractmethod
+    def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+        """Pull requests and yield each with its answer or failure, in any order; greedy unless configured otherwise."""
+
+    def embed(self, texts: Iterable[str]) -> Iterator[tuple[float, ...]]:
+        """Yield one embedding per text."""
+        raise NotImplementedError(f"{type(self).__name__} cannot embed")
+
+    def bench(self, plan: BenchPlan) -> Benchmark:
+        """Time prefill and decode apart."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be timed")
+
+    def close(self) -> None:
+        """Free what the session holds; calling it twice is harmless."""
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Runner(Backend):
+    """Runs models on a device."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"gguf"})
+    """The kinds of model it opens: "gguf" files, "checkpoint" folders, or both."""
+
+    @abstractmethod
+    def open(self, model: ModelFile | Checkpoint) -> Session:
+        """Open a model; raise BackendError where it cannot be loaded."""
+
+
+class Metric(Backend):
+    """Scores one answer."""
+
+    @abstractmethod
+    def score(self, prompt: Prompt, answer: Answer) -> float | None:
+        """Return the score, higher is better, or None where the metric does not apply to the row.
+
+        `prompt.reference` holds what to compare with: the truth, or the teacher's answer where no truth is known.
+        """
+
+
+class Filter(Backend):
+    """Changes or leaves out rows before anything is keyed, stored or sent."""
+
+    @abstractmethod
+    def apply(self, prompt: Prompt) -> Prompt | None:
+        """Return the row to use, changed or not, or None to leave it out."""
+
+
+KINDS: dict[str, type[Backend]] = {
+    "teacher": Teacher,
+    "trainer": Trainer,
+    "exporter": Exporter,
+    "runner": Runner,
+    "metric": Metric,
+    "filter": Filter,
+}
+
+
+def kind_of(cls: type[Any]) -> str:
+    """Return the kind of a backend class: teacher, trainer, exporter, runner, metric or filter."""
+    return next(kind for kind, base in KINDS.items() if issubclass(cls, base))

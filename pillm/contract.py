@@ -1,0 +1,79 @@
+"""The prompt contract: one list of messages per row, told alike to teacher and student, and hashed.
+
+What the teacher is told about JSON, the student is told. The student's own chat template renders the messages in
+training, in evaluation, in the GGUF's metadata and on the device.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from pillm.records import Example, JSONObject, Message, Prompt, Request, digest, request_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SchemaInPrompt: TypeAlias = Literal["none", "text", "tools"]
+
+_LEAD = "Answer with one JSON value that satisfies this JSON Schema, and with nothing else:\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """How rows become prompts: the schema's place, and once a student is known its template and tokens."""
+
+    schema_in_prompt: SchemaInPrompt = "none"
+    system: str | None = None
+    """A system message put before every row that has none."""
+    template: str | None = None
+    special_tokens: dict[str, int] = field(default_factory=dict)
+    stop_tokens: tuple[str, ...] = ()
+
+    def messages(self, prompt: Prompt) -> tuple[Message, ...]:
+        """Return the messages of a prompt as they are sent, whoever answers."""
+        messages = list(prompt.messages)
+        told = self.system
+        if self.schema_in_prompt == "text" and prompt.schema is not None:
+            schema = json.dumps(prompt.schema, ensure_ascii=False, sort_keys=True)
+            told = f"{told}\n\n{_LEAD}{schema}" if told else f"{_LEAD}{schema}"
+        if not told:
+            return tuple(messages)
+        if messages and messages[0].get("role") == "system":
+            first = {**messages[0], "content": f"{messages[0]['content']}\n\n{told}"}
+            return (first, *messages[1:]) if told != self.system else tuple(messages)
+        return ({"role": "system", "content": told}, *messages)
+
+    def conversation(self, example: Example) -> tuple[Message, ...]:
+        """Return the messages of an example as they are trained on, the answer last."""
+        return (*self.messages(example.prompt), example.answer.message)
+
+    def request(self, prompt: Prompt, identity: JSONObject, sample: int = 0) -> Request:
+        """Return the request for a prompt; its key covers the messages as sent."""
+        messages = self.messages(prompt)
+        key = request_key(identity, messages, prompt, sample)
+        return Request(key=key, prompt=prompt, messages=messages, sample=sample)
+
+    def with_student(self, *, template: str, special_tokens: dict[str, int], stop_tokens: tuple[str, ...]) -> Contract:
+        """Return the contract completed by what the student's tokenizer brings."""
+        return replace(self, template=template, special_tokens=special_tokens, stop_tokens=stop_tokens)
+
+    @property
+    def hash(self) -> str:
+        """Return the sha256 of the contract, in hexadecimal."""
+        return digest(asdict(self))
+
+    def to_json(self) -> JSONObject:
+        """Return the contract and its hash as plain JSON."""
+        return {**asdict(self), "stop_tokens": list(self.stop_tokens), "hash": self.hash}
+
+    @classmethod
+    def from_json(cls, value: JSONObject) -> Contract:
+        """Return the contract of `to_json`; an empty object gives the plain contract."""
+        known = {key: item for key, item in value.items() if key in cls.__slots__}
+        return cls(**{**known, "stop_tokens": tuple(known.get("stop_tokens", ()))})
+
+    def save(self, path: Path) -> None:
+        """Write the contract to a file."""
+        path.write_text(json.dumps(self.to_json(), ensure_ascii=False, indent=2) + "\n", "utf-8")

@@ -1,0 +1,62 @@
+"""The questions that pillm asks its plugins.
+
+A plugin answers the ones it can, by returning classes: the class's `name` is what people type, its fields are its
+options, the first line of its docstring is its description. Nothing is built until somebody configures it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from pluggy import HookimplMarker, HookspecMarker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pillm.backends import Exporter, Filter, Metric, Runner, Teacher, Trainer
+
+hookspec = HookspecMarker("pillm")
+hookimpl = HookimplMarker("pillm")
+
+
+@hookspec
+def pillm_teachers() -> Iterable[type[Teacher]]:
+    """Return the teachers this plugin provides."""
+    return ()
+
+
+@hookspec
+def pillm_trainers() -> Iterable[type[Trainer]]:
+    """Return the trainers this plugin provides."""
+    return ()
+
+
+@hookspec
+def pillm_exporters() -> Iterable[type[Exporter]]:
+    """Return the exporters this plugin provides."""
+    return ()
+
+
+@hookspec
+def pillm_runners() -> Iterable[type[Runner]]:
+    """Return the runners this plugin provides."""
+    return ()
+
+
+@hookspec
+def pillm_metrics() -> Iterable[type[Metric]]:
+    """Return the metrics this plugin provides."""
+    return ()
+
+
+@hookspec
+def pillm_filters() -> Iterable[type[Filter]]:
+    """Return the row filters this plugin provides."""
+    return ()
+
+
+@hookspec
+def pillm_models() -> Mapping[str, Path]:
+    """Return the models this plugin ships: name -> Hugging Face model folder."""
+    return {}

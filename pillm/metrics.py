@@ -1,0 +1,142 @@
+"""The built-in metrics, as a plugin like any other."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pillm.backends import Metric
+from pillm.hookspecs import hookimpl
+from pillm.records import Answer, JSONObject, Prompt, canonical
+from pillm.rows import parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jsonschema.protocols import Validator
+
+
+def answer_json(text: str) -> Any:
+    """Return the JSON value of an answer, also from a fenced block; raise ValueError where there is none."""
+    body = text.strip()
+    if body.startswith("```") and body.endswith("```"):
+        body = body.strip("`").partition("\n")[2] if "\n" in body else body.strip("`")
+    return parse_json(body)
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: str) -> Validator:
+    import json
+
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+
+    document = json.loads(schema)
+    cls = validator_for(document)
+    cls.check_schema(document)
+    return cls(document, registry=Registry())  # an empty registry: a remote $ref is never fetched
+
+
+def schema_error(schema: JSONObject, value: Any) -> str | None:
+    """Return what is wrong with a value under a JSON Schema as "path: reason", or None; raise ValueError for a bad schema."""
+    from jsonschema.exceptions import SchemaError, best_match
+    from referencing.exceptions import Unresolvable
+
+    try:
+        error = best_match(_validator(canonical(schema)).iter_errors(value))
+    except SchemaError as bad:
+        raise ValueError(f"the schema itself is wrong at {bad.json_path}: {bad.message}") from bad
+    except Unresolvable as bad:
+        raise ValueError(f"the schema refers to {bad.ref!r}, which is not inside it; remote references are never fetched") from bad
+    return f"{error.json_path}: {error.message}" if error else None
+
+
+class Exact(Metric):
+    """Equality with the reference: of JSON values where the row has a schema, else of NFC text without outer space."""
+
+    name: ClassVar[str] = "exact"
+
+    def score(self, prompt: Prompt, answer: Answer) -> float | None:
+        """Return 1 or 0; None without a reference."""
+        if prompt.reference is None:
+            return None
+        if prompt.schema is None:
+            return float(_plain(answer.content) == _plain(prompt.reference.content))
+        try:
+            return float(canonical(answer_json(answer.content)) == canonical(answer_json(prompt.reference.content)))
+        except ValueError:
+            return 0.0
+
+
+class ValidJSON(Metric):
+    """The answer is JSON; applies to rows with a schema."""
+
+    name: ClassVar[str] = "json"
+
+    def score(self, prompt: Prompt, answer: Answer) -> float | None:
+        """Return 1 or 0; None for rows that ask for no JSON."""
+        if prompt.schema is None:
+            return None
+        try:
+            answer_json(answer.content)
+        except ValueError:
+            return 0.0
+        return 1.0
+
+
+class SatisfiesSchema(Metric):
+    """The answer satisfies the row's JSON Schema; applies to rows with a schema."""
+
+    name: ClassVar[str] = "schema"
+
+    def score(self, prompt: Prompt, answer: Answer) -> float | None:
+        """Return 1 or 0; None for rows that ask for no JSON."""
+        if prompt.schema is None:
+            return None
+        try:
+            value = answer_json(answer.content)
+        except ValueError:
+            return 0.0
+        return float(schema_error(prompt.schema, value) is None)
+
+
+class Fields(Metric):
+    """F1 over the fields of the JSON answer: a field is right when its path and its value are."""
+
+    name: ClassVar[str] = "fields"
+
+    def score(self, prompt: Prompt, answer: Answer) -> float | None:
+        """Return the F1 of the row in 0..1; None where reference or schema is missing."""
+        if prompt.reference is None or prompt.schema is None:
+            return None
+        try:
+            wanted = set(leaves(answer_json(prompt.reference.content)))
+            got = set(leaves(answer_json(answer.content)))
+        except ValueError:
+            return 0.0
+        if not wanted and not got:
+            return 1.0
+        return 2 * len(wanted & got) / (len(wanted) + len(got))
+
+
+def leaves(value: Any, path: str = "$") -> Iterator[tuple[str, str]]:
+    """Yield (path, canonical value) of every leaf of a JSON value; an empty container is a leaf."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from leaves(item, f"{path}.{key}")
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            yield from leaves(item, f"{path}[{index}]")
+    else:
+        yield path, canonical(value)
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip()
+
+
+@hookimpl
+def pillm_metrics() -> list[type[Metric]]:
+    """Return the metrics that pillm brings itself."""
+    return [Exact, ValidJSON, SatisfiesSchema, Fields]

@@ -1,0 +1,222 @@
+"""Find plugins, and build the installed backend of a name."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pluggy
+
+from pillm import hookspecs
+from pillm.backends import KINDS, Backend, Exporter, Filter, Metric, Runner, Teacher, Trainer
+from pillm.errors import ConfigError, PluginError, UnknownBackend, did_you_mean
+from pillm.options import configure
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = "pillm"
+SLOW_SECONDS = 0.5
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginStatus:
+    """One plugin as it was found: where from, how long its import took, what it answers, and what is wrong with it."""
+
+    name: str
+    distribution: str
+    version: str
+    seconds: float = 0.0
+    hooks: tuple[str, ...] = ()
+    error: str | None = None
+    warning: str | None = None
+
+
+class Registry:
+    """The plugins of this process and what they provide."""
+
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager("pillm")
+        self.manager.add_hookspecs(hookspecs)
+        self.statuses: list[PluginStatus] = []
+
+    def load(self) -> None:
+        """Load the built-in metrics and every plugin of the entry-point group; a broken one is named and skipped."""
+        from importlib.metadata import entry_points
+
+        from pillm import metrics
+
+        self.register(metrics, "pillm", distribution="pillm", version=Backend.version())
+        wanted = os.environ.get("PILLM_PLUGINS")
+        for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+            if wanted is None or point.name in wanted.replace(",", " ").split():
+                self._load(point)
+
+    def _load(self, point: EntryPoint) -> None:
+        dist = point.dist
+        distribution, version = (dist.name, dist.version) if dist else (point.value, "?")
+        began = time.perf_counter()
+        try:
+            plugin = point.load()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a plugin may call sys.exit on import, and must not stop pillm
+            self._broken(point.name, distribution, version, f"{type(error).__name__}: {error}")
+            return
+        self.register(plugin, point.name, distribution=distribution, version=version, seconds=time.perf_counter() - began)
+
+    def register(self, plugin: object, name: str, *, distribution: str, version: str = "?", seconds: float = 0.0) -> None:
+        """Register one plugin object; a misspelt hook or a wrong argument makes it a broken one."""
+        try:
+            self.manager.register(plugin, name)
+            self.manager.check_pending()
+        except (pluggy.PluginValidationError, ValueError) as error:
+            if self.manager.has_plugin(name) and self.manager.get_plugin(name) is plugin:
+                self.manager.unregister(plugin)
+            self._broken(name, distribution, version, str(error).replace("\n", " "))
+            return
+        callers = self.manager.get_hookcallers(plugin) or []
+        slow = f"took {seconds:.1f} s to import; its heavy imports belong in its methods" if seconds > SLOW_SECONDS else None
+        if slow:
+            log.warning("plugin %r (%s) %s", name, distribution, slow)
+        self.statuses.append(
+            PluginStatus(
+                name=name,
+                distribution=distribution,
+                version=version,
+                seconds=seconds,
+                hooks=tuple(sorted(caller.name for caller in callers)),
+                warning=slow,
+            )
+        )
+
+    def _broken(self, name: str, distribution: str, version: str, reason: str) -> None:
+        log.warning("plugin %r (%s %s) is broken and was skipped: %s", name, distribution, version, reason)
+        self.statuses.append(PluginStatus(name=name, distribution=distribution, version=version, error=reason))
+
+    def ask(self, hook: str) -> list[tuple[PluginStatus, Any]]:
+        """Return every plugin's answer to a hook; one that raises is named and skipped."""
+        answers = []
+        for impl in getattr(self.manager.hook, hook).get_hookimpls():
+            status = next(status for status in self.statuses if status.name == impl.plugin_name)
+            try:
+                answers.append((status, impl.function()))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - as above
+                log.warning("plugin %r (%s) failed in %s: %s", status.name, status.distribution, hook, error)
+        return answers
+
+    def provided(self, kind: str) -> dict[str, list[tuple[PluginStatus, type[Backend]]]]:
+        """Return the backends of a kind: name -> who provides it (more than one where a name is claimed twice)."""
+        found: dict[str, list[tuple[PluginStatus, type[Backend]]]] = {}
+        for status, classes in self.ask(f"pillm_{kind}s"):
+            for cls in classes:
+                if not (isinstance(cls, type) and issubclass(cls, KINDS[kind]) and isinstance(getattr(cls, "name", None), str)):
+                    log.warning("plugin %r: %r is not a %s with a name", status.name, cls, kind)
+                    continue
+                found.setdefault(cls.name, []).append((status, cls))
+        return found
+
+
+@cache
+def registry() -> Registry:
+    """Return the registry of this process; the first call loads the plugins."""
+    made = Registry()
+    made.load()
+    return made
+
+
+def find(kind: str, name: str) -> type[Backend]:
+    """Return the backend class of a kind and name; `distribution:name` chooses where two claim one name."""
+    provided = registry().provided(kind)
+    distribution, sign, bare = name.rpartition(":")
+    claims = provided.get(bare, [])
+    if sign:
+        claims = [(status, cls) for status, cls in claims if distribution in (status.distribution, status.name)]
+    if not claims:
+        raise UnknownBackend(_unknown(kind, name, list(provided)))
+    if len(claims) > 1:
+        who = " and ".join(status.distribution for status, _ in claims)
+        choices = " or ".join(repr(f"{status.distribution}:{bare}") for status, _ in claims)
+        raise PluginError(f"{kind} {bare!r} is provided by {who}. Write {choices}, or uninstall one of them.")
+    return claims[0][1]
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    broken = [f"{status.name} ({status.error})" for status in registry().statuses if status.error]
+    also = f" Broken plugins were skipped: {'; '.join(broken)}." if broken else ""
+    missing = "" if known else " Install a plugin that provides one: pip install ./plugins/pillm-hf ./plugins/pillm-llamacpp"
+    return (
+        f"no {kind} is called {name!r}.{did_you_mean(name, known)} "
+        f"Installed: {', '.join(sorted(known)) or 'none'}.{also}{missing}"
+    )
+
+
+def build(kind: str, use: str, options: Mapping[str, Any]) -> Backend:
+    """Return the installed backend of a kind and name, configured; an option may itself be `{use: name, ...}`."""
+    cls = find(kind, use)
+    resolved = {name: _nested(value, f"{kind} {use!r} option {name!r}") for name, value in options.items()}
+    return configure(cls, resolved, kind=kind)
+
+
+def _nested(value: Any, where: str) -> Any:
+    if not (isinstance(value, Mapping) and "use" in value):
+        return value
+    use = value["use"]
+    kinds = [kind for kind in KINDS if registry().provided(kind).get(str(use).rpartition(":")[2])]
+    if not kinds:
+        raise ConfigError(f"{where}: no installed backend is called {use!r}.")
+    return build(kinds[0], use, {key: item for key, item in value.items() if key != "use"})
+
+
+def teacher(name: str, /, **options: Any) -> Teacher:
+    """Return the installed teacher of that name with these options."""
+    return cast(Teacher, build("teacher", name, options))
+
+
+def trainer(name: str, /, **options: Any) -> Trainer:
+    """Return the installed trainer of that name with these options."""
+    return cast(Trainer, build("trainer", name, options))
+
+
+def exporter(name: str, /, **options: Any) -> Exporter:
+    """Return the installed exporter of that name with these options."""
+    return cast(Exporter, build("exporter", name, options))
+
+
+def runner(name: str, /, **options: Any) -> Runner:
+    """Return the installed runner of that name with these options."""
+    return cast(Runner, build("runner", name, options))
+
+
+def metric(name: str, /, **options: Any) -> Metric:
+    """Return the installed metric of that name with these options."""
+    return cast(Metric, build("metric", name, options))
+
+
+def filter_(name: str, /, **options: Any) -> Filter:
+    """Return the installed row filter of that name with these options."""
+    return cast(Filter, build("filter", name, options))
+
+
+def model_folder(name: str | Path) -> Path | None:
+    """Return the folder of a model: an existing path, or a name that a plugin ships; None for anything else."""
+    if Path(name).is_dir():
+        return Path(name)
+    claims = [(status, models[str(name)]) for status, models in registry().ask("pillm_models") if str(name) in models]
+    if len(claims) > 1:
+        raise PluginError(f"model {str(name)!r} is shipped by {' and '.join(status.distribution for status, _ in claims)}.")
+    return Path(claims[0][1]) if claims else None
+
+
+def model_names() -> list[str]:
+    """Return the names of the models that plugins ship."""
+    return sorted(name for _, models in registry().ask("pillm_models") for name in models)

@@ -1,0 +1,1 @@
+"""The promises around the work of each backend: one module per verb."""

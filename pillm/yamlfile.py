@@ -1,0 +1,69 @@
+"""Read YAML as plain data: no tags, no aliases, bounded size and depth, `1e-5` is a number."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 32
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """A safe loader that also refuses anchors, aliases, tags, duplicate keys and deep nesting."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError(f"{_place(self.peek_event())}: aliases are not allowed")
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None:
+            raise ValueError(f"{_place(event)}: anchors are not allowed")
+        if getattr(event, "tag", None) is not None:
+            raise ValueError(f"{_place(event)}: tags are not allowed")
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ValueError(f"{_place(node)}: {key!r} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 as PyYAML speaks it reads 1e-5 as text and `no` as False; people mean a number and a word.
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9]+(?:[eE][-+]?[0-9]+)?)\Z"),
+    list("-+0123456789."),
+)
+_PlainLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|false|False)\Z"), list("tTfF"))
+
+
+def _place(thing: Any) -> str:
+    return f"line {thing.start_mark.line + 1}"
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the data of a YAML text; raise ValueError with the line."""
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise ValueError(f"longer than {MAX_BYTES // 1024} KiB")
+    try:
+        return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a stricter SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}: " if mark else ""
+        raise ValueError(f"{place}{getattr(error, 'problem', None) or error}") from error
