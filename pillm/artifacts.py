@@ -153,6 +153,10 @@ class Evaluation:
     """What `exact` and `fields` compared with: the reference, or the teacher's answer."""
     predictions: Path | None = None
     seconds: float = 0.0
+    failed: int = 0
+    """Rows that got no answer; they score 0."""
+    cut: int = 0
+    """Answers that hit the token limit; they are scored as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

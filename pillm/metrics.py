@@ -12,7 +12,7 @@ from pillm.records import Answer, JSONObject, Prompt, canonical
 from pillm.rows import parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from jsonschema.protocols import Validator
 
@@ -48,12 +48,15 @@ def schema_error(schema: JSONObject, value: Any) -> str | None:
     except SchemaError as bad:
         raise ValueError(f"the schema itself is wrong at {bad.json_path}: {bad.message}") from bad
     except Unresolvable as bad:
-        raise ValueError(f"the schema refers to {bad.ref!r}, which is not inside it; remote references are never fetched") from bad
+        raise ValueError(f"the schema refers to {bad.ref!r}, which is not in it; remote references are never fetched") from bad
     return f"{error.json_path}: {error.message}" if error else None
 
 
 class Exact(Metric):
-    """Equality with the reference: of JSON values where the row has a schema, else of NFC text without outer space."""
+    """Equality with the reference: of JSON values where the row has a schema, else of NFC text without outer space.
+
+    Tool calls must be the same too: in order, by name and arguments; their ids do not matter.
+    """
 
     name: ClassVar[str] = "exact"
 
@@ -61,10 +64,13 @@ class Exact(Metric):
         """Return 1 or 0; None without a reference."""
         if prompt.reference is None:
             return None
-        if prompt.schema is None:
-            return float(_plain(answer.content) == _plain(prompt.reference.content))
+        truth = prompt.reference
         try:
-            return float(canonical(answer_json(answer.content)) == canonical(answer_json(prompt.reference.content)))
+            if _calls(truth.message.get("tool_calls")) != _calls(answer.tool_calls):
+                return 0.0
+            if prompt.schema is None:
+                return float(_plain(answer.content) == _plain(truth.content))
+            return float(json_text(answer_json(answer.content)) == json_text(answer_json(truth.content)))
         except ValueError:
             return 0.0
 
@@ -124,12 +130,33 @@ def leaves(value: Any, path: str = "$") -> Iterator[tuple[str, str]]:
     """Yield (path, canonical value) of every leaf of a JSON value; an empty container is a leaf."""
     if isinstance(value, dict) and value:
         for key, item in value.items():
-            yield from leaves(item, f"{path}.{key}")
+            name = unicodedata.normalize("NFC", key)
+            yield from leaves(item, f"{path}.{name}" if name.isidentifier() else f"{path}[{canonical(name)}]")
     elif isinstance(value, list) and value:
         for index, item in enumerate(value):
             yield from leaves(item, f"{path}[{index}]")
     else:
-        yield path, canonical(value)
+        yield path, json_text(value)
+
+
+def json_text(value: Any) -> str:
+    """Return the one text of a JSON value: as `canonical`, and 1.0 is the number 1; raise ValueError for infinity."""
+    return canonical(_whole(value))
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _calls(calls: Iterable[JSONObject] | None) -> list[str]:
+    """Return each tool call as one text; raise ValueError where its arguments are not JSON."""
+    functions = [call.get("function") or call for call in calls or ()]
+    parsed = [(one.get("name"), one.get("arguments")) for one in functions]
+    return [json_text([name, parse_json(given) if isinstance(given, str) else given]) for name, given in parsed]
 
 
 def _plain(text: str) -> str:

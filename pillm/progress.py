@@ -79,6 +79,10 @@ class Progress:
         """Return a progress for another stage with the same readers."""
         return Progress(stage, self._readers)
 
+    def with_reader(self, reader: Reader) -> Progress:
+        """Return a progress for the same stage with one more reader."""
+        return Progress(self.stage, (*self._readers, reader))
+
     def _send(self, kind: EventKind, message: str = "", figures: dict[str, float] | None = None) -> None:
         if not self._readers:
             return

@@ -1,0 +1,83 @@
+"""`pillm backends`: what is installed, and every option of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pillm.cli.catalogue import card, installed
+from pillm.cli.terminal import Terminal, cli_command
+from pillm.errors import UnknownBackend, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+KIND_NAMES = ["teacher", "trainer", "exporter", "runner", "metric", "filter"]
+
+
+@cli_command("backends")
+@click.argument("name", required=False)
+@click.option("--kind", type=click.Choice(KIND_NAMES), help="Only this kind.")
+@click.pass_obj
+def command(terminal: Terminal, name: str | None, kind: str | None) -> None:
+    """List the installed backends, or every option of the backends called NAME."""
+    cards = [card(*found) for found in installed(kind)]
+    if name is None:
+        terminal.result(cards, *([_list(cards)] if cards else ["No backend is installed."]))
+        return
+    distribution, _, bare = name.rpartition(":")
+    wanted = [one for one in cards if one["name"] == bare and distribution in ("", one["distribution"], one["kind"])]
+    if not wanted:
+        known = {one["name"] for one in cards}
+        raise UnknownBackend(
+            f"no {kind or 'backend'} is called {name!r}.{did_you_mean(name, known)} Installed: {', '.join(sorted(known))}."
+        )
+    terminal.result(wanted, *(part for one in wanted for part in _page(one)))
+
+
+def _list(cards: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("kind")
+    table.add_column("name", no_wrap=True)
+    table.add_column("what it does", ratio=1)
+    table.add_column("from", no_wrap=True)
+    last = ""
+    for one in cards:
+        shown = one["kind"] if one["kind"] != last else ""
+        table.add_row(shown, one["name"], one["description"], one["distribution"])
+        last = one["kind"]
+    return table
+
+
+def _page(one: dict[str, Any]) -> list[Any]:
+    from rich.table import Table
+
+    head = f"{one['kind']} {one['name']} ({one['distribution']} {one['version']}): {one['description']}"
+    if one.get("reads"):
+        head += f" It reads: {', '.join(one['reads'])}."
+    if not one["options"]:
+        return [head, "It has no options.", ""]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("option", no_wrap=True)
+    table.add_column("type")
+    table.add_column("default")
+    table.add_column("what it means", ratio=1)
+    for row in one["options"]:
+        table.add_row(row["name"], row["type"], "needed" if row["required"] else shown_value(row["default"]), meaning(row))
+    return [head, "", table, ""]
+
+
+def shown_value(value: Any) -> str:
+    """Return a default as one would type it."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ",".join(map(str, value)) or "(empty)"
+    return "none" if value is None else "(empty)" if value == "" else str(value)
+
+
+def meaning(row: dict[str, Any]) -> str:
+    """Return an option's description with its bounds, and whether a change of it re-makes results."""
+    parts = [row["description"], f"({row['bounds']})" if row["bounds"] else "", "" if row["in_key"] else "[not in the key]"]
+    return " ".join(part for part in parts if part)

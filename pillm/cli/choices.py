@@ -1,0 +1,74 @@
+"""The parameters that several commands share, with their shell completion."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from pillm.options import parse_assignments
+
+F = TypeVar("F", bound=Callable[..., Any])
+Decorator = Callable[[F], F]
+
+readable = partial(click.Path, exists=True, path_type=Path)
+folder = partial(click.Path, file_okay=False, path_type=Path)
+
+
+def backend_option(kind: str, flag: str | None = None, *, required: bool = True, more: str = "") -> Decorator[Any]:
+    """Return the option that names an installed backend of a kind."""
+    flag = flag or f"--{kind}"
+    return click.option(
+        flag, metavar="NAME", required=required, shell_complete=partial(_backend_names, kind),
+        help=f"Which installed {kind}{more}; `pillm backends` lists them.",
+    )  # fmt: skip
+
+
+def assignments(kind: str) -> Decorator[Any]:
+    """Return the repeated `-o name=value` option that configures the backend of a kind."""
+    return click.option(
+        "-o", "--option", "options", multiple=True, metavar="NAME=VALUE", shell_complete=partial(_option_names, kind),
+        callback=lambda _ctx, _param, pairs: parse_assignments(pairs),
+        help=f"An option of the {kind}, repeated; `pillm backends NAME` shows them all.",
+    )  # fmt: skip
+
+
+def out_folder(*, required: bool = True, help: str = "Where the result goes.") -> Decorator[Any]:  # noqa: A002 - click's word
+    """Return the --out option."""
+    return click.option("--out", type=folder(), required=required, help=help)
+
+
+seed = click.option("--seed", type=int, default=0, show_default=True, help="The seed of everything random.")
+
+
+def _backend_names(kind: str, _ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete backend names with their descriptions."""
+    from pillm.cli.catalogue import summary
+    from pillm.plugins import registry
+
+    logging.disable()  # a broken plugin must not write into the person's command line
+    provided = registry().provided(kind)
+    return [
+        CompletionItem(name, help=summary(claims[0][1])) for name, claims in sorted(provided.items()) if name.startswith(incomplete)
+    ]
+
+
+def _option_names(kind: str, ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the options of the backend that is named on the line."""
+    from pillm.options import describe
+    from pillm.plugins import registry
+
+    logging.disable()
+    claims = registry().provided(kind).get(str(ctx.params.get(kind)), [])
+    if not claims or "=" in incomplete:
+        return []
+    return [
+        CompletionItem(f"{row['name']}=", help=row["description"])
+        for row in describe(claims[0][1])
+        if row["name"].startswith(incomplete)
+    ]

@@ -1,0 +1,97 @@
+"""The JSON Schemas of the files that pillm reads and writes, made from its own types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from pillm.artifacts import Benchmark, Evaluation, Plan
+from pillm.progress import Event
+from pillm.records import Answer, JSONObject
+from pillm.rows import ROLES
+
+HOME = "https://pillm.invalid/schemas"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def row_schema() -> JSONObject:
+    """Return the schema of one native row; keys it does not name end in `metadata`."""
+    text = {"type": "string"}
+    texts = {"type": "array", "items": text}
+    message = {
+        "type": "object",
+        "required": ["role"],
+        "properties": {
+            "role": {"enum": list(ROLES)},
+            "content": {"type": ["string", "null"]},
+            "tool_calls": {"type": "array", "items": {"type": "object"}},
+            "tool_call_id": text,
+            "name": text,
+        },
+    }
+    reference = {"type": "object", "properties": {"content": text, "origin": text}}
+    return {
+        "type": "object",
+        "required": ["messages"],
+        "properties": {
+            "id": {"type": ["string", "integer"], "description": "Unique in its file; the line number where it is missing."},
+            "messages": {
+                "type": "array", "minItems": 1, "items": message,
+                "description": "The conversation. A last assistant message is the answer, and the reference where none is given.",
+            },
+            "schema": {"type": ["object", "string"], "description": "A JSON Schema that the answer must satisfy, or its name."},
+            "tools": {"type": "array", "items": {"type": "object"}, "description": "Tools that the model may call."},
+            "reference": {"anyOf": [text, reference], "description": "The true answer; trainers never see it."},
+            "split": {**text, "description": "train, validation, calibration or test."},
+            "group": {**text, "description": "Rows of one group are never divided between splits."},
+            "source": {**text, "description": "Where the row comes from."},
+            "license": {**text, "description": "The licence of its text, as an SPDX identifier."},
+            "language": {**text, "description": "The language as a BCP 47 tag, such as fr-CA."},
+            "tags": {**texts, "description": "Words that scores are also given for."},
+            "parents": {**texts, "description": "The ids of the rows that this one was made from."},
+            "metadata": {"type": "object", "description": "Anything else; unknown keys of a row end here."},
+            "provenance": {"type": "object", "description": "How the answer was made; written by `pillm label`."},
+        },
+    }  # fmt: skip
+
+
+def recipe_schema() -> JSONObject:
+    """Return the schema of a recipe; a backend's own options are checked by the backend."""
+    from pillm.recipe import Recipe
+
+    return Recipe.model_json_schema()
+
+
+def report_schema() -> JSONObject:
+    """Return the schema of `report.json`."""
+    from pillm.rows import named_schema
+
+    return named_schema("report")
+
+
+def _of(kind: type[Any]) -> Callable[[], JSONObject]:
+    return lambda: TypeAdapter(kind).json_schema()
+
+
+FORMATS: dict[str, tuple[str, Callable[[], JSONObject]]] = {
+    "row": ("One line of a prompts or labelled file.", row_schema),
+    "recipe": ("A recipe, for `pillm run`.", recipe_schema),
+    "report": ("report.json, what a run shows.", report_schema),
+    "answer": ("An answer as the store keeps it.", _of(Answer)),
+    "events": ("One line of events.jsonl: what a run is doing.", _of(Event)),
+    "evaluation": ("The scores of one subject on one set of rows.", _of(Evaluation)),
+    "benchmark": ("How fast a model file is on a device.", _of(Benchmark)),
+    "plan": ("Whether a model fits a device.", _of(Plan)),
+}
+COMMITTED = tuple(name for name in FORMATS if name != "report")
+"""The formats whose file in `schemas/` is made from here; the report's is written by hand and tested against reports."""
+
+
+def format_schema(name: str) -> JSONObject:
+    """Return the complete JSON Schema of a format."""
+    about, make = FORMATS[name]
+    made = make()
+    kept = {key: value for key, value in made.items() if key not in ("$schema", "$id")}
+    return {"$schema": DIALECT, "$id": f"{HOME}/{name}.schema.json", "title": f"pillm {name}", "description": about, **kept}

@@ -1,0 +1,143 @@
+"""Show the stream of progress events: a bar with rate and remaining time on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from pillm.progress import Event, Reader
+
+PLAIN_SECONDS = 5.0
+
+
+class Pace:
+    """How fast one phase of a stage goes."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds since the phase began."""
+        return time.monotonic() - self.began
+
+    def rate(self, event: Event) -> str:
+        """Return the rate as "12.3 rows/s", or an empty text while it is unknown."""
+        if not event.done or self.seconds < 0.2:
+            return ""
+        rate = event.done / self.seconds
+        if rate < 0.5:
+            return f"{1 / rate:.1f} s/{event.unit.removesuffix('s')}"
+        return f"{rate:,.0f} {event.unit}/s" if rate >= 100 else f"{rate:.1f} {event.unit}/s"
+
+    def remaining(self, event: Event) -> str:
+        """Return the remaining time as "1:05 left", or an empty text while it is unknown."""
+        if not event.done or not event.total or event.done >= event.total:
+            return ""
+        return f"{clock(self.seconds / event.done * (event.total - event.done))} left"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as m:ss or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def figures(event: Event) -> str:
+    """Return an event's figures as "loss 0.123, tokens/s 450"."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in event.figures.items())
+
+
+class Lines:
+    """Writes plain lines: every start and end, and an advance every few seconds."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._pace = Pace()
+        self._stage_began: dict[str, float] = {}
+        self._last = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Write the event, if it is worth a line."""
+        now = time.monotonic()
+        self._stage_began.setdefault(event.stage, now)
+        if event.kind == "start":
+            self._pace, self._last = Pace(), now
+        if event.kind == "advance" and now - self._last < PLAIN_SECONDS:
+            return
+        self._last = now
+        line = self._line(event, now)
+        if line and (not self._quiet or event.kind == "warning"):
+            print(f"{event.stage}: {line}" if event.stage else line, file=sys.stderr, flush=True)
+
+    def _line(self, event: Event, now: float) -> str:
+        if event.kind == "start":
+            size = f"{event.total:,} {event.unit}" if event.total is not None else ""
+            return ", ".join(part for part in (event.message, size) if part)
+        if event.kind == "advance":
+            of = f"/{event.total:,}" if event.total is not None else ""
+            parts = (f"{event.done:,}{of} {event.unit}", self._pace.rate(event), self._pace.remaining(event), figures(event))
+            return ", ".join(part for part in parts if part)
+        if event.kind == "finish":
+            took = f"done in {now - self._stage_began.pop(event.stage):.1f} s"
+            return ", ".join(part for part in (took, event.message, figures(event)) if part)
+        return f"warning: {event.message}" if event.kind == "warning" else event.message
+
+
+class Bar:
+    """Draws the running phase as a bar; what is finished stays above it as a line."""
+
+    def __init__(self, display: RichProgress, lines: Lines) -> None:
+        self._display = display
+        self._lines = lines
+        self._pace = Pace()
+        self._task: TaskID | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Move the bar; everything but an advance also becomes a line above it."""
+        if event.kind == "advance":
+            self._advance(event)
+            return
+        if self._task is not None and event.kind in ("start", "finish", "up-to-date"):
+            self._display.remove_task(self._task)
+            self._task = None
+        if event.kind == "start":
+            self._pace = Pace()
+            label = event.stage + (f": {event.message}" if event.message else "")
+            self._task = self._display.add_task(label, total=event.total, unit=event.unit, pace="", figures="")
+        self._lines(event)
+
+    def _advance(self, event: Event) -> None:
+        if self._task is None:
+            self._task = self._display.add_task(event.stage, total=event.total, unit=event.unit, pace="", figures="")
+        pace = "  ".join(part for part in (self._pace.rate(event), self._pace.remaining(event)) if part)
+        self._display.update(self._task, completed=event.done, total=event.total, pace=pace, figures=figures(event))
+
+
+@contextmanager
+def shown(quiet: bool = False) -> Iterator[Reader]:
+    """Give the reader that suits where stderr goes."""
+    if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield Lines(quiet)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}", markup=False),
+        TextColumn("{task.fields[figures]}", style="dim", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as display:
+        yield Bar(display, Lines())

@@ -1,0 +1,27 @@
+"""`pillm verify`: is every file still what its manifest says?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import pillm
+from pillm.cli.choices import readable
+from pillm.cli.terminal import Terminal, cli_command
+
+
+@cli_command("verify")
+@click.argument("path", type=readable())
+@click.pass_context
+def command(ctx: click.Context, path: Path) -> None:
+    """Recompute the hashes of PATH: a run, a stage's folder, or one file of it. Exit 1 names what was changed."""
+    terminal: Terminal = ctx.obj
+    problems = pillm.verify(path)
+    document = {"path": str(path), "verified": not problems,
+                "problems": [{"path": str(problem.path), "reason": problem.reason} for problem in problems]}  # fmt: skip
+    lines = [f"{problem.path} {problem.reason}" for problem in problems] or [f"{path}: every file is what its manifest says"]
+    terminal.result(document, *lines)
+    if problems:
+        terminal.say("Error: the files above are not what was made. Remove them and run the same command again to make them anew.")
+        ctx.exit(1)

@@ -1,0 +1,115 @@
+"""Gates: what a run must reach, written as `0.9`, `0.95 of teacher`, `0.3 above base` or `0.02 below F16`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pillm.artifacts import Benchmark, Evaluation, ModelFile, Plan
+from pillm.errors import ConfigError
+
+Relation: TypeAlias = Literal["of", "above", "below"]
+_FORM = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)(?:\s+(of|above|below)\s+(\S+))?\s*")
+SPEEDS = ("tg_tps", "pp_tps")
+SIZE = "bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """One demand on every shipped file: `figure` at least `number`, alone or relative to another subject's figure.
+
+    "of" multiplies the other subject's mean, "above" adds to it, "below" takes from it. `bytes` is an upper bound.
+    """
+
+    figure: str
+    number: float
+    relation: Relation | None = None
+    subject: str | None = None
+
+    def __str__(self) -> str:
+        sign = "<=" if self.figure == SIZE else ">="
+        return f"{self.figure} {sign} {self.number:g}" + (f" {self.relation} {self.subject}" if self.relation else "")
+
+    def bound(self, other: float) -> float:
+        """Return the least value that meets the gate, given the other subject's figure."""
+        if self.relation == "of":
+            return self.number * other
+        if self.relation == "above":
+            return other + self.number
+        return other - self.number if self.relation == "below" else self.number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """Whether one file met one gate, and by what figures."""
+
+    gate: str
+    model: str
+    value: float
+    bound: float
+    met: bool
+
+
+def parse_gates(section: Mapping[str, object]) -> tuple[Gate, ...]:
+    """Return the gates of a recipe's `gates:` section; raise ConfigError for a form that is not understood."""
+    gates = []
+    for figure, demands in section.items():
+        for demand in demands if isinstance(demands, list) else [demands]:
+            match = _FORM.fullmatch(str(demand))
+            if match is None or isinstance(demand, bool):
+                raise ConfigError(
+                    f"gates: {figure}: {demand!r} is not understood. Write a number, or e.g. '0.95 of teacher', "
+                    "'0.3 above base', '0.02 below F16'."
+                )
+            number, relation, subject = match.groups()
+            gates.append(Gate(figure=figure, number=float(number), relation=relation, subject=subject))  # type: ignore[arg-type]
+    return tuple(gates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """The figures that gates are checked against."""
+
+    models: Sequence[ModelFile]
+    evaluations: Sequence[Evaluation]
+    benchmarks: Sequence[Benchmark]
+    plans: Mapping[str, Plan]
+    """By model file name: the prediction for the recipe's device; speeds are checked against it where there is one."""
+
+
+def check_gates(gates: Sequence[Gate], facts: Facts) -> list[GateResult]:
+    """Check every gate on every shipped file; raise ConfigError where a gate names a figure or subject that is unknown."""
+    return [_check(gate, model, facts) for gate in gates for model in facts.models]
+
+
+def _check(gate: Gate, model: ModelFile, facts: Facts) -> GateResult:
+    value = _value(gate, model, facts)
+    other = _mean(gate, gate.subject, facts.evaluations) if gate.subject else 0.0
+    bound = gate.bound(other)
+    met = value <= bound if gate.figure == SIZE else value >= bound - 1e-9
+    return GateResult(gate=str(gate), model=model.label, value=value, bound=bound, met=met)
+
+
+def _value(gate: Gate, model: ModelFile, facts: Facts) -> float:
+    if gate.figure == SIZE:
+        return float(model.bytes)
+    if gate.figure in SPEEDS:
+        plan = facts.plans.get(model.label)
+        if plan is not None and getattr(plan, gate.figure) is not None:
+            return float(getattr(plan, gate.figure))
+        measured = next((one for one in facts.benchmarks if one.model == model.label), None)
+        return float(getattr(measured, gate.figure)) if measured else 0.0
+    return _mean(gate, model.label, facts.evaluations)
+
+
+def _mean(gate: Gate, subject: str | None, evaluations: Sequence[Evaluation]) -> float:
+    """Return a subject's mean on the held-out set; subjects are named by label, kind or quantisation."""
+    for one in evaluations:
+        if one.set == "test" and subject in (one.subject, one.kind, one.quant):
+            if gate.figure not in one.metrics:
+                raise ConfigError(f"gate {str(gate)!r}: no metric is called {gate.figure!r}; evaluated: {', '.join(one.metrics)}.")
+            return one.metrics[gate.figure].mean
+    known = sorted({name for one in evaluations for name in (one.kind, one.quant) if name})
+    raise ConfigError(f"gate {str(gate)!r}: there is no subject {subject!r}; evaluated: {', '.join(known)}.")

@@ -1,0 +1,223 @@
+"""Run a recipe: the verbs in a row, each stage skipped where its result stands already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
+from pillm.backends import Runner
+from pillm.devices import device
+from pillm.devices.planner import plan
+from pillm.errors import ConfigError
+from pillm.files import lock, write_text
+from pillm.gates import Facts, GateResult, check_gates
+from pillm.progress import Progress, events_file
+from pillm.recipe import Recipe
+from pillm.records import JSONObject, Prompt, digest
+from pillm.report import RunFacts, write_report
+from pillm.rows import prompt_to_row, read_prompts
+from pillm.stages.benchmarking import bench
+from pillm.stages.exporting import export
+from pillm.stages.labelling import Labelled, Labelling, RowCounts, apply_filters, label
+from pillm.stages.splitting import split
+from pillm.stages.training import Training, checkpoint_key, train
+from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key, versions, write_manifest
+from pillm.subjects import Scoring, ask_teacher, checkpoint_subject, model_subject, score
+
+T = TypeVar("T")
+RECIPE_FILE = "recipe.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """A finished run: its folder, its report, what was shipped, and whether every gate was met."""
+
+    folder: Path
+    report: JSONObject
+    models: tuple[ModelFile, ...]
+    gates: tuple[GateResult, ...]
+
+    @property
+    def gates_met(self) -> bool:
+        """Say whether every gate was met."""
+        return all(gate.met for gate in self.gates)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """What a run has so far."""
+
+    recipe: Recipe
+    folder: Path
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+    counts: list[RowCounts] = field(default_factory=list)
+    plans: dict[str, Plan] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[Progress]:
+        began = time.monotonic()
+        yield self.progress.for_stage(stage)
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - began
+
+
+def run(recipe: Recipe, out: Path | str | None = None, *, progress: Progress | None = None) -> RunResult:
+    """Label, train, export, evaluate and bench as the recipe says, and write the report into the run folder `out`.
+
+    Stages whose result stands already are skipped; the same command resumes an interrupted run. Raises ConfigError
+    before anything is spent where the device cannot hold the model, and what the stages raise.
+    """
+    folder = Path(out) if out is not None else Path("runs") / recipe.name
+    progress = progress or Progress()
+    first_look(recipe)
+    with lock(folder / ".lock"), events_file(folder / "events.jsonl") as events:
+        this = _Run(recipe=recipe, folder=folder, progress=progress.with_reader(events))
+        write_text(folder / RECIPE_FILE, yaml.safe_dump(recipe.resolved(), allow_unicode=True, sort_keys=False))
+        return _stages(this)
+
+
+def _stages(this: _Run) -> RunResult:
+    recipe = this.recipe
+    sides = sides_of(recipe)
+    with this.timed("label") as progress:
+        labelled = _label(this, sides, progress)
+    with this.timed("train") as progress:
+        probes = tuple(replace(row, reference=None, given=None) for rows in sides.values() for row in rows)
+        settings = Training(contract=recipe.contract, seed=recipe.file.seed, probes=probes, teacher=recipe.teacher)
+        checkpoint = train(labelled, recipe.trainer, this.folder / "train", settings=settings, progress=progress)
+    with this.timed("export") as progress:
+        models = export(checkpoint, recipe.exporter, this.folder / "export", progress=progress)
+    with this.timed("evaluate") as progress:
+        evaluations = _evaluate(this, sides["test"], checkpoint, models)
+    with this.timed("bench") as progress:
+        benchmarks = _bench(this, models, progress)
+    return _report(this, sides, models, evaluations, benchmarks)
+
+
+def first_look(recipe: Recipe) -> Plan | None:
+    """Plan the untrained student for the recipe's device; raise ConfigError where it cannot fit."""
+    if recipe.file.device is None:
+        return None
+    profile = device(recipe.file.device)
+    base = recipe.trainer.base_checkpoint()
+    if base is None:
+        return None
+    found = plan(base, profile)
+    if not found.fits:
+        raise ConfigError(f"device {recipe.file.device!r}: {found.verdict} {' '.join(found.alternatives)}")
+    return found
+
+
+def sides_of(recipe: Recipe) -> dict[str, list[Prompt]]:
+    """Return the recipe's rows, filtered and split."""
+    section = recipe.file.split
+    rows = read_prompts(recipe.prompts, relabel=recipe.file.label.relabel)
+    kept = [row for row in (apply_filters(row, recipe.filters) for row in rows) if row is not None]
+    return split(
+        kept,
+        test=section.test,
+        validation=section.validation,
+        calibration=section.calibration,
+        by=section.by,
+        seed=recipe.file.seed,
+    )
+
+
+def _label(this: _Run, sides: dict[str, list[Prompt]], progress: Progress) -> Labelled:
+    settings = Labelling(attempts=this.recipe.file.label.attempts, contract=this.recipe.contract)
+    rows = [row for side, rows in sides.items() if side != "test" for row in rows]
+    labelled = label(rows, this.recipe.teacher, this.folder / "label", settings=settings, progress=progress)
+    this.counts.append(labelled.counts)
+    return labelled
+
+
+def _evaluate(this: _Run, test: Sequence[Prompt], checkpoint: Checkpoint, models: Sequence[ModelFile]) -> list[Evaluation]:
+    recipe = this.recipe
+    sets = evaluation_sets(recipe, test)
+    if not sets:
+        this.progress.for_stage("evaluate").warn("no rows are held out: nothing can be scored. Set split.test in the recipe.")
+        return []
+    scoring = Scoring(
+        folder=this.folder / "evaluate",
+        sets=sets,
+        metrics=recipe.metrics,
+        contract=recipe.contract,
+        seed=recipe.file.seed,
+        progress=this.progress,
+    )
+    teacher, counts = ask_teacher(recipe.teacher, scoring)
+    this.counts.append(counts)
+    subjects = [teacher]
+    base = recipe.trainer.base_checkpoint()
+    if recipe.checkpoint_runner is not None:
+        if base is not None:
+            subjects.append(checkpoint_subject(base, recipe.checkpoint_runner, "base", checkpoint_key(base)))
+        trained = replace(checkpoint, name="checkpoint")
+        subjects.append(checkpoint_subject(trained, recipe.checkpoint_runner, "checkpoint", checkpoint_key(checkpoint)))
+    subjects += [model_subject(model, recipe.runner) for model in models]
+    return [evaluation for subject in subjects for evaluation in score(subject, scoring)]
+
+
+def evaluation_sets(recipe: Recipe, test: Sequence[Prompt]) -> dict[str, Sequence[Prompt]]:
+    """Return the rows to score by the name of their set: the held-out ones first."""
+    sets: dict[str, Sequence[Prompt]] = {"test": test, **{name: read_prompts(path) for name, path in recipe.sets.items()}}
+    limit = recipe.file.evaluate.max_rows
+    return {name: rows[:limit] for name, rows in sets.items() if rows}
+
+
+def _bench(this: _Run, models: Sequence[ModelFile], progress: Progress) -> list[Benchmark]:
+    recipe = this.recipe
+    found = []
+    for model in models:
+        found.append(_measure(model, recipe.runner, this, progress))
+        if recipe.file.device is not None and model.path.suffix == ".gguf":
+            predicted = plan(model, device(recipe.file.device))
+            this.plans[model.label] = predicted
+            if predicted.tg_tps is not None and predicted.pp_tps is not None:
+                found.append(_as_benchmark(predicted))
+    return found
+
+
+def _measure(model: ModelFile, runner: Runner, this: _Run, progress: Progress) -> Benchmark:
+    out = this.folder / "bench" / model.path.stem
+    key = stage_key("bench", {"model": model.sha256, "plan": asdict(this.recipe.bench)}, runner)
+    with lock(out.with_name(f".{out.name}.lock")):
+        if is_current(out, key):
+            progress.up_to_date(f"{model.label}: up to date")
+        else:
+            with WorkFolder(out, key) as work:
+                file = work.path / "benchmark.json"
+                record = bench(model, runner, plan=this.recipe.bench, out=file, progress=progress)
+                work.publish(
+                    Lineage(
+                        verb="bench",
+                        key=key,
+                        backends=(runner,),
+                        seconds=work.seconds,
+                        results={"benchmark": to_json(record)},
+                    )
+                )
+    return Benchmark(**(read_manifest(out) or {})["results"]["benchmark"])
+
+
+def _as_benchmark(predicted: Plan) -> Benchmark:
+    return Benchmark(
+        model=predicted.model,
+        device=predicted.device,
+        basis="predicted",
+        pp_tps=predicted.pp_tps or 0.0,
+        tg_tps=predicted.tg_tps or 0.0,
+        details={"source": predicted.source},
+    )
+
+
+def _total(counts: Sequence[RowCounts]) -> RowCounts:
+    names = ("in_", "answered", "rejected", "failed", "pending")
+    return RowCounts(**{name: sum(getattr(one, name) for one in counts) for name in names})

@@ -1,0 +1,80 @@
+"""Export a checkpoint: hand it to an exporter, and check that its files are there and are what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pillm.artifacts import Checkpoint, ModelFile, Parity, sha256_file, to_json
+from pillm.backends import Exporter
+from pillm.errors import BackendError, DataError
+from pillm.files import lock, storage_errors
+from pillm.progress import Progress
+from pillm.stages.training import checkpoint_key
+from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
+
+
+def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progress: Progress | None = None) -> list[ModelFile]:
+    """Pack a checkpoint into model files in the folder `out`, and return them.
+
+    Raises DataError for an unreadable checkpoint, BackendError where the exporter made no file or a false one.
+    """
+    out = Path(out)
+    progress = progress or Progress("export")
+    if not (checkpoint.path / "config.json").is_file():
+        raise DataError(f"{checkpoint.path} is not a model folder: it has no config.json. Give the folder that train wrote.")
+    key = stage_key("export", {"checkpoint": checkpoint_key(checkpoint)}, exporter)
+    with lock(out.with_name(f".{out.name}.lock")):
+        if is_current(out, key):
+            progress.up_to_date()
+            return _recorded(out)
+        with WorkFolder(out, key) as work, storage_errors(out):
+            models = []
+            for model in exporter.export(checkpoint, work.path, progress):
+                _check(model, exporter, work.path)
+                models.append(model)
+            if not models:
+                raise BackendError(f"exporter {exporter.name!r} made no file; nothing was published.")
+            facts = [to_json(replace(model, path=model.path.relative_to(work.path))) for model in models]
+            lineage = Lineage(
+                verb="export",
+                key=key,
+                backends=(exporter,),
+                seconds=work.seconds,
+                parents={"checkpoint": checkpoint_key(checkpoint)},
+                counts={"files": len(models)},
+                results={"models": facts},
+            )
+            _keep_only(work.path, models)
+            work.publish(lineage)
+    progress.finish(f"{len(models)} files")
+    return _recorded(out)
+
+
+def _check(model: ModelFile, exporter: Exporter, folder: Path) -> None:
+    if not model.path.is_relative_to(folder) or not model.path.is_file():
+        raise BackendError(f"exporter {exporter.name!r} reported {model.path}, which is not a file in its folder.")
+    if model.path.stat().st_size != model.bytes or sha256_file(model.path) != model.sha256:
+        raise BackendError(f"exporter {exporter.name!r} reported {model.path.name} with a size or sha256 that is not the file's.")
+
+
+def _keep_only(folder: Path, models: list[ModelFile]) -> None:
+    """Remove an exporter's work files: only model files and what stands beside them ships."""
+    kept = {model.path for model in models}
+    for path in sorted(folder.rglob("*"), reverse=True):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and path not in kept and (hidden or path.suffix in (".part", ".tmp")):
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _recorded(out: Path) -> list[ModelFile]:
+    manifest = read_manifest(out) or {}
+    return [_model(out, facts) for facts in manifest["results"]["models"]]
+
+
+def _model(out: Path, facts: dict[str, Any]) -> ModelFile:
+    parity = facts.get("parity")
+    return ModelFile(**{**facts, "path": out / facts["path"], "parity": Parity(**parity) if parity else None})

@@ -1,0 +1,90 @@
+"""Means with percentile-bootstrap 95 % intervals, and paired differences, without numpy.
+
+Most rows of a set share one score (1.0 of a good student). A resample is then a binomial number of other rows, and
+only those have to be drawn: a set of 600 rows costs a millisecond instead of 600,000 draws.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass
+from itertools import accumulate
+from math import fsum, lgamma, log, sqrt
+from random import Random
+from typing import TYPE_CHECKING
+
+from pillm.artifacts import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+RESAMPLES = 1000
+TAIL = 0.025
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """The mean of `right - left` over the rows that both were scored on, with its paired bootstrap 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    rows: int
+    better: int
+    """Rows on which the right subject scored higher."""
+    worse: int
+
+    @property
+    def certain(self) -> bool:
+        """Return whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+def figure(values: Sequence[float], *, seed: int = 0) -> Figure:
+    """Return the mean of some scores with its bootstrap interval; raise ValueError without scores."""
+    mean, low, high = _interval(values, seed)
+    return Figure(mean=mean, low=low, high=high, rows=len(values))
+
+
+def difference(left: Mapping[str, float], right: Mapping[str, float], *, seed: int = 0) -> Difference | None:
+    """Return the paired difference of two subjects' scores by row id; None where they share no row."""
+    deltas = [right[row] - value for row, value in left.items() if row in right]
+    if not deltas:
+        return None
+    mean, low, high = _interval(deltas, seed)
+    better, worse = sum(delta > 0 for delta in deltas), sum(delta < 0 for delta in deltas)
+    return Difference(mean=mean, low=low, high=high, rows=len(deltas), better=better, worse=worse)
+
+
+def _interval(values: Sequence[float], seed: int) -> tuple[float, float, float]:
+    if not values:
+        raise ValueError("no scores, so no mean")
+    usual, _ = Counter(values).most_common(1)[0]
+    others = sorted(value - usual for value in values if value != usual)
+    mean = fsum(values) / len(values)
+    if not others:
+        return mean, mean, mean
+    first, cumulative = _binomial(len(values), len(others) / len(values))
+    if others[0] == others[-1]:  # two distinct scores: the bootstrap distribution is binomial, so its quantiles are exact
+        ends = [others[0] * (first + _at(cumulative, tail)) for tail in (TAIL, 1 - TAIL)]
+    else:
+        random = Random(seed)  # noqa: S311 - a resample, not a secret
+        counts = [first + _at(cumulative, random.random()) for _ in range(RESAMPLES)]
+        sums = sorted(fsum(random.choices(others, k=count)) for count in counts)
+        ends = [sums[int(RESAMPLES * TAIL)], sums[RESAMPLES - 1 - int(RESAMPLES * TAIL)]]
+    low, high = sorted(usual + end / len(values) for end in ends)
+    return mean, min(low, mean), max(high, mean)
+
+
+def _at(cumulative: Sequence[float], chance: float) -> int:
+    return min(bisect_left(cumulative, chance), len(cumulative) - 1)
+
+
+def _binomial(rows: int, chance: float) -> tuple[int, list[float]]:
+    """Return the first count of note and the cumulative probabilities from there on (10 standard deviations each side)."""
+    spread = 10 * sqrt(rows * chance * (1 - chance)) + 2
+    first, last = max(0, int(rows * chance - spread)), min(rows, int(rows * chance + spread))
+    hit, miss, whole = log(chance), log(1 - chance), lgamma(rows + 1)
+    logs = [whole - lgamma(k + 1) - lgamma(rows - k + 1) + k * hit + (rows - k) * miss for k in range(first, last + 1)]
+    return first, list(accumulate(2.718281828459045**value for value in logs))

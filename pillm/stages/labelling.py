@@ -1,0 +1,200 @@
+"""Label prompts: ask a teacher, keep every answer, judge it, and account for every row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pillm.answers import AnswerStore
+from pillm.backends import Filter, Rows, Teacher
+from pillm.errors import BackendError, DataError, Interrupted, Unavailable
+from pillm.files import lock, replacing, storage_errors
+from pillm.progress import Progress
+from pillm.records import Answer, Example, Failure, JSONObject, Prompt, digest
+from pillm.rows import example_to_row, prompt_to_row, write_rows
+from pillm.stages.labeller import Labeller, Labelling, Row
+from pillm.store import Lineage, is_current, read_manifest, stage_key, write_manifest
+
+LABELLED, REJECTED, FAILED, STORE = "labelled.jsonl", "rejected.jsonl", "failed.jsonl", "answers.sqlite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowCounts:
+    """Where every row ended: in = answered + rejected + failed + pending."""
+
+    in_: int = 0
+    answered: int = 0
+    rejected: int = 0
+    failed: int = 0
+    pending: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Say whether every row is accounted for."""
+        return self.in_ == self.answered + self.rejected + self.failed + self.pending
+
+    def to_json(self) -> dict[str, int]:
+        """Return the counts as plain JSON."""
+        return {"in": self.in_} | {name: getattr(self, name) for name in ("answered", "rejected", "failed", "pending")}
+
+    def __str__(self) -> str:
+        parts = (f"{getattr(self, name)} {name}" for name in ("answered", "rejected", "failed", "pending"))
+        return f"{self.in_} rows = {' + '.join(parts)}"
+
+
+class Labelled(Rows):
+    """The labelled rows on disk, and where every row ended."""
+
+    def __init__(self, path: Path, counts: RowCounts, *, up_to_date: bool = False) -> None:
+        super().__init__(path, counts.answered)
+        self.counts = counts
+        self.up_to_date = up_to_date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What labelling would cost: rows, how many are answered already, how many would be asked, tokens where known."""
+
+    rows: int
+    given: int
+    stored: int
+    to_ask: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+def label(
+    prompts: Iterable[Prompt],
+    teacher: Teacher,
+    out: Path | str,
+    *,
+    settings: Labelling | None = None,
+    progress: Progress | None = None,
+) -> Labelled:
+    """Answer prompts with a teacher and write `labelled.jsonl`, `answers.sqlite` and `manifest.json` into `out`.
+
+    Answers that the store holds are not asked again; rows that arrive answered keep their answer. Raises DataError for
+    rows that cannot be asked, Unavailable where the teacher stops the run, Interrupted on Ctrl-C or SIGTERM.
+    """
+    out, settings, progress = Path(out), settings or Labelling(), progress or Progress("label")
+    rows = _rows(prompts, teacher, settings)
+    key = _key(rows, teacher, settings)
+    with lock(out / ".lock"):
+        manifest = read_manifest(out)
+        if manifest and not settings.retry and _finished(manifest["counts"]) and is_current(out, key):
+            progress.up_to_date()
+            return Labelled(out / LABELLED, _counts_of(manifest["counts"]), up_to_date=True)
+        began = time.monotonic()
+        with storage_errors(out), AnswerStore(out / STORE) as store:
+            stopped = Labeller(teacher, settings, store, progress).work(rows)
+        counts = _publish(out, rows, Lineage(verb="label", key=key, backends=(teacher,), seconds=time.monotonic() - began))
+    progress.finish(str(counts))
+    if isinstance(stopped, Failure):
+        raise Unavailable(f"the teacher stopped the run: {stopped.message} Stored: {counts}. The same command resumes.")
+    if stopped:
+        raise Interrupted(f"Interrupted. Stored: {counts}. The same command resumes.")
+    return Labelled(out / LABELLED, counts)
+
+
+def forecast(prompts: Iterable[Prompt], teacher: Teacher, out: Path | str, settings: Labelling | None = None) -> Forecast:
+    """Return what labelling would cost, without asking or writing anything."""
+    settings = settings or Labelling()
+    rows = _rows(prompts, teacher, settings)
+    asked = [row.request for row in rows if row.request]
+    stored = 0
+    if (Path(out) / STORE).is_file():
+        with AnswerStore(Path(out) / STORE) as store:
+            fresh = [request for request in asked if not store.has_answer(request.key)]
+        stored, asked = len(asked) - len(fresh), fresh
+    usages = [usage for request in asked if (usage := teacher.estimate(request))]
+    known = len(usages) == len(asked)
+    return Forecast(
+        rows=len(rows),
+        given=sum(row.request is None for row in rows),
+        stored=stored,
+        to_ask=len({request.key for request in asked}),
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages) if known else None,
+        completion_tokens=sum(usage.completion_tokens for usage in usages) if known else None,
+    )
+
+
+def _finished(counts: dict[str, int]) -> bool:
+    return not counts.get("pending") and not counts.get("failed")
+
+
+def _rows(prompts: Iterable[Prompt], teacher: Teacher, settings: Labelling) -> list[Row]:
+    identity = teacher.identity()
+    rows: list[Row] = []
+    for prompt in prompts:
+        if settings.limit is not None and len(rows) >= settings.limit:
+            break
+        kept = apply_filters(prompt, settings.filters)
+        if kept is not None:
+            request = None if kept.given else settings.contract.request(kept, identity)
+            rows.append(Row(prompt=kept, request=request))
+    if not rows:
+        raise DataError("there are no rows to label. Check the prompts file and the filters.")
+    return rows
+
+
+def apply_filters(prompt: Prompt, filters: Sequence[Filter]) -> Prompt | None:
+    """Return a prompt as the filters leave it, or None where one leaves it out."""
+    kept: Prompt | None = prompt
+    for each in filters:
+        kept = each.apply(kept) if kept is not None else None
+    return kept
+
+
+def _key(rows: Sequence[Row], teacher: Teacher, settings: Labelling) -> str:
+    listing = [[prompt_to_row(row.prompt), row.prompt.given, row.request.key if row.request else None] for row in rows]
+    return stage_key("label", {"rows": digest(listing), "attempts": settings.attempts}, teacher)
+
+
+def _publish(out: Path, rows: Sequence[Row], lineage: Lineage) -> RowCounts:
+    counts = count(rows)
+    if not counts.balanced:
+        raise BackendError(f"rows do not balance: {counts}. This is a bug; the store {out / STORE} is intact.")
+    (out / "manifest.json").unlink(missing_ok=True)
+    with replacing(out / LABELLED) as part:
+        write_rows(part, (_labelled_row(row) for row in rows if row.state == "answered"))
+    for name, state in ((REJECTED, "rejected"), (FAILED, "failed")):
+        chosen = [_refused_row(row) for row in rows if row.state == state]
+        if chosen:
+            with replacing(out / name) as part:
+                write_rows(part, chosen)
+        else:
+            (out / name).unlink(missing_ok=True)
+    files = [out / name for name in (LABELLED, REJECTED, FAILED, STORE) if (out / name).is_file()]
+    write_manifest(out, replace(lineage, counts=counts.to_json()), files)
+    return counts
+
+
+def _labelled_row(row: Row) -> JSONObject:
+    answer = row.answer or Answer("")
+    source = "given" if row.request is None else "teacher"
+    key = row.request.key if row.request else ""
+    return example_to_row(Example(prompt=row.prompt, answer=answer, source=source, key=key))
+
+
+def _refused_row(row: Row) -> JSONObject:
+    kept = prompt_to_row(row.prompt)
+    kept["refused"] = {"reason": row.reason, **({"answer": row.answer.content} if row.answer else {})}
+    return kept
+
+
+def count(rows: Iterable[Row]) -> RowCounts:
+    """Return where the rows ended."""
+    states = [row.state for row in rows]
+    return RowCounts(
+        in_=len(states),
+        answered=states.count("answered"),
+        rejected=states.count("rejected"),
+        failed=states.count("failed"),
+        pending=states.count("pending"),
+    )
+
+
+def _counts_of(value: dict[str, int]) -> RowCounts:
+    return RowCounts(in_=value["in"], **{name: number for name, number in value.items() if name != "in"})

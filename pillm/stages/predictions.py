@@ -1,0 +1,95 @@
+"""Predictions: one row as it was asked, answered and scored; written, read back and compared in pairs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pillm.errors import DataError, StorageError
+from pillm.records import JSONObject
+from pillm.rows import read_lines
+from pillm.stages.intervals import Difference, difference
+
+PREDICTIONS_FILE = "predictions.jsonl"
+EVALUATION_FILE = "evaluation.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One row as it was asked, answered and scored."""
+
+    id: str
+    prompt: str
+    reference: str | None
+    compared_with: str | None
+    """Whose text `reference` is: "reference" (the truth), "teacher", or None."""
+    answer: str | None
+    finish_reason: str | None
+    scores: dict[str, float]
+    failure: JSONObject | None = None
+    tags: tuple[str, ...] = ()
+
+
+def tally(predictions: Iterable[Prediction]) -> dict[str, int]:
+    """Return how many rows got no answer (`failed`) and how many answers were cut off by their length limit (`cut`)."""
+    rows = list(predictions)
+    return {
+        "failed": sum(row.failure is not None for row in rows),
+        "cut": sum(row.finish_reason == "length" for row in rows),
+    }
+
+
+def read_predictions(path: Path | str) -> list[Prediction]:
+    """Read the predictions of a file, or of a folder that `evaluate` wrote; raise DataError where it cannot be read."""
+    path = Path(path)
+    path = path / PREDICTIONS_FILE if path.is_dir() else path
+    found = []
+    for where, row in read_lines(path):
+        try:
+            found.append(Prediction(**{**row, "tags": tuple(row["tags"])}))
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{where}: not a prediction ({error}). Give a file that `pillm evaluate` wrote.") from error
+    return found
+
+
+def compare(left: Iterable[Prediction], right: Iterable[Prediction], *, seed: int = 0) -> dict[str, Difference]:
+    """Return for each metric the paired difference right - left over the rows that both answered."""
+    sides = [list(left), list(right)]
+    names = [name for name in metric_names(sides[0]) if name in metric_names(sides[1])]
+    scored = [{name: {row.id: row.scores[name] for row in side if name in row.scores} for name in names} for side in sides]
+    found = {name: difference(scored[0][name], scored[1][name], seed=seed) for name in names}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def metric_names(predictions: Iterable[Prediction]) -> list[str]:
+    """Return the metrics that scored any row, in the order of first use."""
+    return list(dict.fromkeys(name for row in predictions for name in row.scores))
+
+
+def write_predictions(out: Path, predictions: Iterable[Prediction], summary: JSONObject) -> None:
+    """Write `predictions.jsonl` and `evaluation.json` into a folder; raise StorageError where that fails."""
+    lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in predictions)
+    document = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in ((PREDICTIONS_FILE, lines), (EVALUATION_FILE, [document])):
+            _publish(out / name, text)
+    except OSError as error:
+        raise StorageError(f"{out}: the evaluation could not be written ({error}). Nothing half-written was left.") from error
+
+
+def _publish(path: Path, text: Iterable[str]) -> None:
+    """Write a file under a temporary name and rename it, so that it is whole or not there."""
+    part = path.with_name(path.name + ".part")
+    try:
+        # a lone surrogate in an answer becomes its JSON escape instead of an error
+        with part.open("w", encoding="utf-8", newline="\n", errors="backslashreplace") as file:
+            file.writelines(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,137 @@
+"""Train a student: hand a trainer its data, and check that what it wrote is a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pillm.artifacts import CALIBRATION_FILE, CONTRACT_FILE, PROBES_FILE, Checkpoint, sha256_file
+from pillm.backends import Rows, Teacher, Trainer, TrainingData
+from pillm.contract import Contract
+from pillm.errors import BackendError, DataError
+from pillm.files import lock, storage_errors
+from pillm.progress import Progress
+from pillm.records import Example, Prompt, digest
+from pillm.rows import example_to_row, write_rows
+from pillm.store import Lineage, WorkFolder, is_current, stage_key
+
+SIDES = ("train", "validation", "calibration")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What training needs beside examples: the contract, a seed, prompts to prove exports with, a teacher to learn from."""
+
+    contract: Contract = field(default_factory=Contract)
+    seed: int = 0
+    probes: tuple[Prompt, ...] = ()
+    """Prompts of every split; only their messages are used, never an answer."""
+    teacher: Teacher | None = None
+
+
+def train(
+    examples: Iterable[Example],
+    trainer: Trainer,
+    out: Path | str,
+    *,
+    settings: Training | None = None,
+    progress: Progress | None = None,
+) -> Checkpoint:
+    """Train a student on examples into the folder `out`, and return it as a checkpoint.
+
+    Examples of the split "test" are left out; "validation" and "calibration" go to their own side, all others are
+    trained on. Raises DataError where nothing is left to train on, BackendError where the trainer wrote no checkpoint.
+    """
+    out, settings, progress = Path(out), settings or Training(), progress or Progress("train")
+    sides = _sides(examples)
+    key = _key(sides, trainer, settings)
+    with lock(out.with_name(f".{out.name}.lock")):
+        if is_current(out, key):
+            progress.up_to_date()
+            return Checkpoint(path=out)
+        with WorkFolder(out, key) as work, storage_errors(out):
+            data = _data(sides, work.path / ".rows", settings)
+            trainer.train(data, work.path, progress)
+            _check(work.path, trainer)
+            _remove_rows(work.path / ".rows")
+            lineage = Lineage(
+                verb="train",
+                key=key,
+                backends=(trainer,),
+                seed=settings.seed,
+                seconds=work.seconds,
+                counts={side: len(rows) for side, rows in sides.items()},
+                parents={side: digest([row.key or row.prompt.id for row in rows]) for side, rows in sides.items()},
+            )
+            work.publish(lineage)
+    progress.finish(f"trained on {len(sides['train'])} rows")
+    return Checkpoint(path=out)
+
+
+def _sides(examples: Iterable[Example]) -> dict[str, list[Example]]:
+    sides: dict[str, list[Example]] = {side: [] for side in SIDES}
+    for example in examples:
+        side = example.prompt.split or "train"
+        if side in sides:
+            sides[side].append(example)
+    if not sides["train"]:
+        raise DataError("there are no rows to train on. Label some first, or take fewer of them for test and validation.")
+    return sides
+
+
+def _key(sides: dict[str, list[Example]], trainer: Trainer, settings: Training) -> str:
+    rows = {side: [[list(settings.contract.conversation(row)), row.key] for row in rows] for side, rows in sides.items()}
+    inputs = {
+        "rows": digest(rows),
+        "probes": digest([list(settings.contract.messages(prompt)) for prompt in settings.probes]),
+        "contract": settings.contract.hash,
+        "seed": settings.seed,
+        "teacher": settings.teacher.identity() if settings.teacher else None,
+    }
+    return stage_key("train", inputs, trainer)
+
+
+def _data(sides: dict[str, list[Example]], folder: Path, settings: Training) -> TrainingData:
+    folder.mkdir(exist_ok=True)
+    rows = {}
+    for side in SIDES:
+        path = folder / f"{side}.jsonl"
+        rows[side] = Rows(path, write_rows(path, (_blind(example) for example in sides[side])))
+    return TrainingData(
+        train=rows["train"],
+        validation=rows["validation"],
+        calibration=rows["calibration"],
+        probes=settings.probes,
+        contract=settings.contract,
+        seed=settings.seed,
+        teacher=settings.teacher,
+    )
+
+
+def _blind(example: Example) -> dict[str, object]:
+    """Return an example's row without its reference: trainers never see the truth."""
+    return {name: value for name, value in example_to_row(example).items() if name != "reference"}
+
+
+def _remove_rows(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+def _check(folder: Path, trainer: Trainer) -> None:
+    missing = [name for name in ("config.json", CONTRACT_FILE, PROBES_FILE, CALIBRATION_FILE) if not (folder / name).is_file()]
+    if missing:
+        raise BackendError(f"trainer {trainer.name!r} finished but did not write {', '.join(missing)}; nothing was published.")
+
+
+def checkpoint_key(checkpoint: Checkpoint) -> str:
+    """Return a key of a checkpoint's content: its manifest's key where pillm made it, else a hash of its files."""
+    from pillm.artifacts import sha256_folder
+    from pillm.store import MANIFEST, read_manifest
+
+    manifest = read_manifest(checkpoint.path)
+    if manifest is not None:
+        return sha256_file(checkpoint.path / MANIFEST)
+    return sha256_folder(checkpoint.path)

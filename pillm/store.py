@@ -1,0 +1,210 @@
+"""Where results live: working folders, atomic publishing, manifests, and their verification.
+
+A stage folder exists whole or not at all: a backend writes into its working folder (`.NAME.KEY/`, which survives a
+kill), the result is renamed into place and its manifest is written last. No manifest means that it does not exist.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pillm.artifacts import sha256_file
+from pillm.backends import Backend
+from pillm.errors import DataError
+from pillm.files import fsync_file, fsync_folder, storage_errors, write_json
+from pillm.records import JSONObject, digest
+
+MANIFEST = "manifest.json"
+MANIFEST_VERSION = 1
+EXEMPT = ("events.jsonl", "pillm.log")
+"""Files that go on growing after a manifest is written: the event stream and the log, with its rotations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A file that is not what its manifest says."""
+
+    path: Path
+    reason: str
+
+
+def stage_key(verb: str, inputs: JSONObject, *backends: Backend) -> str:
+    """Return the key of a stage's result: a hash of its inputs, its backends' identities and their versions."""
+    return digest({
+        "verb": verb,
+        "inputs": inputs,
+        "backends": [backend.identity() for backend in backends],
+        "versions": [backend.version() for backend in backends],
+    })  # fmt: skip
+
+
+def read_manifest(folder: Path) -> JSONObject | None:
+    """Return a folder's manifest, or None where there is no readable one."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("files"), dict) else None
+
+
+def is_current(folder: Path, key: str) -> bool:
+    """Say whether a folder holds the finished result of that key, every file of its manifest at its recorded size."""
+    manifest = read_manifest(folder)
+    if manifest is None or manifest.get("key") != key:
+        return False
+    return all(_size(folder / name) == entry["bytes"] for name, entry in manifest["files"].items())
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """What a manifest says beside its files: parents' keys, options, counts, seconds."""
+
+    verb: str
+    key: str
+    parents: dict[str, str] = field(default_factory=dict)
+    backends: tuple[Backend, ...] = ()
+    seed: int | None = None
+    seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    results: JSONObject = field(default_factory=dict)
+
+
+def write_manifest(folder: Path, lineage: Lineage, files: Iterable[Path] | None = None) -> JSONObject:
+    """Hash a folder's files (all of them where none are named) and write its manifest, last."""
+    chosen = files if files is not None else (path for path in folder.rglob("*") if path.is_file())
+    names = sorted(path.relative_to(folder).as_posix() for path in chosen)
+    names = [name for name in names if name != MANIFEST and not _exempt(name)]
+    with storage_errors(folder):
+        for name in names:
+            fsync_file(folder / name)
+        entries = {name: {"sha256": sha256_file(folder / name), "bytes": _size(folder / name)} for name in names}
+    manifest: JSONObject = {
+        "manifest_version": MANIFEST_VERSION,
+        "verb": lineage.verb,
+        "key": lineage.key,
+        "parents": lineage.parents,
+        "backends": [{**backend.options(), "version": backend.version()} for backend in lineage.backends],
+        "seed": lineage.seed,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(lineage.seconds, 3),
+        "counts": lineage.counts,
+        "results": lineage.results,
+        "versions": versions(),
+        "files": entries,
+    }
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def _exempt(name: str) -> bool:
+    base = name.rpartition("/")[2]
+    return base == ".lock" or any(base.startswith(exempt) for exempt in EXEMPT) or name.startswith(".")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on: Python, pillm and the platform."""
+    from pillm import __version__
+
+    return {"python": sys.version.split()[0], "pillm": __version__, "platform": sys.platform}
+
+
+class WorkFolder:
+    """A stage's working folder: `path` is where a backend writes, `publish` makes it the result."""
+
+    def __init__(self, out: Path, key: str) -> None:
+        self.out = out
+        self.path = out.with_name(f".{out.name}.{key[:16]}")
+        self.began = time.monotonic()
+
+    def __enter__(self) -> WorkFolder:
+        with storage_errors(self.out):
+            self.path.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None  # what an interrupted backend wrote stays, so that it can resume there
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds since the folder was opened."""
+        return time.monotonic() - self.began
+
+    def publish(self, lineage: Lineage) -> JSONObject:
+        """Move an old result aside, rename the working folder into place, write the manifest last."""
+        with storage_errors(self.out):
+            aside = self.out.with_name(f".{self.out.name}.old")
+            shutil.rmtree(aside, ignore_errors=True)
+            if self.out.exists():
+                if read_manifest(self.out) is None and not _ours(self.out):
+                    raise DataError(
+                        f"{self.out} exists and was not made by pillm; it is left alone. Choose another --out, or move it away."
+                    )
+                (self.out / MANIFEST).unlink(missing_ok=True)
+                self.out.rename(aside)
+            self.path.rename(self.out)
+            fsync_folder(self.out.parent)
+            manifest = write_manifest(self.out, lineage)
+            shutil.rmtree(aside, ignore_errors=True)
+            for stale in self.out.parent.glob(f".{self.out.name}.*"):
+                if stale.is_dir():
+                    shutil.rmtree(stale, ignore_errors=True)
+        return manifest
+
+
+def _ours(folder: Path) -> bool:
+    return not any(not path.name.startswith(".") for path in folder.iterdir())
+
+
+def verify(path: Path | str) -> list[Problem]:
+    """Recompute every manifest below a run or stage folder, or the one that lists a file; return what does not hold.
+
+    Raises DataError where there is nothing to verify.
+    """
+    path = Path(path)
+    if path.is_file():
+        folder = next((parent for parent in path.resolve().parents if read_manifest(parent)), None)
+        if folder is None:
+            raise DataError(f"{path}: no {MANIFEST} stands in its folder or above it; there is nothing to check it against.")
+        name = path.resolve().relative_to(folder).as_posix()
+        manifest = read_manifest(folder) or {"files": {}}
+        if name not in manifest["files"]:
+            raise DataError(f"{path} is not listed in {folder / MANIFEST}.")
+        return _check(folder, {name: manifest["files"][name]})
+    manifests = sorted(path.rglob(MANIFEST)) if path.is_dir() else []
+    if not manifests:
+        raise DataError(f"{path} holds no {MANIFEST}: no finished run or stage is there.")
+    problems: list[Problem] = []
+    for file in manifests:
+        if any(part.startswith(".") for part in file.relative_to(path).parts[:-1]):
+            continue  # a working folder: not a result
+        found = read_manifest(file.parent)
+        if found is None:
+            problems.append(Problem(path=file, reason="is not a readable manifest"))
+        else:
+            problems += _check(file.parent, found["files"])
+    return problems
+
+
+def _check(folder: Path, files: Mapping[str, JSONObject]) -> list[Problem]:
+    problems = []
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file():
+            problems.append(Problem(path=path, reason="is missing"))
+        elif sha256_file(path) != entry["sha256"]:
+            problems.append(Problem(path=path, reason="was changed: its sha256 is not the recorded one"))
+    return problems

@@ -1,0 +1,51 @@
+"""The conformance kit for plugin authors, and the fakes.
+
+`check_plugin(module)` reads a plugin as pillm will; `check_teacher`, `check_trainer`, `check_exporter`, `check_runner`,
+`check_metric` and `check_filter` put one configured backend to work and raise ConformanceError with a sentence.
+`FakeOpenAIServer` is a real HTTP server, `installed_plugin` a real installation, both for the length of a test.
+"""
+
+from pillm.testing.answering import check_runner, check_teacher
+from pillm.testing.declarations import ConformanceError, check_backend, check_plugin
+from pillm.testing.fakes import (
+    DropFilter,
+    EchoTeacher,
+    LengthMetric,
+    TableExporter,
+    TableRunner,
+    TableSession,
+    TableTrainer,
+)
+from pillm.testing.installing import FAKES, installed_plugin, on_path, write_plugin
+from pillm.testing.making import check_exporter, check_filter, check_metric, check_trainer
+from pillm.testing.samples import sample_examples
+from pillm.testing.server import Call, FakeOpenAIServer, Reply, completion, shout
+
+__all__ = [
+    "FAKES",
+    "Call",
+    "ConformanceError",
+    "DropFilter",
+    "EchoTeacher",
+    "FakeOpenAIServer",
+    "LengthMetric",
+    "Reply",
+    "TableExporter",
+    "TableRunner",
+    "TableSession",
+    "TableTrainer",
+    "check_backend",
+    "check_exporter",
+    "check_filter",
+    "check_metric",
+    "check_plugin",
+    "check_runner",
+    "check_teacher",
+    "check_trainer",
+    "completion",
+    "installed_plugin",
+    "on_path",
+    "sample_examples",
+    "shout",
+    "write_plugin",
+]
