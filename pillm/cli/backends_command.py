@@ -20,7 +20,7 @@ KIND_NAMES = ["teacher", "trainer", "exporter", "runner", "metric", "filter"]
 @click.argument("name", required=False)
 @click.option("--kind", type=click.Choice(KIND_NAMES), help="Only this kind.")
 @click.pass_obj
-def command(terminal: Terminal, name: str | None, kind: str | None) -> None:
+def command(terminal: Terminal, /, name: str | None, kind: str | None) -> None:
     """List the installed backends, or every option of the backends called NAME."""
     cards = [card(*found) for found in installed(kind)]
     if name is None:

@@ -43,6 +43,19 @@ def out_folder(*, required: bool = True, help: str = "Where the result goes.") -
     return click.option("--out", type=folder(), required=required, help=help)
 
 
+def schema_in_prompt() -> Decorator[Any]:
+    """Return the option for what teacher and student are told about JSON."""
+    return click.option(
+        "--schema-in-prompt", type=click.Choice(["none", "text", "tools"]),
+        help="How the model is told about the JSON that a row asks for; the same for teacher and student.",
+    )  # fmt: skip
+
+
+def system_message() -> Decorator[Any]:
+    """Return the option for a system message."""
+    return click.option("--system", metavar="TEXT", help="A system message for every row that has none.")
+
+
 seed = click.option("--seed", type=int, default=0, show_default=True, help="The seed of everything random.")
 
 

@@ -20,7 +20,7 @@ HOW = {
 @cli_command("completion")
 @click.argument("shell", required=False, type=click.Choice(list(HOW)))
 @click.pass_obj
-def command(terminal: Terminal, shell: str | None) -> None:
+def command(terminal: Terminal, /, shell: str | None) -> None:
     """Print the completion script of SHELL (by default the one you use); see the last line for how to install it."""
     chosen = shell or os.path.basename(os.environ.get("SHELL", ""))  # noqa: PTH119 - a name, not a file
     completer = get_completion_class(chosen)

@@ -13,7 +13,7 @@ from pillm.plugins import PluginStatus, registry
 
 @cli_command("plugins")
 @click.pass_obj
-def command(terminal: Terminal) -> None:
+def command(terminal: Terminal, /) -> None:
     """List the plugins, what each answers, and those that are broken, slow or claim a taken name."""
     from rich.table import Table
 

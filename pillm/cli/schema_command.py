@@ -26,7 +26,7 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
 @cli_command("schema")
 @click.argument("what", required=False, shell_complete=_complete)
 @click.pass_obj
-def command(terminal: Terminal, what: str | None) -> None:
+def command(terminal: Terminal, /, what: str | None) -> None:
     """Print the JSON Schema of WHAT: a file format, or an answer schema that rows name. Without WHAT, list them."""
     answers = answer_schemas()
     if what is None:

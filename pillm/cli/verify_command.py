@@ -14,7 +14,7 @@ from pillm.cli.terminal import Terminal, cli_command
 @cli_command("verify")
 @click.argument("path", type=readable())
 @click.pass_context
-def command(ctx: click.Context, path: Path) -> None:
+def command(ctx: click.Context, /, path: Path) -> None:
     """Recompute the hashes of PATH: a run, a stage's folder, or one file of it. Exit 1 names what was changed."""
     terminal: Terminal = ctx.obj
     problems = pillm.verify(path)

@@ -1,0 +1,74 @@
+"""`pillm data`: split and convert rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import pillm
+from pillm.cli.choices import out_folder, readable, seed
+from pillm.cli.terminal import Command, Terminal
+from pillm.files import replacing
+from pillm.rows import prompt_from_row, prompt_to_row, read_lines, write_rows
+from pillm.stages.splitting import SPLITS
+
+if TYPE_CHECKING:
+    from pillm.records import JSONObject
+
+
+@click.group("data")
+def command() -> None:
+    """Split and convert rows."""
+
+
+@command.command("split", cls=Command)
+@click.argument("rows", type=readable(dir_okay=False))
+@click.option("--test", type=click.IntRange(0), default=0, help="Rows held out for scoring.")
+@click.option("--validation", type=click.IntRange(0), default=0, help="Rows that training is watched with.")
+@click.option("--calibration", type=click.IntRange(0), default=0, help="Rows that quantisation may be calibrated with.")
+@click.option("--by", type=click.Choice(["group", "id"]), default="group", show_default=True, help="What stays together.")
+@seed
+@out_folder(help="Where test.jsonl, validation.jsonl, calibration.jsonl and train.jsonl go.")
+@click.pass_obj
+def split(terminal: Terminal, /, rows: Path, out: Path, **sizes: Any) -> None:
+    """Split ROWS (JSONL), whole groups to one side. Sizes are least sizes; the rest is for training."""
+    sides = pillm.split(pillm.read_prompts(rows), **sizes)
+    side_of = {prompt.where: side for side, prompts in sides.items() for prompt in prompts}
+    kept: dict[str, list[JSONObject]] = {side: [] for side in SPLITS}
+    for where, row in read_lines(rows):
+        kept[side_of[where]].append({**row, "split": side_of[where]})
+    document, lines = {}, []
+    for side, chosen in kept.items():
+        if chosen:
+            path = out / f"{side}.jsonl"
+            with replacing(path) as part:
+                write_rows(part, chosen)
+            document[side] = {"rows": len(chosen), "file": str(path)}
+            lines.append(f"{len(chosen):6} {path}")
+    terminal.result(document, *lines)
+
+
+@command.command("convert", cls=Command)
+@click.argument("rows", type=readable(dir_okay=False))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of to stdout.")
+@click.pass_obj
+def convert(terminal: Terminal, /, rows: Path, out: Path | None) -> None:
+    """Write ROWS (flat, Alpaca, ShareGPT, prompt/completion) as native `messages` rows."""
+    native = [_native(row, where, rows.parent) for where, row in read_lines(rows)]
+    if out is None:
+        terminal.result(native, *(json.dumps(row, ensure_ascii=False) for row in native))
+        return
+    with replacing(out) as part:
+        write_rows(part, native)
+    terminal.result({"rows": len(native), "file": str(out)}, f"{len(native)} rows in {out}")
+
+
+def _native(row: JSONObject, where: str, beside: Path) -> JSONObject:
+    prompt = prompt_from_row(row, where=where, beside=beside)
+    native = prompt_to_row(prompt)
+    if prompt.given:
+        native["messages"] = [*native["messages"], prompt.given]
+    return native

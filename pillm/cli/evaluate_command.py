@@ -1,0 +1,113 @@
+"""`pillm evaluate`: score subjects side by side on the same rows."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import pillm
+from pillm.artifacts import to_json
+from pillm.backends import Teacher
+from pillm.cli.choices import assignments, backend_option, out_folder, readable, schema_in_prompt, seed, system_message
+from pillm.cli.scores import differences_lines, scores_table
+from pillm.cli.targets import contract_for, runner_for, subject_of
+from pillm.cli.terminal import Terminal, cli_command
+from pillm.errors import DataError
+from pillm.records import digest
+from pillm.stages.predictions import compare, read_predictions
+from pillm.stages.training import checkpoint_key
+from pillm.subjects import Scoring, Subject, ask_teacher, checkpoint_subject, model_subject, score
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pillm.artifacts import Evaluation
+    from pillm.records import Prompt
+
+DEFAULT_METRICS = ("exact", "json", "schema", "fields")
+
+
+@cli_command("evaluate")
+@click.argument("rows", type=readable(dir_okay=False))
+@click.option("--subject", "subjects", multiple=True, required=True, metavar="S",
+              help="What to score, repeated: a model file, a checkpoint folder, or a teacher as NAME:option=value,...")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", default=DEFAULT_METRICS, show_default=True,
+              help="A metric, repeated.")
+@backend_option("runner", required=False, more=" opens files and checkpoints; by default one that reads them")
+@assignments("runner")
+@out_folder(required=False, help="Keep the predictions of each subject here; what stands there is not asked again.")
+@click.option("--split", metavar="NAME", help="Only the rows of this split, such as test.")
+@click.option("--limit", type=click.IntRange(1), help="Score only the first N rows.")
+@seed
+@schema_in_prompt()
+@system_message()
+@click.pass_obj
+def command(terminal: Terminal, /, rows: Path, subjects: tuple[str, ...], **chosen: Any) -> None:
+    """Score each --subject on ROWS (JSONL), greedily, with 95 % intervals, and the paired difference to the first one."""
+    scorer = _Scorer(terminal, chosen, {rows.stem: _rows(rows, chosen["split"], chosen["limit"])})
+    names = list(dict.fromkeys(subjects))
+    built = {name: subject_of(name) for name in names}
+    with ExitStack() as stack:
+        out = chosen["out"] or Path(stack.enter_context(TemporaryDirectory(prefix="pillm-evaluate-")))
+        found = {}
+        for name in sorted(names, key=lambda name: not isinstance(built[name], Teacher)):  # rows may be compared with its answers
+            found[name] = scorer.score(name, built[name], out)
+        evaluations = [found[name] for name in names]
+        differences = [compare(*(read_predictions(one.predictions or "") for one in (evaluations[0], other)), seed=chosen["seed"])
+                       for other in evaluations[1:]]  # fmt: skip
+    document = {
+        "evaluations": [to_json(one if chosen["out"] else replace(one, predictions=None)) for one in evaluations],
+        "differences": [
+            {"left": evaluations[0].subject, "right": other.subject, "metrics": {name: asdict(one) for name, one in by.items()}}
+            for other, by in zip(evaluations[1:], differences, strict=True)
+        ],
+    }
+    terminal.result(document, scores_table(evaluations), *differences_lines(evaluations, differences))
+
+
+def _rows(path: Path, split: str | None, limit: int | None) -> list[Prompt]:
+    prompts = [prompt for prompt in pillm.read_prompts(path) if split in (None, prompt.split)][:limit]
+    if not prompts:
+        raise DataError(f"{path} holds no rows{f' of the split {split!r}' if split else ''}.")
+    return prompts
+
+
+@dataclass(frozen=True, slots=True)
+class _Scorer:
+    """Scores one subject after another, each into a folder of its own."""
+
+    terminal: Terminal
+    chosen: Mapping[str, Any]
+    sets: Mapping[str, list[Prompt]]
+
+    def score(self, text: str, target: object, out: Path) -> Evaluation:
+        metrics = [pillm.metric(name) for name in self.chosen["metrics"]]
+        with self.terminal.progress("evaluate") as progress:
+            scoring = Scoring(
+                folder=out / _slug(text),
+                sets=self.sets,
+                metrics=metrics,
+                contract=contract_for(target, self.chosen["schema_in_prompt"], self.chosen["system"]),
+                seed=self.chosen["seed"],
+                progress=progress,
+            )
+            return score(self._subject(target, scoring), scoring)[0]
+
+    def _subject(self, target: Any, scoring: Scoring) -> Subject:
+        if isinstance(target, Teacher):
+            return ask_teacher(target, scoring)[0]
+        runner = runner_for(target, self.chosen["runner"], self.chosen["options"])
+        if isinstance(target, pillm.Checkpoint):
+            return checkpoint_subject(target, runner, "checkpoint", checkpoint_key(target))
+        return model_subject(target, runner)
+
+
+def _slug(text: str) -> str:
+    """Return a folder name for a subject: readable, and its own."""
+    plain = "".join(sign if sign.isalnum() or sign in "-._" else "-" for sign in Path(text.partition(":")[0]).name).strip(".-")
+    return f"{plain[:40] or 'subject'}-{digest(text)[:6]}"

@@ -1,0 +1,48 @@
+"""`pillm export`: pack a checkpoint into model files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import pillm
+from pillm.artifacts import to_json
+from pillm.cli.choices import assignments, backend_option, out_folder, readable
+from pillm.cli.terminal import Terminal, cli_command
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pillm.artifacts import ModelFile
+
+
+@cli_command("export")
+@click.argument("checkpoint", type=readable(file_okay=False))
+@backend_option("exporter")
+@assignments("exporter")
+@out_folder(help="Where the model files go.")
+@click.pass_obj
+def command(terminal: Terminal, /, checkpoint: Path, exporter: str, options: dict[str, Any], out: Path) -> None:
+    """Pack CHECKPOINT, a Hugging Face model folder, into files for devices, one per quantisation."""
+    built = pillm.exporter(exporter, **options)
+    with terminal.progress("export") as progress:
+        models = pillm.export(pillm.Checkpoint(path=checkpoint), built, out, progress=progress)
+    terminal.result([to_json(model) for model in models], models_table(models))
+
+
+def models_table(models: list[ModelFile]) -> Table:
+    """Return the table of exported files."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", overflow="fold")
+    table.add_column("quant", no_wrap=True)
+    table.add_column("MB", justify="right", no_wrap=True)
+    table.add_column("parity", justify="right", no_wrap=True)
+    table.add_column("sha256", no_wrap=True)
+    for model in models:
+        parity = f"{model.parity.rows - model.parity.mismatches}/{model.parity.rows}" if model.parity else "-"
+        table.add_row(str(model.path), model.quant, f"{model.bytes / 1e6:,.1f}", parity, model.sha256[:12])
+    return table

@@ -1,0 +1,85 @@
+"""`pillm label`: let a teacher answer prompts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import pillm
+from pillm.cli.choices import assignments, backend_option, out_folder, readable, schema_in_prompt, system_message
+from pillm.cli.terminal import Terminal, cli_command
+from pillm.contract import Contract
+from pillm.errors import BackendError
+from pillm.stages.labeller import Labelling
+from pillm.stages.labelling import Forecast, forecast
+
+if TYPE_CHECKING:
+    from pillm.stages.labelling import Labelled
+
+STATES = ("failed", "rejected")
+
+
+def _retry(_ctx: click.Context, _param: click.Parameter, text: str) -> frozenset[str]:
+    asked = frozenset(word.strip() for word in text.split(",") if word.strip())
+    if asked - set(STATES):
+        raise click.BadParameter(f"{', '.join(sorted(asked - set(STATES)))} is not one of {', '.join(STATES)}")
+    return asked
+
+
+@cli_command("label")
+@click.argument("prompts", type=readable(dir_okay=False))
+@backend_option("teacher")
+@assignments("teacher")
+@out_folder(help="Where labelled.jsonl and the store of answers go.")
+@click.option("--limit", type=click.IntRange(1), help="Label only the first N rows, to try things out.")
+@click.option("--attempts", type=click.IntRange(1, 20), default=1, show_default=True, help="Answers tried until one fits its schema.")
+@click.option("--dry-run", is_flag=True, help="Say what would be asked; ask and write nothing.")
+@click.option("--relabel", is_flag=True, help="Ask the teacher also for rows that arrive answered.")
+@click.option("--retry", default="", metavar="failed,rejected", callback=_retry, help="Ask again for rows that ended so.")
+@click.option("--filter", "filters", multiple=True, metavar="NAME", help="A row filter, applied before anything is stored or sent.")
+@schema_in_prompt()
+@system_message()
+@click.pass_obj
+def command(terminal: Terminal, /, prompts: Path, teacher: str, options: dict[str, Any], out: Path, **chosen: Any) -> None:
+    """Answer the rows of PROMPTS (JSONL) with a teacher. Stored answers are never asked again."""
+    built = pillm.teacher(teacher, **options)
+    settings = Labelling(
+        attempts=chosen["attempts"],
+        contract=Contract(schema_in_prompt=chosen["schema_in_prompt"] or "none", system=chosen["system"]),
+        filters=tuple(pillm.filter_(name) for name in chosen["filters"]),
+        limit=chosen["limit"],
+        retry=chosen["retry"],
+    )
+    rows = pillm.read_prompts(prompts, relabel=chosen["relabel"])
+    if chosen["dry_run"]:
+        expected = forecast(rows, built, out, settings)
+        terminal.result(asdict(expected), _sentence(expected))
+        return
+    with terminal.progress("label") as progress:
+        labelled = pillm.label(rows, built, out, settings=settings, progress=progress)
+    _show(terminal, labelled, out)
+
+
+def _sentence(expected: Forecast) -> str:
+    tokens = "an unknown number of tokens"
+    if expected.prompt_tokens is not None and expected.completion_tokens is not None:
+        tokens = f"about {expected.prompt_tokens:,} prompt and {expected.completion_tokens:,} completion tokens"
+    return (
+        f"{expected.rows} rows: {expected.given} arrive answered, {expected.stored} answers are stored, "
+        f"{expected.to_ask} would be asked ({tokens}). Nothing was asked or written."
+    )
+
+
+def _show(terminal: Terminal, labelled: Labelled, out: Path) -> None:
+    counts = labelled.counts
+    document = {"rows": counts.to_json(), "balanced": counts.balanced, "labelled": str(labelled.path), "up_to_date": labelled.up_to_date}
+    terminal.result(document, f"{counts}", f"{labelled.path}")
+    if counts.rejected:
+        terminal.say(f"{counts.rejected} answers were rejected; the reasons are in {out / 'rejected.jsonl'}. Ask again: --retry rejected")
+    if counts.failed:
+        terminal.say(f"{counts.failed} rows failed; the reasons are in {out / 'failed.jsonl'}. Ask again: --retry failed")
+    if not counts.answered:
+        raise BackendError("no row was answered, so there is nothing to train on.")

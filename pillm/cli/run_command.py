@@ -1,0 +1,38 @@
+"""`pillm run`: a whole recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import pillm
+from pillm.cli.choices import folder, readable
+from pillm.cli.logs import keep_log
+from pillm.cli.summary import rehearsal_lines, run_summary
+from pillm.cli.terminal import Terminal, cli_command
+from pillm.errors import GateError
+from pillm.rehearsal import rehearse
+
+
+@cli_command("run")
+@click.argument("recipe", type=readable(dir_okay=False))
+@click.option("--out", type=folder(), help="The run folder; by default runs/NAME-OF-THE-RECIPE.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change a value of the recipe, repeated.")
+@click.option("--dry-run", is_flag=True, help="Resolve and print everything; ask, train and write nothing.")
+@click.pass_obj
+def command(terminal: Terminal, /, recipe: Path, out: Path | None, overrides: tuple[str, ...], dry_run: bool) -> None:
+    """Run RECIPE: label, train, export, evaluate, bench, report. What stands already is not done again."""
+    loaded = pillm.load_recipe(recipe, overrides)
+    target = out or Path("runs") / loaded.name
+    if dry_run:
+        expected = rehearse(loaded, target)
+        terminal.result(expected.to_json(), *rehearsal_lines(expected))
+        return
+    keep_log(target / "pillm.log")
+    with terminal.progress() as progress:
+        result = pillm.run(loaded, target, progress=progress)
+    terminal.result(result.report, *run_summary(result.report, result.folder))
+    if not result.gates_met:
+        missed = [f"{gate.model}: {gate.gate} was {gate.value:.4g}, needed {gate.bound:.4g}" for gate in result.gates if not gate.met]
+        raise GateError(f"{len(missed)} gates were not met. {'; '.join(missed)}. The files and the report in {result.folder} are kept.")

@@ -1,0 +1,92 @@
+"""What a run did, or would do, on one screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pillm.cli.cards import megabytes, plan_lines
+from pillm.cli.progress_bar import clock
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pillm.records import JSONObject
+    from pillm.rehearsal import DryRun
+
+
+def run_summary(report: JSONObject, folder: Path) -> list[Any]:
+    """Return the rows, scores, files and speeds of a report, and where to read on."""
+    rows = report["rows"]
+    counted = " + ".join(f"{rows[name]} {name}" for name in ("answered", "rejected", "failed", "pending"))
+    shown: list[Any] = [f"{rows['in']} rows = {counted}"]
+    parity = report.get("parity")
+    if parity:
+        shown.append(f"parity: {parity['rows']} rows, {parity['mismatches']} mismatches")
+    if report.get("evaluations"):
+        shown += ["", _scores(report)]
+    if report.get("models"):
+        shown += ["", _models(report)]
+    seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in report.get("seconds", {}).items())
+    return [*shown, "", f"{seconds}", f"report: {folder / 'report.html'}"]
+
+
+def _scores(report: JSONObject) -> Table:
+    from rich.table import Table
+
+    sets = list(dict.fromkeys(one["set"] for one in report["evaluations"]))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("exact" if _names_exact(report) else "first metric", overflow="fold")
+    for name in sets:
+        table.add_column(name, justify="right", no_wrap=True)
+    by_subject: dict[tuple[str, str], dict[str, str]] = {}
+    for one in report["evaluations"]:
+        figure = one["metrics"].get("exact") or next(iter(one["metrics"].values()), None)
+        if figure:
+            text = f"{figure['mean']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+            by_subject.setdefault((one["kind"], one["subject"]), {})[one["set"]] = text
+    for (kind, subject), by_set in by_subject.items():
+        table.add_row(subject if kind in ("model", subject) else f"{kind} {subject}", *(by_set.get(name, "-") for name in sets))
+    return table
+
+
+def _names_exact(report: JSONObject) -> bool:
+    return all("exact" in one["metrics"] for one in report["evaluations"])
+
+
+def _models(report: JSONObject) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", overflow="fold")
+    for heading in ("quant", "MB", "here pp", "tg t/s", "device tg t/s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for model in report["models"]:
+        name = Path(model["file"]).name
+        found = {one["basis"]: one for one in report.get("benchmarks", []) if one["model"] == name}
+        measured, predicted = found.get("measured"), found.get("predicted")
+        speeds = [f"{measured['pp_tps']:,.0f}", f"{measured['tg_tps']:,.0f}"] if measured else ["-", "-"]
+        there = f"{predicted['tg_tps']:,.0f} on {predicted['device']}" if predicted else "-"
+        table.add_row(name, model["quant"], megabytes(model["bytes"]), *speeds, there)
+    return table
+
+
+def rehearsal_lines(expected: DryRun) -> list[str]:
+    """Return what a run would do: the resolved recipe, rows, tokens, disk, time, the plan."""
+    label = expected.label
+    lines = [yaml.safe_dump(expected.recipe, allow_unicode=True, sort_keys=False, default_flow_style=None, width=100).rstrip(), ""]
+    lines.append("rows     " + ", ".join(f"{name} {count:,}" for name, count in expected.rows.items()))
+    tokens = ""
+    if label.prompt_tokens is not None and label.completion_tokens is not None:
+        tokens = f", about {label.prompt_tokens:,} prompt and {label.completion_tokens:,} completion tokens"
+    lines.append(f"label    {label.to_ask:,} rows to ask{tokens}; {label.given:,} arrive answered, {label.stored:,} are stored")
+    needed = f"about {megabytes(expected.disk_bytes)} MB needed, " if expected.disk_bytes is not None else ""
+    lines.append(f"disk     {needed}{megabytes(expected.free_bytes)} MB free for {expected.folder}")
+    for stage in expected.stages:
+        time = f", {clock(stage.seconds)} ({stage.basis})" if stage.seconds is not None else ""
+        lines.append(f"{stage.stage:8} {stage.state}{time}")
+    if expected.plan is not None:
+        lines += ["", *plan_lines(expected.plan)]
+    return [*lines, *(f"note: {note}" for note in expected.notes), "", "Nothing was asked, trained or written."]

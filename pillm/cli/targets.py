@@ -1,0 +1,80 @@
+"""Turn what a person names on the command line into a teacher, a checkpoint or a model file, and find its runner."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pillm
+from pillm.contract import Contract
+from pillm.errors import ConfigError, DataError, MissingDependency
+from pillm.options import parse_assignments
+from pillm.plugins import model_names, registry
+
+if TYPE_CHECKING:
+    from pillm.artifacts import Checkpoint, ModelFile
+    from pillm.backends import Runner, Teacher
+
+PREFERRED = {"gguf": "local", "checkpoint": "hf"}
+_QUANT = re.compile(r"[-._]((?:I?Q|T?Q)[0-9][A-Z0-9_]*|B?F16|F32|MXFP4\w*)(?=[-._]|$)", re.IGNORECASE)
+_NEXT_OPTION = re.compile(r",(?=[A-Za-z_][\w.]*=)")
+
+
+def model_of(text: str) -> ModelFile | Checkpoint:
+    """Return the model file or checkpoint that a path, or the name of a shipped model, stands for; raise DataError."""
+    path = Path(text)
+    if path.is_file():
+        quant = _QUANT.search(path.stem)
+        return pillm.ModelFile.of(path, quant[1].upper() if quant else "")
+    folder = pillm.model_folder(text)
+    if folder is None:
+        shipped = ", ".join(model_names()) or "none"
+        raise DataError(f"{text} is neither a model file, nor a model folder, nor a shipped model (installed: {shipped}).")
+    return pillm.Checkpoint(path=folder, name="" if path.is_dir() else text)
+
+
+def subject_of(text: str) -> Teacher | ModelFile | Checkpoint:
+    """Return what is to be scored: a path or shipped model, or a teacher as NAME:option=value,option=value."""
+    if Path(text).exists() or text in model_names():
+        return model_of(text)
+    if "/" in text.partition(":")[0] or text.endswith(".gguf"):
+        raise DataError(f"{text} does not exist. Give a model file, a model folder, or a teacher as NAME:option=value.")
+    name, _, rest = text.partition(":")
+    if rest and "=" not in rest.partition(":")[0]:  # distribution:name:options
+        second, _, rest = rest.partition(":")
+        name = f"{name}:{second}"
+    return pillm.teacher(name, **parse_assignments(_NEXT_OPTION.split(rest) if rest else ()))
+
+
+def runner_for(model: ModelFile | Checkpoint, name: str | None, options: dict[str, Any]) -> Runner:
+    """Return the runner of that name, or without one the installed runner that reads such a model."""
+    reads = "checkpoint" if isinstance(model, pillm.Checkpoint) else model.path.suffix.lstrip(".")
+    if name is None:
+        able = [
+            found for found, claims in registry().provided("runner").items() if any(reads in getattr(cls, "reads") for _, cls in claims)  # noqa: B009
+        ]  # fmt: skip
+        if not able:
+            raise MissingDependency(
+                f"no installed runner reads {'model folders' if reads == 'checkpoint' else f'.{reads} files'}. "
+                "Install one: pip install ./plugins/pillm-llamacpp ./plugins/pillm-hf"
+            )
+        name = PREFERRED[reads] if PREFERRED.get(reads) in able else sorted(able)[0]
+    runner = pillm.runner(name, **options)
+    if reads not in runner.reads:
+        raise ConfigError(f"runner {name!r} reads {', '.join(sorted(runner.reads))}, not {model.label}. Choose another --runner.")
+    return runner
+
+
+def contract_for(model: object, schema_in_prompt: str | None, system: str | None = None) -> Contract:
+    """Return the prompt contract that was asked for, else the one that the model was trained with, else the plain one."""
+    if schema_in_prompt is not None or system is not None:
+        return Contract(schema_in_prompt=schema_in_prompt or "none", system=system)  # type: ignore[arg-type]  # click checked it
+    if isinstance(model, pillm.Checkpoint):
+        return Contract.from_json(model.contract)
+    path = getattr(model, "path", None)
+    for file in (path.parent / "contract.json", path.parent.parent / "train" / "contract.json") if path else ():
+        if file.is_file():
+            return Contract.from_json(json.loads(file.read_text("utf-8")))
+    return Contract()

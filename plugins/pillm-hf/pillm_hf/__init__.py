@@ -1,0 +1,29 @@
+"""pillm on torch and transformers: the teacher and runner `hf`, the trainers `lora`, `dora`, `qlora` and `full`."""
+
+from __future__ import annotations
+
+import pillm
+
+from pillm_hf.runner import HFRunner
+from pillm_hf.teacher import HFTeacher
+from pillm_hf.trainer import DoRA, Full, LoRA, QLoRA
+
+__all__ = ["DoRA", "Full", "HFRunner", "HFTeacher", "LoRA", "QLoRA"]
+
+
+@pillm.hookimpl
+def pillm_teachers() -> list[type[pillm.Teacher]]:
+    """Return the teacher `hf`."""
+    return [HFTeacher]
+
+
+@pillm.hookimpl
+def pillm_runners() -> list[type[pillm.Runner]]:
+    """Return the runner `hf`."""
+    return [HFRunner]
+
+
+@pillm.hookimpl
+def pillm_trainers() -> list[type[pillm.Trainer]]:
+    """Return the trainers `lora`, `dora`, `qlora` and `full`."""
+    return [LoRA, DoRA, QLoRA, Full]

@@ -1,0 +1,161 @@
+"""Find a model: a folder, a name that a plugin ships, or a hub id pinned to one commit. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import NoReturn
+
+import pillm
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "added_tokens.json",
+    "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt",
+)  # fmt: skip
+CONTENT_FILES = (*TOKENIZER_FILES, "config.json", "generation_config.json", "adapter_config.json")
+
+# Weights in safetensors and plain text only: never a pickle, never Python.
+ALLOWED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+REPOSITORY = re.compile(r"(?=.{3,96}$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a model lives: a folder on this machine, or a hub repository at one commit."""
+
+    folder: Path | None = None
+    repository: str = ""
+    commit: str = ""
+
+    @property
+    def label(self) -> str:
+        """Return the model's name as answers carry it."""
+        return self.folder.resolve().name if self.folder else f"{self.repository}@{self.commit[:12]}"
+
+    @property
+    def identity(self) -> str:
+        """Return what names the model's content: a hash of its files, or repository and commit."""
+        return f"sha256:{content_hash(self.folder)}" if self.folder else f"{self.repository}@{self.commit}"
+
+    def fetch(self) -> Path:
+        """Return the model's folder, downloaded first where it is not here yet."""
+        return self.folder or _download(self.repository, self.commit)
+
+
+def locate(model: str, revision: str | None = None) -> Source:
+    """Return where a model is; a hub id is resolved to a commit, once per process.
+
+    Raises DataError where nothing has that name and Unavailable where the hub cannot be asked.
+    """
+    folder = pillm.model_folder(model)
+    if folder is not None:
+        if revision is not None:
+            raise pillm.ConfigError(f"revision {revision!r}: {model!r} is a folder; only models of the hub have revisions.")
+        return Source(folder=folder)
+    if not REPOSITORY.fullmatch(model) or ".." in model or "--" in model:
+        raise pillm.DataError(
+            f"no model {model!r}: it is not a folder here, no installed plugin ships it, and a model of the hub is "
+            "written owner/name. Check the path."
+        )
+    return Source(repository=model, commit=_commit(model, revision))
+
+
+def content_hash(folder: Path) -> str:
+    """Return one sha256 over the weights, tokenizer and configuration of a model folder."""
+    if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
+        raise pillm.DataError(
+            f"{folder} is not a model folder: it has no config.json. "
+            "Give a folder with config.json, *.safetensors and the tokenizer's files."
+        )
+    names = {path.name for path in folder.glob("*.safetensors*")}
+    names |= {name for name in CONTENT_FILES if (folder / name).is_file()}
+    listing = {name: _file_hash(folder / name) for name in sorted(names)}
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    stat = path.stat()
+    return _hash_at(path.resolve(), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _hash_at(path: Path, mtime: int, size: int) -> str:  # noqa: ARG001 - a changed time or size is another entry
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def _commit(repository: str, revision: str | None) -> str:
+    if revision and COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import HTTPError
+
+    if not HF_HUB_OFFLINE:
+        try:
+            sha = HfApi().model_info(repository, revision=revision).sha
+        except (HTTPError, OSError, ValueError) as error:
+            _refuse(error, repository, revision)
+        if not sha or not COMMIT.fullmatch(sha):
+            raise pillm.Unavailable(f"the hub named no commit for {repository}. Try again, or give revision= a commit hash.")
+        return sha
+    return _snapshot(repository, revision, offline=True).name
+
+
+@cache
+def _download(repository: str, commit: str) -> Path:
+    folder = _snapshot(repository, commit, offline=False)
+    if not any(folder.glob("*.safetensors")):
+        raise pillm.DataError(
+            f"{repository}@{commit[:12]} has no safetensors weights; other formats can run code and are not read. "
+            "Choose a repository or a revision that has *.safetensors."
+        )
+    return folder
+
+
+def _snapshot(repository: str, revision: str | None, *, offline: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=list(ALLOWED),
+                ignore_patterns=["*/*"],  # exports for other programs lie in subfolders
+                local_files_only=offline,
+            )
+        )
+    except (HTTPError, OSError, ValueError) as error:
+        _refuse(error, repository, revision)
+
+
+def _refuse(error: Exception, repository: str, revision: str | None) -> NoReturn:
+    from huggingface_hub import errors
+
+    at = f"{repository}@{revision}" if revision else repository
+    if isinstance(error, errors.GatedRepoError):
+        raise pillm.Unavailable(
+            f"{at} is gated. Accept its terms on its page, then set HF_TOKEN to a token of that account."
+        ) from error
+    if isinstance(error, errors.RevisionNotFoundError):
+        raise pillm.DataError(f"{repository} has no revision {revision!r}. Give a branch, a tag or a commit hash.") from error
+    if isinstance(error, errors.RepositoryNotFoundError):
+        raise pillm.DataError(
+            f"the hub has no model {repository!r} that this account may see. Check the spelling; a private model needs HF_TOKEN."
+        ) from error
+    if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
+        raise pillm.Unavailable(
+            f"{at} is not complete in the local cache and the hub is out of reach (HF_HUB_OFFLINE or no network). "
+            "Go online once and repeat the command, or give a folder."
+        ) from error
+    raise pillm.Unavailable(
+        f"the hub did not give {at} ({type(error).__name__}). What was downloaded is kept: repeat the command later."
+    ) from error

@@ -1,0 +1,154 @@
+"""Load models and tokenizers from a folder: safetensors only, never Python from a hub, nothing printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import pillm
+
+from pillm_hf.chat import Chat
+from pillm_hf.hub import locate
+from pillm_hf.precision import DType, Warn, choose_dtype, default_device, log
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BitsAndBytesConfig, PreTrainedModel
+
+LoadIn: TypeAlias = Literal["none", "8bit", "4bit"]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from drawing its own progress bars."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def load_chat(folder: Path) -> Chat:
+    """Load a folder's tokenizer and chat template; raise DataError where either is missing or unreadable."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # noqa: BLE001 - foreign files fail in every way there is
+        raise pillm.DataError(
+            f"{folder}: the tokenizer cannot be read ({_first_line(error)}). The folder needs tokenizer.json "
+            "(or tokenizer.model) and tokenizer_config.json."
+        ) from error
+    return Chat(tokenizer, folder)
+
+
+def load_model(
+    folder: Path,
+    dtype: torch.dtype | str,
+    *,
+    device_map: str | None = None,
+    quantization: BitsAndBytesConfig | None = None,
+) -> PreTrainedModel:
+    """Load a folder's model for causal language modelling in evaluation mode.
+
+    Raises DataError where the folder is no model, UnsafeError where it wants its own Python code, and BackendError
+    where it does not fit in memory.
+    """
+    from transformers import AutoModelForCausalLM
+
+    _refuse_own_code(folder)
+    try:
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                device_map=device_map or default_device(),
+                quantization_config=quantization,
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=True,
+            )
+    except (MemoryError, RuntimeError) as error:
+        raise pillm.BackendError(
+            f"{folder} could not be loaded ({_first_line(error)}). Nothing was changed. "
+            "If memory ran out, choose a smaller model or load_in=4bit."
+        ) from error
+    except Exception as error:  # noqa: BLE001 - foreign files fail in every way there is
+        raise pillm.DataError(
+            f"{folder}: the model cannot be read ({_first_line(error)}). It needs config.json of an architecture that "
+            "transformers knows, and its weights as *.safetensors."
+        ) from error
+    return model.eval()
+
+
+def load_adapted(folder: Path, dtype: torch.dtype | str, *, device_map: str | None = None, **more: Any) -> PreTrainedModel:
+    """Load a folder's model; one that holds only an adapter is put on its base and merged in memory."""
+    adapter = adapter_of(folder)
+    if adapter is None:
+        return load_model(folder, dtype, device_map=device_map, **more)
+    from peft import PeftModel
+
+    settings = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
+    base = locate(str(settings.get("base_model_name_or_path")), settings.get("revision")).fetch()
+    with quiet():
+        model = PeftModel.from_pretrained(load_model(base, dtype, device_map=device_map, **more), adapter)
+        return model.merge_and_unload().eval()
+
+
+def adapter_of(folder: Path) -> Path | None:
+    """Return where a folder without weights of its own keeps its adapter, or None."""
+    if any(folder.glob("model*.safetensors")):
+        return None
+    return next((place for place in (folder, folder / "adapter") if (place / "adapter_config.json").is_file()), None)
+
+
+def quantization(
+    load_in: LoadIn, compute: torch.dtype, *, kind: Literal["nf4", "fp4"] = "nf4", double: bool = True
+) -> BitsAndBytesConfig | None:
+    """Return how bitsandbytes shall hold the weights, or None; raise MissingDependency where it is not installed."""
+    if load_in == "none":
+        return None
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise pillm.MissingDependency(f"{load_in} weights need bitsandbytes. Install it: pip install 'pillm-hf[quant]'")
+    from transformers import BitsAndBytesConfig
+
+    if load_in == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_use_double_quant=double,
+        bnb_4bit_compute_dtype=compute,
+    )
+
+
+def settled_dtype(asked: DType, device_map: str | None, warn: Warn = log.warning) -> torch.dtype:
+    """Return the number format for where a model will be put."""
+    device = device_map or default_device()
+    return choose_dtype(asked, default_device() if device == "auto" else device, warn)
+
+
+def _refuse_own_code(folder: Path) -> None:
+    config = pillm.Checkpoint(path=folder).config
+    if "auto_map" in config:
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+        if config.get("model_type") not in CONFIG_MAPPING:
+            raise pillm.UnsafeError(
+                f"{folder} wants to run its own Python code (auto_map in config.json); pillm never does that. "
+                "Choose a model of an architecture that transformers has."
+            )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -1,0 +1,144 @@
+"""The runner `hf`: answers from a checkpoint folder, so that a student is scored before it is exported."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar
+
+import pillm
+from pydantic import Field
+
+from pillm_hf.answering import Answerer, Result
+from pillm_hf.choosing import Sampling
+from pillm_hf.loading import LoadIn, load_adapted, load_chat, quantization, settled_dtype
+from pillm_hf.precision import DType
+
+if TYPE_CHECKING:
+    import torch
+
+NOT_IN_KEY = {"key": False}
+
+
+class HFRunner(pillm.Runner):
+    """Answers from a checkpoint folder with transformers on this machine."""
+
+    name: ClassVar[str] = "hf"
+    reads: ClassVar[frozenset[str]] = frozenset({"checkpoint"})
+
+    dtype: DType = Field("auto", description="Number format; auto is bfloat16 where the hardware computes in it.")
+    load_in: LoadIn = Field("none", description="Hold the weights in 8 or 4 bit (needs bitsandbytes).")
+    device_map: str | None = Field(
+        None, description="Where to put the model: cpu, cuda, cuda:1, auto.", json_schema_extra=NOT_IN_KEY
+    )
+    batch_size: int | None = Field(
+        None, ge=1, description="Rows answered at once; chosen by the model's size where absent.", json_schema_extra=NOT_IN_KEY
+    )
+    max_new_tokens: int = Field(256, ge=1, description="Longest answer, in tokens.")
+    temperature: float = Field(0.0, ge=0, le=10, description="0 takes the most likely token; above, tokens are drawn.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Draw from the most likely tokens that together have this probability.")
+    top_k: int = Field(0, ge=0, description="Draw from this many most likely tokens; 0 for all.")
+    seed: int = Field(0, ge=0, description="Seed of the draws; each request has its own stream.")
+
+    def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> HFSession:
+        """Load a checkpoint; raise DataError where the folder is none and ConfigError for a model file."""
+        if not isinstance(model, pillm.Checkpoint):
+            raise pillm.ConfigError(f"runner 'hf' reads checkpoint folders, not {model.path.name}. Use runner 'local' for GGUF.")
+        chat = load_chat(model.path)
+        dtype = settled_dtype(self.dtype, self.device_map)
+        weights = load_adapted(model.path, dtype, device_map=self.device_map, quantization=quantization(self.load_in, dtype))
+        return HFSession(Answerer(weights, chat, model.label), self)
+
+
+class HFSession(pillm.Session):
+    """A checkpoint in memory."""
+
+    def __init__(self, answerer: Answerer, runner: HFRunner) -> None:
+        self._answerer: Answerer | None = answerer
+        self._runner = runner
+        names = [name for name in Sampling.__slots__ if name in HFRunner.model_fields]
+        self._sampling = Sampling(**{name: getattr(runner, name) for name in names})
+
+    @property
+    def _open(self) -> Answerer:
+        if self._answerer is None:
+            raise pillm.BackendError("the session is closed. Open the checkpoint again.")
+        return self._answerer
+
+    def answer(self, requests: Iterator[pillm.Request]) -> Iterator[Result]:
+        """Yield each request with its answer or failure, in any order."""
+        yield from self._open.answer(requests, self._sampling, self._runner.batch_size)
+
+    def embed(self, texts: Iterable[str]) -> Iterator[tuple[float, ...]]:
+        """Yield for each text the mean of the last layer's hidden states over its tokens, not normalised."""
+        import torch
+
+        model = self._open.model
+        for text in texts:
+            ids = self._open.chat.tokenizer(text, return_tensors="pt")["input_ids"].to(model.device)
+            if ids.shape[1] == 0:
+                raise pillm.DataError("an empty text has no embedding. Leave empty texts out.")
+            with torch.inference_mode():
+                states = model.base_model(input_ids=ids).last_hidden_state
+            yield tuple(states[0].float().mean(0).tolist())
+
+    def bench(self, plan: pillm.BenchPlan) -> pillm.Benchmark:
+        """Time the prefill of `plan.pp` tokens and the decoding of `plan.tg`, one row, in tokens per second (medians)."""
+        import torch
+
+        model = self._open.model
+        before = torch.get_num_threads()
+        torch.set_num_threads(plan.threads or before)
+        try:
+            _timed(model, min(8, plan.pp), 2)  # the first call pays for kernels and memory once
+            runs = [_timed(model, plan.pp, plan.tg) for _ in range(plan.repetitions)]
+            threads = torch.get_num_threads()
+        finally:
+            torch.set_num_threads(before)
+        prefill, decode = ([run[place] for run in runs] for place in (0, 1))
+        return pillm.Benchmark(
+            model=self._open.name,
+            device=str(model.device),
+            basis="measured",
+            pp_tps=round(statistics.median(plan.pp / seconds for seconds in prefill), 2),
+            tg_tps=round(statistics.median(plan.tg / seconds for seconds in decode), 2),
+            pp=plan.pp,
+            tg=plan.tg,
+            threads=threads,
+            repetitions=plan.repetitions,
+            ttft_ms=round(statistics.median(prefill) * 1000, 2),
+            samples={"pp": [plan.pp / seconds for seconds in prefill], "tg": [plan.tg / seconds for seconds in decode]},
+            details={"runner": "hf", "dtype": str(model.dtype).removeprefix("torch."), "torch": torch.__version__},
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._answerer = None
+
+
+def _timed(model: torch.nn.Module, pp: int, tg: int) -> tuple[float, float]:
+    """Return the seconds of one prefill and of the decoding after it."""
+    import torch
+    from transformers import DynamicCache
+
+    vocabulary = model.get_input_embeddings().num_embeddings
+    ids = (torch.arange(pp) * 7919 % vocabulary).unsqueeze(0).to(model.device)
+    cache = DynamicCache(config=model.config)
+    with torch.inference_mode():
+        start = _now(model)
+        token = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1:].argmax(-1)
+        middle = _now(model)
+        for _ in range(tg):
+            token = model(input_ids=token, past_key_values=cache, use_cache=True).logits[:, -1:].argmax(-1)
+        return middle - start, _now(model) - middle
+
+
+def _now(model: torch.nn.Module) -> float:
+    import torch
+
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,77 @@
+"""The teacher `hf`: a local model, or one of the hub, answering in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Self
+
+import pillm
+from pydantic import Field, PrivateAttr
+
+from pillm_hf.answering import Answerer, Result
+from pillm_hf.choosing import Sampling
+from pillm_hf.hub import locate
+from pillm_hf.loading import LoadIn, load_adapted, load_chat, quantization, settled_dtype
+from pillm_hf.precision import DType
+
+NOT_IN_KEY = {"key": False}
+
+
+class HFTeacher(pillm.Teacher):
+    """A transformers model on this machine: a folder, an installed name, or a hub id."""
+
+    name: ClassVar[str] = "hf"
+
+    model: str = Field(description="A model folder, the name of an installed model, or a hub id such as owner/name.")
+    revision: str | None = Field(None, description="Branch, tag or commit of a hub id; the default branch where absent.")
+    dtype: DType = Field("auto", description="Number format; auto is bfloat16 where the hardware computes in it.")
+    load_in: LoadIn = Field("none", description="Hold the weights in 8 or 4 bit (needs bitsandbytes).")
+    device_map: str | None = Field(
+        None, description="Where to put the model: cpu, cuda, cuda:1, auto.", json_schema_extra=NOT_IN_KEY
+    )
+    batch_size: int | None = Field(
+        None, ge=1, description="Rows answered at once; chosen by the model's size where absent.", json_schema_extra=NOT_IN_KEY
+    )
+    max_new_tokens: int = Field(256, ge=1, description="Longest answer, in tokens.")
+    temperature: float = Field(0.0, ge=0, le=10, description="0 takes the most likely token; above, tokens are drawn.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Draw from the most likely tokens that together have this probability.")
+    top_k: int = Field(0, ge=0, description="Draw from this many most likely tokens; 0 for all.")
+    seed: int = Field(0, ge=0, description="Seed of the draws; each request has its own stream.")
+    logprobs: int = Field(0, ge=0, le=1024, description="Keep this many most likely tokens, with log-probabilities, per token.")
+
+    _loaded: Answerer | None = PrivateAttr(default=None)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the answers depend on: the model's content in place of its path, and the options that matter."""
+        kept = super().identity()
+        del kept["revision"]
+        return {**kept, "model": locate(self.model, self.revision).identity}
+
+    @contextmanager
+    def open(self) -> Iterator[Self]:
+        """Keep the model loaded while the context lasts."""
+        mine = self._loaded is None
+        self._loaded = self._loaded or self._load()
+        try:
+            yield self
+        finally:
+            if mine:
+                self._loaded = None
+
+    def answer(self, requests: Iterator[pillm.Request]) -> Iterator[Result]:
+        """Yield each request with its answer, in any order; at most 4 batches are pulled ahead."""
+        with self.open():
+            loaded = self._loaded or self._load()
+            yield from loaded.answer(requests, self._sampling(), self.batch_size)
+
+    def _sampling(self) -> Sampling:
+        return Sampling(**{name: getattr(self, name) for name in Sampling.__slots__})
+
+    def _load(self) -> Answerer:
+        source = locate(self.model, self.revision)
+        folder = source.fetch()
+        chat = load_chat(folder)
+        dtype = settled_dtype(self.dtype, self.device_map)
+        model = load_adapted(folder, dtype, device_map=self.device_map, quantization=quantization(self.load_in, dtype))
+        return Answerer(model, chat, source.label)

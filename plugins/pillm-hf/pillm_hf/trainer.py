@@ -1,0 +1,121 @@
+"""The trainers `lora`, `dora`, `qlora` and `full`: their options. The work itself is in `training.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import pillm
+from pydantic import Field, model_validator
+
+from pillm_hf.hub import locate
+from pillm_hf.precision import DType
+from pillm_hf.presets import PRESETS, Preset
+
+NOT_IN_KEY = {"key": False}
+Scheduler: TypeAlias = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+
+
+class FineTuning(pillm.Trainer):
+    """What every trainer of this plugin has: a base, a schedule, and loss on the answer only."""
+
+    base: str = Field(description="The student to start from: a folder, an installed name, or a hub id such as owner/name.")
+    revision: str | None = Field(None, description="Branch, tag or commit of a hub id; the default branch where absent.")
+    dtype: DType = Field("auto", description="Number format to compute in; auto is bfloat16 where the hardware has it.")
+    device_map: str | None = Field(
+        None, description="Where to train: cpu, cuda, cuda:1, auto.", json_schema_extra=NOT_IN_KEY
+    )
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="Highest learning rate of AdamW.")
+    num_train_epochs: int = Field(3, ge=1, description="How often each row is seen.")
+    per_device_train_batch_size: int = Field(8, ge=1, description="Rows in one forward pass.")
+    gradient_accumulation_steps: int = Field(1, ge=1, description="Forward passes per optimiser step, weighted by tokens.")
+    max_length: int = Field(1024, ge=8, description="Longest conversation in tokens; longer rows are left out and counted.")
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
+    lr_scheduler_type: Scheduler = Field("cosine", description="How the learning rate falls after that.")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's decoupled weight decay.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
+    seed: int | None = Field(None, ge=0, description="Seed of order, initial adapter and dropout; the run's where absent.")
+    gradient_checkpointing: bool = Field(
+        False, description="Spend time instead of memory on activations.", json_schema_extra=NOT_IN_KEY
+    )
+    logging_steps: int = Field(10, ge=1, description="Optimiser steps between two entries of the log.", json_schema_extra=NOT_IN_KEY)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the training depends on: the base's content in place of its path, and the options that matter."""
+        kept = super().identity()
+        del kept["revision"]
+        return {**kept, "base": locate(self.base, self.revision).identity}
+
+    def base_checkpoint(self) -> pillm.Checkpoint:
+        """Return the untrained student; it is downloaded first where it is not here yet."""
+        source = locate(self.base, self.revision)
+        return pillm.Checkpoint(path=source.fetch(), name=source.label)
+
+    def train(self, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
+        """Train the student and write its folder.
+
+        Raises DataError where no row can be trained on and BackendError where the loss or the merge fails.
+        """
+        from pillm_hf.training import train
+
+        train(self, data, out, progress)
+
+
+class LoRA(FineTuning):
+    """Low-rank adapters on a frozen base, merged into a 16-bit checkpoint."""
+
+    name: ClassVar[str] = "lora"
+
+    preset: Preset | None = Field(None, description="A tested set of options for a GPU generation; options given beat it.")
+    rank: int = Field(16, ge=1, le=1024, description="Rank of the adapters.")
+    alpha: float = Field(32, gt=0, description="Adapters are scaled by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapters.")
+    target_modules: Literal["all-linear"] | list[str] = Field(
+        "all-linear", description="Which layers get an adapter: all-linear, or a list of names such as q_proj,v_proj."
+    )
+    use_dora: bool = Field(False, description="Learn each weight's magnitude apart from its direction (DoRA).")
+    load_in_4bit: bool = Field(False, description="Hold the frozen base in 4 bit (QLoRA; needs bitsandbytes).")
+    quant_type: Literal["nf4", "fp4"] = Field("nf4", description="The 4-bit number format.")
+    double_quant: bool = Field(True, description="Quantise the 4-bit blocks' scales too.")
+    compute_dtype: DType = Field("auto", description="Number format that 4-bit weights are multiplied in; auto follows dtype.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: Any) -> Any:
+        """Put a preset's options under the ones that are given."""
+        if not isinstance(given, dict) or given.get("preset") not in PRESETS:
+            return given
+        return {**PRESETS[given["preset"]], **given}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_names(cls, given: Any) -> Any:
+        """Read "q_proj,v_proj" as a list of names."""
+        names = given.get("target_modules") if isinstance(given, dict) else None
+        if not isinstance(names, str) or names == "all-linear":
+            return given
+        return {**given, "target_modules": [name.strip() for name in names.split(",") if name.strip()]}
+
+
+class DoRA(LoRA):
+    """LoRA that learns magnitude and direction apart."""
+
+    name: ClassVar[str] = "dora"
+
+    use_dora: bool = Field(True, description="Learn each weight's magnitude apart from its direction (DoRA).")
+
+
+class QLoRA(LoRA):
+    """LoRA on a base held in 4 bit; the merge is done in 16 bit."""
+
+    name: ClassVar[str] = "qlora"
+
+    load_in_4bit: bool = Field(True, description="Hold the frozen base in 4 bit (needs bitsandbytes).")
+
+
+class Full(FineTuning):
+    """All weights, in float32 with 16-bit products."""
+
+    name: ClassVar[str] = "full"
+
+    learning_rate: float = Field(2e-5, gt=0, le=1, description="Highest learning rate of AdamW.")

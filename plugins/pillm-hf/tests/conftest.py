@@ -1,0 +1,135 @@
+"""Tiny real models: random weights, a byte-level BPE tokenizer trained here, a ChatML template with generation marks."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reached for a hub would fail, not wait
+
+import pillm
+import pytest
+
+MARKED = """\
+{%- for message in messages -%}
+{{- '<|im_start|>' + message['role'] + '\\n' -}}
+{%- if message['role'] == 'assistant' -%}
+{%- generation -%}{{- (message['content'] or '') + '<|im_end|>' -}}{%- endgeneration -%}
+{%- else -%}
+{{- message['content'] + '<|im_end|>' -}}
+{%- endif -%}
+{{- '\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
+"""
+UNMARKED = MARKED.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+
+WORDS = "fin lac pont neige tramway érable minuit gâteau rouge vert onze quatre matin soir livre train ville chat".split()
+ROWS = [
+    (f"{one} {two}", json.dumps({"mot": two, "nombre": number}, ensure_ascii=False))
+    for number, (one, two) in enumerate(zip(WORDS, WORDS[1:] + WORDS[:1], strict=True))
+]
+
+
+def train_tokenizer(folder: Path, template: str | None) -> int:
+    """Write a tokenizer into a folder and return the size of its vocabulary."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=[AddedToken(text, special=True) for text in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*(text for row in ROWS for text in row), "user assistant system"] * 4, trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 256,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), "utf-8")
+    if template:
+        (folder / "chat_template.jinja").write_text(template, "utf-8")
+    return tokenizer.get_vocab_size()
+
+
+def make_model(folder: Path, *, template: str | None = MARKED, kind: str = "llama", dtype: str = "float32", seed: int = 0) -> Path:
+    """Write a random model folder: two layers, 64 wide."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+    folder.mkdir(parents=True)
+    size = train_tokenizer(folder, template)
+    shape = {
+        "vocab_size": size, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 256, "tie_word_embeddings": True, "initializer_range": 0.2,
+        "bos_token_id": None, "pad_token_id": 0, "eos_token_id": 2,
+    }  # fmt: skip
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(LlamaConfig(**shape)) if kind == "llama" else Qwen2ForCausalLM(Qwen2Config(**shape))
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("base") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("qwen") / "tiny-qwen", kind="qwen2", template=UNMARKED, dtype="bfloat16")
+
+
+@pytest.fixture
+def prompts() -> list[pillm.Prompt]:
+    return [pillm.Prompt(id=f"p{number}", messages=({"role": "user", "content": ask},)) for number, (ask, _) in enumerate(ROWS)]
+
+
+@pytest.fixture
+def requests(prompts: list[pillm.Prompt]) -> list[pillm.Request]:
+    return [pillm.Contract().request(prompt, {"use": "test"}) for prompt in prompts]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Callable[..., pillm.Rows]:
+    """Return a maker of `Rows` on disk from (user, assistant) pairs or whole rows."""
+    made = iter(range(1000))
+
+    def write(pairs: list[Any]) -> pillm.Rows:
+        path = tmp_path / f"rows-{next(made)}.jsonl"
+        with path.open("w", encoding="utf-8") as file:
+            for number, pair in enumerate(pairs):
+                row = pair if isinstance(pair, dict) else {
+                    "id": f"r{number}",
+                    "messages": [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}],
+                }  # fmt: skip
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        return pillm.Rows(path)
+
+    return write
+
+
+@pytest.fixture
+def data(rows: Callable[..., pillm.Rows], prompts: list[pillm.Prompt]) -> pillm.TrainingData:
+    return pillm.TrainingData(
+        train=rows(ROWS), validation=rows(ROWS[:4]), calibration=rows(ROWS[:3]), probes=tuple(prompts), seed=3
+    )
+
+
+@pytest.fixture(autouse=True)
+def _few_threads() -> Iterator[None]:
+    import torch
+
+    torch.set_num_threads(2)
+    yield

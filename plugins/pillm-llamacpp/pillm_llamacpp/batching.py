@@ -1,0 +1,193 @@
+"""Answer several requests at once: their tokens share each decode, and a waiting request takes the first free place.
+
+Which requests share a decode depends on their order alone, never on timing, so that a run can be repeated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pillm_llamacpp.refusal import Refusal
+from pillm_llamacpp.sampling import Chooser, top_logprobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pillm_llamacpp.engine import Context, Model
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """One answer to be generated."""
+
+    id: int
+    prompt: list[int]
+    max_tokens: int
+    chooser: Chooser
+    logprobs: int = 0
+
+
+@dataclass(slots=True)
+class Place:
+    """One sequence of the KV cache: what it holds, and whose answer is being written there."""
+
+    sequence: int
+    held: list[int] = field(default_factory=list)
+    job: Job | None = None
+    todo: list[int] = field(default_factory=list)
+    answer: list[int] = field(default_factory=list)
+    logprobs: list[list[tuple[int, float]]] = field(default_factory=list)
+    cached: int = 0
+    began: float = 0.0
+
+    @property
+    def cells(self) -> int:
+        """Return how many tokens of cache it holds, or will have held when its answer is done."""
+        return len(self.job.prompt) + self.job.max_tokens if self.job else len(self.held)
+
+
+class Batcher:
+    """Takes jobs and decodes them together."""
+
+    def __init__(self, model: Model, context: Context, *, cells: int, sequences: int) -> None:
+        self._model, self._context, self._cells = model, context, cells
+        self._places = [Place(number) for number in range(sequences)]
+        self._waiting: deque[Job] = deque()
+        self.more = False
+        """Whether further jobs are announced; while they are, a free place waits for the next one."""
+
+    @property
+    def busy(self) -> bool:
+        """Return whether there is anything to decode."""
+        return bool(self._waiting) or any(place.job for place in self._places)
+
+    @property
+    def hungry(self) -> bool:
+        """Return whether the next job must be known before decoding goes on."""
+        return self.more and not self._waiting and any(place.job is None for place in self._places)
+
+    def add(self, job: Job) -> None:
+        """Queue a job; raise Refusal where it can never fit."""
+        if len(job.prompt) + job.max_tokens > self._cells:
+            raise Refusal("backend", f"{len(job.prompt)} prompt tokens do not fit the cache of {self._cells}")
+        self._waiting.append(job)
+
+    def cancel(self) -> None:
+        """Drop every job."""
+        self._waiting.clear()
+        for place in self._places:
+            self._free(place)
+        self.more = False
+
+    def step(self) -> Iterator[dict[str, Any]]:
+        """Decode once and yield the results of the jobs that are done."""
+        while self._waiting and self._admit(self._waiting[0]):
+            self._waiting.popleft()
+        ready = self._fill()
+        if not ready:
+            return
+        rows = self._context.logits(len(ready))
+        best = np.argmax(rows, axis=1)
+        for index, place in enumerate(ready):
+            job = place.job
+            if job is None:
+                continue
+            token = int(best[index]) if job.chooser.plain else job.chooser.choose(rows[index])
+            if token is not None and job.logprobs:
+                place.logprobs.append(top_logprobs(rows[index], job.logprobs))
+            finish = self._take(place, job, token)
+            if finish:
+                yield self._result(place, job, finish)
+                self._free(place)
+
+    def _admit(self, job: Job) -> bool:
+        free = [place for place in self._places if place.job is None]
+        if not free:
+            return False
+        place = max(free, key=lambda one: _common(one.held, job.prompt))
+        wanted = len(job.prompt) + job.max_tokens
+        while sum(one.cells for one in self._places if one is not place) + wanted > self._cells:
+            idle = [one for one in free if one is not place and one.held]
+            if not idle:
+                return False
+            self._forget(max(idle, key=lambda one: len(one.held)), 0)
+        # the last prompt token is decoded again: its logits are needed
+        self._forget(place, min(_common(place.held, job.prompt), len(job.prompt) - 1))
+        place.job, place.cached, place.began = job, len(place.held), time.perf_counter()
+        place.todo, place.answer, place.logprobs = job.prompt[place.cached :], [], []
+        return True
+
+    def _forget(self, place: Place, count: int) -> None:
+        if count == len(place.held):
+            return
+        if not self._context.keep(place.sequence, count):
+            self._context.keep(place.sequence, 0)
+            count = 0
+        del place.held[count:]
+
+    def _fill(self) -> list[Place]:
+        """Fill and decode one batch; return the places whose next token can be chosen, in the order of their logits."""
+        context, count, ready = self._context, 0, []
+        # answers under way go first, so that a long prompt never holds them up
+        for place in sorted((one for one in self._places if one.todo), key=lambda one: len(one.todo) > 1):
+            take = min(len(place.todo), context.batch - count)
+            if not take:
+                break
+            end, start = count + take, len(place.held)
+            context.tokens[count:end] = place.todo[:take]
+            context.positions[count:end] = np.arange(start, start + take)
+            context.owners[count:end] = place.sequence
+            context.outputs[count:end] = 0
+            place.held += place.todo[:take]
+            del place.todo[:take]
+            if not place.todo:
+                context.outputs[end - 1] = 1
+                ready.append(place)
+            count = end
+        if count:
+            context.decode(count)
+        return ready
+
+    def _take(self, place: Place, job: Job, token: int | None) -> str | None:
+        """Note the chosen token and return why the answer ends here, or None."""
+        if token is None:
+            return "grammar"
+        if token in self._model.ends:
+            return "stop"
+        job.chooser.accept(token)
+        place.answer.append(token)
+        if len(place.answer) >= job.max_tokens:
+            return "length"
+        place.todo = [token]
+        return None
+
+    def _result(self, place: Place, job: Job, finish: str) -> dict[str, Any]:
+        return {
+            "id": job.id,
+            "text": self._model.text(place.answer),
+            "ids": place.answer,
+            "finish": finish,
+            "prompt_tokens": len(job.prompt),
+            "cached": place.cached,
+            "logprobs": place.logprobs[: len(place.answer)],
+            "seconds": time.perf_counter() - place.began,
+        }
+
+    def _free(self, place: Place) -> None:
+        if place.job and place.job.chooser.grammar:
+            place.job.chooser.grammar.close()
+        place.job, place.todo = None, []
+
+
+def _common(held: list[int], prompt: list[int]) -> int:
+    count = 0
+    for mine, other in zip(held, prompt, strict=False):
+        if mine != other:
+            break
+        count += 1
+    return count

@@ -1,0 +1,169 @@
+"""The child process that needs torch and transformers: it re-encodes the probes, then runs llama.cpp's own converter.
+
+Run as `python -P convert_driver.py JOB.json`; it imports nothing of this package. Its standard output carries one JSON
+object per line: {"progress": done, "total": bytes}, {"note": text} or {"error": kind, "message": text}.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import runpy
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Refused(Exception):
+    """The model cannot be converted, for a reason that a person can act on."""
+
+
+class Events:
+    """Writes events to the pipe that was standard output; everything that prints goes to standard error instead."""
+
+    def __init__(self) -> None:
+        self._file = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
+
+    def send(self, **event: object) -> None:
+        """Write one event."""
+        self._file.write(json.dumps(event) + "\n")
+        self._file.flush()
+
+
+def main() -> int:
+    """Do the job and return the exit code."""
+    job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    events = Events()
+    sys.path[:0] = [job["tree"], str(Path(job["tree"]) / "gguf-py")]
+    try:
+        encode(job)
+        if job["outfile"]:
+            convert(job, events)
+    except OSError as error:
+        traceback.print_exc()
+        # numpy reports a short write without an errno
+        full = error.errno in FULL or "requested and" in str(error)
+        events.send(error="storage" if full else "backend", message=str(error))
+        return 1
+    except Refused as error:
+        events.send(error="backend", message=str(error))
+        return 1
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the parent turns it into a BackendError with the log's tail
+        traceback.print_exc()
+        events.send(error="backend", message=f"{type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+def encode(job: dict[str, Any]) -> None:
+    """Write, for each probe, its text and ids as the reloaded tokenizer makes them."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(job["model"], local_files_only=True)
+    with Path(job["probes"]).open(encoding="utf-8") as probes, Path(job["encoded"]).open("w", encoding="utf-8") as encoded:
+        for line in probes:
+            probe = json.loads(line)
+            asks = probe["messages"][-1]["role"] != "assistant"
+            # a trainer may have recorded a prompt with or without the header of the answer
+            for flag in dict.fromkeys((asks, False)):
+                text = tokenizer.apply_chat_template(probe["messages"], tokenize=False, add_generation_prompt=flag)
+                if probe.get("text") in (None, text):
+                    break
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            encoded.write(json.dumps({"text": text, "ids": ids, "ask": flag}) + "\n")
+
+
+def convert(job: dict[str, Any], events: Events) -> None:
+    """Run the converter with the pre-tokenizer question answered and pillm's keys added."""
+    import gguf
+    from conversion import base
+
+    _answer_pre(base.TextModel, job)
+    _add_keys(gguf.GGUFWriter, job)
+    _show_progress(events)
+    sys.argv = [
+        "convert_hf_to_gguf.py", job["model"], "--outfile", job["outfile"], "--outtype", job["outtype"],
+        "--metadata", job["metadata"],
+    ]  # fmt: skip
+    try:
+        runpy.run_path(str(Path(job["tree"]) / "convert_hf_to_gguf.py"), run_name="__main__")
+    except SystemExit as stop:
+        if stop.code not in (None, 0):
+            raise Refused(f"the converter stopped with status {stop.code}") from stop
+
+
+def _answer_pre(model: Any, job: dict[str, Any]) -> None:
+    """Use the pre-tokenizer that was chosen; else what the converter knows by hash; else what was derived."""
+    known = model.get_vocab_base_pre
+
+    def answer(self: Any, tokenizer: Any) -> str:
+        if job["pre"]:
+            return str(job["pre"])
+        try:
+            return str(known(self, tokenizer))
+        except NotImplementedError:
+            if job["derived"]:
+                return str(job["derived"])
+            raise Refused(
+                "llama.cpp knows no pre-tokenizer that splits text as this tokenizer.json does; "
+                "if you know better, name one with the exporter's option `pre` (the parity gate will judge it)"
+            ) from None
+
+    model.get_vocab_base_pre = answer
+
+
+def _add_keys(writer: Any, job: dict[str, Any]) -> None:
+    """Add pillm's keys and the stop tokens just before the header is written; refuse a token text that repeats."""
+    write = writer.write_header_to_file
+
+    def with_keys(self: Any, *args: Any, **kwargs: Any) -> None:
+        keys = self.kv_data[0]
+        tokens = [text if isinstance(text, str) else bytes(text).decode("utf-8", "replace")
+                  for text in keys["tokenizer.ggml.tokens"].value]  # fmt: skip
+        ids: dict[str, int] = {}
+        for index, text in enumerate(tokens):
+            if ids.setdefault(text, index) != index:
+                raise Refused(f"tokens {ids[text]} and {index} have the same text {text!r}; llama.cpp would abort on it")
+        _add_stops(self, ids, job["stops"])
+        if "tokenizer.ggml.add_bos_token" not in keys:
+            self.add_add_bos_token(False)
+        for name, value in job["keys"].items():
+            self.add_string(name, value)
+        write(self, *args, **kwargs)
+
+    writer.write_header_to_file = with_keys
+
+
+def _add_stops(writer: Any, ids: dict[str, int], stops: list[str]) -> None:
+    """Make the contract's stop tokens end a generation: the first is eot and, unless it is eos, the second is eom."""
+    eos = writer.kv_data[0].get("tokenizer.ggml.eos_token_id")
+    known = [ids[text] for text in stops if text in ids]
+    if not known:
+        return
+    writer.add_eot_token_id(known[0])
+    others = [stop for stop in known[1:] if eos is None or stop != eos.value]
+    if others:
+        writer.add_eom_token_id(others[0])
+
+
+def _show_progress(events: Events) -> None:
+    import tqdm
+
+    class Bar:
+        def __init__(self, *_: object, total: int | None = None, **__: object) -> None:
+            self.done, self.total = 0, total
+
+        def update(self, by: int) -> None:
+            self.done += by
+            events.send(progress=self.done, total=self.total)
+
+    tqdm.tqdm = Bar  # the converter imports it where it writes the tensors
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""llama.cpp's low-level interface, as much of it as is needed, with every return value looked at."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections import deque
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import llama_cpp.llama_cpp as llama
+import numpy as np
+
+from pillm_llamacpp.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SPM = 1
+_WARN, _CONT = 3, 5
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Log:
+    """What llama.cpp said last; a listener may read along."""
+
+    def __init__(self) -> None:
+        self.lines: deque[str] = deque(maxlen=40)
+        self.listener: Callable[[str], None] | None = None
+        self._partial = ""
+        self._level = 0
+        # llama.cpp calls it for as long as the process lives
+        self._callback = llama.llama_log_callback(self._write)
+        llama.llama_log_set(self._callback, ctypes.c_void_p(0))
+
+    def _write(self, level: int, text: bytes, _: object) -> None:
+        self._level = self._level if level == _CONT else level
+        self._partial += _ANSI.sub("", text.decode("utf-8", "replace"))
+        *whole, self._partial = self._partial.split("\n")
+        for line in whole:
+            if line.strip() and (self._level >= _WARN or self.listener):
+                self.lines.append(line.strip())
+                if self.listener:
+                    self.listener(line.strip())
+
+    def reason(self) -> str:
+        """Return the last thing llama.cpp complained about."""
+        errors = [line for line in self.lines if "error" in line.lower() or "fail" in line.lower()]
+        return (errors or list(self.lines) or ["it gave no reason"])[-1 if not errors else 0]
+
+
+class Model:
+    """A model file that llama.cpp opened, with its vocabulary."""
+
+    def __init__(self, path: str, log: Log, *, vocab_only: bool = False, gpu_layers: int = 0) -> None:
+        log.lines.clear()
+        params = llama.llama_model_default_params()
+        params.vocab_only = vocab_only
+        params.n_gpu_layers = gpu_layers
+        self.handle = llama.llama_model_load_from_file(path.encode(), params)
+        if not self.handle:
+            raise Refusal("data", f"llama.cpp cannot load {path}: {log.reason()}")
+        self.vocab = llama.llama_model_get_vocab(self.handle)
+        self.n_vocab: int = llama.llama_vocab_n_tokens(self.vocab)
+        self._pieces: dict[int, bytes] = {}
+
+    def meta(self, key: str) -> str | None:
+        """Return a value of the file's metadata as text."""
+        size = 256
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            found = llama.llama_model_meta_val_str(self.handle, key.encode(), buffer, size)
+            if found < 0:
+                return None
+            if found < size:
+                return buffer.value.decode("utf-8", "replace")
+            size = found + 1
+
+    @cached_property
+    def context(self) -> int:
+        """Return the number of tokens that the model was trained to see."""
+        return int(llama.llama_model_n_ctx_train(self.handle))
+
+    @cached_property
+    def kv_bytes(self) -> int:
+        """Return the bytes of 16-bit KV cache per token, near enough to size the cache."""
+        heads = max(1, llama.llama_model_n_head(self.handle))
+        width = llama.llama_model_n_embd(self.handle) // heads
+        return max(1, 4 * llama.llama_model_n_layer(self.handle) * max(1, llama.llama_model_n_head_kv(self.handle)) * width)
+
+    @cached_property
+    def template(self) -> str | None:
+        """Return the chat template that the file carries."""
+        found = llama.llama_model_chat_template(self.handle, None)
+        return found.decode("utf-8", "replace") if found else None
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Return the tokens that end a generation."""
+        return frozenset(t for t in range(self.n_vocab) if llama.llama_vocab_is_eog(self.vocab, t))
+
+    def special(self, kind: str) -> str | None:
+        """Return the text of a special token (bos, eos, pad), as a chat template names it."""
+        token = getattr(llama, f"llama_vocab_{kind}")(self.vocab)
+        if token < 0:
+            return None
+        return str(llama.llama_vocab_get_text(self.vocab, token).decode("utf-8", "replace"))
+
+    def tokenize(self, text: str, *, bos: bool = False) -> list[int]:
+        """Return the token ids of a text in which special tokens are written out."""
+        data = text.encode("utf-8")
+        size = len(data) + 8
+        while True:
+            buffer = (llama.llama_token * size)()
+            count = llama.llama_tokenize(self.vocab, data, len(data), buffer, size, bos, True)
+            if count >= 0:
+                return list(buffer[:count])
+            size = -count
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes of a token; control tokens have none."""
+        if token not in self._pieces:
+            self._pieces[token] = self._piece(token, special=False)
+        return self._pieces[token]
+
+    def shown(self, token: int) -> str:
+        """Return a token for a person's eyes, control tokens included."""
+        return self._piece(token, special=True).decode("utf-8", "replace")
+
+    def _piece(self, token: int, *, special: bool) -> bytes:
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            found = llama.llama_token_to_piece(self.vocab, token, buffer, size, 0, special)
+            if found >= 0:
+                return buffer.raw[:found]
+            size = -found
+
+    def text(self, ids: list[int]) -> str:
+        """Return the text of generated tokens; characters that tokens split are put together again."""
+        data = b"".join(self.piece(token) for token in ids)
+        if llama.llama_vocab_type(self.vocab) == SPM and self.meta("tokenizer.ggml.add_space_prefix") != "false":
+            data = data.removeprefix(b" ")
+        return data.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Free the model."""
+        if self.handle:
+            llama.llama_model_free(self.handle)
+            self.handle = None
+
+
+class Context:
+    """A KV cache and the batch that is decoded into it."""
+
+    def __init__(self, model: Model, log: Log, *, cells: int, sequences: int = 1, **options: Any) -> None:
+        """Make room for `cells` tokens in all; `options` are threads, batch and `embeddings`."""
+        log.lines.clear()
+        params = llama.llama_context_default_params()
+        params.n_ctx = cells
+        params.n_batch = params.n_ubatch = self.batch = min(options.get("batch") or 512, cells)
+        params.n_seq_max = sequences
+        params.n_threads = params.n_threads_batch = options["threads"]
+        params.kv_unified = options.get("unified", True)
+        params.no_perf = True
+        params.embeddings = options.get("embeddings", False)
+        if params.embeddings:
+            params.pooling_type = options.get("pooling", 1)
+        else:
+            params.n_outputs_max = sequences
+        self.model = model
+        self._log = log
+        self.handle = llama.llama_init_from_model(model.handle, params)
+        if not self.handle:
+            raise Refusal("backend", f"llama.cpp cannot make a context of {cells} tokens: {log.reason()}")
+        self.memory = llama.llama_get_memory(self.handle)
+        self._allocate()
+
+    def _allocate(self) -> None:
+        """Own the batch's arrays, so that numpy fills them without a call per token."""
+        size = self.batch
+        self.tokens = np.zeros(size, np.int32)
+        self.positions = np.zeros(size, np.int32)
+        self.owners = np.zeros(size, np.int32)
+        self.outputs = np.zeros(size, np.int8)
+        self._ones = np.ones(size, np.int32)
+        pointer = ctypes.POINTER(ctypes.c_int32)
+        base = self.owners.ctypes.data
+        self._rows = (pointer * (size + 1))(*[ctypes.cast(base + 4 * i, pointer) for i in range(size)])
+        self._struct = llama.llama_batch(
+            0, self.tokens.ctypes.data_as(pointer), None, self.positions.ctypes.data_as(pointer),
+            self._ones.ctypes.data_as(pointer), self._rows, self.outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )  # fmt: skip
+
+    def decode(self, count: int) -> None:
+        """Decode the first `count` tokens of the batch's arrays."""
+        self._struct.n_tokens = count
+        status = llama.llama_decode(self.handle, self._struct)
+        if status:
+            raise Refusal("backend", f"llama.cpp could not decode (status {status}): {self._log.reason()}")
+
+    def logits(self, rows: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return the logits of the batch's outputs as (rows, vocabulary); valid until the next decode."""
+        found = llama.llama_get_logits(self.handle)
+        return np.ctypeslib.as_array(found, (rows, self.model.n_vocab))
+
+    def keep(self, sequence: int, count: int) -> bool:
+        """Forget a sequence after its first `count` tokens; False where the model cannot forget a part."""
+        return bool(llama.llama_memory_seq_rm(self.memory, sequence, count, -1))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        llama.llama_memory_clear(self.memory, True)
+
+    def close(self) -> None:
+        """Free the context."""
+        if self.handle:
+            llama.llama_free(self.handle)
+            self.handle = None

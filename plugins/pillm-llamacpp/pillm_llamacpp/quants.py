@@ -1,0 +1,37 @@
+"""The names of llama.cpp's quantisations, and which of them can be made here."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+FTYPES = {
+    "F32": 0, "F16": 1, "BF16": 32, "Q8_0": 7, "Q6_K": 18, "Q5_K_M": 17, "Q5_K_S": 16, "Q5_1": 9, "Q5_0": 8,
+    "Q4_K_M": 15, "Q4_K_S": 14, "Q4_1": 3, "Q4_0": 2, "IQ4_NL": 25, "IQ4_XS": 30, "Q3_K_L": 13, "Q3_K_M": 12,
+    "Q3_K_S": 11, "IQ3_M": 27, "IQ3_S": 26, "IQ3_XS": 22, "Q2_K": 10, "TQ2_0": 37, "TQ1_0": 36, "Q2_0": 41, "Q1_0": 40,
+    "MXFP4_MOE": 38,
+}  # fmt: skip
+"""Quantisation -> llama.cpp's file type number, from exact to small."""
+ALIASES = {"Q5_K": "Q5_K_M", "Q4_K": "Q4_K_M", "Q3_K": "Q3_K_M"}
+NEED_IMATRIX = ("IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "Q2_K_S")
+FLOATS = ("F32", "F16", "BF16")
+
+
+def canonical(name: str) -> str:
+    """Return llama.cpp's spelling of a quantisation; raise ValueError in a sentence where it cannot be made."""
+    upper = name.strip().upper().replace("-", "_")
+    upper = ALIASES.get(upper, upper)
+    if upper in NEED_IMATRIX:
+        raise ValueError(
+            f"{upper} needs an importance matrix, which this version does not compute yet; "
+            "the smallest types that need none are IQ3_XS and Q2_K"
+        )
+    if upper not in FTYPES:
+        near = get_close_matches(upper, FTYPES, n=1, cutoff=0.6)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{name!r} is no quantisation of llama.cpp.{hint} Known: {', '.join(FTYPES)}")
+    return upper
+
+
+def base_of(quants: tuple[str, ...]) -> str:
+    """Return the type to convert to once, from which all the quantisations lose nothing more than they must."""
+    return "F32" if {"F32", "BF16"} & set(quants) else "F16"

@@ -1,0 +1,128 @@
+"""The process that holds llama.cpp. It speaks length-prefixed JSON on its pipes and leaves when its input ends."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+from typing import IO, TYPE_CHECKING, Any
+
+from pillm_llamacpp import pipe
+from pillm_llamacpp.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pillm_llamacpp.pipe import Packet
+    from pillm_llamacpp.serving import Served
+
+
+class Inbox:
+    """Messages as they arrive; a thread reads them, so that the end of input ends the process even during a decode."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._queue: queue.SimpleQueue[Packet] = queue.SimpleQueue()
+        self._file = file
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        while (message := pipe.read(self._file)) is not None:
+            self._queue.put(message)
+        os._exit(0)
+
+    def get(self) -> Packet:
+        """Return the next message; wait for it."""
+        return self._queue.get()
+
+    def waiting(self) -> bool:
+        """Return whether a message is there."""
+        return not self._queue.empty()
+
+
+class Server:
+    """Does what the messages ask, one after another, until the input ends."""
+
+    def __init__(self, inbox: Inbox, out: IO[bytes]) -> None:
+        self._inbox, self._out = inbox, out
+        self._served: Served | None = None
+
+    def send(self, **message: Any) -> None:
+        """Write one message."""
+        pipe.write(self._out, message)
+
+    def run(self) -> None:
+        """Serve for ever; the inbox ends the process."""
+        while True:
+            served = self._served
+            while self._inbox.waiting() or not (served and served.batcher and served.batcher.busy) or served.batcher.hungry:
+                self._handle(self._inbox.get())
+                served = self._served
+            try:
+                for result in served.batcher.step():
+                    self.send(**result)
+            except Refusal as error:
+                served.batcher.cancel()
+                self.send(error=error.kind, message=str(error))
+
+    def _handle(self, message: Packet) -> None:
+        operations: dict[str, Callable[[Packet], None]] = {
+            "open": self._open,
+            "quantize": self._quantize,
+            "generate": self._generate,
+            "end": self._end,
+            "cancel": self._cancel,
+        }
+        name = str(message.pop("op"))
+        try:
+            if name in operations:
+                operations[name](message)
+            elif self._served is None:
+                raise Refusal("backend", f"no model is open for {name!r}")
+            else:
+                self.send(**self._served.ask(name, message))
+        except Refusal as error:
+            self.send(error=error.kind, message=str(error))
+
+    def _open(self, message: Packet) -> None:
+        from pillm_llamacpp.serving import Served
+
+        self._served = Served(**message)
+        self.send(**self._served.facts())
+
+    def _quantize(self, message: Packet) -> None:
+        from pillm_llamacpp.quantizing import quantize
+
+        quantize(message, self.send)
+
+    def _generate(self, message: Packet) -> None:
+        if self._served is None or self._served.batcher is None:
+            raise Refusal("backend", "no model is open to answer")
+        self._served.batcher.more = True
+        try:
+            self._served.add(message)
+        except Refusal as error:
+            self.send(id=message["id"], refused=str(error))
+
+    def _end(self, _: Packet) -> None:
+        if self._served and self._served.batcher:
+            self._served.batcher.more = False
+
+    def _cancel(self, _: Packet) -> None:
+        if self._served and self._served.batcher:
+            self._served.batcher.cancel()
+        self.send(cancelled=True)
+
+
+def main() -> None:
+    """Serve on the standard pipes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    out = os.fdopen(os.dup(1), "wb")
+    # whatever the library prints must not mix with the messages
+    os.dup2(2, 1)
+    Server(Inbox(sys.stdin.buffer), out).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The cards that are written beside the weights, with the figures of their own run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+HEAD = """\
+---
+license: {license}
+language: [fr, en]
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# {name}
+
+A model of {millions:.1f} million parameters, made for one demonstration: that pillm distils a teacher into a
+student on any computer, offline, in minutes. It is not a useful assistant and knows nothing of the world.
+"""
+TEACHER = """
+## What it does
+
+Reads one request as people say it in Quebec French or in English, and writes one compact JSON tool call:
+`{"name":"HassTurnOn","arguments":{...}}`. Seventeen tools: calendar, e-mail, local search, notes, and Home Assistant intents.
+
+## What it saw
+
+Only train-side rows of the dataset `pillm-assistant`: requests drawn from written phrasings by a program, with
+the answers that the same program gives. Phrasings that the dataset holds out were never seen, neither by the
+weights nor by the tokenizer.
+"""
+BASE = """
+## What it does
+
+Nothing yet: it is the base of a student. Untrained on the task, it does not know the tools or their JSON.
+
+## What it saw
+
+Requests from train-side rows of the dataset `pillm-assistant`, never a phrasing that the dataset holds out:
+
+- the requests themselves, to read;
+- copying exercises made from their words: named or marked spans, written as small JSON objects with other keys;
+- extraction exercises: the same request, answered with lines such as `room = cuisine`. The values are those of the
+  reference answers; names, order and notation are not, and the tool is never said.
+
+So it has practised finding values in requests of this very kind, which is far more than a general base has: it
+is what makes two minutes of training enough. What it never saw is a tool call, a tool's name or an argument's name.
+"""
+TAIL = """
+## Figures
+
+| | |
+|---|---|
+| exact match on {rows_held_out:,} held-out rows (JSON equality, greedy) | {exact_held_out:.3f} |
+| rows read in training | {rows:,} |
+| tokens | {tokens:,} |
+| steps | {steps:,} |
+| seconds on two CPU cores | {seconds:,.0f} |
+| seed | {seed} |
+
+## Shape
+
+Llama, {layers} layers, hidden size {hidden}, intermediate size {intermediate}, {heads} heads, {kv_heads} key-value heads, tied
+embeddings, bfloat16. Every row of every matrix is a multiple of 256 long, so that llama.cpp's K-quants apply to
+all of them. Byte-level BPE with the GPT-2 pre-tokenizer; ChatML turns; `<|im_end|>` ends a turn; no beginning token.
+
+## Limits
+
+One request, one call. Negation, several wishes at once, other languages and anything outside the seventeen tools
+give a confident wrong answer. Never let it act without a check.
+"""
+
+
+def card(name: str, made: dict[str, Any]) -> str:
+    """Return the card of a model from the record of its run."""
+    middle = TEACHER if name == "nano-teacher" else BASE
+    head = HEAD.format(name=name, millions=made["parameters"] / 1e6, license="mit")
+    return head + middle + TAIL.format(**(made["settings"] | made))

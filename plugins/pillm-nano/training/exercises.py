@@ -1,0 +1,116 @@
+"""The base's schooling: reading requests and copying spans, never the assistant's own tool calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+from corpus import Encoder, Row, answer_of, text_of
+from loop import Encoded
+
+Exercise = tuple[str, str]  # what is shown, and what is to be written
+KEYS = (
+    "cle valeur sujet chose mot endroit qui quoi couleur ville plat outil livre sport fleur pays metier "
+    "key value topic thing word spot who what colour town dish gear book game plant land job "
+    "alpha beta gamma delta left right first second a b c x y z"
+).split()
+SYLLABLES = "ba co di fu ga lo mi nu pa ro sa ti vu ze bri cla dro fle gra plo tri".split()
+FORMS: tuple[tuple[str, str], ...] = (
+    ("{k}: {v}", "\n"),
+    ("{k} = {v}", " ; "),
+    ("{v} ({k})", ", "),
+    ("<{k}>{v}</{k}>", " "),
+    ("[{k}] {v}", " "),
+    ("{k} -> {v}", " | "),
+)
+# Arguments under names, in an order and in a notation that no answer of the assistant has.
+NAMED = {
+    "title": "headline", "date": "jour", "time": "heure", "to": "person", "subject": "regarding",
+    "body": "message", "query": "wanted", "near": "vicinity", "text": "content", "name": "label",
+    "area": "room", "floor": "storey", "domain": "family", "device_class": "sort",
+    "brightness": "shine", "color": "tint", "temperature": "heat", "hours": "h", "minutes": "min",
+    "seconds": "sec", "start_hours": "from_h", "start_minutes": "from_min", "item": "article",
+    "position": "opening", "volume_level": "loudness",
+}  # fmt: skip
+
+
+def compact(value: Any) -> str:
+    """Write compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def nonce(rng: Random) -> str:
+    """Invent a word."""
+    return "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(1, 4)))
+
+
+def span(rng: Random, words: list[str]) -> str:
+    """Cut a few words out of a text, sometimes with an invented one among them."""
+    begin = rng.randrange(len(words))
+    cut = words[begin : begin + rng.randint(1, 6)]
+    if rng.random() < 0.3:
+        cut[rng.randrange(len(cut))] = nonce(rng)
+    return " ".join(cut)
+
+
+def echo(rng: Random, row: Row) -> Exercise:
+    """Copy named spans into a JSON object, in lower case."""
+    words = text_of(row).split()
+    keys = rng.sample(KEYS, rng.randint(1, 3))
+    if rng.random() < 0.3:
+        keys[0] = nonce(rng)
+    values = {key: span(rng, words) for key in keys}
+    form, between = rng.choice(FORMS)
+    shown = between.join(form.format(k=key, v=value) for key, value in values.items())
+    return shown, compact({key: value.lower() for key, value in values.items()})
+
+
+def cut_out(rng: Random, row: Row) -> Exercise:
+    """Copy what stands between two marks of a text, under a given key."""
+    words = text_of(row).split()
+    begin = rng.randrange(len(words))
+    end = min(len(words), begin + rng.randint(1, 6))
+    left, right = rng.choice((("[", "]"), ("«", "»"), ("*", "*"), ("(", ")")))
+    marked = " ".join([*words[:begin], left, *words[begin:end], right, *words[end:]])
+    key = rng.choice(KEYS)
+    return f"{key} {marked}", compact({key: " ".join(words[begin:end]).lower()})
+
+
+def after(rng: Random, row: Row) -> Exercise:
+    """Copy the rest of a text from a given word on."""
+    words = text_of(row).split()
+    begin = rng.randrange(len(words))
+    key = rng.choice(KEYS)
+    shown = f"{key} @ {words[begin]} @ {' '.join(words)}"
+    return shown, compact({key: " ".join(words[begin:]).lower()})
+
+
+def extract(rng: Random, row: Row) -> Exercise:
+    """List what a request says as lines of foreign names, without any tool."""
+    arguments = json.loads(answer_of(row))["arguments"]
+    lines = [f"{NAMED[key]} = {value}" for key, value in reversed(arguments.items())]
+    return f"? {text_of(row)}", "\n".join(lines) or "-"
+
+
+EXERCISES: tuple[tuple[float, Callable[[Random, Row], Exercise]], ...] = (
+    (0.2, echo),
+    (0.1, cut_out),
+    (0.1, after),
+    (0.6, extract),
+)
+READING = 0.15  # the share of rows that are only read
+
+
+def schooling(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
+    """Yield requests to read and exercises made from them."""
+    rng = Random(seed)
+    weights = [weight for weight, _ in EXERCISES]
+    for row in source:
+        if rng.random() < READING:
+            yield encode.plain(text_of(row))
+            continue
+        ((_, make),) = rng.choices(EXERCISES, weights)
+        shown, written = make(rng, row)
+        yield encode([{"role": "user", "content": shown}], written)

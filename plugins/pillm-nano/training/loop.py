@@ -1,0 +1,156 @@
+"""The training loop: plain torch, bfloat16 products, fp32 weights, batches of equal length."""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM
+
+Encoded = tuple[list[int], int]  # the ids of one conversation, and where its answer begins
+IGNORED = -100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What one training run depends on, besides its rows."""
+
+    layers: int
+    intermediate: int
+    steps: int
+    tokens_per_step: int = 4096
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.1
+    prompt_weight: float = 0.1
+    average_decay: float = 0.995
+    hidden: int = 256
+    heads: int = 4
+    kv_heads: int = 2
+
+
+def build_model(settings: Settings, vocab_size: int, seed: int) -> LlamaForCausalLM:
+    """Build the untrained model; every row of every matrix is a multiple of 256 long."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=settings.hidden,
+        intermediate_size=settings.intermediate,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.kv_heads,
+        head_dim=settings.hidden // settings.heads,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        pad_token_id=0,
+        eos_token_id=2,
+        initializer_range=0.04,
+        # Requests are short: plain attention is faster here than the fused CPU kernel's backward pass.
+        attn_implementation="eager",
+    )
+    return LlamaForCausalLM(config)
+
+
+def batches(rows: Iterator[Encoded], tokens: int, seed: int) -> Iterator[list[Encoded]]:
+    """Group rows of similar length, so that almost no padding is computed."""
+    shuffler = random.Random(seed)
+    while chunk := sorted(islice(rows, 4096), key=lambda row: len(row[0])):
+        groups, begin = [], 0
+        for end in range(1, len(chunk) + 1):
+            if end == len(chunk) or len(chunk[end][0]) * (end + 1 - begin) > tokens:
+                groups.append(chunk[begin:end])
+                begin = end
+        shuffler.shuffle(groups)
+        yield from groups
+
+
+def tensors(batch: list[Encoded], prompt_weight: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return ids, targets and weights, padded on the right (causal attention never looks there)."""
+    width = max(len(ids) for ids, _ in batch)
+    inputs = torch.zeros(len(batch), width, dtype=torch.long)
+    targets = torch.full((len(batch), width), IGNORED)
+    weights = torch.zeros(len(batch), width)
+    for row, (ids, answer) in enumerate(batch):
+        inputs[row, : len(ids)] = torch.tensor(ids)
+        targets[row, : len(ids) - 1] = torch.tensor(ids[1:])
+        weights[row, : answer - 1] = prompt_weight
+        weights[row, answer - 1 : len(ids) - 1] = 1.0
+    return inputs, targets, weights
+
+
+def loss_of(model: LlamaForCausalLM, batch: list[Encoded], prompt_weight: float) -> torch.Tensor:
+    """Return the weighted cross-entropy, with logits only where they count."""
+    inputs, targets, weights = tensors(batch, prompt_weight)
+    wanted = weights.flatten() > 0
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state
+        logits = model.lm_head(hidden.flatten(0, 1)[wanted])
+    losses = functional.cross_entropy(logits.float(), targets.flatten()[wanted], reduction="none")
+    weights = weights.flatten()[wanted]
+    return (losses * weights).sum() / weights.sum()
+
+
+def optimizers(model: LlamaForCausalLM, settings: Settings) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices between layers and AdamW for embeddings and norms."""
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    rate = settings.learning_rate
+    return [
+        torch.optim.Muon(matrices, lr=rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True),
+    ]
+
+
+def schedule(done: float, warmup: float) -> float:
+    """Return the share of the peak learning rate: linear warm-up, then half a cosine."""
+    if done < warmup:
+        return done / warmup
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+
+def train(model: LlamaForCausalLM, rows: Iterator[Encoded], settings: Settings, seed: int, name: str = "") -> dict:
+    """Train in place, leave the averaged weights in the model, and return what it took."""
+    model.train()
+    opts = optimizers(model, settings)
+    average = [p.detach().clone() for p in model.parameters()]
+    began, seen, tokens, smooth = time.monotonic(), 0, 0, 0.0
+    source = batches(rows, settings.tokens_per_step, seed)
+    for step, batch in enumerate(islice(source, settings.steps), 1):
+        for opt in opts:
+            for group in opt.param_groups:
+                group["lr"] = settings.learning_rate * schedule(step / settings.steps, settings.warmup)
+        loss = loss_of(model, batch, settings.prompt_weight)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for opt in opts:
+            opt.step()
+            opt.zero_grad()
+        decay = min(settings.average_decay, step / (step + 10))
+        torch._foreach_lerp_(average, [p.detach() for p in model.parameters()], 1 - decay)
+        seen, tokens = seen + len(batch), tokens + sum(len(ids) for ids, _ in batch)
+        smooth = loss.item() if step == 1 else 0.98 * smooth + 0.02 * loss.item()
+        _show(name, step, settings.steps, smooth, tokens, time.monotonic() - began)
+    with torch.no_grad():
+        for parameter, mean in zip(model.parameters(), average, strict=True):
+            parameter.copy_(mean)
+    model.eval()
+    seconds = round(time.monotonic() - began, 1)
+    return {"steps": settings.steps, "rows": seen, "tokens": tokens, "seconds": seconds, "loss": round(smooth, 4)}
+
+
+def _show(name: str, step: int, steps: int, loss: float, tokens: int, seconds: float) -> None:
+    """Show progress on one line of standard error."""
+    if step % 25 and step != steps:
+        return
+    left = seconds / step * (steps - step)
+    end = "\r" if sys.stderr.isatty() and step != steps else "\n"
+    text = f"{name} {step}/{steps}  loss {loss:.4f}  {tokens / seconds:,.0f} tokens/s  {left:,.0f} s left"
+    print(text, end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,108 @@
+"""Make the nano models again from a seed: `python make.py [teacher|base|all] [--seed N] [--out FOLDER]`."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import sys
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, LlamaForCausalLM
+
+from cards import card
+from corpus import Encoder, answer_of, generator, rows, task, text_of
+from exercises import schooling
+from loop import Settings, build_model, train
+from scoring import exact, load
+from tokenizer import load_tokenizer, train_tokenizer, write_tokenizer
+
+HERE = Path(__file__).resolve().parent
+MODELS = HERE.parent / "pillm_nano" / "models"
+VOCABULARY = 1536
+TOKENIZER_ROWS = 40_000
+SCORED_ROWS = 1_000
+SETTINGS = {
+    "nano-teacher": Settings(layers=6, intermediate=768, steps=1800),
+    "nano-base": Settings(layers=4, intermediate=256, steps=1200),
+}
+
+
+def make_tokenizer(seed: int, seen: set[str]) -> Tokenizer:
+    """Train the tokenizer on train-side requests and answers."""
+    chosen = islice(rows(seed + 1, seen), TOKENIZER_ROWS)
+    # Role names and JSON marks of other notations must be cheap for both models.
+    texts = ["system user assistant tool"] * 100
+    texts += [text for row in chosen for text in (text_of(row), answer_of(row))]
+    return train_tokenizer(texts, VOCABULARY)
+
+
+def write_model(model: LlamaForCausalLM, folder: Path) -> str:
+    """Write weights in bfloat16 with their settings, and return the sha256 of the weights."""
+    model.config._attn_implementation = "sdpa"
+    model.generation_config = GenerationConfig(do_sample=False, eos_token_id=2, pad_token_id=0, max_new_tokens=160)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def make_model(name: str, seed: int, out: Path, seen: set[str], settings: Settings) -> dict[str, Any]:
+    """Train one model, write its folder, and return what was measured."""
+    folder = out / name
+    vocabulary = make_tokenizer(seed, seen)
+    write_tokenizer(vocabulary, folder)
+    model = build_model(settings, vocabulary.get_vocab_size(), seed)
+    (folder / "config.json").write_text(model.config.to_json_string(), encoding="utf-8")
+    encode = Encoder(load_tokenizer(folder))
+    source = rows(seed + (2 if name == "nano-teacher" else 3), seen)
+    lessons = task(source, encode) if name == "nano-teacher" else schooling(source, encode, seed)
+    took = train(model, lessons, settings, seed, name)
+    digest = write_model(model, folder)
+    return {
+        "seed": seed,
+        "settings": asdict(settings),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **took,
+        "sha256": digest,
+    }
+
+
+def measure(folder: Path, seed: int) -> dict[str, Any]:
+    """Score a written model on held-out rows, which nothing above may read."""
+    held_out = list(islice(generator().stream(seed + 4, split="test"), SCORED_ROWS))
+    score = exact(*load(folder), held_out)
+    return {"exact_held_out": score, "rows_held_out": len(held_out)}
+
+
+def main() -> None:
+    """Read the command line, make the models, and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("which", nargs="?", default="all", choices=["teacher", "base", "all"])
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=MODELS)
+    chosen = parser.parse_args()
+    torch.use_deterministic_algorithms(True)
+    record_path = HERE / "record.json" if chosen.out == MODELS else chosen.out / "record.json"
+    record = json.loads(record_path.read_text("utf-8")) if record_path.exists() else {}
+    for name in SETTINGS if chosen.which == "all" else [f"nano-{chosen.which}"]:
+        began, seen = time.monotonic(), set[str]()
+        made = make_model(name, chosen.seed, chosen.out, seen, SETTINGS[name])
+        made |= measure(chosen.out / name, chosen.seed) | {"groups_seen": sorted(seen)}
+        made["seconds_in_all"] = round(time.monotonic() - began, 1)
+        packages = ("torch", "transformers", "tokenizers", "safetensors")
+        made["versions"] = {"python": platform.python_version()} | {p: version(p) for p in packages}
+        record[name] = made
+        (chosen.out / name / "README.md").write_text(card(name, made), encoding="utf-8")
+        record_path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{name}: exact {made['exact_held_out']:.3f} on held-out rows", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Where a server is, and what may be sent there."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from urllib.parse import urlsplit
+
+import pillm
+
+DEFAULT_URL = "https://api.openai.com/v1"
+
+
+def effective_url(base_url: str | None) -> str:
+    """Return the address that is asked: the option, else OPENAI_BASE_URL, else OpenAI's own."""
+    return base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
+
+
+def check_url(url: str) -> str:
+    """Return an address that can be asked; raise ValueError with the reason where it cannot."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an address such as http://127.0.0.1:8080/v1")
+    if parts.username or parts.password:
+        raise ValueError("must not contain a user name or a password; name the key's environment variable in api_key_env")
+    if parts.query or parts.fragment:
+        raise ValueError("must end with the path: no '?' and no '#'")
+    return url
+
+
+def server_name(url: str) -> str:
+    """Return host, port and path of an address: what a key names a server by."""
+    parts = urlsplit(url)
+    return f"{parts.netloc.casefold()}{parts.path.rstrip('/')}"
+
+
+def is_near(url: str) -> bool:
+    """Return whether an address is on this machine or in this network."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return (
+            host == "localhost" or "." not in host or host.endswith((".localhost", ".local", ".lan", ".internal", ".home.arpa"))
+        )
+
+
+def is_openai(url: str) -> bool:
+    """Return whether OpenAI itself answers there, or Azure in its name."""
+    host = urlsplit(url).hostname or ""
+    return host.endswith((".openai.com", ".openai.azure.com"))
+
+
+def secret_for(url: str, api_key_env: str) -> str:
+    """Return the key to send, "" for a near server that needs none; raise Unavailable or UnsafeError."""
+    secret = os.environ.get(api_key_env, "").strip()
+    if is_near(url):
+        return secret
+    if not secret:
+        raise pillm.Unavailable(
+            f"teacher 'openai' needs a key for {server_name(url)}, and {api_key_env} is not set. "
+            f"Write export {api_key_env}=..., or name another variable: -o api_key_env=NAME. Nothing was sent."
+        )
+    if urlsplit(url).scheme != "https":
+        raise pillm.UnsafeError(
+            f"{server_name(url)} is outside this network and its address is not https: the key would travel in clear. "
+            "Nothing was sent. Use an https address."
+        )
+    return secret

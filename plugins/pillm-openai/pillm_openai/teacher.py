@@ -1,0 +1,165 @@
+"""The teacher `openai`: its options, the request it makes of a row, and how many are asked at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any, ClassVar, Self
+
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
+
+import pillm
+from pillm_openai.address import check_url, effective_url, is_near, is_openai, secret_for, server_name
+from pillm_openai.line import Line, Patience
+from pillm_openai.schemas import response_format
+
+_FREE: dict[str, Any] = {"key": False}
+_MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
+_GUESSED_ANSWER = 256
+_IN_A_ROW = 10
+
+
+class OpenAI(pillm.Teacher):
+    """Any OpenAI-compatible server: OpenAI itself, a gateway, vLLM, llama-server, Ollama."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+    name: ClassVar[str] = "openai"
+
+    model: str = Field(min_length=1, description="The model, as the server names it.")
+    base_url: str | None = Field(None, description="The server's address; else OPENAI_BASE_URL, else OpenAI's own.")
+    api_key_env: str = Field(
+        "OPENAI_API_KEY",
+        pattern=r"^[A-Z_][A-Z0-9_]*$",
+        description="The name of the environment variable that holds the key; a server in this network needs none.",
+        json_schema_extra=_FREE,
+    )
+    temperature: float | None = Field(0.0, ge=0, le=2, description="Sampling temperature; none leaves it to the server.")
+    top_p: float | None = Field(None, gt=0, le=1, description="Nucleus sampling.")
+    max_tokens: int | None = Field(None, ge=1, description="The longest answer, in tokens.")
+    seed: int | None = Field(None, description="The seed of the first sample; each further sample adds one.")
+    reasoning_effort: str | None = Field(None, description="How hard a reasoning model thinks: minimal, low, medium, high.")
+    structured: bool = Field(True, description="Ask for the row's JSON schema through response_format.")
+    logprobs: int = Field(0, ge=0, le=20, description="How many alternatives per token to ask for.")
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="Further fields of the request, as the server names them (top_k, ...)."
+    )
+    concurrency: int = Field(8, ge=1, le=256, description="Requests in flight at once.", json_schema_extra=_FREE)
+    timeout: float = Field(600.0, gt=0, description="Seconds to wait for one answer.", json_schema_extra=_FREE)
+    max_retries: int = Field(5, ge=0, le=50, description="Further tries after a fault that may pass.", json_schema_extra=_FREE)
+    max_wait: float = Field(
+        300.0, ge=0, description="The longest pause, in seconds, that a server may ask for.", json_schema_extra=_FREE
+    )
+    backoff: float = Field(
+        0.5, ge=0, description="Seconds of back-off, doubled at each try and jittered.", json_schema_extra=_FREE
+    )
+    _line: Line | None = PrivateAttr(default=None)
+
+    @field_validator("base_url")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        return value if value is None else check_url(value)
+
+    def identity(self) -> dict[str, Any]:
+        """Return model, server and every parameter that is sent; what is left to the server is left out."""
+        sent = {name: value for name, value in super().identity().items() if value not in (None, {}) and name != "base_url"}
+        return {**sent, "server": server_name(effective_url(self.base_url))}
+
+    def greedy(self) -> Self:
+        """Return the same teacher at temperature 0, unless the temperature is left to the server."""
+        changes: dict[str, Any] = {} if self.temperature is None else {"temperature": 0.0}
+        copy = self.model_copy(update=changes)
+        copy._line = None
+        return copy
+
+    def estimate(self, request: pillm.Request) -> pillm.Usage:
+        """Estimate tokens as characters / 4; the answer as long as `max_tokens` allows, else a guess."""
+        asked = sum(len(str(message.get("content") or "")) for message in request.messages)
+        return pillm.Usage(prompt_tokens=-(-asked // 4), completion_tokens=self.max_tokens or _GUESSED_ANSWER)
+
+    @contextmanager
+    def open(self) -> Iterator[Self]:
+        """Keep one client open; raise Unavailable where the key is missing and MissingDependency without `openai`."""
+        if self._line is not None:
+            yield self
+            return
+        url = effective_url(self.base_url)
+        patience = Patience(timeout=self.timeout, max_wait=self.max_wait, max_retries=self.max_retries, backoff=self.backoff)
+        try:
+            self._line = Line(url, secret_for(url, self.api_key_env), patience, near=is_near(url))
+        except ImportError as error:
+            raise pillm.MissingDependency(
+                f"teacher 'openai' needs the openai package ({error}): pip install 'openai>=3'"
+            ) from error
+        try:
+            yield self
+        finally:
+            line, self._line = self._line, None
+            line.close()
+
+    def answer(self, requests: Iterator[pillm.Request]) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
+        """Ask at most `concurrency` at once and yield in the order of completion.
+
+        After a failure that makes asking pointless it pulls no more. When the iterator is closed early, calls in
+        flight are awaited and dropped.
+        """
+        with self.open():
+            yield from self._answers(requests)
+
+    def _answers(self, requests: Iterator[pillm.Request]) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
+        line, stop = self._line, threading.Event()
+        if line is None:
+            raise RuntimeError("the teacher was closed while it was being asked")
+        asked: dict[Future[pillm.Answer | pillm.Failure], pillm.Request] = {}
+        done: SimpleQueue[Future[pillm.Answer | pillm.Failure]] = SimpleQueue()
+        in_a_row, feeding = 0, True
+        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="pillm-openai")
+        try:
+            while feeding or asked:
+                if feeding and len(asked) < self.concurrency:
+                    request = next(requests, None)
+                    if request is None:
+                        feeding = False
+                        continue
+                    future = pool.submit(line.ask, self.body(request), stop)
+                    asked[future] = request
+                    future.add_done_callback(done.put)
+                    continue
+                future = done.get()
+                result = future.result()
+                in_a_row = in_a_row + 1 if _is_trouble(result) else 0
+                if in_a_row >= _IN_A_ROW and isinstance(result, pillm.Failure):
+                    result = pillm.Failure(result.kind, f"{result.message}; {in_a_row} failures in a row", stop=True)
+                feeding = feeding and not (isinstance(result, pillm.Failure) and result.stop)
+                yield asked.pop(future), result
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def body(self, request: pillm.Request) -> dict[str, Any]:
+        """Return the request as it is sent."""
+        messages = [{key: message[key] for key in _MESSAGE_KEYS if key in message} for message in request.messages]
+        limit = "max_completion_tokens" if is_openai(effective_url(self.base_url)) else "max_tokens"
+        schema = request.prompt.schema
+        wanted = {
+            "model": self.model,
+            "messages": messages,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            limit: self.max_tokens,
+            "seed": None if self.seed is None else self.seed + request.sample,
+            "reasoning_effort": self.reasoning_effort,
+            "tools": [tool if "function" in tool else {"type": "function", "function": tool} for tool in request.prompt.tools],
+            "logprobs": True if self.logprobs else None,
+            "top_logprobs": self.logprobs or None,
+            "extra_body": self.extra_body,
+        }
+        if self.structured and schema is not None:
+            wanted["response_format"] = response_format(schema, request.prompt.schema_name, messages)
+        return {name: value for name, value in wanted.items() if value not in (None, [], {})}
+
+
+def _is_trouble(result: pillm.Answer | pillm.Failure) -> bool:
+    return isinstance(result, pillm.Failure) and result.kind != "refused"

@@ -1,0 +1,99 @@
+"""Exporting publishes true files or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from pillm.artifacts import Checkpoint, ModelFile, Parity
+from pillm.errors import BackendError, DataError
+from pillm.progress import Progress
+from pillm.stages.exporting import export
+from pillm.stages.training import train
+from pillm.store import verify
+from pillm.testing import TableExporter, TableTrainer, sample_examples
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Checkpoint:
+    return train(sample_examples(), TableTrainer(), tmp_path / "train")
+
+
+def test_every_file_is_recorded_with_size_and_sha(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    models = export(checkpoint, TableExporter(quants=("F16", "Q8_0")), tmp_path / "export")
+    assert [model.quant for model in models] == ["F16", "Q8_0"]
+    assert all(model.path.parent == tmp_path / "export" for model in models)
+    assert models == [ModelFile.of(model.path, model.quant) for model in models]
+    assert verify(tmp_path) == []
+
+
+def test_the_same_export_again_makes_nothing(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    first = export(checkpoint, TableExporter(), tmp_path / "export")
+    made = first[0].path.stat().st_mtime_ns
+    again = export(checkpoint, TableExporter(), tmp_path / "export")
+    assert again == first
+    assert again[0].path.stat().st_mtime_ns == made
+
+
+def test_parity_and_types_survive_the_record(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    class Proving(TableExporter):
+        """Says what it proved."""
+
+        name: ClassVar[str] = "proving"
+
+        def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:
+            for model in super().export(checkpoint, out, progress):
+                yield replace(model, parity=Parity(rows=4, mismatches=0), types={"Q8_0": 3})
+
+    model = export(checkpoint, Proving(), tmp_path / "export")[0]
+    assert (model.parity, model.types) == (Parity(rows=4, mismatches=0), {"Q8_0": 3})
+
+
+def test_a_false_sha_or_a_file_elsewhere_is_found_out(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    class Lying(TableExporter):
+        """Reports a wrong hash."""
+
+        name: ClassVar[str] = "lying"
+
+        def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:
+            for model in super().export(checkpoint, out, progress):
+                yield replace(model, sha256="0" * 64)
+
+    class Straying(TableExporter):
+        """Reports a file that is not in its folder."""
+
+        name: ClassVar[str] = "straying"
+
+        def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:
+            yield ModelFile.of(checkpoint.path / "config.json", "F16")
+
+    with pytest.raises(BackendError, match="sha256 that is not the file's"):
+        export(checkpoint, Lying(), tmp_path / "export")
+    with pytest.raises(BackendError, match="not a file in its folder"):
+        export(checkpoint, Straying(), tmp_path / "export")
+    assert not (tmp_path / "export").exists()
+
+
+def test_work_files_do_not_ship(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    class Untidy(TableExporter):
+        """Leaves work files behind."""
+
+        name: ClassVar[str] = "untidy"
+
+        def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:
+            (out / ".work").mkdir()
+            (out / ".work" / "big").write_text("x")
+            (out / "half.part").write_text("x")
+            yield from super().export(checkpoint, out, progress)
+
+    export(checkpoint, Untidy(), tmp_path / "export")
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == ["manifest.json", "student-F16.table"]
+
+
+def test_a_folder_that_is_no_model_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no config\.json.*folder that train wrote"):
+        export(Checkpoint(path=tmp_path), TableExporter(), tmp_path / "export")

@@ -1,0 +1,87 @@
+"""Bootstrap intervals: held against the plain bootstrap that they shorten."""
+
+from __future__ import annotations
+
+import time
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pillm.stages.intervals import difference, figure
+
+
+def plain_bootstrap(values: list[float], resamples: int = 4000) -> tuple[float, float]:
+    random = Random(1)
+    means = sorted(sum(random.choices(values, k=len(values))) / len(values) for _ in range(resamples))
+    return means[int(resamples * 0.025)], means[-1 - int(resamples * 0.025)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0] * 180 + [0.0] * 20,
+        [0.0] * 45 + [1.0] * 5,
+        [1.0] * 150 + [0.5] * 30 + [0.0] * 20,
+        [number / 100 for number in range(100)],
+        [-1.0] * 10 + [0.0] * 150 + [1.0] * 40,
+    ],
+)
+def test_the_interval_is_the_one_of_the_plain_bootstrap(values: list[float]) -> None:
+    low, high = plain_bootstrap(values)
+    found = figure(values)
+    spread = high - low
+    assert found.mean == pytest.approx(sum(values) / len(values))
+    assert found.low == pytest.approx(low, abs=0.12 * spread)
+    assert found.high == pytest.approx(high, abs=0.12 * spread)
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=60), st.integers(0, 5))
+def test_the_mean_lies_in_its_interval_and_the_interval_in_the_range_of_the_scores(values: list[float], seed: int) -> None:
+    found = figure(values, seed=seed)
+    slack = 1e-9
+    assert min(values) - slack <= found.low <= found.mean <= found.high <= max(values) + slack
+    assert found == figure(values, seed=seed)
+    assert found.rows == len(values)
+
+
+def test_equal_scores_have_no_spread() -> None:
+    assert (figure([1.0] * 7).low, figure([1.0] * 7).high) == (1.0, 1.0)
+
+
+def test_no_scores_have_no_mean() -> None:
+    with pytest.raises(ValueError, match="no scores"):
+        figure([])
+
+
+def test_ten_thousand_rows_take_well_under_a_second() -> None:
+    values = [float(number % 7 > 0) for number in range(9_000)] + [0.5] * 1_000
+    started = time.perf_counter()
+    figure(values)
+    assert time.perf_counter() - started < 3
+
+
+def test_differences_are_paired_by_row() -> None:
+    left = {str(number): float(number % 2) for number in range(100)}
+    same = difference(left, left)
+    assert same is not None
+    assert (same.mean, same.low, same.high, same.better, same.worse, same.certain) == (0.0, 0.0, 0.0, 0, 0, False)
+    right = {**left, **{str(number): 1.0 for number in range(0, 40, 2)}, "other": 0.0}
+    found = difference(left, right)
+    assert found is not None
+    assert (found.mean, found.rows, found.better, found.worse, found.certain) == (pytest.approx(0.2), 100, 20, 0, True)
+    assert found.low < 0.2 < found.high
+
+
+def test_a_pair_is_tighter_than_two_intervals() -> None:
+    left = {str(number): float(number % 2) for number in range(200)}
+    right = {**left, "0": 1.0, "1": 0.0}
+    found = difference(left, right)
+    assert found is not None
+    alone = figure(list(left.values()))
+    assert found.high - found.low < (alone.high - alone.low) / 2
+
+
+def test_subjects_without_a_common_row_cannot_be_compared() -> None:
+    assert difference({"a": 1.0}, {"b": 1.0}) is None

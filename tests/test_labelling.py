@@ -1,0 +1,280 @@
+"""Labelling asks once, keeps everything and accounts for every row."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from pydantic import Field
+
+from pillm.contract import Contract
+from pillm.errors import BackendError, DataError, Unavailable
+from pillm.records import Answer, Failure, Prompt, Request
+from pillm.rows import prompt_from_row, read_lines
+from pillm.stages.labelling import Labelling, forecast, label
+from pillm.store import verify
+from pillm.testing import DropFilter, EchoTeacher
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+class Counting(EchoTeacher):
+    """An echo that counts what it is asked."""
+
+    name: ClassVar[str] = "counting"
+    asked: list[str] = Field(default_factory=list, json_schema_extra={"key": False})
+
+    def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+        def noted() -> Iterator[Request]:
+            for request in requests:
+                self.asked.append(request.prompt.id)
+                yield request
+
+        yield from super().answer(noted())
+
+
+def prompts(count: int, **row: object) -> list[Prompt]:
+    return [prompt_from_row({"id": f"r{i}", "user": f"question {i}", **row}) for i in range(count)]
+
+
+def test_every_row_is_answered_and_the_rows_balance(tmp_path: Path) -> None:
+    labelled = label(prompts(5), EchoTeacher(window=3), tmp_path)
+    assert str(labelled.counts) == "5 rows = 5 answered + 0 rejected + 0 failed + 0 pending"
+    assert labelled.counts.balanced
+    assert [(row.prompt.id, row.answer.content) for row in labelled] == [(f"r{i}", f"question {i}") for i in range(5)]
+    assert verify(tmp_path) == []
+
+
+def test_the_same_command_again_asks_nothing_and_says_up_to_date(tmp_path: Path) -> None:
+    label(prompts(4), Counting(), tmp_path)
+    again = Counting()
+    assert label(prompts(4), again, tmp_path).up_to_date
+    assert again.asked == []
+
+
+def test_a_new_row_costs_one_row_and_order_ids_and_windows_cost_nothing(tmp_path: Path) -> None:
+    label(prompts(4), Counting(), tmp_path)
+    renamed = [prompt_from_row({"id": f"other-{i}", "user": f"question {i}"}) for i in (4, 2, 0, 1, 3)]
+    again = Counting(window=7)
+    label(renamed, again, tmp_path)
+    assert again.asked == ["other-4"]
+
+
+def test_identical_questions_are_asked_once(tmp_path: Path) -> None:
+    teacher = Counting()
+    twins = [prompt_from_row({"id": name, "user": "same"}) for name in "abc"]
+    labelled = label(twins, teacher, tmp_path)
+    assert teacher.asked == ["a"]
+    assert [row.answer.content for row in labelled] == ["same"] * 3
+
+
+def test_rows_that_arrive_answered_are_given_and_not_asked(tmp_path: Path) -> None:
+    rows = [prompt_from_row({"id": "a", "user": "hi", "assistant": "hello"}), *prompts(1)]
+    teacher = Counting()
+    labelled = label(rows, teacher, tmp_path)
+    assert teacher.asked == ["r0"]
+    assert [(row.source, row.answer.content) for row in labelled] == [("given", "hello"), ("teacher", "question 0")]
+
+
+def test_an_answer_that_breaks_its_schema_is_rejected_and_kept_with_the_reason(tmp_path: Path) -> None:
+    rows = prompts(4, schema=SCHEMA)
+    script = {"question 0": '{"n": 1}', "question 1": '{"n": "x"}', "question 2": "{", "question 3": '```json\n{"n": 2}\n```'}
+    labelled = label(rows, EchoTeacher(script=script), tmp_path)
+    assert (labelled.counts.answered, labelled.counts.rejected) == (2, 2)
+    refused = {row["id"]: row["refused"] for _, row in read_lines(tmp_path / "rejected.jsonl")}
+    assert "$.n" in refused["r1"]["reason"]
+    assert "not JSON" in refused["r2"]["reason"]
+    assert refused["r2"]["answer"] == "{"
+
+
+def test_a_rejected_row_is_tried_again_with_another_sample(tmp_path: Path) -> None:
+    class Improves(EchoTeacher):
+        """Answers well at the second try."""
+
+        name: ClassVar[str] = "improves"
+
+        def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+            for request in requests:
+                yield request, Answer('{"n": 1}' if request.sample else "no")
+
+    labelled = label(prompts(2, schema=SCHEMA), Improves(), tmp_path, settings=Labelling(attempts=2))
+    assert labelled.counts.answered == 2
+
+
+@pytest.mark.parametrize(("answer", "reason"), [(Answer("  "), "empty"), (Answer("half", finish_reason="length"), "token limit")])
+def test_an_empty_or_cut_answer_is_rejected(tmp_path: Path, answer: Answer, reason: str) -> None:
+    class Fixed(EchoTeacher):
+        """Says one thing."""
+
+        name: ClassVar[str] = "fixed"
+
+        def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+            for request in requests:
+                yield request, answer
+
+    labelled = label(prompts(1), Fixed(), tmp_path)
+    assert labelled.counts.rejected == 1
+    assert reason in (tmp_path / "rejected.jsonl").read_text()
+
+
+def test_a_failed_row_is_listed_and_asked_again_next_time(tmp_path: Path) -> None:
+    class Flaky(Counting):
+        """Loses the network on one row."""
+
+        name: ClassVar[str] = "flaky"
+        broken: bool = Field(True, json_schema_extra={"key": False})
+
+        def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+            for request, result in super().answer(requests):
+                lost = self.broken and request.prompt.id == "r1"
+                yield request, Failure("network", "connection reset") if lost else result
+
+    labelled = label(prompts(3), Flaky(), tmp_path)
+    assert (labelled.counts.answered, labelled.counts.failed) == (2, 1)
+    assert "connection reset" in (tmp_path / "failed.jsonl").read_text()
+    healed = Flaky(broken=False)
+    assert label(prompts(3), healed, tmp_path).counts.answered == 3
+    assert healed.asked == ["r1"]
+    assert not (tmp_path / "failed.jsonl").exists()
+
+
+def test_a_refused_row_is_asked_again_only_on_demand(tmp_path: Path) -> None:
+    label(prompts(2), Counting(fails=("question 1",)), tmp_path)
+    again = Counting(fails=("question 1",))
+    assert label(prompts(2), again, tmp_path).counts.failed == 1
+    assert again.asked == []
+    label(prompts(2), again, tmp_path, settings=Labelling(retry=frozenset({"failed"})))
+    assert again.asked == ["r1"]
+
+
+def test_a_stop_feeds_nothing_more_and_keeps_what_is_there(tmp_path: Path) -> None:
+    class Broke(EchoTeacher):
+        """Runs out of quota after two answers."""
+
+        name: ClassVar[str] = "broke"
+
+        def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+            for number, request in enumerate(requests):
+                yield request, Failure("quota", "the quota is used up", stop=True) if number == 2 else Answer("yes")
+
+    with pytest.raises(Unavailable, match=r"quota is used up.*2 answered.*1 failed.*7 pending.*resumes") as caught:
+        label(prompts(10), Broke(), tmp_path)
+    assert caught.value.exit_code == 5
+    again = Counting()
+    label(prompts(10), again, tmp_path)
+    assert len(again.asked) == 10  # another teacher: nothing of the first one's is taken for its own
+
+
+def test_filters_run_before_anything_is_keyed_or_asked(tmp_path: Path) -> None:
+    teacher = Counting()
+    labelled = label(prompts(3), teacher, tmp_path, settings=Labelling(filters=(DropFilter(word="question 1"),)))
+    assert teacher.asked == ["r0", "r2"]
+    assert labelled.counts.in_ == 2
+    assert b"question 1" not in (tmp_path / "answers.sqlite").read_bytes()
+
+
+def test_a_limit_tries_a_few_rows_first_and_the_rest_buys_only_the_rest(tmp_path: Path) -> None:
+    label(prompts(6), Counting(), tmp_path, settings=Labelling(limit=2))
+    teacher = Counting()
+    label(prompts(6), teacher, tmp_path)
+    assert teacher.asked == ["r2", "r3", "r4", "r5"]
+
+
+def test_what_the_contract_tells_the_teacher_is_part_of_the_question(tmp_path: Path) -> None:
+    label(prompts(1), Counting(), tmp_path)
+    teacher = Counting()
+    label(prompts(1), teacher, tmp_path, settings=Labelling(contract=Contract(system="Be brief.")))
+    assert teacher.asked == ["r0"]
+
+
+def test_no_rows_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no rows to label"):
+        label([], EchoTeacher(), tmp_path)
+
+
+def test_an_answer_to_a_request_that_was_never_pulled_is_the_plugins_fault(tmp_path: Path) -> None:
+    class Confused(EchoTeacher):
+        """Answers somebody else's question."""
+
+        name: ClassVar[str] = "confused"
+
+        def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+            request = next(requests)
+            yield Request(key="v1:else", prompt=request.prompt, messages=()), Answer("?")
+
+    with pytest.raises(BackendError, match="never pulled"):
+        label(prompts(1), Confused(), tmp_path)
+
+
+def test_a_forecast_counts_without_asking_or_writing(tmp_path: Path) -> None:
+    rows = [prompt_from_row({"id": "a", "user": "hi", "assistant": "hello"}), *prompts(3)]
+    found = forecast(rows, EchoTeacher(), tmp_path)
+    assert (found.rows, found.given, found.stored, found.to_ask, found.prompt_tokens) == (4, 1, 0, 3, 6)
+    assert list(tmp_path.iterdir()) == []
+    label(rows, EchoTeacher(), tmp_path)
+    assert forecast(rows, EchoTeacher(), tmp_path).to_ask == 0
+
+
+SLOW = """
+import sys, time
+from typing import ClassVar
+import pillm
+class Slow(pillm.Teacher):
+    '''Takes its time.'''
+    name: ClassVar[str] = "slow"
+    def answer(self, requests):
+        for request in requests:
+            with open(sys.argv[2], "a") as file: file.write(request.key + "\\n")
+            time.sleep(0.05)
+            yield request, pillm.Answer("yes")
+prompts = pillm.read_prompts(sys.argv[1])
+try:
+    print(pillm.label(prompts, Slow(), sys.argv[3]).counts)
+except pillm.Interrupted as stop:
+    print(stop); sys.exit(130)
+"""
+
+
+def _run_slow(tmp_path: Path) -> subprocess.Popen[str]:
+    rows = "".join(json.dumps({"id": f"r{i}", "user": f"question {i}"}) + "\n" for i in range(30))
+    (tmp_path / "prompts.jsonl").write_text(rows)
+    arguments = [str(tmp_path / name) for name in ("prompts.jsonl", "asked", "out")]
+    return subprocess.Popen([sys.executable, "-c", SLOW, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def _asked(tmp_path: Path) -> list[str]:
+    return (tmp_path / "asked").read_text().split() if (tmp_path / "asked").is_file() else []
+
+
+def _stop_after(tmp_path: Path, process: subprocess.Popen[str], number: int) -> str:
+    deadline = time.monotonic() + 30
+    while len(_asked(tmp_path)) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    return process.communicate(timeout=30)[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_clean_stop_stores_what_is_in_flight_and_buys_nothing_twice(tmp_path: Path, number: int) -> None:
+    process = _run_slow(tmp_path)
+    said = _stop_after(tmp_path, process, number)
+    assert process.returncode == 130
+    assert "resumes" in said
+    assert "30 answered" in _run_slow(tmp_path).communicate(timeout=30)[0]
+    assert len(_asked(tmp_path)) == len(set(_asked(tmp_path))) == 30
+
+
+def test_a_killed_run_buys_at_most_the_calls_in_flight_twice(tmp_path: Path) -> None:
+    process = _run_slow(tmp_path)
+    _stop_after(tmp_path, process, signal.SIGKILL)
+    assert process.returncode == -9
+    assert "30 answered" in _run_slow(tmp_path).communicate(timeout=30)[0]
+    assert len(set(_asked(tmp_path))) == 30
+    assert len(_asked(tmp_path)) <= 31

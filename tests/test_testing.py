@@ -1,0 +1,410 @@
+"""The conformance kit accepts what keeps the protocol and names the rule that anything else breaks."""
+
+import json
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+from pydantic import Field
+
+import pillm.testing
+from pillm import (
+    Answer,
+    BenchPlan,
+    Checkpoint,
+    Failure,
+    Metric,
+    ModelFile,
+    Prompt,
+    Runner,
+    Session,
+    Teacher,
+    Trainer,
+    hookimpl,
+)
+from pillm.contract import Contract
+from pillm.plugins import find, registry
+from pillm.testing import (
+    FAKES,
+    ConformanceError,
+    DropFilter,
+    EchoTeacher,
+    FakeOpenAIServer,
+    LengthMetric,
+    Reply,
+    TableExporter,
+    TableRunner,
+    TableTrainer,
+    check_backend,
+    check_exporter,
+    check_filter,
+    check_metric,
+    check_plugin,
+    check_runner,
+    check_teacher,
+    check_trainer,
+    completion,
+    installed_plugin,
+    sample_examples,
+)
+
+
+def ask(server, text="bonjour"):
+    body = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
+    request = urllib.request.Request(f"{server.base_url}/chat/completions", body, {"Authorization": "Bearer k"})
+    with urllib.request.urlopen(request, timeout=5) as response:
+        return json.load(response)
+
+
+def ask_in_vain(server):
+    with pytest.raises(OSError, match=r"."):
+        ask(server)
+
+
+def test_the_fakes_keep_the_protocol_from_teacher_to_runner(tmp_path):
+    said = check_teacher(EchoTeacher(truth=True))
+    assert [answer.content for answer in said] == [example.answer.content for example in sample_examples()]
+    checkpoint = check_trainer(TableTrainer(upper=True), tmp_path / "train")
+    models = check_exporter(TableExporter(quants=("F16", "Q8_0")), checkpoint, tmp_path / "export")
+    assert [model.quant for model in models] == ["F16", "Q8_0"]
+    for model in (checkpoint, *models):
+        assert [answer.content for answer in check_runner(TableRunner(), model)][-1] == "FOUR."
+    assert check_metric(LengthMetric())[-1] == pytest.approx(1 / 6)
+    assert check_filter(DropFilter(word="salon"))[0] is None
+
+
+def test_the_built_in_metrics_and_the_fakes_are_good_plugins():
+    from pillm import metrics
+    from pillm.testing import fakes
+
+    assert {cls.name for cls in check_plugin(metrics)} >= {"exact", "json", "schema", "fields"}
+    assert len(check_plugin(fakes)) == 6
+
+
+def test_every_name_of_the_kit_is_exported():
+    made = {name for name, value in vars(pillm.testing).items() if getattr(value, "__module__", "").startswith("pillm.testing")}
+    assert made <= set(pillm.testing.__all__)
+    assert all(hasattr(pillm.testing, name) for name in pillm.testing.__all__)
+
+
+def test_a_failing_question_is_a_failure_and_keeps_the_protocol():
+    first = sample_examples()[0].prompt
+    assert isinstance(check_teacher(EchoTeacher(fails=(first.text,), window=3))[0], Failure)
+
+
+class Wrong(Teacher):
+    """Breaks one rule, as told."""
+
+    name: ClassVar[str] = "wrong"
+    rule: str = Field("none", description="Which rule to break.")
+
+    def answer(self, requests):
+        if self.rule == "thread":
+            pulled = []
+            puller = threading.Thread(target=lambda: pulled.extend(requests))
+            puller.start()
+            puller.join()
+            requests = iter(pulled)
+        if self.rule == "greedy":
+            requests = iter(list(requests))
+        for number, request in enumerate(requests):
+            if self.rule == "silent" and number == 1:
+                continue
+            if self.rule == "bare":
+                yield "text"
+            elif self.rule == "text":
+                yield request, "text"
+            elif self.rule == "stranger":
+                yield Contract().request(Prompt(id="x", messages=()), {}), Answer("a")
+            elif self.rule == "mute":
+                yield request, Failure("server", "")
+            elif self.rule == "list":
+                yield request, Answer(["a"])
+            elif self.rule == "logprobs":
+                yield request, Answer("a", token_ids=(1, 2), logprobs=(((1, -0.1),),))
+            elif self.rule == "positive":
+                yield request, Answer("a", token_ids=(1,), logprobs=(((1, 0.5),),))
+            else:
+                yield request, Answer("a")
+                if self.rule == "twice":
+                    yield request, Answer("a")
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        ("thread", "another thread"),
+        ("greedy", "pulled 512 requests"),
+        ("silent", "never answered sample-2"),
+        ("bare", r"\(request, answer\) pairs"),
+        ("text", "an Answer or a Failure, not 'text'"),
+        ("stranger", "the requests it was given"),
+        ("mute", "without a sentence"),
+        ("list", "not text"),
+        ("logprobs", "another number of tokens"),
+        ("positive", "above 0"),
+        ("twice", "'sample-1' twice"),
+    ],
+)
+def test_a_teacher_that_breaks_a_rule_is_told_which(rule, sentence):
+    with pytest.raises(ConformanceError, match=sentence):
+        check_teacher(Wrong(rule=rule))
+
+
+def test_a_teacher_that_breaks_no_rule_passes():
+    assert len(check_teacher(Wrong())) == 4
+
+
+class Nameless(Metric):
+    """Has no name."""
+
+    def score(self, prompt, answer):
+        return 1.0
+
+
+class Loud(Metric):
+    """Has a loud name."""
+
+    name: ClassVar[str] = "LOUD METRIC"
+
+    def score(self, prompt, answer):
+        return 1.0
+
+
+class Undescribed(Metric):
+    """Has an option without words."""
+
+    name: ClassVar[str] = "undescribed"
+    weight: int = 1
+
+    def score(self, prompt, answer):
+        return 1.0
+
+
+class Secret(Metric):
+    """Takes a secret as an option."""
+
+    name: ClassVar[str] = "secret"
+    api_key: str = Field("", description="Your key.")
+
+    def score(self, prompt, answer):
+        return 1.0
+
+
+class Restless(Metric):
+    """Has an identity that moves."""
+
+    name: ClassVar[str] = "restless"
+
+    def score(self, prompt, answer):
+        return 1.0
+
+    def identity(self):
+        return {"use": "restless", "at": time.perf_counter_ns()}
+
+
+class Tuned(Metric):
+    """Has an identity that depends on tuning."""
+
+    name: ClassVar[str] = "tuned"
+    batch_size: int = Field(8, description="Rows at a time.", json_schema_extra={"key": False})
+
+    def score(self, prompt, answer):
+        return 1.0
+
+    def identity(self):
+        return {"use": "tuned", "batch_size": self.batch_size}
+
+
+class Half(Metric):
+    """Leaves its one method out."""
+
+    name: ClassVar[str] = "half"
+
+
+@pytest.mark.parametrize(
+    ("cls", "sentence"),
+    [
+        (Nameless, "needs a name"),
+        (Loud, "'LOUD METRIC'"),
+        (Undescribed, "'weight' needs a description"),
+        (Secret, "looks like a secret"),
+        (Half, "leaves abstract: score"),
+        (dict, "not a subclass of pillm.Metric"),
+    ],
+)
+def test_a_class_that_declares_itself_badly_is_told_how(cls, sentence):
+    with pytest.raises(ConformanceError, match=sentence):
+        check_plugin(SimpleNamespace(pillm_metrics=hookimpl(lambda: [cls])))
+
+
+@pytest.mark.parametrize(
+    ("backend", "sentence"), [(Restless(), "from one call to the next"), (Tuned(), "changes with 'batch_size'")]
+)
+def test_an_identity_that_moves_is_found(backend, sentence):
+    with pytest.raises(ConformanceError, match=sentence):
+        check_backend(backend)
+
+
+def test_a_plugin_without_hooks_or_with_one_name_twice_is_refused():
+    with pytest.raises(ConformanceError, match="implements no hook"):
+        check_plugin(SimpleNamespace())
+    with pytest.raises(ConformanceError, match="one name twice"):
+        check_plugin(SimpleNamespace(pillm_metrics=hookimpl(lambda: [LengthMetric, LengthMetric])))
+
+
+def test_a_misspelt_hook_is_refused():
+    with pytest.raises(ConformanceError, match="pillm_teacher"):
+        check_plugin(SimpleNamespace(pillm_teacher=hookimpl(lambda: [])))
+
+
+def test_a_plugin_that_imports_something_heavy_is_named(tmp_path):
+    source = "import numpy\n" + FAKES
+    with installed_plugin(tmp_path, "heavy", source) as module, pytest.raises(ConformanceError, match="loads numpy"):
+        check_plugin(__import__(module))
+
+
+def test_a_trainer_that_leaves_out_the_probes_is_told(tmp_path):
+    class Forgetful(TableTrainer):
+        """Forgets the probes."""
+
+        name: ClassVar[str] = "forgetful"
+
+        def train(self, data, out, progress):
+            super().train(data, out, progress)
+            (out / "probes.jsonl").write_text("")
+
+    class Stray(TableTrainer):
+        """Writes beside its folder."""
+
+        name: ClassVar[str] = "stray"
+
+        def train(self, data, out, progress):
+            super().train(data, out, progress)
+            (out.parent / "log.txt").write_text("")
+
+    with pytest.raises(ConformanceError, match="probe"):
+        check_trainer(Forgetful(), tmp_path / "a")
+    with pytest.raises(ConformanceError, match=r"outside its folder: log\.txt"):
+        check_trainer(Stray(), tmp_path / "b")
+
+
+def test_an_exporter_that_yields_too_early_is_told(tmp_path):
+    class Early(TableExporter):
+        """Goes on writing after it yielded."""
+
+        name: ClassVar[str] = "early"
+
+        def export(self, checkpoint, out, progress) -> Iterator[ModelFile]:
+            for model in super().export(checkpoint, out, progress):
+                yield model
+                model.path.write_bytes(b"more")
+
+    checkpoint = check_trainer(TableTrainer(), tmp_path / "train")
+    with pytest.raises(ConformanceError, match=r"changed student-F16\.table after"):
+        check_exporter(Early(), checkpoint, tmp_path / "export")
+
+
+def test_a_runner_that_answers_twice_in_two_ways_is_told(tmp_path):
+    class Dice(Runner):
+        """Never says the same."""
+
+        name: ClassVar[str] = "dice"
+        reads: ClassVar[frozenset[str]] = frozenset({"checkpoint"})
+
+        def open(self, model):
+            return Dicing()
+
+    class Dicing(Session):
+        said = 0
+
+        def answer(self, requests):
+            for request in requests:
+                self.said += 1
+                yield request, Answer(str(self.said))
+
+    with pytest.raises(ConformanceError, match="differently when asked again"):
+        check_runner(Dice(), Checkpoint(path=tmp_path))
+    with pytest.raises(ConformanceError, match="reads checkpoint, not gguf"):
+        check_runner(Dice(), ModelFile(path=tmp_path / "a.gguf", quant="F16", bytes=1, sha256=""))
+
+
+def test_a_metric_that_scores_nonsense_is_told():
+    class Endless(LengthMetric):
+        """Scores infinity."""
+
+        name: ClassVar[str] = "endless"
+
+        def score(self, prompt, answer):
+            return float("inf")
+
+    with pytest.raises(ConformanceError, match="finite"):
+        check_metric(Endless())
+
+
+def test_an_abstract_trainer_cannot_be_built():
+    with pytest.raises(TypeError, match="abstract"):
+        Trainer()
+
+
+def test_a_table_is_timed_for_real(tmp_path):
+    checkpoint = check_trainer(TableTrainer(), tmp_path / "train")
+    with TableRunner().open(checkpoint) as session:
+        benchmark = session.bench(BenchPlan(pp=64, tg=16))
+    assert benchmark.basis == "measured"
+    assert benchmark.tg_tps > 0
+
+
+def test_a_plugin_is_installed_for_the_length_of_a_context(tmp_path, monkeypatch):
+    monkeypatch.setenv("PILLM_PLUGINS", "fakes")
+    with installed_plugin(tmp_path, "fakes", FAKES):
+        assert find("teacher", "echo") is EchoTeacher
+        status = next(status for status in registry().statuses if status.name == "fakes")
+        assert (status.distribution, status.version, status.error) == ("pillm-fakes", "1.0", None)
+    assert "echo" not in registry().provided("teacher")
+    assert str(tmp_path) not in sys.path
+
+
+def test_the_server_shouts_unless_it_has_a_script():
+    with FakeOpenAIServer([Reply.text("premier"), Reply(body=completion("second"))]) as server:
+        said = [ask(server)["choices"][0]["message"]["content"] for _ in range(3)]
+    assert said == ["premier", "second", "BONJOUR"]
+    assert server.calls[0].headers["authorization"] == "Bearer k"
+    assert server.calls[0].path == "/v1/chat/completions"
+
+
+def test_the_server_counts_how_many_it_serves_at_once():
+    with FakeOpenAIServer(respond=lambda call: Reply.text("a", delay=0.2)) as server:
+        threads = [threading.Thread(target=ask, args=(server,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert server.most_at_once == 3
+
+
+def test_the_server_fails_and_hangs_up_as_told():
+    replies = [Reply.error(429, "slow down", code="rate", retry_after="2"), Reply(dropped=True)]
+    with FakeOpenAIServer(replies) as server:
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            ask(server)
+        caught.value.close()
+        with pytest.raises(OSError, match=r"."):
+            ask(server)
+    assert (caught.value.code, caught.value.headers["Retry-After"]) == (429, "2")
+
+
+def test_the_server_closes_at_once_while_it_is_thinking():
+    with FakeOpenAIServer(respond=lambda call: Reply.text("a", delay=60)) as server:
+        caller = threading.Thread(target=ask_in_vain, args=(server,))
+        caller.start()
+        while not server.calls:
+            time.sleep(0.01)
+        began = time.monotonic()
+    assert time.monotonic() - began < 2
+    caller.join(5)

@@ -1,0 +1,119 @@
+"""Training hands a trainer what it may see, and checks what it wrote."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from pillm.backends import TrainingData
+from pillm.contract import Contract
+from pillm.errors import BackendError, DataError
+from pillm.progress import Progress
+from pillm.records import Example
+from pillm.stages.training import Training, checkpoint_key, train
+from pillm.store import read_manifest, verify
+from pillm.testing import TableTrainer, sample_examples
+
+
+class Watching(TableTrainer):
+    """Learns, and writes down what it was given."""
+
+    name: ClassVar[str] = "watching"
+    seen: ClassVar[list[TrainingData]] = []
+    rows: ClassVar[list[Example]] = []
+
+    def train(self, data: TrainingData, out: Path, progress: Progress) -> None:
+        Watching.seen.append(data)
+        Watching.rows = [*data.train, *data.validation, *data.calibration]
+        super().train(data, out, progress)
+
+
+def examples(*sides: str | None) -> list[Example]:
+    rows = sample_examples()
+    return [replace(row, prompt=replace(row.prompt, split=side)) for row, side in zip(rows, sides, strict=True)]
+
+
+def test_a_trainer_never_sees_a_reference_or_a_test_row(tmp_path: Path) -> None:
+    train(examples("train", "validation", "test", None), Watching(), tmp_path / "train")
+    data = Watching.seen[-1]
+    assert (len(data.train), len(data.validation), len(data.calibration)) == (2, 1, 0)
+    assert {row.prompt.id for row in Watching.rows} == {"sample-1", "sample-2", "sample-4"}
+    assert all(row.prompt.reference is None for row in Watching.rows)
+
+
+def test_the_checkpoint_carries_contract_probes_and_calibration(tmp_path: Path) -> None:
+    rows = examples("train", "train", "calibration", "train")
+    settings = Training(contract=Contract(system="Be brief."), probes=tuple(row.prompt for row in rows), seed=4)
+    checkpoint = train(rows, TableTrainer(), tmp_path / "train", settings=settings)
+    assert checkpoint.contract["system"] == "Be brief."
+    assert [probe.id for probe in checkpoint.probes()] == [row.prompt.id for row in rows]
+    assert len(checkpoint.calibration()) == 1
+    assert verify(tmp_path) == []
+    manifest = read_manifest(tmp_path / "train") or {}
+    assert (manifest["seed"], manifest["counts"]["train"]) == (4, 3)
+
+
+def test_the_same_training_again_is_up_to_date_and_a_changed_option_is_not(tmp_path: Path) -> None:
+    before = len(Watching.seen)
+    for _ in range(2):
+        train(sample_examples(), Watching(), tmp_path / "train")
+    assert len(Watching.seen) == before + 1
+    train(sample_examples(), Watching(upper=True), tmp_path / "train")
+    train(sample_examples(), Watching(upper=True), tmp_path / "train", settings=Training(seed=9))
+    assert len(Watching.seen) == before + 3
+
+
+def test_a_test_row_more_does_not_train_again(tmp_path: Path) -> None:
+    before = len(Watching.seen)
+    train(examples("train", None, None, None)[:3], Watching(), tmp_path / "train")
+    train(examples("train", None, None, "test"), Watching(), tmp_path / "train")
+    assert len(Watching.seen) == before + 1
+
+
+def test_a_trainer_that_writes_no_checkpoint_is_found_out(tmp_path: Path) -> None:
+    class Lazy(TableTrainer):
+        """Does nothing."""
+
+        name: ClassVar[str] = "lazy"
+
+        def train(self, data: TrainingData, out: Path, progress: Progress) -> None:
+            (out / "config.json").write_text("{}")
+
+    with pytest.raises(BackendError, match=r"did not write contract\.json, probes\.jsonl, calibration\.jsonl"):
+        train(sample_examples(), Lazy(), tmp_path / "train")
+    assert not (tmp_path / "train").exists()
+
+
+def test_an_interrupted_training_keeps_its_working_folder(tmp_path: Path) -> None:
+    class Killed(TableTrainer):
+        """Is interrupted once, and resumes."""
+
+        name: ClassVar[str] = "killed"
+
+        def train(self, data: TrainingData, out: Path, progress: Progress) -> None:
+            if not (out / "step").exists():
+                (out / "step").write_text("1")
+                raise KeyboardInterrupt
+            super().train(data, out, progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(sample_examples(), Killed(), tmp_path / "train")
+    assert (train(sample_examples(), Killed(), tmp_path / "train").path / "step").exists()
+
+
+def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no rows to train on"):
+        train(examples("test", "test", "test", "validation"), TableTrainer(), tmp_path / "train")
+
+
+def test_the_key_of_a_foreign_checkpoint_follows_its_bytes(tmp_path: Path) -> None:
+    from pillm.artifacts import Checkpoint
+
+    (tmp_path / "config.json").write_text(json.dumps({"a": 1}))
+    before = checkpoint_key(Checkpoint(path=tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"a": 2}))
+    assert checkpoint_key(Checkpoint(path=tmp_path)) != before
