@@ -65,13 +65,18 @@ if TYPE_CHECKING:
     from pillm.records import Reference as Reference
     from pillm.records import Request as Request
     from pillm.records import Usage as Usage
+    from pillm.rehearsal import rehearse as rehearse
     from pillm.rows import read_examples as read_examples
     from pillm.rows import read_prompts as read_prompts
     from pillm.stages.benchmarking import bench as bench
+    from pillm.stages.evaluation import Scope as Scope
     from pillm.stages.evaluation import evaluate as evaluate
     from pillm.stages.exporting import export as export
+    from pillm.stages.labelling import Labelled as Labelled
+    from pillm.stages.labelling import Labelling as Labelling
     from pillm.stages.labelling import label as label
     from pillm.stages.splitting import split as split
+    from pillm.stages.training import Training as Training
     from pillm.stages.training import train as train
     from pillm.store import verify as verify
 
@@ -89,13 +94,14 @@ _HOMES = {
     "progress": "Event Progress",
     "recipe": "Recipe load_recipe",
     "records": "Answer Example Failure Message Prompt Reference Request Usage",
+    "rehearsal": "rehearse",
     "rows": "read_examples read_prompts",
     "stages.benchmarking": "bench",
-    "stages.evaluation": "evaluate",
+    "stages.evaluation": "Scope evaluate",
     "stages.exporting": "export",
-    "stages.labelling": "label",
+    "stages.labelling": "Labelled Labelling label",
     "stages.splitting": "split",
-    "stages.training": "train",
+    "stages.training": "Training train",
     "store": "verify",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

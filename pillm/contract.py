@@ -33,17 +33,14 @@ class Contract:
 
     def messages(self, prompt: Prompt) -> tuple[Message, ...]:
         """Return the messages of a prompt as they are sent, whoever answers."""
-        messages = list(prompt.messages)
-        told = self.system
+        first = prompt.messages[0] if prompt.messages and prompt.messages[0].get("role") in ("system", "developer") else None
+        told = str(first.get("content") or "") if first else self.system or ""
         if self.schema_in_prompt == "text" and prompt.schema is not None:
             schema = json.dumps(prompt.schema, ensure_ascii=False, sort_keys=True)
             told = f"{told}\n\n{_LEAD}{schema}" if told else f"{_LEAD}{schema}"
-        if not told:
-            return tuple(messages)
-        if messages and messages[0].get("role") == "system":
-            first = {**messages[0], "content": f"{messages[0]['content']}\n\n{told}"}
-            return (first, *messages[1:]) if told != self.system else tuple(messages)
-        return ({"role": "system", "content": told}, *messages)
+        if first:
+            return ({**first, "content": told}, *prompt.messages[1:])
+        return ({"role": "system", "content": told}, *prompt.messages) if told else prompt.messages
 
     def conversation(self, example: Example) -> tuple[Message, ...]:
         """Return the messages of an example as they are trained on, the answer last."""

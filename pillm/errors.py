@@ -83,7 +83,7 @@ class StorageError(PillmError):
     """A file could not be written, read back or verified."""
 
 
-class Interrupted(BaseException):  # noqa: N818 - like KeyboardInterrupt, it is not an error and no `except Exception` may swallow it
+class Interrupted(BaseException):
     """The run was interrupted after the work in hand was stored; the same command resumes."""
 
     exit_code: ClassVar[int] = 130

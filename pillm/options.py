@@ -20,10 +20,10 @@ def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for pair in pairs:
         name, sign, text = pair.partition("=")
-        if not sign or not name:
+        *path, last = name.split(".")
+        if not sign or not all((*path, last)):
             raise ConfigError(f"{pair!r} is not of the form name=value.")
         target = options
-        *path, last = name.split(".")
         for step in path:
             target = target.setdefault(step, {})
             if not isinstance(target, dict):
@@ -87,7 +87,9 @@ def _one(detail: ErrorDetails, cls: type[Backend], kind: str) -> str:
     if detail["type"] == "missing":
         return f"{kind} {cls.name!r} needs the option {place!r}: {_description(cls, place)}"
     reason = detail["msg"].removeprefix("Value error, ")
-    return f"{kind} {cls.name!r} option {place!r}: {reason[:1].lower()}{reason[1:]}, not {detail['input']!r}."
+    # a field that takes the name of an environment variable is where people paste the secret itself
+    seen = "" if place.endswith("_env") else f", not {detail['input']!r}"
+    return f"{kind} {cls.name!r} option {place!r}: {reason[:1].lower()}{reason[1:]}{seen}."
 
 
 def _description(cls: type[Backend], place: str) -> str:
@@ -118,7 +120,5 @@ def describe(cls: type[Backend]) -> list[dict[str, Any]]:
 def _bounds(options: list[dict[str, Any]]) -> str:
     signs = {"minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
     found = [f"{sign} {option[name]}" for option in options for name, sign in signs.items() if name in option]
-    for option in options:
-        if "enum" in option:
-            found.append("one of " + ", ".join(map(str, option["enum"])))
+    found.extend("one of " + ", ".join(map(str, option["enum"])) for option in options if "enum" in option)
     return ", ".join(found)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import yaml
 
@@ -20,19 +17,17 @@ from pillm.files import lock, write_text
 from pillm.gates import Facts, GateResult, check_gates
 from pillm.progress import Progress, events_file
 from pillm.recipe import Recipe
-from pillm.records import JSONObject, Prompt, digest
-from pillm.report import RunFacts, write_report
-from pillm.rows import prompt_to_row, read_prompts
+from pillm.records import JSONObject, Prompt
+from pillm.report import RunFacts
+from pillm.rows import read_prompts
+from pillm.runfolder import RECIPE_FILE, publish_report, seconds_of, sizes_of, versions_of
 from pillm.stages.benchmarking import bench
 from pillm.stages.exporting import export
 from pillm.stages.labelling import Labelled, Labelling, RowCounts, apply_filters, label
 from pillm.stages.splitting import split
 from pillm.stages.training import Training, checkpoint_key, train
-from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key, versions, write_manifest
+from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
 from pillm.subjects import Scoring, ask_teacher, checkpoint_subject, model_subject, score
-
-T = TypeVar("T")
-RECIPE_FILE = "recipe.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +52,8 @@ class _Run:
     recipe: Recipe
     folder: Path
     progress: Progress
-    seconds: dict[str, float] = field(default_factory=dict)
     counts: list[RowCounts] = field(default_factory=list)
     plans: dict[str, Plan] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[Progress]:
-        began = time.monotonic()
-        yield self.progress.for_stage(stage)
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - began
 
 
 def run(recipe: Recipe, out: Path | str | None = None, *, progress: Progress | None = None) -> RunResult:
@@ -86,19 +74,33 @@ def run(recipe: Recipe, out: Path | str | None = None, *, progress: Progress | N
 def _stages(this: _Run) -> RunResult:
     recipe = this.recipe
     sides = sides_of(recipe)
-    with this.timed("label") as progress:
-        labelled = _label(this, sides, progress)
-    with this.timed("train") as progress:
-        probes = tuple(replace(row, reference=None, given=None) for rows in sides.values() for row in rows)
-        settings = Training(contract=recipe.contract, seed=recipe.file.seed, probes=probes, teacher=recipe.teacher)
-        checkpoint = train(labelled, recipe.trainer, this.folder / "train", settings=settings, progress=progress)
-    with this.timed("export") as progress:
-        models = export(checkpoint, recipe.exporter, this.folder / "export", progress=progress)
-    with this.timed("evaluate") as progress:
-        evaluations = _evaluate(this, sides["test"], checkpoint, models)
-    with this.timed("bench") as progress:
-        benchmarks = _bench(this, models, progress)
-    return _report(this, sides, models, evaluations, benchmarks)
+    labelled = _label(this, sides)
+    probes = tuple(replace(row, reference=None, given=None) for rows in sides.values() for row in rows)
+    settings = Training(contract=recipe.contract, seed=recipe.file.seed, probes=probes, teacher=recipe.teacher)
+    progress = this.progress.for_stage("train")
+    checkpoint = train(labelled, recipe.trainer, this.folder / "train", settings=settings, progress=progress)
+    models = export(checkpoint, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
+    evaluations = _evaluate(this, sides["test"], checkpoint, models)
+    benchmarks = _bench(this, models)
+    gates = check_gates(
+        recipe.gates, Facts(models=models, evaluations=evaluations, benchmarks=benchmarks, plans=this.plans)
+    )
+    facts = RunFacts(
+        name=recipe.name,
+        rows=_total(this.counts).to_json(),
+        models=models,
+        evaluations=evaluations,
+        benchmarks=benchmarks,
+        plans=tuple(this.plans.values()),
+        gates=gates,
+        seconds=seconds_of(this.folder),
+        versions=versions_of(this.folder),
+        splits={side: len(rows) for side, rows in sides.items()},
+        sizes=sizes_of(recipe),
+        recipe=recipe.resolved(),
+    )
+    report = publish_report(this.folder, facts, this.progress.for_stage("report"), seed=recipe.file.seed)
+    return RunResult(folder=this.folder, report=report, models=tuple(models), gates=tuple(gates))
 
 
 def first_look(recipe: Recipe) -> Plan | None:
@@ -130,7 +132,8 @@ def sides_of(recipe: Recipe) -> dict[str, list[Prompt]]:
     )
 
 
-def _label(this: _Run, sides: dict[str, list[Prompt]], progress: Progress) -> Labelled:
+def _label(this: _Run, sides: dict[str, list[Prompt]]) -> Labelled:
+    progress = this.progress.for_stage("label")
     settings = Labelling(attempts=this.recipe.file.label.attempts, contract=this.recipe.contract)
     rows = [row for side, rows in sides.items() if side != "test" for row in rows]
     labelled = label(rows, this.recipe.teacher, this.folder / "label", settings=settings, progress=progress)
@@ -172,8 +175,8 @@ def evaluation_sets(recipe: Recipe, test: Sequence[Prompt]) -> dict[str, Sequenc
     return {name: rows[:limit] for name, rows in sets.items() if rows}
 
 
-def _bench(this: _Run, models: Sequence[ModelFile], progress: Progress) -> list[Benchmark]:
-    recipe = this.recipe
+def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
+    recipe, progress = this.recipe, this.progress.for_stage("bench")
     found = []
     for model in models:
         found.append(_measure(model, recipe.runner, this, progress))

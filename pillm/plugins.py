@@ -6,10 +6,10 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import pluggy
 
@@ -46,6 +46,7 @@ class Registry:
         self.manager = pluggy.PluginManager("pillm")
         self.manager.add_hookspecs(hookspecs)
         self.statuses: list[PluginStatus] = []
+        self._answers: dict[str, list[tuple[PluginStatus, Any]]] = {}
 
     def load(self) -> None:
         """Load the built-in metrics and every plugin of the entry-point group; a broken one is named and skipped."""
@@ -68,12 +69,14 @@ class Registry:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a plugin may call sys.exit on import, and must not stop pillm
-            self._broken(point.name, distribution, version, f"{type(error).__name__}: {error}")
+            self._broken(self._free(point.name, distribution), distribution, version, f"{type(error).__name__}: {error}")
             return
         self.register(plugin, point.name, distribution=distribution, version=version, seconds=time.perf_counter() - began)
 
     def register(self, plugin: object, name: str, *, distribution: str, version: str = "?", seconds: float = 0.0) -> None:
         """Register one plugin object; a misspelt hook or a wrong argument makes it a broken one."""
+        name = self._free(name, distribution)
+        self._answers.clear()
         try:
             self.manager.register(plugin, name)
             self.manager.check_pending()
@@ -101,18 +104,26 @@ class Registry:
         log.warning("plugin %r (%s %s) is broken and was skipped: %s", name, distribution, version, reason)
         self.statuses.append(PluginStatus(name=name, distribution=distribution, version=version, error=reason))
 
+    def _free(self, name: str, distribution: str) -> str:
+        """Return the name that a plugin goes by: a second one of a name carries its distribution's."""
+        return name if all(status.name != name for status in self.statuses) else f"{distribution}:{name}"
+
     def ask(self, hook: str) -> list[tuple[PluginStatus, Any]]:
-        """Return every plugin's answer to a hook; one that raises is named and skipped."""
-        answers = []
-        for impl in getattr(self.manager.hook, hook).get_hookimpls():
-            status = next(status for status in self.statuses if status.name == impl.plugin_name)
-            try:
-                answers.append((status, impl.function()))
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 - as above
-                log.warning("plugin %r (%s) failed in %s: %s", status.name, status.distribution, hook, error)
-        return answers
+        """Return every plugin's answer to a hook, asked once; a plugin that raises is named and left out."""
+        if hook not in self._answers:
+            whole = dict if hook == "pillm_models" else list  # an answer may be a generator: it shall fail here
+            self._answers[hook] = []
+            for impl in getattr(self.manager.hook, hook).get_hookimpls():
+                at, status = next((at, status) for at, status in enumerate(self.statuses) if status.name == impl.plugin_name)
+                try:
+                    self._answers[hook].append((status, whole(impl.function())))
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - as above
+                    reason = f"{hook} failed: {type(error).__name__}: {error}"
+                    log.warning("plugin %r (%s): %s", status.name, status.distribution, reason)
+                    self.statuses[at] = replace(status, error=reason)
+        return self._answers[hook]
 
     def provided(self, kind: str) -> dict[str, list[tuple[PluginStatus, type[Backend]]]]:
         """Return the backends of a kind: name -> who provides it (more than one where a name is claimed twice)."""
@@ -163,17 +174,19 @@ def _unknown(kind: str, name: str, known: list[str]) -> str:
 def build(kind: str, use: str, options: Mapping[str, Any]) -> Backend:
     """Return the installed backend of a kind and name, configured; an option may itself be `{use: name, ...}`."""
     cls = find(kind, use)
-    resolved = {name: _nested(value, f"{kind} {use!r} option {name!r}") for name, value in options.items()}
+    resolved = {name: _nested(value, f"{kind} {use!r} option {name!r}", cls, name) for name, value in options.items()}
     return configure(cls, resolved, kind=kind)
 
 
-def _nested(value: Any, where: str) -> Any:
+def _nested(value: Any, where: str, cls: type[Backend], option: str) -> Any:
+    """Return the backend that an option `{use: name, ...}` asks for: of the kind that the option's type names."""
     if not (isinstance(value, Mapping) and "use" in value):
         return value
-    use = value["use"]
-    kinds = [kind for kind in KINDS if registry().provided(kind).get(str(use).rpartition(":")[2])]
+    use, field = str(value["use"]), cls.model_fields.get(option)
+    wanted = [kind for kind, base in KINDS.items() if field and base in (field.annotation, *get_args(field.annotation))]
+    kinds = [kind for kind in wanted or KINDS if registry().provided(kind).get(use.rpartition(":")[2])]
     if not kinds:
-        raise ConfigError(f"{where}: no installed backend is called {use!r}.")
+        raise ConfigError(f"{where}: no installed {' or '.join(wanted) or 'backend'} is called {use!r}.")
     return build(kinds[0], use, {key: item for key, item in value.items() if key != "use"})
 
 

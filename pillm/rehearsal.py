@@ -90,9 +90,8 @@ def _stages(recipe: Recipe, folder: Path, sides: dict[str, list[Prompt]], parame
 def _stage(name: str, folder: Path, rough: float | None) -> StageForecast:
     manifest = read_manifest(folder)
     if manifest is not None:
-        return StageForecast(
-            stage=name, state="has a result; kept where nothing it depends on changed", seconds=manifest["seconds"], basis="last run"
-        )
+        state = "has a result, kept unless what it depends on changed"
+        return StageForecast(stage=name, state=state, seconds=manifest["seconds"], basis="last run")
     if rough is not None:
         return StageForecast(stage=name, state="to do", seconds=round(rough, 1), basis="rough arithmetic")
     return StageForecast(stage=name, state="to do")

@@ -6,12 +6,16 @@ import json
 from typing import Any
 
 from pillm.errors import DataError
+from pillm.jsonl import parse_json
 from pillm.records import JSONObject
 
 _SHAREGPT_ROLES = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system",
     "function": "tool", "tool": "tool", "observation": "tool",
 }  # fmt: skip
+
+
+_FLAT = frozenset({"system_hint", "requires_json", "tool_schema"})
 
 
 def to_native(row: JSONObject) -> JSONObject:
@@ -24,6 +28,8 @@ def to_native(row: JSONObject) -> JSONObject:
         return row
     if "conversations" in row:
         return _from_sharegpt(row)
+    if "user" in row and _FLAT & row.keys():
+        return _from_flat(row)
     if "instruction" in row:
         return _from_alpaca(row)
     if "prompt" in row:
@@ -35,24 +41,32 @@ def _from_flat(row: JSONObject) -> JSONObject:
     rest = dict(row)
     user = _required(rest, "user")
     messages = _conversation(rest.pop("system_hint", None), user, rest.pop("assistant", None))
-    schema = rest.pop("tool_schema", None)
-    if isinstance(schema, str) and schema.lstrip().startswith("{"):
+    wants_json = rest.pop("requires_json", None)
+    if wants_json not in (None, True, False):
+        raise DataError(f"'requires_json' must be true or false, not {wants_json!r}.")
+    if rest.get("schema") is None:  # a schema of the native name wins, and then 'tool_schema' stays in the metadata
+        schema = _flat_schema(rest.pop("tool_schema", None))
+        rest["schema"] = {} if wants_json and schema is None else schema
+    return {**rest, "messages": messages}
+
+
+def _flat_schema(value: Any) -> Any:
+    """Return the schema of a flat row: an object, a name, or an object written as text."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            schema = json.loads(schema)
+            return parse_json(value)
         except ValueError as error:
             raise DataError(f"'tool_schema' is not JSON ({error}).") from error
-    if rest.pop("requires_json", False):
-        rest.setdefault("schema", schema if schema is not None else {})
-    elif schema is not None:
-        rest.setdefault("schema", schema)
-    return {**rest, "messages": messages}
+    return None if isinstance(value, str) and not value.strip() else value
 
 
 def _from_alpaca(row: JSONObject) -> JSONObject:
     rest = dict(row)
-    user = _required(rest, "instruction")
-    if rest.pop("input", None):
-        user = f"{user}\n\n{row['input']}"
+    user, more = _required(rest, "instruction"), rest.pop("input", None)
+    if not isinstance(more, str | None):
+        raise DataError("'input' must be text.")
+    if more and more.strip():
+        user = f"{user}\n\n{more}"
     return {**rest, "messages": _conversation(rest.pop("system", None), user, rest.pop("output", None))}
 
 
@@ -60,9 +74,12 @@ def _from_completion(row: JSONObject) -> JSONObject:
     rest = dict(row)
     prompt, completion = rest.pop("prompt"), rest.pop("completion", None)
     if isinstance(prompt, list):
-        return {**rest, "messages": [*prompt, *(completion if isinstance(completion, list) else [])]}
+        answer = completion if isinstance(completion, list) else _conversation(None, None, completion)
+        return {**rest, "messages": [*prompt, *answer]}
     if not isinstance(prompt, str) or not prompt.strip():
         raise DataError("'prompt' must be text that is not empty, or a list of messages.")
+    if isinstance(completion, list):
+        return {**rest, "messages": [{"role": "user", "content": prompt}, *completion]}
     return {**rest, "messages": _conversation(None, prompt, completion)}
 
 
@@ -88,5 +105,11 @@ def _required(rest: JSONObject, name: str) -> str:
 
 
 def _conversation(system: Any, user: Any, assistant: Any) -> list[JSONObject]:
+    """Return the messages of what is there; an answer that is JSON rather than text becomes its text."""
+    if isinstance(assistant, dict | list):
+        assistant = json.dumps(assistant, ensure_ascii=False)
     turns = (("system", system), ("user", user), ("assistant", assistant))
-    return [{"role": role, "content": text} for role, text in turns if isinstance(text, str) and text.strip()]
+    for role, text in turns:
+        if not isinstance(text, str | None):
+            raise DataError(f"the {role} text must be text, not {text!r}.")
+    return [{"role": role, "content": text} for role, text in turns if text and text.strip()]

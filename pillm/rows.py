@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pillm.errors import DataError
+from pillm.jsonl import parse_json as parse_json
+from pillm.jsonl import read_lines as read_lines
+from pillm.jsonl import write_rows as write_rows
 from pillm.records import Answer, Example, JSONObject, Message, Prompt, Reference, Usage
+from pillm.rowformats import to_native
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-MAX_LINE = 8 * 1024 * 1024
-MAX_DEPTH = 64
 ROLES = ("system", "developer", "user", "assistant", "tool")
 FIELDS = frozenset({
     "id", "messages", "schema", "tools", "reference", "split", "group", "source", "license",
@@ -37,72 +38,21 @@ def named_schema(name: str, beside: Path | None = None) -> JSONObject:
         for folder in folders:
             path = folder / f"{name}.schema.json"
             if path.is_file():
-                found: JSONObject = json.loads(path.read_text("utf-8"))
-                return found
+                return _schema_file(path, path.stat().st_mtime_ns)
     known = sorted({path.name.removesuffix(".schema.json") for folder in folders for path in folder.glob("*.schema.json")})
     raise DataError(f"no schema is called {name!r}; known: {', '.join(known) or 'none'}. An inline JSON Schema works too.")
 
 
-def parse_json(text: str) -> Any:
-    """Parse one JSON document strictly: no duplicate keys, no NaN, bounded depth; raise ValueError."""
-
-    def pairs(items: list[tuple[str, Any]]) -> JSONObject:
-        found = dict(items)
-        if len(found) != len(items):
-            raise ValueError("an object repeats a key")
-        return found
-
-    def constant(name: str) -> Any:
-        raise ValueError(f"{name} is not JSON")
-
+@lru_cache(maxsize=256)
+def _schema_file(path: Path, _changed: int) -> JSONObject:
+    """Return a schema file's content; every row that names it shares one object."""
     try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
-    except RecursionError as error:
-        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from error
-    if _depth(value) > MAX_DEPTH:
-        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
-    return value
-
-
-def _depth(value: Any) -> int:
-    deepest, stack = 0, [(value, 1)]
-    while stack:
-        node, depth = stack.pop()
-        deepest = max(deepest, depth)
-        if depth > MAX_DEPTH:
-            break
-        children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-        stack.extend((child, depth + 1) for child in children)
-    return deepest
-
-
-def read_lines(path: Path) -> Iterator[tuple[str, JSONObject]]:
-    """Yield (`file:line`, object) for each line of a JSONL file; raise DataError that names the place."""
-    if not path.is_file():
-        raise DataError(f"{path} is not a file. Give a JSONL file with one object per line.")
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            where = f"{path.name}:{number}"
-            if not line.strip():
-                continue
-            yield where, _parse_line(line, where)
-
-
-def _parse_line(line: bytes, where: str) -> JSONObject:
-    if len(line) > MAX_LINE:
-        raise DataError(f"{where}: the line is longer than {MAX_LINE // 2**20} MiB. Split the row or leave it out.")
-    try:
-        text = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: byte {error.start} is not UTF-8. Save the file as UTF-8.") from error
-    try:
-        row = parse_json(text)
+        found = parse_json(path.read_text("utf-8"))
     except ValueError as error:
-        torn = "" if line.endswith(b"\n") else " The line has no newline at its end: the file seems to be cut off."
-        raise DataError(f"{where}: not a JSON object ({error}).{torn} Mend or remove the line.") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: the line holds a {type(row).__name__}, not a JSON object.")
-    return row
+        raise DataError(f"{path} is not a JSON Schema ({error}).") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path} is not a JSON Schema: it holds no object.")
+    return found
 
 
 def read_prompts(path: Path | str, *, relabel: bool = False) -> list[Prompt]:
@@ -123,8 +73,6 @@ def read_prompts(path: Path | str, *, relabel: bool = False) -> list[Prompt]:
 
 def prompt_from_row(row: Mapping[str, Any], *, where: str = "", beside: Path | None = None, relabel: bool = False) -> Prompt:
     """Return the prompt of one row; raise DataError where it is not one."""
-    from pillm.rowformats import to_native
-
     try:
         native = to_native(dict(row))
         messages = _messages(native["messages"])
@@ -162,7 +110,9 @@ def _messages(value: Any) -> list[Message]:
         if not isinstance(message, dict) or message.get("role") not in ROLES:
             raise DataError(f"each message needs a 'role' out of {', '.join(ROLES)}.")
         content, calls = message.get("content"), message.get("tool_calls")
-        if not (isinstance(content, str) and content.strip()) and not calls:
+        if calls is not None and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
+            raise DataError(f"the {message['role']!r} message's 'tool_calls' must be a list of objects.")
+        if not isinstance(content, str | None) or not ((content or "").strip() or calls):
             raise DataError(f"the {message['role']!r} message has no text in 'content'.")
     return value
 
@@ -214,16 +164,24 @@ def _metadata(row: Mapping[str, Any]) -> JSONObject:
 def prompt_to_row(prompt: Prompt) -> JSONObject:
     """Return the native row of a prompt; what is absent is left out."""
     row: JSONObject = {"id": prompt.id, "messages": list(prompt.messages)}
-    row["schema"] = prompt.schema_name or prompt.schema
     row["tools"] = list(prompt.tools)
     if prompt.reference:
-        kept = {key: value for key, value in prompt.reference.message.items() if key != "role"}
-        row["reference"] = {**kept, "origin": prompt.reference.origin}
+        message = {key: value for key, value in prompt.reference.message.items() if key != "role"}
+        row["reference"] = {**message, "origin": prompt.reference.origin}
     for name in ("split", "group", "source", "license", "language"):
         row[name] = getattr(prompt, name)
     row["tags"], row["parents"] = list(prompt.tags), list(prompt.parents)
     row["metadata"] = prompt.metadata
-    return {key: value for key, value in row.items() if value not in (None, [], {})}
+    kept = {key: value for key, value in row.items() if value not in (None, [], {})}
+    return kept if prompt.schema is None else {**kept, "schema": _written_schema(prompt.schema_name, prompt.schema)}
+
+
+def _written_schema(name: str | None, schema: JSONObject) -> JSONObject | str:
+    """Return the schema's name where every reader finds it under that name, else the schema itself."""
+    try:
+        return name if name and named_schema(name) == schema else schema
+    except DataError:
+        return schema
 
 
 def example_to_row(example: Example) -> JSONObject:
@@ -246,13 +204,14 @@ def example_to_row(example: Example) -> JSONObject:
 def example_from_row(row: Mapping[str, Any], *, where: str = "", beside: Path | None = None) -> Example:
     """Return the labelled example of one row; raise DataError where the row carries no answer."""
     prompt = prompt_from_row({"reference": None, **row}, where=where, beside=beside)
-    if prompt.given is None:
+    given = prompt.given
+    if given is None:
         raise DataError(f"{where or prompt.id}: the row has no assistant message. Label it first: pillm label ...")
     if row.get("reference") is None:
-        from dataclasses import replace
-
         prompt = replace(prompt, reference=None)  # a teacher's answer is not the truth
-    given, made = prompt.given, row.get("provenance") or {}
+    made = row.get("provenance") or {}
+    if not isinstance(made, dict):
+        raise DataError(f"{where or prompt.id}: 'provenance' must be an object.")
     usage = Usage(prompt_tokens=made.get("prompt_tokens", 0), completion_tokens=made.get("completion_tokens", 0))
     answer = Answer(
         content=str(given.get("content") or ""),
@@ -269,13 +228,3 @@ def read_examples(path: Path | str) -> list[Example]:
     """Read the labelled examples of a JSONL file; raise DataError with file and line."""
     path = Path(path)
     return [example_from_row(row, where=where, beside=path.parent) for where, row in read_lines(path)]
-
-
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows as JSONL and return how many there were."""
-    count = 0
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-            count += 1
-    return count

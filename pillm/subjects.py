@@ -56,7 +56,7 @@ class Subject:
     def folder(self) -> str:
         """Return the name of the subject's folder: names from outside never choose a path."""
         plain = "".join(sign if sign.isalnum() or sign in "-._" else "-" for sign in self.name).strip(".-")[:48]
-        return self.kind if self.kind in (TEACHER_FOLDER, "base", "checkpoint") else f"{plain or 'model'}-{digest(self.name)[:6]}"
+        return f"{plain or 'model'}-{digest(self.name)[:6]}" if self.kind == "model" else self.kind
 
 
 def model_subject(model: ModelFile, runner: Runner) -> Subject:
@@ -173,7 +173,8 @@ def _evaluate(subject: Subject, answers: Answers, rows: Sequence[Prompt], target
 
 
 def _key(subject: Subject, rows: Sequence[Prompt], scoring: Scoring) -> str:
-    listing = [[prompt_to_row(prompt), scoring.teacher_answers.get(prompt.id) if not prompt.reference else None] for prompt in rows]
+    said = scoring.teacher_answers
+    listing = [[prompt_to_row(prompt), None if prompt.reference else said.get(prompt.id)] for prompt in rows]
     inputs = {"subject": subject.identity, "rows": digest(listing), "contract": scoring.contract.hash, "seed": scoring.seed}
     return stage_key("evaluate", inputs, *scoring.metrics)
 

@@ -17,13 +17,14 @@ class _PlainLoader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise ValueError(f"{_place(self.peek_event())}: aliases are not allowed")
-        event = self.peek_event()
-        if getattr(event, "anchor", None) is not None:
-            raise ValueError(f"{_place(event)}: anchors are not allowed")
-        if getattr(event, "tag", None) is not None:
-            raise ValueError(f"{_place(event)}: tags are not allowed")
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        for name, unwanted in (
+            ("aliases", isinstance(event, yaml.AliasEvent)),
+            ("anchors", event.anchor),
+            ("tags", _tag(event)),
+        ):
+            if unwanted:
+                raise ValueError(f"{_place(event)}: {name} are not allowed")
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
@@ -33,24 +34,39 @@ class _PlainLoader(yaml.SafeLoader):
             self.depth -= 1
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ValueError(f"{_place(node)}: {key!r} stands twice")
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ValueError(  # noqa: TRY004 - it is the text that is wrong
+                    f"{_place(key)}: a key must be a word, not a list or a table"
+                )
+            if key.value in seen:
+                raise ValueError(f"{_place(key)}: {key.value!r} stands twice")
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1 as PyYAML speaks it reads 1e-5 as text and `no` as False; people mean a number and a word.
+# YAML 1.1 as PyYAML speaks it reads 1e-5 as text, `no` as False, 12:30 as 750, 010 as 8 and 2026-01-02 as a date.
+# People mean a number, a word, a time, and names of versions. Merging (`<<`) goes too.
+_KEPT = ("tag:yaml.org,2002:null",)
 _PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _KEPT]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_PlainLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z"), list("-+0123456789"))
 _PlainLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9]+(?:[eE][-+]?[0-9]+)?)\Z"),
+    re.compile(
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9]+(?:[eE][-+]?[0-9]+)?)\Z"
+    ),
     list("-+0123456789."),
 )
 _PlainLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|false|False)\Z"), list("tTfF"))
+
+
+def _tag(event: Any) -> str | None:
+    tag: str | None = getattr(event, "tag", None)
+    return tag
 
 
 def _place(thing: Any) -> str:

@@ -31,7 +31,27 @@ def normal(text: str) -> str:
     return " ".join(re.sub(r"[^\w'\-%°:.,]|[.,](?!\d)", " ", text.casefold()).split())
 
 
-def distinct(group: Group, rows: int, seen: set[str]) -> Iterator[Row]:
+def five_grams(text: str) -> set[tuple[str, ...]]:
+    """Return every run of five words of a text."""
+    found = re.findall(r"[\w']+", text.casefold())
+    return {tuple(found[i : i + 5]) for i in range(len(found) - 4)}
+
+
+def handwritten() -> list[Row]:
+    """Return the rows written by hand."""
+    lines = (HERE / "handwritten.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def reserved() -> set[tuple[str, ...]]:
+    """Return the runs of five words that belong to the handwritten prompts."""
+    texts = [made["messages"][0]["content"] for made in handwritten()]
+    return set().union(*map(five_grams, texts))
+
+
+def distinct(
+    group: Group, rows: int, seen: set[str], kept_out: set[tuple[str, ...]]
+) -> Iterator[Row]:
     """Yield some rows of a group whose words were not seen before."""
     # A seed per group: editing one group leaves the rows of the others alone.
     rng = Random(f"{SEED}/{group.name}")
@@ -39,8 +59,9 @@ def distinct(group: Group, rows: int, seen: set[str]) -> Iterator[Row]:
     left = rows
     for _ in range(ATTEMPTS):
         made = row(group, rng, 0)
-        words = normal(made["messages"][0]["content"])
-        if words in seen:
+        text = made["messages"][0]["content"]
+        words = normal(text)
+        if words in seen or five_grams(text) & kept_out:
             continue
         seen.add(words)
         made["id"] = f"{group.name.replace('/', '-')}-{next(number):03}"
@@ -54,12 +75,13 @@ def prompts() -> list[Row]:
     """Return the rows of the committed file, in the order of the groups."""
     kept: dict[str, list[Row]] = {}
     seen: set[str] = set()
+    kept_out = reserved()
     sizes = Counter(group.intent for group in groups() if not held_out(group.name))
     # The held-out groups come first, so no train row can repeat one of their prompts.
     for group in sorted(groups(), key=lambda g: not held_out(g.name)):
         share = -(-TRAIN_ROWS_PER_TOOL // sizes[group.intent])
         rows = TEST_ROWS if held_out(group.name) else share
-        kept[group.name] = list(distinct(group, rows, seen))
+        kept[group.name] = list(distinct(group, rows, seen, kept_out))
     return [made for group in groups() for made in kept[group.name]]
 
 
@@ -68,13 +90,13 @@ def jsonl(rows: list[Row]) -> str:
     return "".join(json.dumps(made, ensure_ascii=False) + "\n" for made in rows)
 
 
-def table(rows: list[Row], handwritten: list[Row]) -> str:
+def table(rows: list[Row], written: list[Row]) -> str:
     """Count the rows for the data-set card."""
     per: Counter[tuple[str, str, str]] = Counter()
     for made in rows:
         intent, lang = made["tags"][:2]
         per[intent, lang, made.get("split", "train")] += 1
-    by_hand = Counter(made["tags"][0] for made in handwritten)
+    by_hand = Counter(made["tags"][0] for made in written)
     sizes = Counter(group.intent for group in groups())
     lines = [
         "| Tool | Groups | fr train | en train | fr test | en test | handwritten |",
@@ -85,7 +107,7 @@ def table(rows: list[Row], handwritten: list[Row]) -> str:
         cells = [sizes[tool], *(per[tool, *column] for column in columns), by_hand[tool]]
         lines.append(f"| `{tool}` | {' | '.join(map(str, cells))} |")
     totals = [sum(per[tool, *column] for tool in TOOLS) for column in columns]
-    cells = [len(groups()), *totals, len(handwritten)]
+    cells = [len(groups()), *totals, len(written)]
     lines.append(f"| **all** | {' | '.join(map(str, cells))} |")
     return "\n".join([*lines, "", registers(rows)])
 
@@ -114,9 +136,8 @@ def card(counts: str) -> str:
 def outputs() -> dict[Path, str]:
     """Return every committed file with the text it must have."""
     rows = prompts()
-    by_hand = HERE / "handwritten.jsonl"
-    handwritten = [json.loads(line) for line in by_hand.read_text("utf-8").splitlines()]
-    files = {HERE / "prompts.jsonl": jsonl(rows), HERE / "README.md": card(table(rows, handwritten))}
+    files = {HERE / "prompts.jsonl": jsonl(rows)}
+    files[HERE / "README.md"] = card(table(rows, handwritten()))
     for subset in SUBSETS:
         text = json.dumps(schema(subset), ensure_ascii=False, indent=2) + "\n"
         files[SCHEMAS / f"{subset}.schema.json"] = text

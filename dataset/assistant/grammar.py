@@ -20,7 +20,7 @@ Node = str | Sampler | list[list[Any]]
 
 # Free text is now and then spoken in the other language; the value under this key says so.
 BORROWED = frozenset({"body", "note", "fact", "todo", "scene", "script"})
-BORROWING = 0.06
+BORROWING = 0.1
 SWITCHED = " switched"
 
 COMPUTED: dict[str, Callable[[Random, str, str], Spoken]] = {

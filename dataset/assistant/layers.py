@@ -32,6 +32,7 @@ class Layers:
         self.openers: list[str] = material["openers"]
         self.closers: list[str] = material["closers"]
         self.polite = re.compile(material["polite"], re.I)
+        self.loans = re.compile(rf"\b(?:{material['loans']})\b", re.I)
         self.never = frozenset(material["never"])
         self.hesitations: list[str] = material["hesitations"]
         self.swaps: dict[str, list[str]] = {**material["spelling"], **material["switch"]}
@@ -42,7 +43,7 @@ class Layers:
     def apply(self, rng: Random, spans: list[Span], tags: list[str]) -> list[Span]:
         """Pass a wording through every layer and note what happened in the tags."""
         draw = rng.random
-        if draw() < 0.22:
+        if draw() < 0.28:
             spans = self.reword(rng, spans, tags)
         if draw() < 0.12:
             spans = self.hesitate(rng, spans, tags)
@@ -52,6 +53,8 @@ class Layers:
             spans = telegraphic(spans, tags)
         spans = self.address(rng, spans)
         spans = self.punctuate(rng, spans)
+        if "code-switch" not in tags and self.loans.search("".join(text for text, _ in spans)):
+            tags.append("code-switch")
         if draw() < 0.55:
             spans = case(rng, spans, tags)
         if self.lang == "fr" and draw() < 0.14:
@@ -69,9 +72,8 @@ class Layers:
             word = found.group()
             if rng.random() < 0.4:
                 return word
-            tag = "spelling" if word in self.spelling else "code-switch"
-            if tag not in tags:
-                tags.append(tag)
+            if word in self.spelling and "spelling" not in tags:
+                tags.append("spelling")
             return str(pick(rng, self.swaps[word]))
 
         return [(self.swap.sub(other, t), None) if k is None else (t, k) for t, k in spans]

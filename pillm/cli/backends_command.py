@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,7 +43,7 @@ def _list(cards: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("kind")
     table.add_column("name", no_wrap=True)
-    table.add_column("what it does", ratio=1)
+    table.add_column("what it does")
     table.add_column("from", no_wrap=True)
     last = ""
     for one in cards:
@@ -64,10 +65,17 @@ def _page(one: dict[str, Any]) -> list[Any]:
     table.add_column("option", no_wrap=True)
     table.add_column("type")
     table.add_column("default")
-    table.add_column("what it means", ratio=1)
+    table.add_column("what it means")
     for row in one["options"]:
-        table.add_row(row["name"], row["type"], "needed" if row["required"] else shown_value(row["default"]), meaning(row))
+        table.add_row(row["name"], shown_type(row["type"]), "needed" if row["required"] else shown_value(row["default"]), meaning(row))
     return [head, "", table, ""]
+
+
+def shown_type(text: str) -> str:
+    """Return a type as a person says it; the choices themselves stand among the bounds."""
+    plain = re.sub(r"Literal\[[^\]]*\]", "choice", text)
+    plain = re.sub(r"(Optional|Union)\[(.*)\]", lambda found: found[2] + (", None" if found[1] == "Optional" else ""), plain)
+    return " or ".join(part for part in re.split(r", | \| ", plain) if part != "None")
 
 
 def shown_value(value: Any) -> str:

@@ -55,4 +55,5 @@ def _record(path: Path) -> Benchmark:
 
 
 def _ratios(before: Benchmark, now: Benchmark) -> dict[str, float]:
-    return {name: round(getattr(now, name) / getattr(before, name), 4) for name in ("pp_tps", "tg_tps") if getattr(before, name) > 0}
+    pairs = {name: (getattr(now, name), getattr(before, name)) for name in ("pp_tps", "tg_tps")}
+    return {name: round(new / old, 4) for name, (new, old) in pairs.items() if old > 0}

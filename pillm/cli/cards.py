@@ -27,7 +27,8 @@ def plan_lines(plan: Plan) -> list[str]:
     lines.append(total + (f" of {megabytes(available)} MB" if available else ""))
     lines.append("")
     for name, speed in (("prefill", plan.pp_tps), ("decode", plan.tg_tps)):
-        lines.append(f"  {name:10} " + (f"{speed:9,.1f} tokens/s ({plan.basis})" if speed is not None else "unknown: nobody measured this device"))
+        known = f"{speed:9,.1f} tokens/s ({plan.basis})" if speed is not None else "unknown: nobody measured this device"
+        lines.append(f"  {name:10} {known}")
     lines.append(f"  {'context':10} {plan.context:9,} tokens")
     if plan.alternatives:
         lines += ["", "Instead:", *(f"  {one}" for one in plan.alternatives)]

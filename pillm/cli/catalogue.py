@@ -49,3 +49,18 @@ def clashes() -> list[tuple[str, str, list[str]]]:
         for name, claims in sorted(registry().provided(kind).items())
         if len(claims) > 1
     ]
+
+
+def failures() -> dict[str, str]:
+    """Return the plugins that raise when they are asked what they provide, and what they raise."""
+    found: dict[str, str] = {}
+    for status in registry().statuses:
+        for hook in status.hooks:
+            impls = getattr(registry().manager.hook, hook).get_hookimpls()
+            try:
+                next(impl for impl in impls if impl.plugin_name == status.name).function()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a plugin may call sys.exit, and must not stop pillm
+                found.setdefault(status.name, f"{hook}: {type(error).__name__}: {error}")
+    return found

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 @schema_in_prompt()
 @system_message()
 @click.pass_obj
-def command(terminal: Terminal, /, model: str, runner: str | None, options: dict[str, Any], memory: bool, **chosen: Any) -> None:
+def command(
+    terminal: Terminal, /, model: str, runner: str | None, options: dict[str, Any], memory: bool, **chosen: Any
+) -> None:
     """Talk to MODEL. On a terminal it asks for your line; `echo text | pillm chat MODEL` gives one answer per line."""
     found = model_of(model)
     built = runner_for(found, runner, options)

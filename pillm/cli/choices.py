@@ -38,7 +38,7 @@ def assignments(kind: str) -> Decorator[Any]:
     )  # fmt: skip
 
 
-def out_folder(*, required: bool = True, help: str = "Where the result goes.") -> Decorator[Any]:  # noqa: A002 - click's word
+def out_folder(*, required: bool = True, help: str = "Where the result goes.") -> Decorator[Any]:
     """Return the --out option."""
     return click.option("--out", type=folder(), required=required, help=help)
 
@@ -66,9 +66,8 @@ def _backend_names(kind: str, _ctx: click.Context, _param: click.Parameter, inco
 
     logging.disable()  # a broken plugin must not write into the person's command line
     provided = registry().provided(kind)
-    return [
-        CompletionItem(name, help=summary(claims[0][1])) for name, claims in sorted(provided.items()) if name.startswith(incomplete)
-    ]
+    names = [name for name in sorted(provided) if name.startswith(incomplete)]
+    return [CompletionItem(name, help=summary(provided[name][0][1])) for name in names]
 
 
 def _option_names(kind: str, ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:

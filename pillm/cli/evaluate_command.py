@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import pillm
 from pillm.artifacts import to_json
 from pillm.backends import Teacher
 from pillm.cli.choices import assignments, backend_option, out_folder, readable, schema_in_prompt, seed, system_message
-from pillm.cli.scores import differences_lines, scores_table
+from pillm.cli.scores import basis_line, differences_lines, scores_table
 from pillm.cli.targets import contract_for, runner_for, subject_of
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.errors import DataError
@@ -34,10 +34,17 @@ DEFAULT_METRICS = ("exact", "json", "schema", "fields")
 
 @cli_command("evaluate")
 @click.argument("rows", type=readable(dir_okay=False))
-@click.option("--subject", "subjects", multiple=True, required=True, metavar="S",
-              help="What to score, repeated: a model file, a checkpoint folder, or a teacher as NAME:option=value,...")
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", default=DEFAULT_METRICS, show_default=True,
-              help="A metric, repeated.")
+@click.option(
+    "--subject",
+    "subjects",
+    multiple=True,
+    required=True,
+    metavar="S",
+    help="What to score, repeated: a model file, a checkpoint folder, or a teacher as NAME:option=value,...",
+)
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME", default=DEFAULT_METRICS, show_default=True, help="A metric, repeated."
+)
 @backend_option("runner", required=False, more=" opens files and checkpoints; by default one that reads them")
 @assignments("runner")
 @out_folder(required=False, help="Keep the predictions of each subject here; what stands there is not asked again.")
@@ -55,11 +62,12 @@ def command(terminal: Terminal, /, rows: Path, subjects: tuple[str, ...], **chos
     with ExitStack() as stack:
         out = chosen["out"] or Path(stack.enter_context(TemporaryDirectory(prefix="pillm-evaluate-")))
         found = {}
-        for name in sorted(names, key=lambda name: not isinstance(built[name], Teacher)):  # rows may be compared with its answers
+        # teachers first: rows without a reference are compared with their answers
+        for name in sorted(names, key=lambda name: not isinstance(built[name], Teacher)):
             found[name] = scorer.score(name, built[name], out)
         evaluations = [found[name] for name in names]
-        differences = [compare(*(read_predictions(one.predictions or "") for one in (evaluations[0], other)), seed=chosen["seed"])
-                       for other in evaluations[1:]]  # fmt: skip
+        first, *others = [read_predictions(one.predictions or "") for one in evaluations]
+        differences = [compare(first, other, seed=chosen["seed"]) for other in others]
     document = {
         "evaluations": [to_json(one if chosen["out"] else replace(one, predictions=None)) for one in evaluations],
         "differences": [
@@ -67,7 +75,7 @@ def command(terminal: Terminal, /, rows: Path, subjects: tuple[str, ...], **chos
             for other, by in zip(evaluations[1:], differences, strict=True)
         ],
     }
-    terminal.result(document, scores_table(evaluations), *differences_lines(evaluations, differences))
+    terminal.result(document, scores_table(evaluations), basis_line(evaluations), *differences_lines(evaluations, differences))
 
 
 def _rows(path: Path, split: str | None, limit: int | None) -> list[Prompt]:
@@ -84,6 +92,8 @@ class _Scorer:
     terminal: Terminal
     chosen: Mapping[str, Any]
     sets: Mapping[str, list[Prompt]]
+    first_teacher: dict[str, str] = field(default_factory=dict)
+    """The answers of the first teacher by row id: what rows without a reference are compared with."""
 
     def score(self, text: str, target: object, out: Path) -> Evaluation:
         metrics = [pillm.metric(name) for name in self.chosen["metrics"]]
@@ -95,12 +105,16 @@ class _Scorer:
                 contract=contract_for(target, self.chosen["schema_in_prompt"], self.chosen["system"]),
                 seed=self.chosen["seed"],
                 progress=progress,
+                teacher_answers=dict(self.first_teacher),
             )
             return score(self._subject(target, scoring), scoring)[0]
 
     def _subject(self, target: Any, scoring: Scoring) -> Subject:
         if isinstance(target, Teacher):
-            return ask_teacher(target, scoring)[0]
+            subject = ask_teacher(target, scoring)[0]
+            if not self.first_teacher:
+                self.first_teacher.update(scoring.teacher_answers)
+            return subject
         runner = runner_for(target, self.chosen["runner"], self.chosen["options"])
         if isinstance(target, pillm.Checkpoint):
             return checkpoint_subject(target, runner, "checkpoint", checkpoint_key(target))

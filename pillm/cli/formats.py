@@ -39,7 +39,7 @@ def row_schema() -> JSONObject:
             "id": {"type": ["string", "integer"], "description": "Unique in its file; the line number where it is missing."},
             "messages": {
                 "type": "array", "minItems": 1, "items": message,
-                "description": "The conversation. A last assistant message is the answer, and the reference where none is given.",
+                "description": "The conversation. A last assistant message is the answer, and the reference if none is given.",
             },
             "schema": {"type": ["object", "string"], "description": "A JSON Schema that the answer must satisfy, or its name."},
             "tools": {"type": "array", "items": {"type": "object"}, "description": "Tools that the model may call."},
@@ -59,9 +59,9 @@ def row_schema() -> JSONObject:
 
 def recipe_schema() -> JSONObject:
     """Return the schema of a recipe; a backend's own options are checked by the backend."""
-    from pillm.recipe import Recipe
+    from pillm.recipe import RecipeFile
 
-    return Recipe.model_json_schema()
+    return RecipeFile.model_json_schema()
 
 
 def report_schema() -> JSONObject:

@@ -22,7 +22,9 @@ def command(terminal: Terminal, /, target: Path) -> None:
     """Write a commented recipe, ten sample rows and a README into FOLDER (by default here). Nothing is overwritten."""
     standing = [name for name in FILES if (target / name).exists()]
     if standing:
-        raise ConfigError(f"{target / standing[0]} exists already; nothing was written. Choose another folder: pillm init FOLDER")
+        raise ConfigError(
+            f"{target / standing[0]} exists already; nothing was written. Choose another folder: pillm init FOLDER"
+        )
     for name in FILES:
         write_text(target / name, (STARTER / name).read_text("utf-8"))
     first = "" if target == Path() else f"cd {target} && "

@@ -35,11 +35,11 @@ def _retry(_ctx: click.Context, _param: click.Parameter, text: str) -> frozenset
 @assignments("teacher")
 @out_folder(help="Where labelled.jsonl and the store of answers go.")
 @click.option("--limit", type=click.IntRange(1), help="Label only the first N rows, to try things out.")
-@click.option("--attempts", type=click.IntRange(1, 20), default=1, show_default=True, help="Answers tried until one fits its schema.")
+@click.option("--attempts", type=click.IntRange(1, 20), default=1, show_default=True, help="Answers tried until one fits.")
 @click.option("--dry-run", is_flag=True, help="Say what would be asked; ask and write nothing.")
 @click.option("--relabel", is_flag=True, help="Ask the teacher also for rows that arrive answered.")
 @click.option("--retry", default="", metavar="failed,rejected", callback=_retry, help="Ask again for rows that ended so.")
-@click.option("--filter", "filters", multiple=True, metavar="NAME", help="A row filter, applied before anything is stored or sent.")
+@click.option("--filter", "filters", multiple=True, metavar="NAME", help="A row filter, applied before anything is sent.")
 @schema_in_prompt()
 @system_message()
 @click.pass_obj
@@ -75,11 +75,16 @@ def _sentence(expected: Forecast) -> str:
 
 def _show(terminal: Terminal, labelled: Labelled, out: Path) -> None:
     counts = labelled.counts
-    document = {"rows": counts.to_json(), "balanced": counts.balanced, "labelled": str(labelled.path), "up_to_date": labelled.up_to_date}
+    document = {
+        "rows": counts.to_json(),
+        "balanced": counts.balanced,
+        "labelled": str(labelled.path),
+        "up_to_date": labelled.up_to_date,
+    }
     terminal.result(document, f"{counts}", f"{labelled.path}")
     if counts.rejected:
-        terminal.say(f"{counts.rejected} answers were rejected; the reasons are in {out / 'rejected.jsonl'}. Ask again: --retry rejected")
+        terminal.say(f"{counts.rejected} answers were rejected: see {out / 'rejected.jsonl'}. Ask again: --retry rejected")
     if counts.failed:
-        terminal.say(f"{counts.failed} rows failed; the reasons are in {out / 'failed.jsonl'}. Ask again: --retry failed")
+        terminal.say(f"{counts.failed} rows failed: see {out / 'failed.jsonl'}. Ask again: --retry failed")
     if not counts.answered:
         raise BackendError("no row was answered, so there is nothing to train on.")

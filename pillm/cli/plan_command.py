@@ -23,7 +23,9 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
 
 @cli_command("plan")
 @click.argument("model")
-@click.option("--device", required=True, metavar="NAME", shell_complete=_complete, help="A device profile, such as pi4-4gb, or a file.")
+@click.option(
+    "--device", required=True, metavar="NAME", shell_complete=_complete, help="A device profile, such as pi4-4gb, or a file."
+)
 @click.option("--context", type=click.IntRange(1), help="Tokens of context; by default what the profile says.")
 @click.option("--quant", metavar="NAME", help="Plan for this quantisation of a checkpoint, such as Q4_K_M.")
 @click.pass_context

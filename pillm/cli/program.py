@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from pillm import __version__
-from pillm.cli.terminal import global_options, Terminal
+from pillm.cli.terminal import Terminal, global_options
 from pillm.errors import Interrupted, PillmError, did_you_mean
 
 COMMANDS = {

@@ -89,7 +89,7 @@ class Lines:
             return ", ".join(part for part in parts if part)
         if event.kind == "finish":
             took = f"done in {now - self._stage_began.pop(event.stage):.1f} s"
-            return ", ".join(part for part in (took, event.message, figures(event)) if part)
+            return f"{took}: {said}" if (said := event.message or figures(event)) else took
         return f"warning: {event.message}" if event.kind == "warning" else event.message
 
 

@@ -34,5 +34,6 @@ def command(terminal: Terminal, /, recipe: Path, out: Path | None, overrides: tu
         result = pillm.run(loaded, target, progress=progress)
     terminal.result(result.report, *run_summary(result.report, result.folder))
     if not result.gates_met:
-        missed = [f"{gate.model}: {gate.gate} was {gate.value:.4g}, needed {gate.bound:.4g}" for gate in result.gates if not gate.met]
-        raise GateError(f"{len(missed)} gates were not met. {'; '.join(missed)}. The files and the report in {result.folder} are kept.")
+        missed = [gate for gate in result.gates if not gate.met]
+        reasons = "; ".join(f"{gate.model}: {gate.gate} was {gate.value:.4g}, needed {gate.bound:.4g}" for gate in missed)
+        raise GateError(f"{len(missed)} gates were not met. {reasons}. The files and the report in {result.folder} are kept.")

@@ -22,10 +22,7 @@ def scores_table(evaluations: Sequence[Evaluation]) -> Table:
     """Return one row per metric and one column per subject, so that many subjects still fit."""
     from rich.table import Table
 
-    rows = " / ".join(dict.fromkeys(f"{one.rows} rows" for one in evaluations))
-    compared = " / ".join(dict.fromkeys(one.compared_with for one in evaluations))
-    table = Table(box=None, pad_edge=False, header_style="bold", caption=f"{rows}, compared with the {compared}; [95 % interval]",
-                  caption_justify="left")  # fmt: skip
+    table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("metric", no_wrap=True)
     for one in evaluations:
         table.add_column(one.subject, justify="right", overflow="fold")
@@ -35,6 +32,13 @@ def scores_table(evaluations: Sequence[Evaluation]) -> Table:
         if any(getattr(one, name) for one in evaluations):
             table.add_row(f"{name} rows", *(str(getattr(one, name)) for one in evaluations))
     return table
+
+
+def basis_line(evaluations: Sequence[Evaluation]) -> str:
+    """Return how many rows were scored, and what their answers were compared with."""
+    rows = " / ".join(dict.fromkeys(f"{one.rows} rows" for one in evaluations))
+    compared = " / ".join(dict.fromkeys(one.compared_with for one in evaluations))
+    return f"{rows}, compared with the {compared}; in brackets the 95 % interval"
 
 
 def differences_lines(evaluations: Sequence[Evaluation], differences: Sequence[Mapping[str, Difference]]) -> list[str]:

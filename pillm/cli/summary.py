@@ -76,7 +76,7 @@ def _models(report: JSONObject) -> Table:
 def rehearsal_lines(expected: DryRun) -> list[str]:
     """Return what a run would do: the resolved recipe, rows, tokens, disk, time, the plan."""
     label = expected.label
-    lines = [yaml.safe_dump(expected.recipe, allow_unicode=True, sort_keys=False, default_flow_style=None, width=100).rstrip(), ""]
+    lines = [yaml.safe_dump(expected.recipe, allow_unicode=True, sort_keys=False, width=100).rstrip(), ""]
     lines.append("rows     " + ", ".join(f"{name} {count:,}" for name, count in expected.rows.items()))
     tokens = ""
     if label.prompt_tokens is not None and label.completion_tokens is not None:

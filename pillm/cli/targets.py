@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pillm
+from pillm.backends import Runner
 from pillm.contract import Contract
 from pillm.errors import ConfigError, DataError, MissingDependency
 from pillm.options import parse_assignments
@@ -15,7 +16,7 @@ from pillm.plugins import model_names, registry
 
 if TYPE_CHECKING:
     from pillm.artifacts import Checkpoint, ModelFile
-    from pillm.backends import Runner, Teacher
+    from pillm.backends import Teacher
 
 PREFERRED = {"gguf": "local", "checkpoint": "hf"}
 _QUANT = re.compile(r"[-._]((?:I?Q|T?Q)[0-9][A-Z0-9_]*|B?F16|F32|MXFP4\w*)(?=[-._]|$)", re.IGNORECASE)
@@ -53,8 +54,10 @@ def runner_for(model: ModelFile | Checkpoint, name: str | None, options: dict[st
     reads = "checkpoint" if isinstance(model, pillm.Checkpoint) else model.path.suffix.lstrip(".")
     if name is None:
         able = [
-            found for found, claims in registry().provided("runner").items() if any(reads in getattr(cls, "reads") for _, cls in claims)  # noqa: B009
-        ]  # fmt: skip
+            found
+            for found, claims in registry().provided("runner").items()
+            if any(issubclass(cls, Runner) and reads in cls.reads for _, cls in claims)
+        ]
         if not able:
             raise MissingDependency(
                 f"no installed runner reads {'model folders' if reads == 'checkpoint' else f'.{reads} files'}. "
@@ -63,7 +66,7 @@ def runner_for(model: ModelFile | Checkpoint, name: str | None, options: dict[st
         name = PREFERRED[reads] if PREFERRED.get(reads) in able else sorted(able)[0]
     runner = pillm.runner(name, **options)
     if reads not in runner.reads:
-        raise ConfigError(f"runner {name!r} reads {', '.join(sorted(runner.reads))}, not {model.label}. Choose another --runner.")
+        raise ConfigError(f"runner {name!r} reads {', '.join(sorted(runner.reads))}, not {model.label}. Choose another one.")
     return runner
 
 

@@ -77,7 +77,7 @@ class Terminal:
 def _show(item: Any) -> None:
     from rich.console import Console
 
-    Console(highlight=False, width=None if sys.stdout.isatty() else WIDE).print(item)
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE).print(item)
 
 
 def _plain(value: Any) -> Any:

@@ -23,5 +23,5 @@ def command(ctx: click.Context, /, path: Path) -> None:
     lines = [f"{problem.path} {problem.reason}" for problem in problems] or [f"{path}: every file is what its manifest says"]
     terminal.result(document, *lines)
     if problems:
-        terminal.say("Error: the files above are not what was made. Remove them and run the same command again to make them anew.")
+        terminal.say("Error: the files above are not what was made. Remove their folder and run the same command again.")
         ctx.exit(1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pillm.devices.quants import BLOCKS
 from pillm.errors import ConfigError, did_you_mean
 from pillm.yamlfile import parse_yaml
 
@@ -121,7 +122,7 @@ def _profile(path: Path) -> DeviceProfile:
     described = _described(path, ())
     try:
         return _built(path.stem, described)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
 
 
@@ -144,7 +145,7 @@ def _described(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
 
 def _check_keys(said: Any) -> None:
     if not isinstance(said, dict):
-        raise ValueError("it holds no table")
+        raise ValueError("it holds no table")  # noqa: TRY004 - the caller turns ValueError into a sentence
     for key in said:
         if key not in _KEYS:
             raise ValueError(f"unknown key {key!r}.{did_you_mean(str(key), _KEYS)}")
@@ -160,7 +161,9 @@ def _built(name: str, said: dict[str, Any]) -> DeviceProfile:
     for table in reversed(_TABLES):  # what was fitted goes before what was estimated
         fact = _fact(table, said.get(table, {"source": "", "trust": 1}))
         for type_, cost in said.get(table, {}).items():
-            if type_ not in ("source", "trust"):
+            if type_ not in ("source", "trust", *BLOCKS):
+                raise ValueError(f"{table} names {type_!r}, which is no storage type.{did_you_mean(str(type_), BLOCKS)}")
+            if type_ in BLOCKS:
                 cycles[type_], facts[f"cycles.{type_}"] = _number(f"{table}.{type_}", cost), fact
     for key in _LISTS:
         if key in said:

@@ -32,9 +32,10 @@ QUANT_OF_FILE_TYPE: dict[int, str] = {
 }  # fmt: skip
 
 QUANTS: dict[str, str] = {
-    "F32": "F32", "BF16": "BF16", "F16": "F16", "Q8_0": "Q8_0", "Q6_K": "Q6_K", "Q5_K_M": "Q5_K", "Q5_K_S": "Q5_K", "Q5_1": "Q5_1",
-    "Q5_0": "Q5_0", "Q4_K_M": "Q4_K", "Q4_K_S": "Q4_K", "Q4_1": "Q4_1", "Q4_0": "Q4_0", "IQ4_NL": "IQ4_NL", "IQ4_XS": "IQ4_XS",
-    "Q3_K_L": "Q3_K", "Q3_K_M": "Q3_K", "Q3_K_S": "Q3_K", "IQ3_M": "IQ3_S", "IQ3_S": "IQ3_S", "IQ3_XS": "IQ3_S", "Q2_K": "Q2_K",
+    "F32": "F32", "BF16": "BF16", "F16": "F16", "Q8_0": "Q8_0", "Q6_K": "Q6_K", "Q5_K_M": "Q5_K", "Q5_K_S": "Q5_K",
+    "Q5_1": "Q5_1", "Q5_0": "Q5_0", "Q4_K_M": "Q4_K", "Q4_K_S": "Q4_K", "Q4_1": "Q4_1", "Q4_0": "Q4_0", "IQ4_NL": "IQ4_NL",
+    "IQ4_XS": "IQ4_XS", "Q3_K_L": "Q3_K", "Q3_K_M": "Q3_K", "Q3_K_S": "Q3_K", "IQ3_M": "IQ3_S", "IQ3_S": "IQ3_S",
+    "IQ3_XS": "IQ3_S", "Q2_K": "Q2_K",
 }  # fmt: skip
 """The quantisations whose mix is known, largest first, and the type that most of their weights get."""
 
@@ -49,7 +50,10 @@ _MIX: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
     "Q4_K_S": {"attn_v": (("first four", "Q5_K"),), "ffn_down": (("first eighth", "Q5_K"),)},
     "IQ4_NL": {"attn_v": (("grouped", "Q5_K"),), "ffn_down": (("first eighth", "Q5_K"),)},
     "IQ4_XS": {"attn_v": (("grouped", "Q5_K"),), "ffn_down": (("first eighth", "Q5_K"),)},
-    "Q3_K_L": {part: (("all", "Q5_K"),) for part in ("attn_v", "ffn_down", "attn_output")} | {"attn_qkv": (("all", "Q4_K"),)},
+    "Q3_K_L": {
+        **dict.fromkeys(("attn_v", "ffn_down", "attn_output"), (("all", "Q5_K"),)),
+        "attn_qkv": (("all", "Q4_K"),),
+    },
     "Q3_K_M": {
         "attn_v": (("first two", "Q5_K"), ("all", "Q4_K")),
         "ffn_down": (("first sixteenth", "Q5_K"), ("all", "Q4_K")),

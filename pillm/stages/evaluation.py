@@ -70,6 +70,7 @@ def evaluate(
     started = time.monotonic()
     results = _ask(prompts, subject, scope)
     predictions = [_score(prompt, results[prompt.id], metrics) for prompt in prompts]
+    counts = tally(predictions)
     found = Evaluation(
         subject=scope.subject,
         kind=scope.kind or "model",
@@ -81,10 +82,11 @@ def evaluate(
         compared_with=_whose(predictions),
         predictions=Path(out) / PREDICTIONS_FILE if out is not None else None,
         seconds=round(time.monotonic() - started, 3),
+        failed=counts["failed"],
+        cut=counts["cut"],
     )
-    counts = tally(predictions)
     if out is not None:
-        write_predictions(Path(out), predictions, {**to_json(found), "predictions": PREDICTIONS_FILE, **counts})
+        write_predictions(Path(out), predictions, {**to_json(found), "predictions": PREDICTIONS_FILE})
     means = {name: one.mean for name, one in found.metrics.items()}
     scope.progress.finish(_sentence(found, counts), **means, **{name: float(count) for name, count in counts.items()})
     return found

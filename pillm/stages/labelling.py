@@ -14,7 +14,8 @@ from pillm.files import lock, replacing, storage_errors
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Failure, JSONObject, Prompt, digest
 from pillm.rows import example_to_row, prompt_to_row, write_rows
-from pillm.stages.labeller import Labeller, Labelling, Row
+from pillm.stages.labeller import Labeller, Row
+from pillm.stages.labeller import Labelling as Labelling
 from pillm.store import Lineage, is_current, read_manifest, stage_key, write_manifest
 
 LABELLED, REJECTED, FAILED, STORE = "labelled.jsonl", "rejected.jsonl", "failed.jsonl", "answers.sqlite"

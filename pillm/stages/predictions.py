@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pillm.errors import DataError, StorageError
+from pillm.files import write_json, write_text
 from pillm.records import JSONObject
 from pillm.rows import read_lines
 from pillm.stages.intervals import Difference, difference
@@ -71,25 +71,10 @@ def metric_names(predictions: Iterable[Prediction]) -> list[str]:
 
 def write_predictions(out: Path, predictions: Iterable[Prediction], summary: JSONObject) -> None:
     """Write `predictions.jsonl` and `evaluation.json` into a folder; raise StorageError where that fails."""
-    lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in predictions)
-    document = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
+    # a lone surrogate in an answer becomes its JSON escape instead of an error
+    lines = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in predictions)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in ((PREDICTIONS_FILE, lines), (EVALUATION_FILE, [document])):
-            _publish(out / name, text)
+        write_text(out / PREDICTIONS_FILE, lines.encode("utf-8", "backslashreplace").decode())
+        write_json(out / EVALUATION_FILE, summary)
     except OSError as error:
         raise StorageError(f"{out}: the evaluation could not be written ({error}). Nothing half-written was left.") from error
-
-
-def _publish(path: Path, text: Iterable[str]) -> None:
-    """Write a file under a temporary name and rename it, so that it is whole or not there."""
-    part = path.with_name(path.name + ".part")
-    try:
-        # a lone surrogate in an answer becomes its JSON escape instead of an error
-        with part.open("w", encoding="utf-8", newline="\n", errors="backslashreplace") as file:
-            file.writelines(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

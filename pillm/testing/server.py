@@ -27,7 +27,7 @@ class Reply:
     """Close the connection without an answer."""
 
     @classmethod
-    def text(cls, content: str | None, *, delay: float = 0.0, finish_reason: str = "stop", **message: Any) -> Reply:
+    def text(cls, content: Any, *, delay: float = 0.0, finish_reason: str = "stop", **message: Any) -> Reply:
         """Return a chat completion with that text; further keywords become fields of the message."""
         return cls(body=completion(content, finish_reason=finish_reason, **message), delay=delay)
 
@@ -38,9 +38,9 @@ class Reply:
         return cls(status=status, body={"error": {"message": message, "code": code, "type": code}}, headers=named)
 
 
-def completion(content: str | None, *, finish_reason: str = "stop", **message: Any) -> JSONObject:
+def completion(content: Any, *, finish_reason: str = "stop", **message: Any) -> JSONObject:
     """Return the body of a chat completion."""
-    words = len((content or "").split())
+    words = len(content.split()) if isinstance(content, str) else 0
     return {
         "id": "chatcmpl-fake",
         "object": "chat.completion",

@@ -45,8 +45,10 @@ class Log:
 
     def reason(self) -> str:
         """Return the last thing llama.cpp complained about."""
-        errors = [line for line in self.lines if "error" in line.lower() or "fail" in line.lower()]
-        return (errors or list(self.lines) or ["it gave no reason"])[-1 if not errors else 0]
+        for line in self.lines:
+            if "error" in line.lower() or "fail" in line.lower():
+                return line
+        return self.lines[-1] if self.lines else "it gave no reason"
 
 
 class Model:

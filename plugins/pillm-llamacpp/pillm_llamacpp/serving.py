@@ -86,6 +86,8 @@ class Served:
         """Answer an operation that is done at once."""
         if operation == "encode":
             return {"rows": [self._encode(row) for row in message["rows"]]}
+        if operation == "tokenize":
+            return {"ids": self.model.tokenize(message["text"])}
         if operation == "tokens":
             return {"tokens": [self.model.shown(token) if token < self.model.n_vocab else "?" for token in message["ids"]]}
         if operation == "embed":

@@ -73,6 +73,7 @@ class Server:
             "generate": self._generate,
             "end": self._end,
             "cancel": self._cancel,
+            "devices": self._devices,
         }
         name = str(message.pop("op"))
         try:
@@ -90,6 +91,11 @@ class Server:
 
         self._served = Served(**message)
         self.send(**self._served.facts())
+
+    def _devices(self, _: Packet) -> None:
+        from pillm_llamacpp.devices import devices
+
+        self.send(devices=devices())
 
     def _quantize(self, message: Packet) -> None:
         from pillm_llamacpp.quantizing import quantize

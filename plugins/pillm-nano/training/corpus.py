@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -64,9 +62,3 @@ class Encoder:
     def plain(self, text: str) -> Encoded:
         """Encode a text that is read from its first token on, with no answer."""
         return self.backend.encode(f"<|im_start|>user\n{text}<|im_end|>").ids, 3
-
-
-def task(source: Iterator[Row], encode: Encoder) -> Iterator[Encoded]:
-    """Yield the assistant's own task: request in, tool call out."""
-    for row in source:
-        yield encode(row["messages"], answer_of(row))

@@ -100,7 +100,19 @@ EXERCISES: tuple[tuple[float, Callable[[Random, Row], Exercise]], ...] = (
     (0.1, after),
     (0.6, extract),
 )
-READING = 0.15  # the share of rows that are only read
+READING = 0.15  # of the base's rows, the share that is only read
+COPYING = 0.1  # of the teacher's rows, the share that teaches to copy words that no slot holds
+
+
+def task(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
+    """Yield the assistant's own task, request in, tool call out, and now and then an exercise in copying."""
+    rng = Random(seed)
+    for row in source:
+        if rng.random() < COPYING:
+            shown, written = rng.choice((echo, cut_out))(rng, row)
+            yield encode([{"role": "user", "content": shown}], written)
+        else:
+            yield encode(row["messages"], answer_of(row))
 
 
 def schooling(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:

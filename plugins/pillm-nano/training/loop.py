@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import random
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 Encoded = tuple[list[int], int]  # the ids of one conversation, and where its answer begins
-IGNORED = -100
+WIDTH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +24,12 @@ class Settings:
     intermediate: int
     steps: int
     tokens_per_step: int = 4096
-    learning_rate: float = 2e-3
-    warmup: float = 0.05
+    learning_rate: float = 3e-3
+    warmup_steps: int = 60
+    decay_share: float = 0.4
     weight_decay: float = 0.1
     prompt_weight: float = 0.1
-    average_decay: float = 0.995
+    average_decay: float = 0.99
     hidden: int = 256
     heads: int = 4
     kv_heads: int = 2
@@ -59,24 +58,21 @@ def build_model(settings: Settings, vocab_size: int, seed: int) -> LlamaForCausa
     return LlamaForCausalLM(config)
 
 
-def batches(rows: Iterator[Encoded], tokens: int, seed: int) -> Iterator[list[Encoded]]:
-    """Group rows of similar length, so that almost no padding is computed."""
-    shuffler = random.Random(seed)
-    while chunk := sorted(islice(rows, 4096), key=lambda row: len(row[0])):
-        groups, begin = [], 0
-        for end in range(1, len(chunk) + 1):
-            if end == len(chunk) or len(chunk[end][0]) * (end + 1 - begin) > tokens:
-                groups.append(chunk[begin:end])
-                begin = end
-        shuffler.shuffle(groups)
-        yield from groups
+def batches(rows: Iterator[Encoded], tokens: int) -> Iterator[list[Encoded]]:
+    """Group rows of one length, in steps of eight: little padding, and few shapes for the CPU kernels to prepare."""
+    waiting: defaultdict[int, list[Encoded]] = defaultdict(list)
+    for row in rows:
+        width = -(-len(row[0]) // WIDTH) * WIDTH
+        waiting[width].append(row)
+        if len(waiting[width]) == max(1, tokens // width):
+            yield waiting.pop(width)
 
 
 def tensors(batch: list[Encoded], prompt_weight: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return ids, targets and weights, padded on the right (causal attention never looks there)."""
-    width = max(len(ids) for ids, _ in batch)
+    width = -(-max(len(ids) for ids, _ in batch) // WIDTH) * WIDTH
     inputs = torch.zeros(len(batch), width, dtype=torch.long)
-    targets = torch.full((len(batch), width), IGNORED)
+    targets = torch.zeros(len(batch), width, dtype=torch.long)
     weights = torch.zeros(len(batch), width)
     for row, (ids, answer) in enumerate(batch):
         inputs[row, : len(ids)] = torch.tensor(ids)
@@ -87,15 +83,12 @@ def tensors(batch: list[Encoded], prompt_weight: float) -> tuple[torch.Tensor, t
 
 
 def loss_of(model: LlamaForCausalLM, batch: list[Encoded], prompt_weight: float) -> torch.Tensor:
-    """Return the weighted cross-entropy, with logits only where they count."""
+    """Return the weighted cross-entropy of a batch."""
     inputs, targets, weights = tensors(batch, prompt_weight)
-    wanted = weights.flatten() > 0
     with torch.autocast("cpu", torch.bfloat16):
-        hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state
-        logits = model.lm_head(hidden.flatten(0, 1)[wanted])
-    losses = functional.cross_entropy(logits.float(), targets.flatten()[wanted], reduction="none")
-    weights = weights.flatten()[wanted]
-    return (losses * weights).sum() / weights.sum()
+        logits = model(input_ids=inputs, use_cache=False).logits
+    losses = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+    return (losses * weights.flatten()).sum() / weights.sum()
 
 
 def optimizers(model: LlamaForCausalLM, settings: Settings) -> list[torch.optim.Optimizer]:
@@ -109,24 +102,23 @@ def optimizers(model: LlamaForCausalLM, settings: Settings) -> list[torch.optim.
     ]
 
 
-def schedule(done: float, warmup: float) -> float:
-    """Return the share of the peak learning rate: linear warm-up, then half a cosine."""
-    if done < warmup:
-        return done / warmup
-    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+def schedule(step: int, settings: Settings) -> float:
+    """Return the share of the peak learning rate: up in a line, level, down in a line."""
+    left = (settings.steps - step) / (settings.decay_share * settings.steps)
+    return min(1.0, step / settings.warmup_steps, left)
 
 
-def train(model: LlamaForCausalLM, rows: Iterator[Encoded], settings: Settings, seed: int, name: str = "") -> dict:
+def train(model: LlamaForCausalLM, rows: Iterator[Encoded], settings: Settings, name: str) -> dict:
     """Train in place, leave the averaged weights in the model, and return what it took."""
     model.train()
     opts = optimizers(model, settings)
     average = [p.detach().clone() for p in model.parameters()]
     began, seen, tokens, smooth = time.monotonic(), 0, 0, 0.0
-    source = batches(rows, settings.tokens_per_step, seed)
-    for step, batch in enumerate(islice(source, settings.steps), 1):
+    source = batches(rows, settings.tokens_per_step)
+    for step, batch in enumerate(source, 1):
         for opt in opts:
             for group in opt.param_groups:
-                group["lr"] = settings.learning_rate * schedule(step / settings.steps, settings.warmup)
+                group["lr"] = settings.learning_rate * schedule(step, settings)
         loss = loss_of(model, batch, settings.prompt_weight)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -138,6 +130,8 @@ def train(model: LlamaForCausalLM, rows: Iterator[Encoded], settings: Settings, 
         seen, tokens = seen + len(batch), tokens + sum(len(ids) for ids, _ in batch)
         smooth = loss.item() if step == 1 else 0.98 * smooth + 0.02 * loss.item()
         _show(name, step, settings.steps, smooth, tokens, time.monotonic() - began)
+        if step >= settings.steps:
+            break
     with torch.no_grad():
         for parameter, mean in zip(model.parameters(), average, strict=True):
             parameter.copy_(mean)

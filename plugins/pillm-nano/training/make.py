@@ -19,8 +19,8 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, LlamaForCausalLM
 
 from cards import card
-from corpus import Encoder, answer_of, generator, rows, task, text_of
-from exercises import schooling
+from corpus import Encoder, answer_of, generator, rows, text_of
+from exercises import schooling, task
 from loop import Settings, build_model, train
 from scoring import exact, load
 from tokenizer import load_tokenizer, train_tokenizer, write_tokenizer
@@ -62,8 +62,8 @@ def make_model(name: str, seed: int, out: Path, seen: set[str], settings: Settin
     (folder / "config.json").write_text(model.config.to_json_string(), encoding="utf-8")
     encode = Encoder(load_tokenizer(folder))
     source = rows(seed + (2 if name == "nano-teacher" else 3), seen)
-    lessons = task(source, encode) if name == "nano-teacher" else schooling(source, encode, seed)
-    took = train(model, lessons, settings, seed, name)
+    lessons = task if name == "nano-teacher" else schooling
+    took = train(model, lessons(source, encode, seed), settings, name)
     digest = write_model(model, folder)
     return {
         "seed": seed,

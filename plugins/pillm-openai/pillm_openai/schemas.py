@@ -39,7 +39,7 @@ def strict_form(schema: JSONObject) -> JSONObject | None:
         return None
     try:
         return _narrowed(schema)
-    except (_NotStrict, RecursionError):
+    except (_NotStrict, RecursionError, TypeError, AttributeError):  # the last two: the schema is no schema
         return None
 
 

@@ -7,13 +7,15 @@ from hypothesis import strategies as st
 from pillm_openai.schemas import response_format, strict_form
 
 TEXT = {"type": "string"}
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+DEFS = {"b": {"enum": [1, 2]}}
 
 
 @pytest.mark.parametrize(
     ("schema", "strict"),
     [
         (
-            {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "properties": {"a": TEXT}, "required": ["a"]},
+            {"$schema": DRAFT, "type": "object", "properties": {"a": TEXT}, "required": ["a"]},
             {"type": "object", "properties": {"a": TEXT}, "required": ["a"], "additionalProperties": False},
         ),
         (
@@ -24,9 +26,9 @@ TEXT = {"type": "string"}
             },
         ),
         (
-            {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "required": ["a"], "$defs": {"b": {"enum": [1, 2]}}},
+            {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "required": ["a"], "$defs": DEFS},
             {
-                "type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "required": ["a"], "$defs": {"b": {"enum": [1, 2]}},
+                "type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "required": ["a"], "$defs": DEFS,
                 "additionalProperties": False,
             },
         ),

@@ -408,12 +408,13 @@ def test_the_estimate_is_a_quarter_of_the_characters():
 
 def test_a_missing_openai_package_is_told_with_the_remedy(tmp_path):
     (tmp_path / "openai.py").write_text("raise ImportError('not here')")
-    code = "import pillm, pillm_openai\ntry:\n    pillm_openai.OpenAI(model='m').open().__enter__()\nexcept pillm.MissingDependency as e:\n    print(e)"
-    told = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONPATH": str(tmp_path), "OPENAI_API_KEY": "k"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    code = """
+import pillm, pillm_openai
+try:
+    pillm_openai.OpenAI(model="m").open().__enter__()
+except pillm.MissingDependency as error:
+    print(error)
+"""
+    environment = {"PYTHONPATH": str(tmp_path), "OPENAI_API_KEY": "k"}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "pip install 'openai>=3'" in told.stdout

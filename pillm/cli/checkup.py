@@ -1,0 +1,158 @@
+"""The checks of `pillm doctor`: each yields what it found, and the remedy where there is one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from pillm import __version__
+from pillm.cli.catalogue import clashes, failures
+from pillm.cli.requirements import unmet
+from pillm.plugins import PluginStatus, registry
+from pillm.records import JSONObject
+
+State = Literal["ok", "note", "missing", "broken"]
+PROBE_SECONDS = 120
+LEAST_FREE = 2 * 1024**3
+# A library that crashes when it is loaded must not take the doctor with it, so each is asked in a process of its own.
+PROBES = {
+    "torch": (
+        "import json, torch; c = torch.cuda.is_available(); "
+        "print(json.dumps({'version': torch.__version__, 'gpu': torch.cuda.get_device_name(0) if c else None, "
+        "'bf16': bool(c and torch.cuda.is_bf16_supported()), 'threads': torch.get_num_threads()}))"
+    ),
+    "llama_cpp": (
+        "import json, llama_cpp; print(json.dumps({'version': llama_cpp.__version__, "
+        "'system': llama_cpp.llama_print_system_info().decode()}))"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked."""
+
+    name: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+    def to_json(self) -> JSONObject:
+        """Return the finding as plain JSON."""
+        return asdict(self)
+
+
+def checks() -> Iterator[Finding]:
+    """Yield every finding, this machine first, then what is installed."""
+    yield _python()
+    yield from _machine()
+    yield from _plugins()
+    yield from _names()
+    yield from _libraries()
+    yield from _converter()
+
+
+def _python() -> Finding:
+    found = f"{platform.python_implementation()} {platform.python_version()} in {sys.prefix}; pillm {__version__}"
+    return Finding("python", "ok", found)
+
+
+def _machine() -> Iterator[Finding]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    flags = _cpu_flags()
+    fast = [flag for flag in ("avx2", "avx512_bf16", "amx_bf16", "asimddp", "i8mm") if flag in flags]
+    yield Finding("machine", "ok", f"{platform.machine()}, {os.cpu_count()} cores ({', '.join(fast) or 'no fast flags'}), "
+                  f"{memory / 1024**3:.1f} GiB of memory")  # fmt: skip
+    free = shutil.disk_usage(Path.cwd()).free
+    state: State = "ok" if free > LEAST_FREE else "note"
+    remedy = "" if state == "ok" else "Free some space: a run needs a few times the size of its models."
+    yield Finding("disk", state, f"{free / 1024**3:.1f} GiB free in {Path.cwd()}", remedy)
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return set()
+    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith(("flags", "Features"))), set())
+
+
+def _plugins() -> Iterator[Finding]:
+    statuses, failing = registry().statuses, failures()
+    for status in statuses:
+        if status.distribution != "pillm":
+            yield _plugin(status, failing.get(status.name))
+    if len(statuses) <= 1:
+        remedy = "pip install ./plugins/pillm-hf ./plugins/pillm-llamacpp[convert] ./plugins/pillm-nano"
+        yield Finding("plugins", "missing", "no plugin is installed, so there is no teacher and no trainer", remedy)
+
+
+def _plugin(status: PluginStatus, failing: str | None) -> Finding:
+    name = f"plugin {status.name}"
+    wrong = status.error or failing
+    if wrong:
+        remedy = f"Repair or remove it: pip uninstall {status.distribution}"
+        return Finding(name, "broken", f"{status.distribution} {status.version} was skipped: {wrong}", remedy)
+    missing = unmet(status.distribution)
+    if missing:
+        remedy = f"pip install {' '.join(repr(one) for one in missing)}"
+        return Finding(name, "missing", f"{status.distribution} needs {', '.join(missing)}", remedy)
+    if status.warning:
+        return Finding(name, "note", f"{status.distribution} {status.version} {status.warning}", "Tell its author.")
+    hooks = ", ".join(hook.removeprefix("pillm_") for hook in status.hooks)
+    return Finding(name, "ok", f"{status.distribution} {status.version}: {hooks}")
+
+
+def _names() -> Iterator[Finding]:
+    for kind, name, who in clashes():
+        yield Finding(f"{kind} {name}", "note", f"{' and '.join(who)} both provide it", f"Write {who[0]}:{name}, or uninstall one.")
+    owners = importlib.metadata.packages_distributions()
+    for module in ("llama_cpp", "gguf", "torch", "openai"):
+        several = sorted(set(owners.get(module, ())))
+        if len(several) > 1:
+            remedy = f"Keep one: pip uninstall {' '.join(several[1:])}"
+            yield Finding(f"module {module}", "broken", f"{', '.join(several)} overwrite each other's files", remedy)
+
+
+def _libraries() -> Iterator[Finding]:
+    needed = {"torch": "pillm-hf", "llama_cpp": "pillm-llamacpp"}
+    installed = {status.distribution for status in registry().statuses}
+    for module, distribution in needed.items():
+        if distribution in installed:
+            yield _library(module, distribution)
+
+
+def _library(module: str, distribution: str) -> Finding:
+    done = subprocess.run([sys.executable, "-c", PROBES[module]], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+        state: State = "missing" if "ModuleNotFoundError" in last else "broken"
+        return Finding(module, state, f"{distribution} needs it, and loading it failed: {last}", f"pip install {distribution}")
+    facts = json.loads(done.stdout.strip().splitlines()[-1])
+    if module == "torch":
+        gpu = f"{facts['gpu']}, bf16 {'yes' if facts['bf16'] else 'no'}" if facts["gpu"] else "no GPU, so the CPU is used"
+        return Finding(module, "ok", f"{facts['version']}: {gpu}, {facts['threads']} threads")
+    return Finding(module, "ok", f"{facts['version']}: {facts['system'].strip().rstrip('|').strip()}")
+
+
+def _converter() -> Iterator[Finding]:
+    """Ask pillm-llamacpp's own command whether llama.cpp's source, which holds the converter, is there."""
+    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    tool = shutil.which("pillm-llamacpp", path=search)
+    if tool is None:
+        return
+    done = subprocess.run([tool, "where"], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    if done.returncode:
+        said = done.stderr.strip().removeprefix("pillm-llamacpp: ")
+        yield Finding("converter", "missing", said, "pillm-llamacpp fetch")
+    else:
+        yield Finding("converter", "ok", f"llama.cpp's source is in {done.stdout.strip()}")

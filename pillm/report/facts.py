@@ -1,0 +1,43 @@
+"""What a run knows at its end, before anything is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pillm.artifacts import Benchmark, Evaluation, ModelFile, Parity, Plan
+from pillm.records import JSONObject
+
+ROW_FATES = ("in", "answered", "rejected", "failed", "pending")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """The facts of a run that its report is made of."""
+
+    recipe: str
+    """The recipe's name."""
+    rows: Mapping[str, int]
+    """in, answered, rejected, failed, pending."""
+    models: Sequence[ModelFile] = ()
+    evaluations: Sequence[Evaluation] = ()
+    """With the paths of their predictions, for paired differences and the wrong rows."""
+    benchmarks: Sequence[Benchmark] = ()
+    plans: Sequence[Plan] = ()
+    """Predictions for the recipe's device; they become benchmarks of the basis "predicted"."""
+    gates: Sequence[Any] = ()
+    """Objects or tables with gate, model, value, bound and met."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    parity: Parity | None = None
+    """By default what the models carry."""
+    splits: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of what was there before: "teacher", "base", "checkpoint"."""
+    device: str | None = None
+    """The recipe's device; by default that of the first plan."""
+    resolved: JSONObject = field(default_factory=dict)
+    """The resolved recipe."""
+    notes: Sequence[str] = ()
+    at: str | None = None

@@ -1,0 +1,157 @@
+"""What the scores say: the file to ship, where quality was lost, and which rows went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+
+from pillm.artifacts import Evaluation
+from pillm.errors import PillmError
+from pillm.records import JSONObject
+from pillm.stages.intervals import Difference
+from pillm.stages.predictions import Prediction, compare, read_predictions
+
+MAIN_METRIC = "exact"
+MAIN_SET = "test"
+NEAR = 0.02
+"""A smaller file is worth its loss up to here."""
+MAX_WRONG = 40
+MAX_TEXT = 2000
+
+Predictions = Mapping[tuple[str, str], Sequence[Prediction]]
+"""Predictions by subject and set."""
+
+
+def load_predictions(evaluations: Sequence[Evaluation]) -> Predictions:
+    """Read what was predicted; an evaluation whose predictions are gone is left out."""
+    found: dict[tuple[str, str], Sequence[Prediction]] = {}
+    for one in evaluations:
+        if one.predictions is None:
+            continue
+        try:
+            found[one.subject, one.set] = read_predictions(one.predictions)
+        except PillmError:
+            continue
+    return found
+
+
+def main_metric(evaluations: Sequence[Evaluation]) -> str | None:
+    """Return the metric that headline and plots show: `exact` where there is one, else the first."""
+    names = [name for one in evaluations for name in one.metrics]
+    return MAIN_METRIC if MAIN_METRIC in names else next(iter(names), None)
+
+
+def main_set(evaluations: Sequence[Evaluation]) -> str | None:
+    """Return the set that headline and plots show: `test` where there is one, else the first."""
+    names = [one.set for one in evaluations]
+    return MAIN_SET if MAIN_SET in names else next(iter(names), None)
+
+
+def on_main_set(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return the evaluations that headline and plots show."""
+    chosen = main_set(evaluations)
+    return [one for one in evaluations if one.set == chosen]
+
+
+def pick(evaluations: Sequence[Evaluation], sizes: Mapping[str, int]) -> Evaluation | None:
+    """Return the evaluation of the smallest file that scores within 0.02 of the best one."""
+    metric = main_metric(evaluations)
+    files = [one for one in on_main_set(evaluations) if one.kind == "model" and metric in one.metrics]
+    if metric is None or not files:
+        return None
+    best = max(one.metrics[metric].mean for one in files)
+    near = [one for one in files if one.metrics[metric].mean >= best - NEAR - 1e-9]
+    return min(near, key=lambda one: (sizes.get(one.subject, 0), -one.metrics[metric].mean))
+
+
+def ladder(evaluations: Sequence[Evaluation], predictions: Predictions, sizes: Mapping[str, int]) -> list[JSONObject]:
+    """Return the paired difference of each step: base and teacher to checkpoint, to the largest file, to the others."""
+    metric = main_metric(evaluations)
+    return [
+        {"set": later.set, "metric": metric, "from": earlier.subject, "to": later.subject, **asdict(found)}
+        for earlier, later in _steps(on_main_set(evaluations), sizes)
+        if (found := _difference(earlier, later, predictions, metric or "")) is not None
+    ]
+
+
+def _steps(evaluations: Sequence[Evaluation], sizes: Mapping[str, int]) -> Iterator[tuple[Evaluation, Evaluation]]:
+    by_kind = {one.kind: one for one in evaluations if one.kind != "model"}
+    files = sorted((one for one in evaluations if one.kind == "model"), key=lambda one: -sizes.get(one.subject, 0))
+    trained = by_kind.get("checkpoint") or next(iter(files), None)
+    if trained is None:
+        return
+    for kind in ("base", "teacher"):
+        if kind in by_kind:
+            yield by_kind[kind], trained
+    first = by_kind.get("checkpoint")
+    for number, one in enumerate(files):
+        earlier = first if number == 0 else files[0]
+        if earlier is not None and earlier is not one:
+            yield earlier, one
+
+
+def _difference(left: Evaluation, right: Evaluation, predictions: Predictions, metric: str) -> Difference | None:
+    sides = [predictions.get((one.subject, one.set)) for one in (left, right)]
+    if sides[0] is None or sides[1] is None:
+        return None
+    return compare(sides[0], sides[1]).get(metric)
+
+
+def wrong_rows(evaluations: Sequence[Evaluation], predictions: Predictions, chosen: Evaluation | None) -> list[JSONObject]:
+    """Return up to 40 rows that the chosen file got wrong, from all sets in turn, with what everybody answered."""
+    metric = main_metric(evaluations)
+    if chosen is None or metric is None:
+        return []
+    sets = list(dict.fromkeys(one.set for one in evaluations))
+    queues = {
+        name: [row for row in predictions.get((chosen.subject, name), ()) if row.scores.get(metric, 1.0) < 1.0] for name in sets
+    }
+    answers = {key: {row.id: row for row in rows} for key, rows in predictions.items()}
+    found: list[JSONObject] = []
+    for place in range(MAX_WRONG):
+        for name in sets:
+            if place < len(queues[name]) and len(found) < MAX_WRONG:
+                found.append(_wrong_row(queues[name][place], name, evaluations, answers))
+    return sorted(found, key=lambda row: sets.index(row["set"]))
+
+
+def wrong_count(predictions: Predictions, chosen: Evaluation | None, metric: str | None) -> int:
+    """Return how many rows of all sets the chosen file got wrong."""
+    if chosen is None or metric is None:
+        return 0
+    rows = [row for (subject, _), found in predictions.items() if subject == chosen.subject for row in found]
+    return sum(row.scores.get(metric, 1.0) < 1.0 for row in rows)
+
+
+def _wrong_row(
+    row: Prediction, name: str, evaluations: Sequence[Evaluation], answers: Mapping[tuple[str, str], Mapping[str, Prediction]]
+) -> JSONObject:
+    said: dict[str | None, list[str]] = {}
+    teacher = None
+    for one in evaluations:
+        other = answers.get((one.subject, one.set), {}).get(row.id) if one.set == name else None
+        if other is None or one.kind == "base":
+            continue
+        if one.kind == "teacher":
+            teacher = _short(other.answer)
+        else:
+            said.setdefault(_short(other.answer), []).append(one.subject)
+    return {
+        "set": name,
+        "id": row.id,
+        "prompt": _short(row.prompt),
+        "reference": _short(row.reference),
+        "compared_with": row.compared_with,
+        "teacher": teacher,
+        "answers": [{"subjects": subjects, "answer": answer} for answer, subjects in said.items()],
+        "failure": row.failure,
+        "tags": list(row.tags),
+    }
+
+
+def _short(text: str | None) -> str | None:
+    """Return a text as the report shows it: no longer than a screen, and nothing that UTF-8 cannot carry."""
+    if text is None:
+        return None
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " …"

@@ -1,0 +1,159 @@
+"""`report.md`: the report as tables that read well on a code host and in a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pillm.report.headline import gates_sentence, headline
+from pillm.report.words import certain, count, duration, interval, score, set_title, signed, size, speed, subject_title
+
+MAX_WRONG = 10
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@-])")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Return a report document as Markdown."""
+    verdict = "".join(f"**{piece}**" if strong else piece for piece, strong in headline(report))
+    gates = gates_sentence(report)
+    parts = [
+        f"# {escaped(report['recipe'])}",
+        verdict,
+        f"{'✅' if gates[1] else '❌'} {gates[0]}." if gates else "",
+        _scores(report),
+        _ladder(report),
+        _files(report),
+        _speeds(report),
+        _gates(report),
+        _wrong(report),
+        _facts(report),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escaped(value: object) -> str:
+    """Return any text as Markdown that shows it and does nothing else."""
+    return _SPECIAL.sub(r"\\\1", _CONTROL.sub(" ", str(value)))
+
+
+def code(value: object) -> str:
+    """Return any text as inline code that nothing in it can end, also inside a table."""
+    plain = _CONTROL.sub(" ", str(value))
+    longest = max((len(run) for run in re.findall("`+", plain)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if plain.startswith("`") or plain.endswith("`") else ""
+    return f"{fence}{pad}{plain}{pad}{fence}".replace("|", "\\|") if plain.strip() else "(empty)"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Return a table whose first `left` columns stand left and whose others stand right."""
+    align = [":--" if column < left else "--:" for column in range(len(heads))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, align, *rows))
+
+
+def _scores(report: Mapping[str, Any]) -> str:
+    tables = []
+    for name in dict.fromkeys(one["set"] for one in report["evaluations"]):
+        found = [one for one in report["evaluations"] if one["set"] == name]
+        metrics = list(dict.fromkeys(metric for one in found for metric in one["metrics"]))
+        rows = [
+            [escaped(subject_title(one)), *(_cell(one["metrics"].get(metric)) for metric in metrics), str(one["failed"])]
+            for one in found
+        ]
+        heads = ["subject", *(escaped(metric) for metric in metrics), "failed"]
+        compared = dict.fromkeys(one["compared_with"] for one in found)
+        about = f"{count(found[0]['rows'])} rows, compared with the {' / '.join(compared)}; 95 % bootstrap intervals."
+        tables.append(f"### {escaped(set_title(name))}\n\n{escaped(about)}\n\n{table(heads, rows)}")
+    return "\n\n".join(["## Scores", *tables]) if tables else ""
+
+
+def _cell(figure: Mapping[str, Any] | None) -> str:
+    return f"{score(figure['mean'])} {escaped(interval(figure))}" if figure else "–"
+
+
+def _ladder(report: Mapping[str, Any]) -> str:
+    if not report["ladder"]:
+        return ""
+    names = {one["subject"]: subject_title(one) for one in report["evaluations"]}
+    rows = [
+        [
+            f"{escaped(names.get(step['from'], step['from']))} → {escaped(names.get(step['to'], step['to']))}",
+            signed(step["mean"]),
+            escaped(f"[{signed(step['low'])}, {signed(step['high'])}]"),
+            str(step["better"]),
+            str(step["worse"]),
+            "yes" if certain(step) else "may be chance",
+        ]
+        for step in report["ladder"]
+    ]
+    metric = escaped(report["ladder"][0]["metric"])
+    heads = ["step", f"{metric}, paired", "95 %", "rows better", "rows worse", "beyond chance"]
+    return f"## Where quality was lost\n\n{table(heads, rows)}"
+
+
+def _files(report: Mapping[str, Any]) -> str:
+    rows = [
+        [code(one["file"]), escaped(one["quant"]), size(one["bytes"]), f"`{one['sha256'][:16]}…`"] for one in report["models"]
+    ]
+    return f"## Files\n\n{table(['file', 'quant', 'size', 'sha256'], rows, 2)}" if rows else ""
+
+
+def _speeds(report: Mapping[str, Any]) -> str:
+    rows = [
+        [escaped(one["model"]), escaped(one["device"]), one["basis"], speed(one["pp_tps"]), speed(one["tg_tps"])]
+        for one in report["benchmarks"]
+    ]
+    heads = ["file", "device", "basis", "prefill tok/s", "decode tok/s"]
+    shown = [table(heads, rows, 3)] if rows else []
+    shown += [f"- {escaped(one['model'])}: {escaped(one['verdict'])}" for one in report["plans"]]
+    return "\n\n".join(["## Speed", *shown]) if shown else ""
+
+
+def _gates(report: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            escaped(one["gate"]),
+            escaped(one["model"]),
+            f"{one['value']:.4g}",
+            f"{one['bound']:.4g}",
+            "yes" if one["met"] else "**no**",
+        ]
+        for one in report["gates"]
+    ]
+    return f"## Gates\n\n{table(['gate', 'file', 'value', 'bound', 'met'], rows, 2)}" if rows else ""
+
+
+def _yes(met: bool) -> str:
+    return "yes" if met else "**no**"
+
+
+def _wrong(report: Mapping[str, Any]) -> str:
+    rows = report["wrong"]["rows"][:MAX_WRONG]
+    if not rows:
+        return ""
+    lines = [f"## Wrong rows\n\n{len(rows)} of {report['wrong']['count']} shown; more in `report.html`."]
+    for row in rows:
+        answers = [f"  - {escaped(', '.join(one['subjects']))}: {code(one['answer'] or '')}" for one in row["answers"]]
+        expected = f"  - expected: {code(row['reference'] or '')}"
+        lines.append("\n".join([f"- {code(row['prompt'])} ({escaped(set_title(row['set']))})", expected, *answers]))
+    return "\n".join(lines[:1]) + "\n\n" + "\n".join(lines[1:])
+
+
+def _facts(report: Mapping[str, Any]) -> str:
+    rows = report["rows"]
+    balance = " + ".join(f"{count(rows[fate])} {fate}" for fate in ("answered", "rejected", "failed", "pending"))
+    facts = [f"- rows: {count(rows['in'])} in = {balance}"]
+    if report["splits"]:
+        facts.append("- split: " + ", ".join(f"{escaped(name)} {count(number)}" for name, number in report["splits"].items()))
+    if report["parity"]:
+        facts.append(f"- token parity: {report['parity']['rows']} rows, {report['parity']['mismatches']} mismatches")
+    if report["seconds"]:
+        facts.append(
+            "- time: " + ", ".join(f"{escaped(stage)} {duration(value)}" for stage, value in report["seconds"].items())
+        )
+    versions = (f"{escaped(name)} {escaped(value)}" for name, value in report["versions"].items())
+    facts.append("- versions: " + ", ".join(versions))
+    facts += [f"- {escaped(note)}" for note in report["notes"]]
+    return "## The run\n\n" + "\n".join(facts)

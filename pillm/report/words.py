@@ -1,0 +1,89 @@
+"""Figures as people read them: scores, sizes, speeds, times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SET_TITLES = {"test": "Held-out", "handwritten": "Hand-written", "community": "Community"}
+SET_NOTES = {
+    "test": "Generated sentences whose template groups were never seen in training.",
+    "handwritten": "Written by hand; no generator produced them.",
+    "community": "Written by others; nothing like them was trained on purpose.",
+}
+KIND_TITLES = {"teacher": "Teacher", "base": "Untrained base", "checkpoint": "Checkpoint", "model": "File"}
+
+
+def set_title(name: str) -> str:
+    """Return a set's name as a heading."""
+    return SET_TITLES.get(name, name.replace("_", " ").capitalize())
+
+
+def subject_title(one: Mapping[str, Any]) -> str:
+    """Return a subject's name for plots and tables: its kind, or its quantisation where it is a file."""
+    if one["kind"] == "model":
+        return str(one.get("quant") or one["subject"])
+    return KIND_TITLES[one["kind"]]
+
+
+def score(value: float | None) -> str:
+    """Return a mean with three digits, or a dash."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def percent(value: float) -> str:
+    """Return a ratio in percent; nothing but all is 100 %."""
+    shown = f"{100 * value:.1f}"
+    if shown == "100.0" and value < 1:
+        shown = "99.9"
+    return shown.removesuffix(".0") + " %"
+
+
+def interval(figure: Mapping[str, Any]) -> str:
+    """Return a mean's 95 % interval."""
+    return f"[{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def signed(value: float) -> str:
+    """Return a difference with its sign; a true minus, and no minus before zero."""
+    shown = f"{value:+.3f}"
+    return "±0.000" if shown in ("+0.000", "-0.000") else shown.replace("-", "\u2212")
+
+
+def size(count: int | None) -> str:
+    """Return bytes in decimal units, as file listings and memory cards say them."""
+    if count is None:
+        return "–"
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            value = count / scale
+            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}" if value >= 10 else f"{value:.2f} {unit}"
+    return f"{count} B"
+
+
+def speed(value: float | None) -> str:
+    """Return tokens per second with three significant digits."""
+    if value is None:
+        return "–"
+    if value >= 100:
+        return f"{value:,.0f}".replace(",", "\u202f")
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a clock says them."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def count(value: int) -> str:
+    """Return a number of things, thousands apart."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def certain(step: Mapping[str, Any]) -> bool:
+    """Return whether the interval of a paired difference leaves out zero."""
+    return bool(step["low"] > 0 or step["high"] < 0)

@@ -1,0 +1,72 @@
+"""A run's folder as a whole: how long its stages took, what made them, its report and its root manifest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from pillm.artifacts import sha256_file
+from pillm.gates import GateResult
+from pillm.plugins import model_folder
+from pillm.progress import Progress
+from pillm.recipe import Recipe
+from pillm.records import JSONObject
+from pillm.report import RunFacts, write_report
+from pillm.store import MANIFEST, Lineage, is_current, read_manifest, stage_key, write_manifest
+
+RECIPE_FILE = "recipe.yaml"
+REPORTS = ("report.json", "report.md", "report.html")
+STAGES = ("label", "train", "export", "evaluate", "bench")
+
+
+def seconds_of(folder: Path) -> dict[str, float]:
+    """Return how long each stage took when it was made, evaluation and bench summed over their parts."""
+    found: dict[str, float] = {}
+    for path in _stage_manifests(folder):
+        manifest = read_manifest(path.parent) or {}
+        stage = path.relative_to(folder).parts[0]
+        found[stage] = round(found.get(stage, 0.0) + float(manifest.get("seconds", 0.0)), 2)
+    return {stage: found[stage] for stage in STAGES if stage in found}
+
+
+def _stage_manifests(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob(MANIFEST) if path.parent != folder)
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def versions_of(folder: Path) -> dict[str, str]:
+    """Return the versions that the stages were made with: Python, pillm, and every plugin that took part."""
+    found: dict[str, str] = {}
+    for path in _stage_manifests(folder):
+        manifest = read_manifest(path.parent) or {}
+        found |= manifest.get("versions", {})
+        found |= {f"{one['use']}": one["version"] for one in manifest.get("backends", ())}
+    return found
+
+
+def sizes_of(recipe: Recipe) -> dict[str, int]:
+    """Return the bytes of the teacher's and the base's weights, where they lie on this machine."""
+    base = recipe.trainer.base_checkpoint()
+    teacher = model_folder(str(getattr(recipe.teacher, "model", "") or "no model"))
+    folders = {"teacher": teacher, "base": base.path if base else None}
+    sizes = {name: sum(path.stat().st_size for path in at.glob("*.safetensors")) for name, at in folders.items() if at}
+    return {name: size for name, size in sizes.items() if size}
+
+
+def publish_report(folder: Path, facts: RunFacts, progress: Progress, *, seed: int) -> JSONObject:
+    """Write the report and, last, the root manifest; both stay as they are where nothing below them changed."""
+    manifests = _stage_manifests(folder)
+    parents = {path.relative_to(folder).as_posix(): sha256_file(path) for path in manifests}
+    gates = [asdict(gate) for gate in facts.gates if isinstance(gate, GateResult)]
+    key = stage_key("run", {"stages": parents, "recipe": facts.recipe, "gates": gates})
+    if is_current(folder, key):
+        progress.up_to_date()
+        found: JSONObject = json.loads((folder / "report.json").read_text("utf-8"))
+        return found
+    (folder / MANIFEST).unlink(missing_ok=True)
+    report = write_report(facts, folder)
+    files = [folder / name for name in (RECIPE_FILE, *REPORTS)] + manifests
+    write_manifest(folder, Lineage(verb="run", key=key, seed=seed), files)
+    progress.finish(f"{folder / 'report.html'}")
+    return report

@@ -1,0 +1,105 @@
+"""What can be wrong with a checkpoint before anything is converted; each check takes milliseconds."""
+
+from __future__ import annotations
+
+import ast
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pillm
+from pillm_llamacpp.pretokenizer import derive
+
+CONVERT_REMEDY = "pip install 'pillm-llamacpp[convert]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the checks learnt: the derived pre-tokenizer and the tokens that end an answer."""
+
+    pre: str | None
+    stops: tuple[str, ...]
+
+
+def check_tools() -> None:
+    """Raise MissingDependency where the converter's own dependencies are not installed."""
+    missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
+    if missing:
+        raise pillm.MissingDependency(
+            f"the converter needs {' and '.join(missing)}. Nothing was written. Get it with: {CONVERT_REMEDY}"
+        )
+
+
+def check(checkpoint: pillm.Checkpoint, tree: Path) -> Findings:
+    """Return what the converter must be told; raise DataError, naming the folder, where the model cannot be exported."""
+    folder = checkpoint.path
+    config = checkpoint.config
+    architectures = config.get("architectures") or []
+    known = architectures_of(tree)
+    if not any(name in known for name in architectures):
+        raise pillm.DataError(
+            f"{folder}: llama.cpp does not know the architecture {', '.join(map(str, architectures)) or '(none named)'} "
+            f"of config.json. It knows {len(known)}, among them Llama, Qwen2, Qwen3, Gemma and SmolLM3."
+        )
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+        raise pillm.DataError(f"{folder} holds no weights (*.safetensors).")
+    settings = _json(folder / "tokenizer_config.json") or {}
+    if not _has_template(folder, settings):
+        raise pillm.DataError(
+            f"{folder} has no chat template (chat_template.jinja); a device could not be told how to ask the model. "
+            "Train it with one, or add the template of its base model."
+        )
+    tokenizer = _json(folder / "tokenizer.json")
+    if tokenizer is not None:
+        _check_texts(tokenizer, folder)
+    return Findings(derive(tokenizer) if tokenizer else None, _stops(checkpoint, settings))
+
+
+@cache
+def architectures_of(tree: Path) -> frozenset[str]:
+    """Return the architectures that the converter knows, read from its source without running it."""
+    module = ast.parse((tree / "conversion" / "__init__.py").read_text("utf-8"))
+    for node in module.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "TEXT_MODEL_MAP":
+            return frozenset(ast.literal_eval(node.value)) if node.value else frozenset()
+    return frozenset()
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise pillm.DataError(f"{path} cannot be read: {error}") from error
+    return found if isinstance(found, dict) else None
+
+
+def _has_template(folder: Path, settings: dict[str, Any]) -> bool:
+    files = ("chat_template.jinja", "chat_template.json")
+    return bool(settings.get("chat_template")) or any((folder / name).is_file() for name in files)
+
+
+def _check_texts(tokenizer: dict[str, Any], folder: Path) -> None:
+    """Refuse two ids of one text: llama.cpp aborts on them."""
+    vocabulary = (tokenizer.get("model") or {}).get("vocab")
+    ids: dict[str, int] = dict(vocabulary) if isinstance(vocabulary, dict) else {}
+    for token in tokenizer.get("added_tokens") or []:
+        if ids.setdefault(token["content"], token["id"]) != token["id"]:
+            raise pillm.DataError(
+                f"{folder}/tokenizer.json: tokens {ids[token['content']]} and {token['id']} have the same text "
+                f"{token['content']!r}; llama.cpp would abort on it. Train the tokenizer again without the repeated token."
+            )
+
+
+def _stops(checkpoint: pillm.Checkpoint, settings: dict[str, Any]) -> tuple[str, ...]:
+    """Return the texts of the tokens that end an answer: the contract's, else the tokenizer's end token."""
+    stops = checkpoint.contract.get("stop_tokens")
+    if stops:
+        return tuple(map(str, stops))
+    eos = settings.get("eos_token")
+    text = eos.get("content") if isinstance(eos, dict) else eos
+    return (str(text),) if text else ()

@@ -1,0 +1,111 @@
+"""Run llama.cpp's converter in a child process: a Hugging Face folder becomes one GGUF file in full precision."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import pillm
+from pillm_llamacpp.client import death, error_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DRIVER = Path(__file__).with_name("convert_driver.py")
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONUTF8": "1",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What the child is told."""
+
+    tree: str
+    model: str
+    outfile: str
+    """Where the GGUF goes; empty where only the probes shall be encoded."""
+    outtype: str
+    pre: str | None
+    derived: str | None
+    stops: tuple[str, ...]
+    keys: dict[str, str] = field(default_factory=dict)
+    """String keys added to the GGUF's metadata."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """What replaces the metadata that the converter guesses (`general.name`, `general.license`)."""
+
+
+def run(conversion: Conversion, probes: Iterable[pillm.Message], work: Path, progress: pillm.Progress) -> list[dict[str, Any]]:
+    """Convert, and return for each probe its text and ids as the reloaded tokenizer makes them.
+
+    Only `work` is written. Raises BackendError with the converter's last words, or StorageError where the disk is full.
+    """
+    job = work / "job.json"
+    paths = {name: work / f"{name}.json" for name in ("probes", "encoded", "metadata")}
+    with paths["probes"].open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(probe) + "\n" for probe in probes)
+    paths["metadata"].write_text(json.dumps(conversion.metadata), "utf-8")
+    told = {**asdict(conversion), **{name: str(path) for name, path in paths.items()}}
+    job.write_text(json.dumps(told), "utf-8")
+    with (work / "convert.log").open("w+b") as log:
+        _run_child(job, log, progress)
+    with paths["encoded"].open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def _run_child(job: Path, log: IO[bytes], progress: pillm.Progress) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-P", str(DRIVER), str(job)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env={**os.environ, **_OFFLINE}, text=True, encoding="utf-8",
+    )  # fmt: skip
+    failure: dict[str, str] | None = None
+    done = 0
+    try:
+        for line in child.stdout or ():
+            event = json.loads(line)
+            if "error" in event:
+                failure = event
+                continue
+            if not done:
+                progress.start(event["total"], unit="bytes", message="writing the GGUF")
+            progress.advance(event["progress"] - done)
+            done = event["progress"]
+        code = child.wait()
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+        if child.stdout:
+            child.stdout.close()
+    if failure or code:
+        raise _failed(failure, code, _tail(log))
+
+
+
+
+def _failed(failure: dict[str, str] | None, code: int, tail: str) -> pillm.PillmError:
+    if failure and failure["error"] == "storage":
+        return pillm.StorageError(
+            f"the GGUF could not be written: {failure['message']}. Most often the disk is full. "
+            "Nothing half-written was left; free some space and run the same command again."
+        )
+    if failure:
+        return error_of(failure["error"], f"the conversion to GGUF failed: {failure['message']}. No GGUF was left.{tail}")
+    return pillm.BackendError(f"the conversion to GGUF failed: {death(code)}. No GGUF was left.{tail}")
+
+
+def _tail(log: IO[bytes]) -> str:
+    size = log.seek(0, os.SEEK_END)
+    log.seek(max(0, size - 4000))
+    lines = log.read().decode("utf-8", "replace").strip().splitlines()[-12:]
+    return "\nThe converter last said:\n" + "\n".join(lines) if lines else ""

@@ -1,0 +1,111 @@
+"""The parity gate: training, the reloaded tokenizer and llama.cpp must see the same text and the same token ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pillm
+from pillm_llamacpp.client import Worker
+from pillm_llamacpp.strings import HARD_STRINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_AT_ONCE = 256
+_WHO = ("the ids trained on", "the reloaded tokenizer", "llama.cpp")
+
+
+class Row(NamedTuple):
+    """One conversation to compare; text and ids are None where no trainer recorded any."""
+
+    id: str
+    messages: list[dict[str, Any]]
+    text: str | None = None
+    ids: list[int] | None = None
+
+
+def rows_of(checkpoint: pillm.Checkpoint) -> list[Row]:
+    """Return what the trainer recorded, or the built-in hard strings where nothing was."""
+    try:
+        probes = [Row(probe.id, list(probe.messages), probe.text, list(probe.ids)) for probe in checkpoint.probes()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise pillm.DataError(f"{checkpoint.path}/probes.jsonl cannot be read ({error}); train again, or remove it.") from error
+    return probes or [
+        Row(f"built-in string {number}", [{"role": "user", "content": text}]) for number, text in enumerate(HARD_STRINGS, 1)
+    ]
+
+
+def prove(path: Path, rows: Sequence[Row], reloaded: Sequence[dict[str, Any]], stops: Sequence[str]) -> pillm.Parity:
+    """Return the parity of a GGUF file over all rows; raise BackendError at the first row that differs."""
+    with Worker(f"the parity check of {path.name}") as worker:
+        facts = worker.ask(op="open", path=str(path), vocab_only=True)
+        _check_stops(worker, facts, stops)
+        for row, python, device in zip(rows, reloaded, _encoded(worker, rows, reloaded), strict=True):
+            _compare(worker, row, python, device)
+    return pillm.Parity(rows=len(rows), mismatches=0)
+
+
+def _encoded(worker: Worker, rows: Sequence[Row], reloaded: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(rows), _AT_ONCE):
+        asked = [
+            {"messages": row.messages, "ask": python["ask"]}
+            for row, python in zip(rows[start : start + _AT_ONCE], reloaded[start : start + _AT_ONCE], strict=True)
+        ]
+        yield from worker.ask(op="encode", rows=asked)["rows"]
+
+
+def _check_stops(worker: Worker, facts: dict[str, Any], stops: Sequence[str]) -> None:
+    """Raise BackendError where an answer would run past the end of its turn."""
+    for text in stops:
+        ids = worker.ask(op="tokenize", text=text)["ids"]
+        if len(ids) != 1 or ids[0] not in facts["ends"]:
+            raise pillm.BackendError(
+                f"the stop token {text!r} would not end an answer in llama.cpp (it is {ids}). No GGUF was left. "
+                "A stop token must be one special token of the tokenizer."
+            )
+    if not facts["ends"]:
+        raise pillm.BackendError("no token of the vocabulary ends an answer in llama.cpp. No GGUF was left. Give the tokenizer an "
+                                 "eos_token.")  # fmt: skip
+
+
+def _compare(worker: Worker, row: Row, python: dict[str, Any], device: dict[str, Any]) -> None:
+    texts = [row.text if row.text is not None else python["text"], python["text"], device["text"]]
+    for who in (1, 2):
+        if texts[who] != texts[0]:
+            place = _first_difference(texts[0], texts[who])
+            raise pillm.BackendError(
+                f"parity: {row.id}: the chat template gives another text. At character {place} {_named(0, row)} has "
+                f"{texts[0][place : place + 30]!r}, {_WHO[who]} {texts[who][place : place + 30]!r}. {_ADVICE}"
+            )
+    ids = [row.ids if row.ids is not None else python["ids"], python["ids"], device["ids"]]
+    for who in (1, 2):
+        if ids[who] != ids[0]:
+            place = _first_difference(ids[0], ids[who])
+            raise pillm.BackendError(
+                f"parity: {row.id}: other token ids. At position {place} {_named(0, row)} has {_piece(worker, ids[0], place)}, "
+                f"{_WHO[who]} has {_piece(worker, ids[who], place)}. {_ADVICE}"
+            )
+
+
+_ADVICE = (
+    "No GGUF was left, because the device would see other tokens than the model was trained on. Check that the tokenizer "
+    "files in the folder are those of the training; if only llama.cpp differs, try another `pre`."
+)
+
+
+def _named(who: int, row: Row) -> str:
+    return _WHO[who] if row.ids is not None else _WHO[1]
+
+
+def _first_difference(one: Sequence[Any], other: Sequence[Any]) -> int:
+    for place, (mine, theirs) in enumerate(zip(one, other, strict=False)):
+        if mine != theirs:
+            return place
+    return min(len(one), len(other))
+
+
+def _piece(worker: Worker, ids: list[int], place: int) -> str:
+    if place >= len(ids):
+        return "nothing"
+    return f"{worker.ask(op='tokens', ids=[ids[place]])['tokens'][0]!r} ({ids[place]})"

@@ -1,0 +1,82 @@
+"""The teacher `gguf`: a model file of this machine that labels prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, PrivateAttr
+
+import pillm
+
+_TUNING: dict[str, Any] = {"key": False}
+
+
+class GGUFTeacher(pillm.Teacher):
+    """Answers from a GGUF file on this machine."""
+
+    name: ClassVar[str] = "gguf"
+
+    model: Path = Field(description="The .gguf file.", json_schema_extra=_TUNING)
+    context: int | None = Field(None, ge=8, description="Tokens of prompt and answer; none: the model's own, at most 4096.")
+    max_tokens: int = Field(256, ge=1, description="Tokens after which an answer is cut; never exceeded.")
+    temperature: float = Field(0.0, ge=0.0, le=5.0, description="0 answers greedily.")
+    seed: int = Field(0, ge=0, description="Seed of answers with a temperature.")
+    constrain: bool = Field(False, description="Hold answers to the row's JSON Schema by a grammar.")
+    logprobs: int = Field(0, ge=0, le=256, description="Alternatives to record per token, with log-probabilities.")
+    threads: int | None = Field(
+        None, ge=1, le=256, description="Threads to decode with; none: one per physical core.", json_schema_extra=_TUNING
+    )
+    batch: int = Field(512, ge=1, le=8192, description="Tokens decoded at once at most.", json_schema_extra=_TUNING)
+    parallel: int = Field(16, ge=1, le=64, description="Answers decoded together.", json_schema_extra=_TUNING)
+
+    _session: pillm.Session | None = PrivateAttr(None)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the options and the content of the file; its path does not matter."""
+        return {**super().identity(), "sha256": _sha256(self.model, _stamp(self.model))}
+
+    @contextmanager
+    def open(self) -> Iterator[Self]:  # type: ignore[override]
+        """Keep the model loaded between calls of `answer`."""
+        if self._session is not None:
+            yield self
+            return
+        with self._opened() as session:
+            object.__setattr__(self, "_session", session)
+            try:
+                yield self
+            finally:
+                object.__setattr__(self, "_session", None)
+
+    def answer(
+        self, requests: Iterator[pillm.Request]
+    ) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
+        """Pull requests and yield each with its answer or failure, in the order in which they are done."""
+        with self.open():
+            if self._session is None:
+                raise pillm.BackendError(f"teacher 'gguf': {self.model} is not open.")
+            yield from self._session.answer(requests)
+
+    def _opened(self) -> pillm.Session:
+        from pillm_llamacpp.session import LocalSession, Settings
+
+        names = type(self).model_fields.keys() & Settings.__dataclass_fields__.keys()
+        return LocalSession(self.model, Settings(**{name: getattr(self, name) for name in names}))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    from pillm_llamacpp.header import check_header
+
+    check_header(path)
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, stamp: tuple[int, int]) -> str:
+    """Return the file's sha256; `stamp` makes a changed file a new question."""
+    return pillm.ModelFile.of(path, "").sha256

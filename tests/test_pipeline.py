@@ -1,0 +1,145 @@
+"""A run is the verbs in a row: whole, resumable, verifiable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pillm.errors import ConfigError, PillmError
+from pillm.pipeline import RunResult, run
+from pillm.progress import Event, Progress
+from pillm.recipe import load_recipe
+from pillm.store import verify
+from pillm.testing import FAKES, installed_plugin
+
+RECIPE = """
+prompts: rows.jsonl
+seed: 1
+split: {test: 4, validation: 2, calibration: 2}
+teacher: {use: echo}
+trainer: {use: table}
+exporter: {use: table, quants: [F16, Q8_0]}
+runner: {use: table}
+checkpoint_runner: {use: table}
+evaluate: {metrics: [exact, shortness], sets: {handwritten: handwritten.jsonl}}
+bench: {pp: 8, tg: 8, repetitions: 1}
+gates: {exact: 0.0}
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path) -> Iterator[None]:
+    rows = [{"id": f"r{i}", "user": f"say {i // 2}", "group": f"g{i // 2}", "reference": {"content": f"say {i // 2}"}} for i in range(24)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "handwritten.jsonl").write_text(json.dumps({"id": "h1", "user": "say 0", "reference": {"content": "x"}}) + "\n")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    with installed_plugin(tmp_path / "site", "fakes", FAKES):
+        yield
+
+
+def go(tmp_path: Path, *overrides: str, readers: tuple[object, ...] = ()) -> RunResult:
+    return run(load_recipe(tmp_path / "recipe.yaml", overrides), tmp_path / "run", progress=Progress("", readers))  # type: ignore[arg-type]
+
+
+def states(events: list[Event]) -> dict[str, str]:
+    """Return how each stage ended: finish or up-to-date."""
+    return {event.stage: event.kind for event in events if event.kind in ("finish", "up-to-date")}
+
+
+def test_a_run_makes_every_stage_and_a_report_that_balances(tmp_path: Path) -> None:
+    result = go(tmp_path)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert result.report == report
+    rows = report["rows"]
+    assert rows["in"] == rows["answered"] + rows["rejected"] + rows["failed"] + rows["pending"] == 25
+    assert {(one["kind"], one["set"]) for one in report["evaluations"]} == {
+        (kind, name) for kind in ("teacher", "checkpoint", "model") for name in ("test", "handwritten")
+    }
+    assert {model["quant"] for model in report["models"]} == {"F16", "Q8_0"}
+    assert {one["basis"] for one in report["benchmarks"]} == {"measured"}
+    for name in ("recipe.yaml", "report.md", "report.html", "events.jsonl"):
+        assert (tmp_path / "run" / name).stat().st_size > 0
+    assert result.gates_met
+
+
+def test_the_same_run_again_is_up_to_date_everywhere(tmp_path: Path) -> None:
+    first = go(tmp_path)
+    events: list[Event] = []
+    second = go(tmp_path, readers=(events.append,))
+    assert set(states(events).values()) == {"up-to-date"}
+    assert second.report == first.report
+    assert verify(tmp_path / "run") == []
+
+
+def test_a_training_option_trains_again_and_never_labels(tmp_path: Path) -> None:
+    go(tmp_path)
+    events: list[Event] = []
+    go(tmp_path, "trainer.upper=true", readers=(events.append,))
+    ended = states(events)
+    assert ended["label"] == "up-to-date"
+    assert (ended["train"], ended["export"]) == ("finish", "finish")
+    assert not any(event.stage == "evaluate echo" and event.kind == "finish" for event in events)
+
+
+def test_an_option_that_cannot_change_answers_re_asks_nothing(tmp_path: Path) -> None:
+    go(tmp_path)
+    events: list[Event] = []
+    go(tmp_path, "teacher.window=3", readers=(events.append,))
+    assert set(states(events).values()) == {"up-to-date"}
+
+
+def test_a_changed_byte_anywhere_is_found(tmp_path: Path) -> None:
+    go(tmp_path)
+    run_folder = tmp_path / "run"
+    files = [path for path in run_folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    files = [path for path in files if path.name not in ("events.jsonl", "manifest.json")]
+    assert len(files) > 15
+    for path in files:
+        good = path.read_bytes()
+        if good:
+            path.write_bytes(bytes([good[0] ^ 1]) + good[1:])
+            assert [problem.path for problem in verify(run_folder)] == [path]
+            path.write_bytes(good)
+    assert verify(run_folder) == []
+
+
+def test_a_changed_stage_manifest_is_found_by_the_root_manifest(tmp_path: Path) -> None:
+    go(tmp_path)
+    manifest = tmp_path / "run" / "train" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"seed": 1', '"seed": 2'))
+    assert [problem.path for problem in verify(tmp_path / "run")] == [manifest]
+
+
+def test_a_gate_that_is_not_met_is_reported_with_its_figures(tmp_path: Path) -> None:
+    result = go(tmp_path, "gates.exact=1.5 of teacher")
+    assert not result.gates_met
+    assert {gate["model"] for gate in result.report["gates"]} == {"student-F16.table", "student-Q8_0.table"}
+
+
+def test_a_killed_stage_is_resumed_by_the_same_command(tmp_path: Path) -> None:
+    def kill(event: Event) -> None:
+        if event.stage == "export":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, readers=(kill,))
+    events: list[Event] = []
+    go(tmp_path, readers=(events.append,))
+    assert (states(events)["label"], states(events)["train"], states(events)["export"]) == ("up-to-date", "up-to-date", "finish")
+
+
+def test_a_runner_that_cannot_read_the_files_is_named(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    with pytest.raises(PillmError, match=r"runner 'table'|runner"):
+        recipe = load_recipe(tmp_path / "recipe.yaml")
+        object.__setattr__(recipe, "runner", type("Other", (type(recipe.runner),), {"reads": frozenset({"gguf"}), "name": "other"})())
+        run(recipe, tmp_path / "run")
+
+
+def test_an_unknown_device_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="pi4-4gb"):
+        go(tmp_path, "device=pi4-4bg")
+    assert not (tmp_path / "run" / "label").exists()

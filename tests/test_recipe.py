@@ -1,0 +1,117 @@
+"""A recipe is refused at once, in a sentence, or all of it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pillm.errors import ConfigError, UnknownBackend
+from pillm.recipe import Recipe, RecipeFile, load_recipe
+from pillm.testing import FAKES, installed_plugin
+from pillm.yamlfile import parse_yaml
+
+GOOD = """
+prompts: rows.jsonl
+seed: 3
+split: {test: 2, validation: 1}
+teacher: {use: echo}
+trainer: {use: table, upper: true}
+exporter: {use: table, quants: [F16, Q8_0]}
+runner: {use: table}
+checkpoint_runner: {use: table}
+filters: [{use: drop, word: secret}]
+evaluate: {metrics: [exact, shortness], sets: {extra: more.jsonl}}
+gates: {exact: 0.5 of teacher}
+"""
+
+
+@pytest.fixture(autouse=True)
+def fakes(tmp_path: Path) -> Iterator[None]:
+    with installed_plugin(tmp_path / "site", "fakes", FAKES):
+        yield
+
+
+def recipe(tmp_path: Path, text: str = GOOD, *overrides: str) -> Recipe:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return load_recipe(path, overrides)
+
+
+def test_every_backend_is_built_and_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
+    found = recipe(tmp_path)
+    assert (found.teacher.name, found.trainer.name, found.exporter.name, found.runner.name) == ("echo", "table", "table", "table")
+    assert found.prompts == tmp_path / "rows.jsonl"
+    assert found.sets == {"extra": tmp_path / "more.jsonl"}
+    assert [metric.name for metric in found.metrics] == ["exact", "shortness"]
+    assert (found.file.split.test, found.file.seed, len(found.filters), len(found.gates)) == (2, 3, 1, 1)
+
+
+def test_overrides_nest_and_are_converted_by_type(tmp_path: Path) -> None:
+    found = recipe(tmp_path, GOOD, "trainer.upper=false", "split.test=7", "exporter.quants=Q4_0,Q8_0", "seed=9")
+    assert found.trainer.upper is False  # type: ignore[attr-defined]
+    assert (found.file.split.test, found.file.seed) == (7, 9)
+    assert found.exporter.quants == ("Q4_0", "Q8_0")  # type: ignore[attr-defined]
+
+
+def test_the_resolved_recipe_spells_every_option_out_and_loads_again(tmp_path: Path) -> None:
+    import yaml
+
+    first = recipe(tmp_path)
+    second = recipe(tmp_path, yaml.safe_dump(first.resolved()))
+    assert second.resolved() == first.resolved()
+    assert first.resolved()["teacher"]["window"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ("teacher: {use: ehco}", UnknownBackend, r"recipe\.yaml: no teacher is called 'ehco'\. Did you mean 'echo'\?"),
+        ("trainer: {use: table, uper: true}", ConfigError, r"has no option 'uper'\. Did you mean 'upper'\?"),
+        ("trainer: {use: table, upper: perhaps}", ConfigError, r"trainer 'table' option 'upper'.*not 'perhaps'"),
+        ("trainer: {upper: true}", ConfigError, r"needs 'use: NAME'"),
+        ("split: {tset: 3}", ConfigError, r"unknown key 'split\.tset'\. Did you mean 'test'\?"),
+        ("spilt: {test: 3}", ConfigError, r"unknown key 'spilt'\. Did you mean 'split'\?"),
+        ("split: {test: -1}", ConfigError, r"split\.test: .*not -1"),
+        ("gates: {exact: rather good}", ConfigError, r"is not understood"),
+        ("evaluate: {metrics: [exat]}", UnknownBackend, r"no metric is called 'exat'\. Did you mean 'exact'\?"),
+    ],
+)
+def test_a_wrong_recipe_says_what_is_wrong_and_what_was_meant(
+    tmp_path: Path, change: str, kind: type[ConfigError], words: str
+) -> None:
+    key = change.partition(":")[0]
+    kept = [line for line in GOOD.splitlines() if not line.startswith(f"{key}:")]
+    with pytest.raises(kind, match=words):
+        recipe(tmp_path, "\n".join([*kept, change]))
+
+
+@pytest.mark.parametrize("missing", ["prompts", "teacher", "trainer", "exporter"])
+def test_a_missing_part_is_named(tmp_path: Path, missing: str) -> None:
+    kept = [line for line in GOOD.splitlines() if not line.startswith(f"{missing}:")]
+    with pytest.raises(ConfigError, match=f"the key '{missing}' is missing"):
+        recipe(tmp_path, "\n".join(kept))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("- a\n- b\n", "a recipe is a table"), ("a: [", "not a recipe"), ("a: &x 1\nb: *x\n", "not allowed"), ("a: 1\na: 2\n", "stands twice")],
+)
+def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        recipe(tmp_path, text)
+
+
+def test_a_missing_file_says_how_to_begin(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="pillm init"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_every_key_of_a_recipe_is_described() -> None:
+    for name, spec in RecipeFile.model_json_schema()["properties"].items():
+        assert spec.get("description") or "$ref" in spec, name
+
+
+def test_numbers_and_words_are_read_as_people_mean_them() -> None:
+    assert parse_yaml("{a: 1e-5, b: no, c: true, d: 2.5}") == {"a": 1e-5, "b": "no", "c": True, "d": 2.5}

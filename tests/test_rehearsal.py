@@ -1,0 +1,54 @@
+"""A dry run says everything and touches nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pillm.pipeline import run
+from pillm.recipe import load_recipe
+from pillm.rehearsal import rehearse
+from pillm.testing import FAKES, installed_plugin
+
+RECIPE = """
+prompts: rows.jsonl
+split: {test: 4}
+teacher: {use: echo}
+trainer: {use: table}
+exporter: {use: table}
+runner: {use: table}
+checkpoint_runner: {use: table}
+evaluate: {metrics: [exact]}
+bench: {pp: 8, tg: 8, repetitions: 1}
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path) -> Iterator[None]:
+    rows = [{"id": f"r{i}", "user": f"say {i}"} for i in range(12)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    with installed_plugin(tmp_path / "site", "fakes", FAKES):
+        yield
+
+
+def test_a_rehearsal_counts_rows_tokens_disk_and_stages_and_writes_nothing(tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    found = rehearse(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "run")
+    assert (found.rows["train"], found.rows["test"], found.rows["set test"]) == (8, 4, 4)
+    assert (found.label.to_ask, found.label.prompt_tokens) == (8, 16)
+    assert [stage.stage for stage in found.stages] == ["label", "train", "export", "evaluate"]
+    assert found.free_bytes > 0
+    assert sorted(tmp_path.rglob("*")) == before
+    json.dumps(found.to_json())
+
+
+def test_after_a_run_it_knows_what_stands_and_how_long_it_took(tmp_path: Path) -> None:
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    run(recipe, tmp_path / "run")
+    found = rehearse(recipe, tmp_path / "run")
+    assert found.label.to_ask == 0
+    assert {stage.basis for stage in found.stages} == {"last run"}
