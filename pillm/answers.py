@@ -52,19 +52,29 @@ class Verdict:
 
 
 class AnswerStore:
-    """The answers of one labelling folder; open it as a context manager."""
+    """The answers of one labelling folder; open it as a context manager.
 
-    def __init__(self, path: Path) -> None:
+    `read_only` changes not a byte of the file, nor does it put one beside it. Raises StorageError where it cannot be used.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self._synced = 0.0
         try:
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
+            if read_only:
+                # what a killed process left in the log beside the file must be read too, so that file is not immutable
+                still = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+                self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{still}", uri=True, isolation_level=None)
+            else:
+                self._db = sqlite3.connect(path, isolation_level=None)
+                self._db.execute("PRAGMA journal_mode=WAL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, FORMAT):
-                raise StorageError(f"{path} was written by a newer pillm (format {version}). Upgrade pillm; nothing was changed.")
-            self._db.executescript(_TABLES)
-            self._db.execute(f"PRAGMA user_version={FORMAT}")
+                raise StorageError(f"{path} is of a newer pillm (format {version}). Upgrade pillm; nothing was changed.")
+            if not read_only:
+                self._db.executescript(_TABLES)
+                self._db.execute(f"PRAGMA user_version={FORMAT}")
         except sqlite3.DatabaseError as error:
             raise self._refusal(error) from error
 
@@ -85,8 +95,9 @@ class AnswerStore:
     def close(self) -> None:
         """Fold the write-ahead log into the file, flush and close it; closing twice is harmless."""
         try:
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if not self._read_only:
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.ProgrammingError:  # closed already
             return
         except sqlite3.Error as error:
@@ -181,12 +192,13 @@ def _now() -> str:
 
 def answer_to_json(answer: Answer) -> JSONObject:
     """Return an answer as plain JSON, without its raw bytes; what is absent is left out."""
+    usage = answer.usage
     values: JSONObject = {
         "content": answer.content,
         "reasoning": answer.reasoning,
         "tool_calls": list(answer.tool_calls),
         "finish_reason": answer.finish_reason,
-        "usage": [answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.cached_tokens] if answer.usage else None,
+        "usage": [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens] if usage else None,
         "model": answer.model,
         "token_ids": list(answer.token_ids) if answer.token_ids is not None else None,
         "logprobs": answer.logprobs,

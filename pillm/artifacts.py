@@ -29,7 +29,8 @@ def sha256_file(path: Path) -> str:
 
 def sha256_folder(folder: Path, names: Iterable[str] | None = None) -> str:
     """Return one sha256 over the relative names and bytes of a folder's files."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if names is None else [folder / n for n in sorted(names)]
+    every = (path for path in folder.rglob("*") if path.is_file())
+    files = sorted(every) if names is None else [folder / name for name in sorted(names)]
     listing = {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
     return hashlib.sha256(canonical(listing).encode()).hexdigest()
 
@@ -190,7 +191,8 @@ class Benchmark:
     at: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.model} on {self.device} ({self.basis}): pp{self.pp} {self.pp_tps:.1f} t/s, tg{self.tg} {self.tg_tps:.1f} t/s"
+        speeds = f"pp{self.pp} {self.pp_tps:.1f} t/s, tg{self.tg} {self.tg_tps:.1f} t/s"
+        return f"{self.model} on {self.device} ({self.basis}): {speeds}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import importlib.metadata
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -31,7 +31,9 @@ class Backend(BaseModel):
 
     def options(self) -> JSONObject:
         """Return every option and its value as plain JSON."""
-        return {"use": self.name, **self.model_dump(mode="json")}
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        nested = {name: value.options() for name, value in values.items() if isinstance(value, Backend)}
+        return {"use": self.name, **self.model_dump(mode="json", exclude=set(nested)), **nested}
 
     def identity(self) -> JSONObject:
         """Return what this backend is, as far as its results depend on it; keys are made of it.
@@ -43,8 +45,8 @@ class Backend(BaseModel):
             for name, field in type(self).model_fields.items()
             if not (isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("key") is False)
         }
-        dumped = self.model_dump(mode="json", include=set(kept))
         nested = {name: value.identity() for name, value in kept.items() if isinstance(value, Backend)}
+        dumped = self.model_dump(mode="json", include=set(kept) - set(nested))
         return {"use": self.name, **dumped, **nested}
 
     @classmethod
@@ -119,7 +121,7 @@ class TrainingData:
     calibration: Rows
     probes: tuple[Prompt, ...] = ()
     """Prompts of every split, without references: the trainer records the token ids it gives them."""
-    contract: Contract = Contract()
+    contract: Contract = field(default_factory=Contract)
     seed: int = 0
     teacher: Teacher | None = None
 

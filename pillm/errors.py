@@ -84,7 +84,7 @@ class StorageError(PillmError):
 
 
 class Interrupted(BaseException):
-    """The run was interrupted after the work in hand was stored; the same command resumes."""
+    """The run was interrupted after the work in hand was stored; no `except Exception` swallows it, as with Ctrl-C."""
 
     exit_code: ClassVar[int] = 130
 

@@ -109,7 +109,8 @@ def _mean(gate: Gate, subject: str | None, evaluations: Sequence[Evaluation]) ->
     for one in evaluations:
         if one.set == "test" and subject in (one.subject, one.kind, one.quant):
             if gate.figure not in one.metrics:
-                raise ConfigError(f"gate {str(gate)!r}: no metric is called {gate.figure!r}; evaluated: {', '.join(one.metrics)}.")
+                known = ", ".join(one.metrics)
+                raise ConfigError(f"gate {str(gate)!r}: no metric is called {gate.figure!r}; evaluated: {known}.")
             return one.metrics[gate.figure].mean
-    known = sorted({name for one in evaluations for name in (one.kind, one.quant) if name})
-    raise ConfigError(f"gate {str(gate)!r}: there is no subject {subject!r}; evaluated: {', '.join(known)}.")
+    subjects = sorted({name for one in evaluations for name in (one.kind, one.quant) if name})
+    raise ConfigError(f"gate {str(gate)!r}: there is no subject {subject!r}; evaluated: {', '.join(subjects)}.")

@@ -86,10 +86,11 @@ def _parse_line(line: bytes, where: str) -> JSONObject:
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: byte {error.start} is not UTF-8. Save the file as UTF-8.") from error
     try:
-        row = parse_json(text)
+        row = parse_json(text.strip())
     except ValueError as error:
         torn = "" if line.endswith(b"\n") else " The line has no newline at its end: the file seems to be cut off."
-        raise DataError(f"{where}: not a JSON object ({error}).{torn} Mend or remove the line.") from error
+        reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+        raise DataError(f"{where}: not a JSON object ({reason}).{torn} Mend or remove the line.") from error
     if not isinstance(row, dict):
         raise DataError(f"{where}: the line holds a {type(row).__name__}, not a JSON object.")
     return row

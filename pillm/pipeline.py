@@ -86,7 +86,7 @@ def _stages(this: _Run) -> RunResult:
         recipe.gates, Facts(models=models, evaluations=evaluations, benchmarks=benchmarks, plans=this.plans)
     )
     facts = RunFacts(
-        name=recipe.name,
+        recipe=recipe.name,
         rows=_total(this.counts).to_json(),
         models=models,
         evaluations=evaluations,
@@ -97,7 +97,8 @@ def _stages(this: _Run) -> RunResult:
         versions=versions_of(this.folder),
         splits={side: len(rows) for side, rows in sides.items()},
         sizes=sizes_of(recipe),
-        recipe=recipe.resolved(),
+        device=recipe.file.device,
+        resolved=recipe.resolved(),
     )
     report = publish_report(this.folder, facts, this.progress.for_stage("report"), seed=recipe.file.seed)
     return RunResult(folder=this.folder, report=report, models=tuple(models), gates=tuple(gates))

@@ -42,7 +42,7 @@ class LabelSection(Section):
 
     attempts: int = Field(1, ge=1, le=20, description="Answers tried for a row until one satisfies its schema.")
     relabel: bool = Field(False, description="Ask the teacher also for rows that arrive answered.")
-    schema_in_prompt: Literal["none", "text", "tools"] = Field("none", description="How teacher and student are told about JSON.")
+    schema_in_prompt: Literal["none", "text", "tools"] = Field("none", description="How teacher and student learn of a schema.")
     system: str | None = Field(None, description="A system message for every row that has none.")
 
 

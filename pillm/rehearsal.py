@@ -99,7 +99,8 @@ def _stage(name: str, folder: Path, rough: float | None) -> StageForecast:
 
 def _tokens(rows: Sequence[Prompt]) -> int:
     """Return a rough count of the tokens of some rows with their answers."""
-    return sum(sum(len(str(message.get("content") or "")) for message in row.messages) for row in rows) * 2 // CHARACTERS_PER_TOKEN
+    characters = sum(len(str(message.get("content") or "")) for row in rows for message in row.messages)
+    return characters * 2 // CHARACTERS_PER_TOKEN
 
 
 def _parameters(recipe: Recipe) -> int | None:

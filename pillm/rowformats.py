@@ -67,7 +67,8 @@ def _from_alpaca(row: JSONObject) -> JSONObject:
         raise DataError("'input' must be text.")
     if more and more.strip():
         user = f"{user}\n\n{more}"
-    return {**rest, "messages": _conversation(rest.pop("system", None), user, rest.pop("output", None))}
+    messages = _conversation(rest.pop("system", None), user, rest.pop("output", None))
+    return {**rest, "messages": messages}
 
 
 def _from_completion(row: JSONObject) -> JSONObject:

@@ -59,7 +59,7 @@ def publish_report(folder: Path, facts: RunFacts, progress: Progress, *, seed: i
     manifests = _stage_manifests(folder)
     parents = {path.relative_to(folder).as_posix(): sha256_file(path) for path in manifests}
     gates = [asdict(gate) for gate in facts.gates if isinstance(gate, GateResult)]
-    key = stage_key("run", {"stages": parents, "recipe": facts.recipe, "gates": gates})
+    key = stage_key("run", {"stages": parents, "recipe": facts.resolved, "gates": gates})
     if is_current(folder, key):
         progress.up_to_date()
         found: JSONObject = json.loads((folder / "report.json").read_text("utf-8"))

@@ -27,7 +27,7 @@ class StoredAnswers:
     """The answers of a labelling folder, given again: nothing is asked twice."""
 
     def __init__(self, folder: Path) -> None:
-        self._store = AnswerStore(folder / STORE)
+        self._store = AnswerStore(folder / STORE, read_only=True)
 
     def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
         """Yield each request with its stored answer; what is not stored is a failure."""

@@ -118,3 +118,13 @@ def test_a_store_of_a_newer_pillm_is_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(StorageError, match=r"newer pillm"):
         AnswerStore(tmp_path / "a.sqlite")
+
+
+def test_reading_a_store_changes_not_a_byte_and_puts_nothing_beside_it(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "a.sqlite") as store:
+        store.answered(REQUEST, store.sent(REQUEST, teacher="echo", version="1"), Answer("x"))
+    before = (tmp_path / "a.sqlite").read_bytes()
+    with AnswerStore(tmp_path / "a.sqlite", read_only=True) as store:
+        assert store.has_answer("v1:a")
+        assert [path.name for path in tmp_path.iterdir()] == ["a.sqlite"]
+    assert (tmp_path / "a.sqlite").read_bytes() == before

@@ -88,7 +88,7 @@ def test_an_option_that_cannot_change_answers_re_asks_nothing(tmp_path: Path) ->
     go(tmp_path)
     events: list[Event] = []
     go(tmp_path, "teacher.window=3", readers=(events.append,))
-    assert set(states(events).values()) == {"up-to-date"}
+    assert {stage for stage, state in states(events).items() if state != "up-to-date"} <= {"report"}
 
 
 def test_a_changed_byte_anywhere_is_found(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def tests_folder(checkout: Path) -> Path:
     raise FileNotFoundError(f"neither {' nor '.join(LAYOUTS)} in {checkout}")
 
 
-def cases(folder: Path) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
-    """Yield each sentence's id and text with its test and its intent."""
+def cases(folder: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield each sentence's id and text with its intent."""
     for path in sorted(folder.rglob("*.yaml")):
         stem = path.relative_to(folder).with_suffix("").as_posix().replace("/", "-")
         tests = (yaml.safe_load(path.read_text("utf-8")) or {}).get("tests") or []
@@ -43,7 +43,7 @@ def cases(folder: Path) -> Iterator[tuple[str, str, dict[str, Any], dict[str, An
                 "slots": test.get("slots"),
             }
             for j, sentence in enumerate(test.get("sentences") or []):
-                yield f"ha-en-{stem}-{i:02}-{j:02}", sentence.strip(), test, intent
+                yield f"ha-en-{stem}-{i:02}-{j:02}", sentence.strip(), intent
 
 
 def value(found: Any) -> Any:
@@ -70,7 +70,7 @@ def arguments(sentence: str, intent: dict[str, Any]) -> dict[str, Any]:
 def rows(checkout: Path, skipped: Counter[str]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a checkout and count what is left out."""
     seen: set[str] = set()
-    for identity, sentence, _, intent in cases(tests_folder(checkout)):
+    for identity, sentence, intent in cases(tests_folder(checkout)):
         name = intent.get("name") or "(no intent)"
         if name not in TOOLS:
             skipped[name] += 1

@@ -118,7 +118,8 @@ def render(group: Group, rng: Random) -> tuple[str, dict[str, Any], list[str]]:
         if key:
             copied[key] = copied.get(key, "") + text
     values.update((key, tidy(text).lower()) for key, text in copied.items())
-    return tidy("".join(text for text, _ in spans)), values, tags
+    said = tidy("".join(text for text, _ in spans))
+    return said.replace(" ?", "?") if group.lang == "en" else said, values, tags
 
 
 def tidy(text: str) -> str:

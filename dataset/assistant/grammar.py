@@ -19,7 +19,7 @@ Sampler = Callable[[Random, list[Span], dict[str, Any]], None]
 Node = str | Sampler | list[list[Any]]
 
 # Free text is now and then spoken in the other language; the value under this key says so.
-BORROWED = frozenset({"body", "note", "fact", "todo", "scene", "script"})
+BORROWED = frozenset({"body", "claim", "note", "fact", "todo", "scene", "script"})
 BORROWING = 0.1
 SWITCHED = " switched"
 
@@ -52,7 +52,10 @@ FRENCH_FORMS = {
     "un": {"def": "le ", "de": "du ", "a": "au ", "poss": "mon "},
     "une": {"def": "la ", "de": "de la ", "a": "à la ", "poss": "ma "},
 }
-VOWEL = re.compile(r"[aeiouyàâéèêëîïôûœ]", re.I)
+# An h is silent in these words only, and a y before a vowel is no vowel: "de yogourt".
+VOWEL = re.compile(
+    r"[aeiouàâéèêëîïôûœ]|y(?![aeiou])|h(?:uil|umid|orlog|[oô]pital|[oô]tel|uguette|abi)", re.I
+)
 
 
 @lru_cache(maxsize=1 << 15)

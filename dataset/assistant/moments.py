@@ -132,7 +132,7 @@ def time(rng: Random, lang: str, form: str) -> Spoken:
     draw = rng.random()
     if draw < 0.1:
         noon, midnight = ("midi", "minuit") if lang == "fr" else ("noon", "midnight")
-        said, value = pick(rng, ((noon, "12:00"), (noon, "12:00"), (midnight, "00:00")))
+        said, value = pick(rng, [(noon, "12:00")] * 5 + [(midnight, "00:00")])
     elif draw < 0.5 or (form == "bare" and lang == "en"):
         said, value = afternoon(rng, lang)
     else:

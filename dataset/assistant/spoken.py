@@ -98,11 +98,17 @@ def percent(rng: Random, lang: str) -> tuple[str, int]:
 
 
 def level(argument: str) -> Callable[[Random, str, str], Spoken]:
-    """Make the sampler of a level; the form "a" or "to" brings the preposition."""
+    """Make the sampler of a level: "a" and "to" bring the preposition, "up" and "down" a side."""
+    sides = {"up": (50, 100), "down": (0, 50)}
+    named = {
+        (lang, form): [entry for entry in LEVELS[lang, argument] if low <= entry[1] <= high]
+        for lang in ("fr", "en")
+        for form, (low, high) in {"a": (0, 100), "to": (0, 100), **sides}.items()
+    }
 
     def sample(rng: Random, lang: str, form: str) -> Spoken:
         if form and rng.random() < 0.25:
-            said, n = pick(rng, LEVELS[lang, argument])
+            said, n = pick(rng, named[lang, form])
             return said, {argument: n}
         said, n = percent(rng, lang)
         if form:
@@ -186,7 +192,8 @@ def long_duration(rng: Random, lang: str, seconds: bool) -> tuple[str, dict[str,
     kinds: list[tuple[str, ...]] = [("minutes",)] * 5 + [("hours",)] * 2 + [("hours", "minutes")] * 2
     if seconds:
         kinds += [("seconds",), ("minutes", "seconds"), ("hours", "minutes", "seconds")]
-    tops = {"hours": 12, "minutes": 59, "seconds": 59}
+        kinds += [("seconds",), ("hours", "seconds")]
+    tops = {"hours": 4 if rng.random() < 0.8 else 12, "minutes": 59, "seconds": 59}
     parts = {unit: amount(rng, tops[unit]) for unit in pick(rng, kinds)}
     said = [part(rng, lang, unit, n) for unit, n in parts.items()]
     joint = pick(rng, (" et ", " ") if lang == "fr" else (" and ", " "))

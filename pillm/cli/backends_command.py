@@ -67,7 +67,9 @@ def _page(one: dict[str, Any]) -> list[Any]:
     table.add_column("default")
     table.add_column("what it means")
     for row in one["options"]:
-        table.add_row(row["name"], shown_type(row["type"]), "needed" if row["required"] else shown_value(row["default"]), meaning(row))
+        table.add_row(
+            row["name"], shown_type(row["type"]), "needed" if row["required"] else shown_value(row["default"]), meaning(row)
+        )
     return [head, "", table, ""]
 
 

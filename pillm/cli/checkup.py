@@ -114,7 +114,9 @@ def _plugin(status: PluginStatus, failing: str | None) -> Finding:
 
 def _names() -> Iterator[Finding]:
     for kind, name, who in clashes():
-        yield Finding(f"{kind} {name}", "note", f"{' and '.join(who)} both provide it", f"Write {who[0]}:{name}, or uninstall one.")
+        yield Finding(
+            f"{kind} {name}", "note", f"{' and '.join(who)} both provide it", f"Write {who[0]}:{name}, or uninstall one."
+        )
     owners = importlib.metadata.packages_distributions()
     for module in ("llama_cpp", "gguf", "torch", "openai"):
         several = sorted(set(owners.get(module, ())))
@@ -132,7 +134,9 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _library(module: str, distribution: str) -> Finding:
-    done = subprocess.run([sys.executable, "-c", PROBES[module]], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBES[module]], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
         state: State = "missing" if "ModuleNotFoundError" in last else "broken"

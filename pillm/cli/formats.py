@@ -12,7 +12,6 @@ from pillm.progress import Event
 from pillm.records import Answer, JSONObject
 from pillm.rows import ROLES
 
-HOME = "https://pillm.invalid/schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -66,9 +65,9 @@ def recipe_schema() -> JSONObject:
 
 def report_schema() -> JSONObject:
     """Return the schema of `report.json`."""
-    from pillm.rows import named_schema
+    from pillm.report.schema import SCHEMA
 
-    return named_schema("report")
+    return SCHEMA
 
 
 def _of(kind: type[Any]) -> Callable[[], JSONObject]:
@@ -85,13 +84,10 @@ FORMATS: dict[str, tuple[str, Callable[[], JSONObject]]] = {
     "benchmark": ("How fast a model file is on a device.", _of(Benchmark)),
     "plan": ("Whether a model fits a device.", _of(Plan)),
 }
-COMMITTED = tuple(name for name in FORMATS if name != "report")
-"""The formats whose file in `schemas/` is made from here; the report's is written by hand and tested against reports."""
 
 
 def format_schema(name: str) -> JSONObject:
     """Return the complete JSON Schema of a format."""
     about, make = FORMATS[name]
     made = make()
-    kept = {key: value for key, value in made.items() if key not in ("$schema", "$id")}
-    return {"$schema": DIALECT, "$id": f"{HOME}/{name}.schema.json", "title": f"pillm {name}", "description": about, **kept}
+    return {"$schema": DIALECT, "title": f"pillm {name}", "description": about, **made}

@@ -67,6 +67,11 @@ def keep_log(path: Path) -> None:
     logging.getLogger("pillm").addHandler(_File(path))
 
 
+def log_end(message: str, *, exc_info: bool = False) -> None:
+    """Write to the log, and to the log alone, what ended the command."""
+    logging.getLogger(PROGRESS).error("%s", message, exc_info=exc_info)
+
+
 def log_event(event: Event) -> None:
     """Write a progress event to the log; advances are for the bar alone."""
     if event.kind != "advance":

@@ -24,7 +24,9 @@ def command(terminal: Terminal, /) -> None:
         table.add_column(heading, no_wrap=True)
     table.add_column("state")
     for status in statuses:
-        table.add_row(status.name, status.distribution, status.version, f"{status.seconds:.2f} s", state(status, failing.get(status.name)))
+        table.add_row(
+            status.name, status.distribution, status.version, f"{status.seconds:.2f} s", state(status, failing.get(status.name))
+        )
     notes = [f"{kind} {name!r} is claimed by {' and '.join(who)}: write {who[0]}:{name}" for kind, name, who in twice]
     document = {
         "plugins": [{**asdict(status), "error": status.error or failing.get(status.name)} for status in statuses],

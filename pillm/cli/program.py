@@ -126,9 +126,21 @@ def _exit_code(words: list[str]) -> int:
         return 1
     except OSError as error:
         if error.errno not in _SENTENCES:
+            _log("a bug", exc_info=True)
             raise
         return _refused(terminal, PillmError(f"{error.filename or 'writing failed'}: {_SENTENCES[error.errno]}."))
+    except Exception:  # a bug keeps its traceback, in the run's log too
+        _log("a bug", exc_info=True)
+        raise
     return code if isinstance(code, int) else 0
+
+
+def _log(message: str, *, exc_info: bool = False) -> None:
+    """Write to the run's log what ended the command; stderr gets it anyhow."""
+    if "pillm.cli.logs" in sys.modules:
+        from pillm.cli.logs import log_end
+
+        log_end(message, exc_info=exc_info)
 
 
 def _refused(terminal: Terminal, error: BaseException) -> int:
@@ -139,5 +151,6 @@ def _refused(terminal: Terminal, error: BaseException) -> int:
     else:
         said = str(error)
         click.echo(f"Error: {said}", err=True)
+    _log(f"exit {code}: {said}")
     terminal.refusal(type(error).__name__, said, code)
     return int(code)

@@ -31,7 +31,7 @@ def text(value: object) -> Markup:
     return Markup(html.escape(_HIDDEN.sub(lambda sign: f"\u2039{ord(sign[0]):04X}\u203a", plain), quote=True))
 
 
-def tag(name: str, *children: Child, **attributes: str | int | float | bool | None) -> Markup:
+def tag(name: str, /, *children: Child, **attributes: str | int | float | bool | None) -> Markup:
     """Return an element; `class_` writes class, `stroke_width` stroke-width; None and False leave an attribute out."""
     written = "".join(_attribute(key, value) for key, value in attributes.items() if value is not None and value is not False)
     if not _NAME.fullmatch(name):

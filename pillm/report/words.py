@@ -61,6 +61,12 @@ def size(count: int | None) -> str:
     return f"{count} B"
 
 
+def size_tick(count: float) -> str:
+    """Return a round number of bytes for an axis."""
+    unit, scale = next(((unit, scale) for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if count >= scale), ("B", 1))
+    return f"{count / scale:g} {unit}"
+
+
 def speed(value: float | None) -> str:
     """Return tokens per second with three significant digits."""
     if value is None:

@@ -30,7 +30,8 @@ def bench(
     with runner.open(model) as session:
         measured = session.bench(plan or BenchPlan())
     if not (measured.pp_tps > 0 and measured.tg_tps > 0):
-        raise BackendError(f"runner {runner.name!r} measured {measured.pp_tps} and {measured.tg_tps} tokens/s on {model.label}.")
+        speeds = f"{measured.pp_tps} and {measured.tg_tps} tokens/s"
+        raise BackendError(f"runner {runner.name!r} measured {speeds} on {model.label}: that is no measurement.")
     record = replace(measured, at=measured.at or datetime.now(UTC).isoformat(timespec="seconds"))
     if out is not None:
         write_json(Path(out), to_json(record))

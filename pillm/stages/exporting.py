@@ -56,7 +56,8 @@ def _check(model: ModelFile, exporter: Exporter, folder: Path) -> None:
     if not model.path.is_relative_to(folder) or not model.path.is_file():
         raise BackendError(f"exporter {exporter.name!r} reported {model.path}, which is not a file in its folder.")
     if model.path.stat().st_size != model.bytes or sha256_file(model.path) != model.sha256:
-        raise BackendError(f"exporter {exporter.name!r} reported {model.path.name} with a size or sha256 that is not the file's.")
+        said = f"exporter {exporter.name!r} reported {model.path.name}"
+        raise BackendError(f"{said} with a size or sha256 that is not the file's.")
 
 
 def _keep_only(folder: Path, models: list[ModelFile]) -> None:

@@ -106,7 +106,7 @@ def forecast(prompts: Iterable[Prompt], teacher: Teacher, out: Path | str, setti
     asked = [row.request for row in rows if row.request]
     stored = 0
     if (Path(out) / STORE).is_file():
-        with AnswerStore(Path(out) / STORE) as store:
+        with AnswerStore(Path(out) / STORE, read_only=True) as store:
             fresh = [request for request in asked if not store.has_answer(request.key)]
         stored, asked = len(asked) - len(fresh), fresh
     usages = [usage for request in asked if (usage := teacher.estimate(request))]

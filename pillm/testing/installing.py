@@ -32,15 +32,12 @@ def installed_plugin(folder: Path, name: str, source: str, *, distribution: str 
     """
     module = write_plugin(folder, name, source, distribution=distribution)
     with on_path(folder):
-        try:
-            yield module
-        finally:
-            sys.modules.pop(module, None)
+        yield module
 
 
 @contextmanager
 def on_path(folder: Path) -> Iterator[None]:
-    """Put a folder on `sys.path` while the context is open, and look for plugins anew before and after."""
+    """Put a folder on `sys.path` while the context is open; look for plugins anew before and after, and forget its modules."""
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     plugins.registry.cache_clear()
@@ -48,6 +45,10 @@ def on_path(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder))
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file and Path(file).is_relative_to(folder):
+                del sys.modules[name]
         importlib.invalidate_caches()
         plugins.registry.cache_clear()
 

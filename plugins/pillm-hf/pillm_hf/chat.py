@@ -50,22 +50,21 @@ class Chat:
         text = self._render(messages, tools, add_generation_prompt=False)
         return text if self.end_of_turn.written else text + self.end_of_turn.token
 
-    def spans(self, messages: Iterable[pillm.Message], tools: Sequence[Any] = ()) -> tuple[str, list[tuple[int, int]]]:
-        """Return a conversation's text and the character spans that the template marks as generated."""
+    def marked_prompt(self, messages: Iterable[pillm.Message], tools: Sequence[Any] = ()) -> str | None:
+        """Return a conversation's text up to the last answer that the template marks as generated, or None without marks."""
+        if "endgeneration" not in self.template:
+            return None
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        plain = [[{name: value for name, value in _plain(message).items() if value is not None} for message in messages]]
-        try:
-            texts, spans = render_jinja_template(
-                plain,
-                tools=list(tools) or None,
-                chat_template=self.tokenizer.get_chat_template(tools=list(tools) or None),
-                return_assistant_tokens_mask=True,
-                **self.tokenizer.special_tokens_map,
-            )
-        except Exception as error:  # noqa: BLE001 - a template is foreign code in a sandbox
-            raise _refused(error, self.folder) from error
-        return (texts[0] if self.end_of_turn.written else texts[0] + self.end_of_turn.token), list(spans[0])
+        plain = [{name: value for name, value in _plain(message).items() if value is not None} for message in messages]
+        texts, spans = render_jinja_template(
+            [plain],
+            tools=list(tools) or None,
+            chat_template=self.tokenizer.get_chat_template(tools=list(tools) or None),
+            return_assistant_tokens_mask=True,
+            **self.tokenizer.special_tokens_map,
+        )
+        return str(texts[0])[: spans[0][-1][0]] if spans[0] else None
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of rendered texts; the template has written every special token already."""
@@ -76,11 +75,6 @@ class Chat:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of generated ids, without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    @cached_property
-    def marks_answers(self) -> bool:
-        """Return whether the template says which text the assistant generates."""
-        return "endgeneration" in self.template
 
     @cached_property
     def end_of_turn(self) -> EndOfTurn:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pillm_llamacpp.refusal import Refusal
 from pillm_llamacpp.sampling import Chooser, top_logprobs
 
 if TYPE_CHECKING:
@@ -45,17 +44,12 @@ class Place:
     cached: int = 0
     began: float = 0.0
 
-    @property
-    def cells(self) -> int:
-        """Return how many tokens of cache it holds, or will have held when its answer is done."""
-        return len(self.job.prompt) + self.job.max_tokens if self.job else len(self.held)
-
 
 class Batcher:
     """Takes jobs and decodes them together."""
 
-    def __init__(self, model: Model, context: Context, *, cells: int, sequences: int) -> None:
-        self._model, self._context, self._cells = model, context, cells
+    def __init__(self, model: Model, context: Context, sequences: int) -> None:
+        self._model, self._context = model, context
         self._places = [Place(number) for number in range(sequences)]
         self._waiting: deque[Job] = deque()
         self.more = False
@@ -72,9 +66,7 @@ class Batcher:
         return self.more and not self._waiting and any(place.job is None for place in self._places)
 
     def add(self, job: Job) -> None:
-        """Queue a job; raise Refusal where it can never fit."""
-        if len(job.prompt) + job.max_tokens > self._cells:
-            raise Refusal("backend", f"{len(job.prompt)} prompt tokens do not fit the cache of {self._cells}")
+        """Queue a job whose prompt and answer fit one sequence."""
         self._waiting.append(job)
 
     def cancel(self) -> None:
@@ -110,12 +102,6 @@ class Batcher:
         if not free:
             return False
         place = max(free, key=lambda one: _common(one.held, job.prompt))
-        wanted = len(job.prompt) + job.max_tokens
-        while sum(one.cells for one in self._places if one is not place) + wanted > self._cells:
-            idle = [one for one in free if one is not place and one.held]
-            if not idle:
-                return False
-            self._forget(max(idle, key=lambda one: len(one.held)), 0)
         # the last prompt token is decoded again: its logits are needed
         self._forget(place, min(_common(place.held, job.prompt), len(job.prompt) - 1))
         place.job, place.cached, place.began = job, len(place.held), time.perf_counter()

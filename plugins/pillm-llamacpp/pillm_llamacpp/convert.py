@@ -66,7 +66,7 @@ def run(conversion: Conversion, probes: Iterable[pillm.Message], work: Path, pro
 def _run_child(job: Path, log: IO[bytes], progress: pillm.Progress) -> None:
     child = subprocess.Popen(
         [sys.executable, "-P", str(DRIVER), str(job)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env={**os.environ, **_OFFLINE}, text=True, encoding="utf-8",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env={**os.environ, **_OFFLINE}, encoding="utf-8",
     )  # fmt: skip
     failure: dict[str, str] | None = None
     done = 0

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SPM = 1
 _WARN, _CONT = 3, 5
+_PAD = 256
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -156,14 +157,15 @@ class Context:
     """A KV cache and the batch that is decoded into it."""
 
     def __init__(self, model: Model, log: Log, *, cells: int, sequences: int = 1, **options: Any) -> None:
-        """Make room for `cells` tokens in all; `options` are threads, batch and `embeddings`."""
+        """Make room for `cells` tokens in each sequence; `options` are threads, batch and `embeddings`."""
         log.lines.clear()
         params = llama.llama_context_default_params()
-        params.n_ctx = cells
+        params.n_ctx = sequences * (-(-cells // _PAD) * _PAD)
         params.n_batch = params.n_ubatch = self.batch = min(options.get("batch") or 512, cells)
         params.n_seq_max = sequences
         params.n_threads = params.n_threads_batch = options["threads"]
-        params.kv_unified = options.get("unified", True)
+        # one stretch of cache per sequence: 2 to 3 times faster than a shared one when several answer at once
+        params.kv_unified = False
         params.no_perf = True
         params.embeddings = options.get("embeddings", False)
         if params.embeddings:

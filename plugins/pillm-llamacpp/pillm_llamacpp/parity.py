@@ -65,8 +65,9 @@ def _check_stops(worker: Worker, facts: dict[str, Any], stops: Sequence[str]) ->
                 "A stop token must be one special token of the tokenizer."
             )
     if not facts["ends"]:
-        raise pillm.BackendError("no token of the vocabulary ends an answer in llama.cpp. No GGUF was left. Give the tokenizer an "
-                                 "eos_token.")  # fmt: skip
+        raise pillm.BackendError(
+            "no token of the vocabulary ends an answer in llama.cpp. No GGUF was left. Give the tokenizer an eos_token."
+        )
 
 
 def _compare(worker: Worker, row: Row, python: dict[str, Any], device: dict[str, Any]) -> None:

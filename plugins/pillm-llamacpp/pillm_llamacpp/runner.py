@@ -27,7 +27,7 @@ class LocalRunner(pillm.Runner):
         None, ge=1, le=256, description="Threads to decode with; none: one per physical core.", json_schema_extra=_TUNING
     )
     batch: int = Field(512, ge=1, le=8192, description="Tokens decoded at once at most.", json_schema_extra=_TUNING)
-    parallel: int = Field(16, ge=1, le=64, description="Answers decoded together.", json_schema_extra=_TUNING)
+    parallel: int = Field(8, ge=1, le=64, description="Answers decoded together.", json_schema_extra=_TUNING)
 
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
         """Open a GGUF file; raise DataError where it is none, BackendError where llama.cpp cannot load it."""
@@ -38,7 +38,8 @@ class LocalRunner(pillm.Runner):
 
         if isinstance(model, pillm.Checkpoint):
             raise pillm.ConfigError(
-                f"runner {self.name!r} reads GGUF files, and {model.path} is a model folder. Export it first, or use runner 'hf'."
+                f"runner {self.name!r} reads GGUF files, and {model.path} is a model folder. "
+                "Export it first, or use runner 'hf'."
             )
         names = type(self).model_fields.keys() & Settings.__dataclass_fields__.keys()
         return LocalSession(model.path, Settings(**{name: getattr(self, name) for name in names}, **more))

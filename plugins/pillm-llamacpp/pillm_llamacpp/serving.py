@@ -53,12 +53,12 @@ class Served:
         self.load_ms = (time.perf_counter() - began) * 1000
 
     def _make_batcher(self, parallel: int) -> None:
-        affordable = max(self.context, _CACHE_BYTES // self.model.kv_bytes)
-        cells = min(parallel * self.context, affordable)
-        self._context = Context(
-            self.model, self.log, cells=cells, sequences=parallel, threads=self.threads, batch=self.batch
+        affordable = _CACHE_BYTES // (self.context * self.model.kv_bytes)
+        sequences = max(1, min(parallel, affordable))
+        context = Context(
+            self.model, self.log, cells=self.context, sequences=sequences, threads=self.threads, batch=self.batch
         )
-        self.batcher = Batcher(self.model, self._context, cells=cells, sequences=parallel)
+        self.batcher = Batcher(self.model, context, sequences)
 
     def _chat_template(self) -> ChatTemplate | None:
         source = self.model.template

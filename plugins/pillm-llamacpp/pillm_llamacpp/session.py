@@ -30,7 +30,7 @@ class Settings:
     context: int | None = None
     threads: int | None = None
     batch: int = 512
-    parallel: int = 16
+    parallel: int = 8
     gpu_layers: int = 0
     max_tokens: int = 256
     temperature: float = 0.0

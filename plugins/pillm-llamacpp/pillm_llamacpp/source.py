@@ -97,7 +97,9 @@ def _download(scratch: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(scratch), "--requirement", str(wanted)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if "No module named pip" in done.stderr:
-        raise pillm.MissingDependency(f"{sys.executable} has no pip, which fetches the source. Get it with: python -m ensurepip")
+        raise pillm.MissingDependency(
+            f"{sys.executable} has no pip, which fetches the source. Get it with: {sys.executable} -m ensurepip"
+        )
     if done.returncode:
         tail = "\n".join(done.stderr.strip().splitlines()[-5:])
         raise pillm.Unavailable(f"llama.cpp's source could not be downloaded; nothing was changed. pip said:\n{tail}")

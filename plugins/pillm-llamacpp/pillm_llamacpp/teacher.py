@@ -31,7 +31,7 @@ class GGUFTeacher(pillm.Teacher):
         None, ge=1, le=256, description="Threads to decode with; none: one per physical core.", json_schema_extra=_TUNING
     )
     batch: int = Field(512, ge=1, le=8192, description="Tokens decoded at once at most.", json_schema_extra=_TUNING)
-    parallel: int = Field(16, ge=1, le=64, description="Answers decoded together.", json_schema_extra=_TUNING)
+    parallel: int = Field(8, ge=1, le=64, description="Answers decoded together.", json_schema_extra=_TUNING)
 
     _session: pillm.Session | None = PrivateAttr(None)
 

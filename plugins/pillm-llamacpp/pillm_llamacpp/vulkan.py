@@ -5,7 +5,10 @@ from __future__ import annotations
 import pillm
 from pillm_llamacpp.client import Worker
 
-REMEDY = "CMAKE_ARGS=-DGGML_VULKAN=on pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python==0.3.36"
+REMEDY = (
+    "CMAKE_ARGS=-DGGML_VULKAN=on pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python "
+    "llama-cpp-python==0.3.36"
+)
 
 
 def require_vulkan() -> str:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from loop import Encoded
+from transformers import PreTrainedTokenizerBase
 
 Row = dict[str, Any]
 DATASET = Path(__file__).resolve().parents[3] / "dataset" / "assistant"

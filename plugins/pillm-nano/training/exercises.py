@@ -11,12 +11,10 @@ from corpus import Encoder, Row, answer_of, text_of
 from loop import Encoded
 
 Exercise = tuple[str, str]  # what is shown, and what is to be written
-KEYS = (
-    "cle valeur sujet chose mot endroit qui quoi couleur ville plat outil livre sport fleur pays metier "
-    "key value topic thing word spot who what colour town dish gear book game plant land job "
-    "alpha beta gamma delta left right first second a b c x y z"
-).split()
-SYLLABLES = "ba co di fu ga lo mi nu pa ro sa ti vu ze bri cla dro fle gra plo tri".split()
+FRENCH = "cle valeur sujet chose mot endroit qui quoi couleur ville plat outil livre sport fleur pays metier"
+ENGLISH = "key value topic thing word spot who what colour town dish gear book game plant land job left right first second"
+KEYS = [*FRENCH.split(), *ENGLISH.split(), *"abcxyz"]
+SYLLABLES = [head + vowel for head in "b d f g l m p r s t v br cl tr".split() for vowel in "aeiou"]
 FORMS: tuple[tuple[str, str], ...] = (
     ("{k}: {v}", "\n"),
     ("{k} = {v}", " ; "),
@@ -106,7 +104,7 @@ COPYING = 0.1  # of the teacher's rows, the share that teaches to copy words tha
 
 def task(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
     """Yield the assistant's own task, request in, tool call out, and now and then an exercise in copying."""
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311
     for row in source:
         if rng.random() < COPYING:
             shown, written = rng.choice((echo, cut_out))(rng, row)
@@ -117,7 +115,7 @@ def task(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]
 
 def schooling(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
     """Yield requests to read and exercises made from them."""
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311
     weights = [weight for weight, _ in EXERCISES]
     for row in source:
         if rng.random() < READING:

@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
-from transformers import GenerationConfig, LlamaForCausalLM
-
 from cards import card
 from corpus import Encoder, answer_of, generator, rows, text_of
 from exercises import schooling, task
 from loop import Settings, build_model, train
 from scoring import exact, load
 from tokenizer import load_tokenizer, train_tokenizer, write_tokenizer
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, LlamaForCausalLM
 
 HERE = Path(__file__).resolve().parent
 MODELS = HERE.parent / "pillm_nano" / "models"
@@ -88,7 +87,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=MODELS)
     chosen = parser.parse_args()
+    # One thread gives the same sums everywhere, and never waits for a second core that others are using.
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
     record_path = HERE / "record.json" if chosen.out == MODELS else chosen.out / "record.json"
     record = json.loads(record_path.read_text("utf-8")) if record_path.exists() else {}
     for name in SETTINGS if chosen.which == "all" else [f"nano-{chosen.which}"]:

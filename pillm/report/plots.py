@@ -1,0 +1,127 @@
+"""The page's sections with plots: quality against size, where quality was lost, tokens per second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pillm.report.charts import Point, quality_against_size, quality_ladder, speed_bars
+from pillm.report.elements import Child, Markup, tag
+from pillm.report.words import certain, set_title, signed, subject_title
+
+WIDE, SLIM = 880, 360
+_BASIS_NOTES = {
+    "measured": "measured on this machine",
+    "predicted": "predicted by arithmetic, not measured",
+    "emulated": "run in an emulator",
+}
+
+
+def section(name: str, title: str, lead: Child, *body: Child) -> Markup:
+    """Return a section of the page with its heading and a sentence that says how to read it."""
+    return tag("section", tag("h2", title), tag("p", lead, class_="lead") if lead else None, *body, id=name, class_="part")
+
+
+def size_section(report: Mapping[str, Any]) -> Markup | None:
+    """Return the plot of quality against size, where two sizes or more are known."""
+    points = _points(report)
+    if sum(point.bytes is not None for point in points) < 2:
+        return None
+    metric = report["main"]["metric"]
+    lead = (
+        f"Each mark is one file scored on the same {set_title(report['main']['set']).lower()} rows, with its 95 % interval. "
+        "Up is better, left is smaller. The band is the teacher."
+    )
+    return section("size", "Quality against size", lead, _both(lambda width: quality_against_size(points, metric, width)))
+
+
+def lost_section(report: Mapping[str, Any]) -> Markup | None:
+    """Return the ladder from the teacher down to each file, with the paired difference of every step."""
+    steps = {step["to"]: step for step in report["ladder"] if _is_loss(step, report)}
+    points = [_rung(one, steps) for one in _points(report, with_subject=True)]
+    if len(points) < 2:
+        return None
+    lead = (
+        "Paired differences over the same rows: the checkpoint against the teacher, the largest file against the checkpoint, "
+        "every other file against the largest. Coloured differences are beyond chance, grey ones are not."
+    )
+    metric = report["main"]["metric"]
+    plain = [point for point, _ in points]
+    return section("lost", "Where quality was lost", lead, _both(lambda width: quality_ladder(plain, metric, width)))
+
+
+def speed_section(report: Mapping[str, Any]) -> Markup | None:
+    """Return tokens per second by device and basis, decode and prefill apart; predicted bars are hatched."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for one in report["benchmarks"]:
+        groups.setdefault((one["device"], one["basis"]), []).append(one)
+    if not groups:
+        return None
+    panels = [_panel(report, device, basis, found) for (device, basis), found in groups.items()]
+    lead = "Decode writes the answer, prefill reads the prompt. Solid bars were measured, hatched ones are arithmetic."
+    verdicts = [tag("li", tag("b", _title(report, one["model"])), " ", one["verdict"]) for one in report["plans"]]
+    plans = (
+        tag("details", tag("summary", "What the plan says, file by file"), tag("ul", *verdicts), open=True)
+        if verdicts
+        else None
+    )
+    return section("speed", "Tokens per second", lead, tag("div", *panels, class_="panels"), plans)
+
+
+def _panel(report: Mapping[str, Any], device: str, basis: str, found: Sequence[Mapping[str, Any]]) -> Markup:
+    chosen = (report["pick"] or {}).get("model")
+    shown: list[Child] = []
+    for key, title in (("tg_tps", "Decode"), ("pp_tps", "Prefill")):
+        rows = [(_title(report, one["model"]), one[key], one["model"] == chosen) for one in found if one[key] is not None]
+        if rows:
+            shown += [tag("h4", title), speed_bars(rows, basis, 430)]
+    head = tag("h3", device, " ", tag("span", _BASIS_NOTES[basis], class_=f"basis {basis}"))
+    return tag("div", head, *shown, class_="panel")
+
+
+def _title(report: Mapping[str, Any], model: str) -> str:
+    quants = {one["file"].rpartition("/")[2]: one["quant"] for one in report["models"]}
+    return str(quants.get(model, model))
+
+
+def _points(report: Mapping[str, Any], *, with_subject: bool = False) -> list[Any]:
+    """Return the scored subjects of the main set: teacher, checkpoint, files from large to small, the base last."""
+    metric, name = report["main"]["metric"], report["main"]["set"]
+    bytes_ = {one["file"].rpartition("/")[2]: one["bytes"] for one in report["models"]} | dict(report["sizes"])
+    chosen = (report["pick"] or {}).get("model")
+    found = [one for one in report["evaluations"] if one["set"] == name and metric in one["metrics"]]
+    order = {"teacher": 0, "checkpoint": 1, "model": 2, "base": 3}
+    found.sort(key=lambda one: (order[one["kind"]], -(bytes_.get(one["subject"]) or 0)))
+    points = [
+        Point(
+            label=subject_title(one),
+            kind=one["kind"],
+            figure=one["metrics"][metric],
+            bytes=bytes_.get(one["subject"] if one["kind"] == "model" else one["kind"]),
+            picked=one["subject"] == chosen,
+        )
+        for one in found
+    ]
+    return [(point, one["subject"]) for point, one in zip(points, found, strict=True)] if with_subject else points
+
+
+def _is_loss(step: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
+    kinds = {one["subject"]: one["kind"] for one in report["evaluations"]}
+    return kinds.get(step["from"]) != "base"
+
+
+def _rung(pair: tuple[Point, str], steps: Mapping[str, Mapping[str, Any]]) -> tuple[Point, str]:
+    point, subject = pair
+    step = steps.get(subject)
+    if step is None:
+        return point, subject
+    tone = ("worse" if step["mean"] < 0 else "better") if certain(step) else "same"
+    rows = f"{step['better']} up, {step['worse']} down"
+    told = replace(point, step=signed(step["mean"]), rows=rows, tone=tone)
+    return told, subject
+
+
+def _both(draw: Any) -> Markup:
+    """Return a plot twice: one drawing for wide screens and paper, one for a phone; the style shows one of them."""
+    return tag("figure", draw(WIDE), draw(SLIM))

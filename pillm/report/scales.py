@@ -1,0 +1,78 @@
+"""From figures to places on a plot: nice ticks, linear and logarithmic scales, labels that do not overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, log10
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Maps a domain to pixels; logarithmic where `log` is set, when the domain must be above 0."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """Return the pixel of a value."""
+        low, high = self.low, self.high
+        if self.log:
+            value, low, high = log10(value), log10(low), log10(high)
+        share = (value - low) / (high - low) if high > low else 0.5
+        return self.start + share * (self.end - self.start)
+
+
+def score_domain(values: Iterable[float]) -> tuple[float, float, list[float]]:
+    """Return a domain within 0..1 that shows scores closely, and its ticks; it never shows less than 0.05."""
+    known = list(values) or [0.0, 1.0]
+    low, high = max(min(known), 0.0), min(max(known), 1.0)
+    span = max(high - low, 0.05)
+    step = next((size for size in (0.01, 0.02, 0.05, 0.1, 0.2) if span / size <= 6), 0.25)
+    bottom = max(floor((low - 0.15 * span) / step + 1e-9), 0)
+    top = min(ceil((high + 0.1 * span) / step - 1e-9), round(1 / step))
+    while (top - bottom) * step < 0.05 - 1e-9:
+        bottom, top = (bottom - 1, top) if bottom > 0 else (bottom, top + 1)
+    ticks = [round(number * step, 4) for number in range(bottom, top + 1)]
+    return ticks[0], ticks[-1], ticks
+
+
+def size_ticks(low: float, high: float) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten inside a range; every power alone where these would be too many."""
+    powers = range(floor(log10(low)) - 1, ceil(log10(high)) + 1)
+    ticks = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    return shown if len(shown) <= 7 else [tick for tick in shown if log10(tick) == round(log10(tick))]
+
+
+def place_labels(points: Sequence[tuple[float, float, float]], whiskers: Sequence[Box], area: Box) -> list[tuple[float, float]]:
+    """Return where to centre a label (x, baseline y) for each point (x, y, text width) with its whisker.
+
+    A label goes right or left of its dot, above or below its whisker: the first place that is free, else above.
+    """
+    used = [*whiskers, *((x - 12, y - 12, x + 12, y + 12) for x, y, _ in points)]
+    placed = []
+    for (x, y, width), whisker in zip(points, whiskers, strict=True):
+        beside = width / 2 + 16
+        spots = [(x, whisker[1] - 8), (x + beside, y + 4), (x - beside, y + 4), (x, whisker[3] + 16)]
+        spots += [(x + beside, y + shift) for shift in (-14, 22)] + [(x - beside, y + shift) for shift in (-14, 22)]
+        boxes = [(cx - width / 2, base - 12, cx + width / 2, base + 4) for cx, base in spots]
+        free = (n for n, box in enumerate(boxes) if _inside(box, area) and not any(_overlap(box, other) for other in used))
+        chosen = next(free, 0)
+        used.append(boxes[chosen])
+        placed.append(spots[chosen])
+    return placed
+
+
+def _inside(box: Box, area: Box) -> bool:
+    return box[0] >= area[0] and box[1] >= area[1] and box[2] <= area[2] and box[3] <= area[3]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

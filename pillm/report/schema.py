@@ -1,0 +1,124 @@
+"""The JSON Schema of `report.json`; `schemas/report.schema.json` is made from here and a test keeps it equal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pillm.records import JSONObject
+
+_COUNT: JSONObject = {"type": "integer", "minimum": 0}
+_NUMBER: JSONObject = {"type": "number"}
+_TEXT: JSONObject = {"type": "string"}
+_SPEED: JSONObject = {"type": ["number", "null"], "minimum": 0}
+_BASIS: JSONObject = {"enum": ["measured", "predicted", "emulated"]}
+
+
+def _object(required: JSONObject, optional: JSONObject | None = None, **more: Any) -> JSONObject:
+    """Return the schema of an object; keys that are not named here may be added by later versions."""
+    return {"type": "object", "required": list(required), "properties": {**required, **(optional or {})}, **more}
+
+
+def _table(of: JSONObject) -> JSONObject:
+    return {"type": "object", "additionalProperties": of}
+
+
+def _list(of: JSONObject) -> JSONObject:
+    return {"type": "array", "items": of}
+
+
+def _maybe(of: JSONObject) -> JSONObject:
+    return {"anyOf": [of, {"type": "null"}]}
+
+
+_INTERVAL = {"mean": _NUMBER, "low": _NUMBER, "high": _NUMBER}
+_FIGURES = _table(_object({**_INTERVAL, "rows": _COUNT}, description="A mean with its bootstrap 95 % interval."))
+_ROWS = _object(
+    dict.fromkeys(("in", "answered", "rejected", "failed", "pending"), _COUNT),
+    description="Where every labelled row ended: in = answered + rejected + failed + pending.",
+)
+_MODEL = _object(
+    {
+        "file": {**_TEXT, "description": "Relative to the run folder."},
+        "quant": _TEXT,
+        "bytes": _COUNT,
+        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    },
+    {"types": {**_table(_COUNT), "description": "How many tensors have each storage type."}},
+)
+_EVALUATION = _object(
+    {
+        "subject": _TEXT,
+        "kind": {"enum": ["teacher", "base", "checkpoint", "model"]},
+        "set": {**_TEXT, "description": "test, handwritten, community, or a set of the recipe's own."},
+        "quant": {"type": ["string", "null"]},
+        "rows": _COUNT,
+        "metrics": _FIGURES,
+    },
+    {
+        "tags": {**_table(_FIGURES), "description": "The metrics of the rows with each tag."},
+        "compared_with": {**_TEXT, "description": "reference, teacher, or both: what exact and fields compared with."},
+        "failed": {**_COUNT, "description": "Rows without an answer; they score 0."},
+        "cut": {**_COUNT, "description": "Answers that hit the token limit; they are scored as they are."},
+        "seconds": _NUMBER,
+        "predictions": {"type": ["string", "null"], "description": "Relative to the run folder."},
+    },
+)
+_BENCHMARK = _object({"model": _TEXT, "device": _TEXT, "basis": _BASIS, "pp_tps": _SPEED, "tg_tps": _SPEED})
+_PLAN = _object(
+    {"model": _TEXT, "device": _TEXT, "quant": _TEXT, "fits": {"type": "boolean"}, "verdict": _TEXT, "basis": _BASIS},
+    {"memory": {**_table(_COUNT), "description": "Bytes by purpose."}, "context": _COUNT, "alternatives": _list(_TEXT)},
+)
+_STEP = _object(
+    {"set": _TEXT, "metric": _TEXT, "from": _TEXT, "to": _TEXT, **_INTERVAL, "rows": _COUNT, "better": _COUNT, "worse": _COUNT},
+    description="The paired difference to - from, over the same rows, with its bootstrap 95 % interval.",
+)
+_PICK = _object(
+    {"model": _TEXT, "quant": {"type": ["string", "null"]}, "bytes": {"type": ["integer", "null"]}, "score": _NUMBER},
+    {name: {"type": ["number", "null"]} for name in ("teacher", "base", "kept")},
+    description="The smallest file that scores within 0.02 of the best one.",
+)
+_WRONG_TEXT: JSONObject = {"type": ["string", "null"]}
+_WRONG = _object(
+    {"set": _TEXT, "id": _TEXT, "prompt": _TEXT, "reference": _WRONG_TEXT, "teacher": _WRONG_TEXT},
+    {"answers": _list(_object({"subjects": _list(_TEXT), "answer": _WRONG_TEXT}))},
+)
+_GATE = _object({"gate": _TEXT, "model": _TEXT, "value": _NUMBER, "bound": _NUMBER, "met": {"type": "boolean"}})
+
+SCHEMA: JSONObject = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "pillm report",
+    "description": "report.json: what a run made, how good and how fast it is, and what it depends on.",
+    **_object(
+        {
+            "schema_version": {"const": 1},
+            "recipe": {**_TEXT, "description": "The recipe's name."},
+            "rows": _ROWS,
+            "parity": _maybe(_object({"rows": _COUNT, "mismatches": _COUNT})),
+            "models": _list(_MODEL),
+            "evaluations": _list(_EVALUATION),
+            "benchmarks": _list(_BENCHMARK),
+            "seconds": _table({"type": "number", "minimum": 0}),
+            "versions": _table(_TEXT),
+        },
+        {
+            "at": {**_TEXT, "format": "date-time"},
+            "device": {"type": ["string", "null"]},
+            "main": _object({"metric": _WRONG_TEXT, "set": _WRONG_TEXT}),
+            "pick": _maybe(_PICK),
+            "splits": _table(_COUNT),
+            "sizes": {**_table(_COUNT), "description": "Bytes of what was there before: teacher, base, checkpoint."},
+            "plans": _list(_PLAN),
+            "ladder": {**_list(_STEP), "description": "Where quality was won and lost."},
+            "wrong": _object({"count": _COUNT, "rows": _list(_WRONG)}),
+            "gates": _list(_GATE),
+            "resolved": {"type": "object", "description": "The resolved recipe."},
+            "notes": _list(_TEXT),
+        },
+    ),
+}
+
+
+def schema_text() -> str:
+    """Return the text of `schemas/report.schema.json`."""
+    return json.dumps(SCHEMA, ensure_ascii=False, indent=2) + "\n"

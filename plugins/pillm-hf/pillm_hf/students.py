@@ -1,0 +1,108 @@
+"""The student: its base with adapters to train, and the merge of the trained adapters into 16-bit weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pillm
+
+from pillm_hf.batches import collate
+from pillm_hf.loading import load_model, quantization, quiet, settled_dtype
+from pillm_hf.loss import kept_logits
+from pillm_hf.precision import Warn
+from pillm_hf.text import Encoded
+from pillm_hf.trainer import FineTuning, LoRA
+
+if TYPE_CHECKING:
+    import torch
+
+TOLERANCE = 0.05  # nats: rounding to 16 bit moves a token's distribution by far less, a wrong merge by far more
+
+
+def build(options: FineTuning, folder: Path, warn: Warn) -> tuple[Any, torch.dtype]:
+    """Return the model to train and the number format of its products."""
+    import torch
+
+    dtype = settled_dtype(options.dtype, options.device_map, warn)
+    if not isinstance(options, LoRA):
+        return load_model(folder, torch.float32, device_map=options.device_map), dtype
+    if options.load_in_4bit and options.compute_dtype != "auto":
+        dtype = settled_dtype(options.compute_dtype, options.device_map, warn)
+    held = quantization(
+        "4bit" if options.load_in_4bit else "none", dtype, kind=options.quant_type, double=options.double_quant
+    )
+    model = load_model(folder, dtype, device_map=options.device_map, quantization=held)
+    return _with_adapters(model, options, folder), dtype
+
+
+def _with_adapters(model: Any, options: LoRA, folder: Path) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    model.requires_grad_(False)  # noqa: FBT003 - torch's own signature
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=options.target_modules,
+        use_dora=options.use_dora,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=str(folder),
+    )
+    try:
+        return get_peft_model(model, config)  # adapters are float32, whatever the base is
+    except ValueError as error:
+        raise pillm.ConfigError(f"target_modules {options.target_modules!r}: {error}") from error
+
+
+def merged(folder: Path, adapter: Path, samples: list[Encoded], pad_id: int) -> Any:
+    """Return the base with a saved adapter merged into weights of 16 bit, on the CPU.
+
+    The base is read anew, never in 4 bit: merging into 4-bit weights loses quality and cannot be exported. Raises
+    BackendError where the merged student does not answer like base and adapter.
+    """
+    import torch
+    from peft import PeftModel
+
+    with quiet():
+        adapted = PeftModel.from_pretrained(load_model(folder, "auto", device_map="cpu"), adapter).eval()
+        before = _distributions(adapted, samples, pad_id)
+        model = in_16_bit(adapted.merge_and_unload())
+    compare(before, _distributions(model, samples, pad_id), adapter)
+    return model.to(torch.device("cpu"))
+
+
+def in_16_bit(model: Any) -> Any:
+    """Return the model in the 16-bit format of its base; one stored in 32 bit becomes bfloat16, which has its range."""
+    import torch
+
+    return model if model.dtype in (torch.bfloat16, torch.float16) else model.to(torch.bfloat16)
+
+
+def check_rounded(model: Any, samples: list[Encoded], pad_id: int, where: Path) -> Any:
+    """Return a fully trained model in 16 bit; raise BackendError where rounding changed its answers."""
+    before = _distributions(model, samples, pad_id)
+    rounded = in_16_bit(model)
+    compare(before, _distributions(rounded, samples, pad_id), where)
+    return rounded
+
+
+def compare(before: torch.Tensor, after: torch.Tensor, kept: Path) -> None:
+    """Raise BackendError where two sets of log-probabilities [tokens, vocabulary] differ by more than rounding."""
+    import torch
+
+    divergence = float((before.exp() * (before - after)).sum(-1).mean())
+    if not (bool(torch.isfinite(after).all()) and divergence <= TOLERANCE):
+        raise pillm.BackendError(
+            f"the merged student differs from the trained one by {divergence:.3g} nats per token (at most {TOLERANCE} is "
+            f"rounding); no checkpoint was written. What was trained is safe in {kept}. Train again with dtype=float32."
+        )
+
+
+def _distributions(model: Any, samples: list[Encoded], pad_id: int) -> torch.Tensor:
+    import torch
+
+    with torch.no_grad():
+        return torch.cat([
+            kept_logits(model, collate([row], pad_id))[0].float().log_softmax(-1).cpu() for row in samples
+        ])

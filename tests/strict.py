@@ -1,0 +1,47 @@
+"""A pytest plugin for `make test`: a skip that nobody foresaw fails the run, so that no test falls asleep unseen."""
+
+from __future__ import annotations
+
+import pytest
+
+ALLOWED = (
+    "needs a GPU",
+    "needs bf16 hardware",
+    "needs a Raspberry Pi",
+    "needs the home-assistant intents",
+    "root ignores permissions",
+    "needs a free port",
+)
+"""What a skip's reason may begin with. Add to it only what a machine may rightly lack."""
+
+_unforeseen: list[str] = []
+
+
+def _note(report: pytest.CollectReport | pytest.TestReport) -> None:
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not reason.startswith(ALLOWED):
+        _unforeseen.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note a test that was skipped."""
+    _note(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Note a module that was skipped."""
+    _note(report)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the session for skips that were not foreseen."""
+    if _unforeseen and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the skips that were not foreseen."""
+    for line in _unforeseen:
+        terminalreporter.write_line(f"UNFORESEEN SKIP {line}", red=True)

@@ -1,0 +1,158 @@
+"""The laws that keep the house in order: who may import whom, what stays light, what is complete, what stays small."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pillm
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "pillm"
+ORDER = (
+    "errors records yamlfile files jsonl rowformats rows artifacts contract progress backends options hookspecs metrics plugins "
+    "answers store stages devices gates recipe subjects report runfolder pipeline rehearsal cli"
+).split()
+"""A module imports only from its left; inside a package the order is free. `testing` stands outside and may import all."""
+ONLY_IN = {"click": ("pillm.cli",), "pluggy": ("pillm.hookspecs", "pillm.plugins"), "rich": ("pillm.cli",)}
+HEAVY = ("torch", "transformers", "llama_cpp", "openai", "numpy", "matplotlib", "peft", "gguf")
+MAX_FILE, MAX_FUNCTION = 300, 50
+VAGUE = ("utils", "util", "common", "helpers", "manager", "misc")
+
+
+def name_of(path: Path) -> str:
+    """Return the dotted name of a module of the package."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Yield every module that a file imports, wherever the statement stands."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write absolute imports"
+            yield from (f"pillm.{alias.name}" for alias in node.names) if node.module == "pillm" else [str(node.module)]
+
+
+def part_of(module: str) -> str:
+    """Return the part of the house that a module stands in."""
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.count(".") and part_of(name) not in ("testing", "__main__")])
+def test_a_module_imports_only_from_its_left(module: str) -> None:
+    here = part_of(module)
+    for imported in imports_of(MODULES[module]):
+        if not imported.startswith("pillm.") or imported == "pillm.__version__":
+            continue
+        there = part_of(imported)
+        if here == "cli" and there in pillm.__all__:
+            continue  # a public name
+        assert there in ORDER, f"{module} imports {imported}, which has no place in ORDER"
+        assert there == here or ORDER.index(there) < ORDER.index(here), f"{module} imports {imported}, which stands to its right"
+
+
+def test_stages_take_objects_and_do_not_know_that_plugins_exist() -> None:
+    for module, path in MODULES.items():
+        if module.startswith("pillm.stages"):
+            assert "pillm.plugins" not in set(imports_of(path)), module
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_has_its_place(library: str) -> None:
+    for module, path in MODULES.items():
+        if not module.startswith(ONLY_IN[library]):
+            assert library not in {name.partition(".")[0] for name in imports_of(path)}, f"{module} imports {library}"
+
+
+def test_the_core_imports_nothing_heavy() -> None:
+    for module, path in MODULES.items():
+        heavy = {name.partition(".")[0] for name in imports_of(path)} & set(HEAVY)
+        assert not heavy, f"{module} imports {heavy}"
+
+
+@pytest.mark.parametrize("words", [["-c", "import pillm"], ["-m", "pillm", "--help"], ["-m", "pillm", "--version"]])
+def test_a_first_look_loads_no_plugin_and_nothing_heavy(words: list[str]) -> None:
+    code = "import runpy, sys\nsys.argv = ['pillm', *sys.argv[1:]]\ntry: runpy.run_module('pillm', run_name='__main__')\n"
+    code += "except SystemExit: pass\nfinally: print('\\n'.join(sys.modules), file=sys.stderr)"
+    probe = [sys.executable, "-c", code, *words[2:]] if words[0] == "-m" else [
+        sys.executable, "-c", "import pillm, sys; print('\\n'.join(sys.modules), file=sys.stderr)",
+    ]  # fmt: skip
+    done = subprocess.run(probe, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stderr.split()}
+    assert "pillm" in loaded
+    unwanted = {"pluggy", "pydantic", "rich", "yaml", "jsonschema", "sqlite3", "pillm_hf", "pillm_nano", *HEAVY}
+    assert not loaded & unwanted, f"{words} loads {loaded & unwanted}"
+
+
+def test_the_public_names_are_the_ones_that_type_checkers_see() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert sorted(pillm.__all__) == sorted(seen)
+    for name, home in seen.items():
+        value = getattr(pillm, name)
+        assert getattr(sys.modules[str(home)], name) is value
+
+
+def test_no_module_hides_behind_a_public_function() -> None:
+    public = {name for name in pillm.__all__ if name.islower()}
+    for module in MODULES:
+        assert module.rpartition(".")[2] not in public, f"{module} has the name of a public function"
+
+
+def test_no_module_has_a_vague_name() -> None:
+    for module in MODULES:
+        assert not set(module.rpartition(".")[2].split("_")) & set(VAGUE), module
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("pillm.testing")])
+def test_each_module_has_a_test_file_of_its_name(module: str) -> None:
+    package, _, stem = module.removeprefix("pillm").removeprefix(".").rpartition(".")
+    if not stem:
+        return  # pillm itself: this file
+    stem = stem.removesuffix("_command").strip("_")
+    wanted = [f"test_{stem}.py", f"test_{package.replace('.', '_')}_{stem}.py", f"test_{package.split('.')[0]}.py" if package else ""]
+    if package == "cli":
+        wanted = [f"test_cli_{stem}.py", "test_cli.py"]
+    found = [name for name in wanted if name and (ROOT / "tests" / name).is_file()]
+    assert found or stem in ("main", "stages"), f"{module} has no test file: {' or '.join(filter(None, wanted))}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_and_functions_stay_small(module: str) -> None:
+    text = MODULES[module].read_text("utf-8")
+    assert len(text.splitlines()) <= MAX_FILE, f"{module} is too long"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= MAX_FUNCTION, f"{module}.{node.name} has {length} lines"
+
+
+def test_guards_are_raised_never_asserted() -> None:
+    for module, path in MODULES.items():
+        found = [node.lineno for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Assert)]
+        assert not found, f"{module} asserts at {found}: python -O would remove the guard"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/*/pillm_*/**/*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_first_party_plugins_use_the_door_of_strangers(path: Path) -> None:
+    for name in imports_of(path):
+        if name.partition(".")[0] == "pillm" and name != "pillm":
+            assert name.removeprefix("pillm.") in {*pillm.__all__, "__version__"}, f"{path.name} imports {name}, which is not public"
+
+
+def test_the_version_stands_once() -> None:
+    assert pillm.__version__.count(".") == 2
+    assert "version" not in (ROOT / "pyproject.toml").read_text("utf-8").split("[project]")[1].split("[project.")[0].replace(
+        'dynamic = ["version"]', ""
+    ).replace("requires-python", "")

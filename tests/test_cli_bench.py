@@ -1,0 +1,54 @@
+"""`pillm bench`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+
+@pytest.fixture
+def model(fakes: Path, tmp_path: Path) -> Path:
+    """Write a model of the fake runner."""
+    path = tmp_path / "student-Q8_0.table"
+    path.write_text("{}", "utf-8")
+    return path
+
+
+def test_prefill_and_decode_are_told_apart(cli: Cli, model: Path, tmp_path: Path) -> None:
+    done = cli("bench", model, "--pp", "64", "--tg", "16", "--out", tmp_path / "record.json", "--json")
+    assert done.json["basis"] == "measured"
+    assert (done.json["pp"], done.json["tg"]) == (64, 16)
+    assert json.loads((tmp_path / "record.json").read_text("utf-8")) == done.json
+
+
+def test_slower_than_the_baseline_ends_with_3(cli: Cli, model: Path, tmp_path: Path) -> None:
+    record = cli("bench", model, "--json").json
+    fast = tmp_path / "fast.json"
+    fast.write_text(json.dumps({**record, "tg_tps": record["tg_tps"] * 1000}), "utf-8")
+    done = cli("bench", model, "--baseline", fast)
+    assert done.code == 3
+    assert "tg_tps" in done.err
+    slow = tmp_path / "slow.json"
+    slow.write_text(json.dumps({**record, "tg_tps": 1e-3, "pp_tps": 1e-3}), "utf-8")
+    assert cli("bench", model, "--baseline", slow).code == 0
+
+
+def test_a_baseline_that_is_no_record_is_refused_before_anything_is_timed(cli: Cli, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"speed": 1}', "utf-8")
+    done = cli("bench", model, "--baseline", tmp_path / "x.json")
+    assert done.code == 2
+    assert "bench:" not in done.err
+
+
+def test_a_runner_that_cannot_read_the_model_is_refused(cli: Cli, fakes: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    missing = cli("bench", tmp_path / "x.gguf")
+    assert missing.code == 4
+    assert "pip install" in missing.err
+    assert cli("bench", tmp_path / "x.gguf", "--runner", "table").code == 2

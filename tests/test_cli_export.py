@@ -1,0 +1,39 @@
+"""`pillm export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+
+@pytest.fixture
+def checkpoint(cli: Cli, fakes: Path, rows: Path, tmp_path: Path) -> Path:
+    """Label and train."""
+    cli("label", rows, "--teacher", "echo", "--out", tmp_path / "label")
+    cli("train", tmp_path / "label", "--trainer", "table", "--out", tmp_path / "train")
+    return tmp_path / "train"
+
+
+def test_each_quantisation_becomes_a_file(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    done = cli("export", checkpoint, "--exporter", "table", "-o", "quants=F16,Q8_0", "--out", tmp_path / "export", "--json")
+    assert [model["quant"] for model in done.json] == ["F16", "Q8_0"]
+    assert all(Path(model["path"]).stat().st_size == model["bytes"] for model in done.json)
+
+
+def test_the_table_names_file_size_and_hash(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    done = cli("export", checkpoint, "--exporter", "table", "--out", tmp_path / "export")
+    assert "student-F16.table" in done.out
+    assert "sha256" in done.out
+
+
+def test_a_folder_that_is_no_model_is_refused(cli: Cli, fakes: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = cli("export", tmp_path / "empty", "--exporter", "table", "--out", tmp_path / "export")
+    assert done.code == 2
+    assert "config.json" in done.err
+    assert not (tmp_path / "export").exists()

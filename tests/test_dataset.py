@@ -1,0 +1,390 @@
+"""Tests of the assistant data set: its groups, its rows, its files and its converter."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+ROOT = Path(__file__).resolve().parents[1]
+DATASET = ROOT / "dataset" / "assistant"
+INTENTS = ROOT.parent / "shared" / "data" / "home-assistant-intents"
+sys.path.insert(0, str(DATASET))
+
+import build  # noqa: E402
+import community  # noqa: E402
+import generator  # noqa: E402
+import layers  # noqa: E402
+import moments  # noqa: E402
+import spoken  # noqa: E402
+import tools  # noqa: E402
+
+STREAMED = 20_000
+COPIED = ("name", "area", "floor", "to", "subject", "body", "query", "near", "text", "title")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def prompt(row: dict[str, Any]) -> str:
+    return str(row["messages"][0]["content"])
+
+
+def call(row: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(row["reference"]["content"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def streamed() -> list[dict[str, Any]]:
+    return list(islice(generator.stream(5), STREAMED))
+
+
+@pytest.fixture(scope="module")
+def committed() -> list[dict[str, Any]]:
+    return read(DATASET / "prompts.jsonl")
+
+
+@pytest.fixture(scope="module")
+def handwritten() -> list[dict[str, Any]]:
+    return read(DATASET / "handwritten.jsonl")
+
+
+@pytest.fixture(scope="module")
+def validator() -> Draft202012Validator:
+    schema = json.loads((ROOT / "schemas" / "assistant.schema.json").read_text("utf-8"))
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def test_every_intent_has_at_least_thirty_groups() -> None:
+    counts = Counter(group.intent for group in generator.groups())
+    assert set(counts) == set(tools.TOOLS)
+    assert min(counts.values()) >= 30
+
+
+def test_about_half_of_the_groups_are_french() -> None:
+    for intent in tools.TOOLS:
+        langs = Counter(g.lang for g in generator.groups() if g.intent == intent)
+        assert abs(langs["fr"] - langs["en"]) <= 2
+
+
+def test_every_intent_and_language_holds_out_about_a_sixth_of_its_groups() -> None:
+    held: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for group in generator.groups():
+        held[group.intent, group.lang].append(generator.held_out(group.name))
+    for flags in held.values():
+        assert sum(flags) >= 2
+        assert 1 / 8 < sum(flags) / len(flags) < 1 / 4
+
+
+def test_no_two_groups_share_a_frame() -> None:
+    frames = Counter((group.intent, group.lang, group.frame) for group in generator.groups())
+    assert max(frames.values()) == 1
+
+
+def test_held_out_groups_never_appear_in_the_train_stream() -> None:
+    for row in islice(generator.stream(1, "train"), 3000):
+        assert not generator.held_out(row["group"])
+        assert "split" not in row
+
+
+def test_the_test_stream_holds_nothing_but_held_out_groups() -> None:
+    for row in islice(generator.stream(1, "test"), 2000):
+        assert generator.held_out(row["group"])
+        assert row["split"] == "test"
+
+
+def test_a_seed_gives_the_same_stream_twice() -> None:
+    first, second = generator.stream(9), generator.stream(9)
+    assert list(islice(first, 200)) == list(islice(second, 200))
+    assert next(generator.stream(10)) != next(generator.stream(9))
+
+
+def test_the_stream_draws_every_tool_equally_often(streamed: list[dict[str, Any]]) -> None:
+    counts = Counter(row["tags"][0] for row in streamed)
+    share = STREAMED / len(tools.TOOLS)
+    assert all(0.8 * share < n < 1.2 * share for n in counts.values())
+
+
+def test_no_prompt_has_two_references(
+    streamed: list[dict[str, Any]],
+    committed: list[dict[str, Any]],
+    handwritten: list[dict[str, Any]],
+) -> None:
+    seen: dict[str, str] = {}
+    for row in [*streamed, *committed, *handwritten]:
+        reference = row["reference"]["content"]
+        assert seen.setdefault(build.normal(prompt(row)), reference) == reference, prompt(row)
+
+
+def test_references_satisfy_the_schema(
+    streamed: list[dict[str, Any]],
+    handwritten: list[dict[str, Any]],
+    validator: Draft202012Validator,
+) -> None:
+    # One reference per set of arguments and tool is enough: the rest differ by their text.
+    shapes = {(call(r)["name"], tuple(call(r)["arguments"])): r for r in streamed}
+    for row in [*shapes.values(), *handwritten]:
+        validator.validate(call(row))
+
+
+def test_references_are_compact_and_in_the_order_of_the_schema(
+    streamed: list[dict[str, Any]], handwritten: list[dict[str, Any]]
+) -> None:
+    for row in [*streamed[:4000], *handwritten]:
+        found = call(row)
+        again = tools.arrange(found["name"], found["arguments"])
+        text = json.dumps(again, ensure_ascii=False, separators=(",", ":"))
+        assert row["reference"]["content"] == text
+
+
+def test_copied_arguments_stand_in_the_prompt(
+    streamed: list[dict[str, Any]], handwritten: list[dict[str, Any]]
+) -> None:
+    for row in [*streamed, *handwritten]:
+        said = " ".join(prompt(row).lower().split())
+        for key, found in call(row)["arguments"].items():
+            if key in COPIED:
+                assert found in said, row
+                assert found == found.lower().strip()
+
+
+def test_prompts_have_no_stray_marks(streamed: list[dict[str, Any]]) -> None:
+    for row in streamed:
+        text = prompt(row)
+        assert text == " ".join(text.split())
+        assert not re.search(r"[{}<>()|_]| ,|\b(?:de le|de les|à le|à les|que on)\b", text), text
+
+
+def test_train_rows_do_not_repeat_test_prompts(committed: list[dict[str, Any]]) -> None:
+    tests = {build.normal(prompt(row)) for row in committed if "split" in row}
+    train = islice(generator.stream(3, "train"), STREAMED)
+    repeated = sum(build.normal(prompt(row)) in tests for row in train)
+    assert repeated <= 2
+
+
+def test_the_committed_file_equals_what_the_builder_writes() -> None:
+    done = subprocess.run(
+        [sys.executable, str(DATASET / "build.py"), "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_committed_prompts_are_distinct_and_numerous(committed: list[dict[str, Any]]) -> None:
+    texts = {build.normal(prompt(row)) for row in committed}
+    assert len(texts) == len(committed) >= 8400
+    assert sum("split" in row for row in committed) >= 1000
+    assert len({row["id"] for row in committed}) == len(committed)
+
+
+def test_every_held_out_group_gives_as_many_test_prompts(committed: list[dict[str, Any]]) -> None:
+    counts = Counter(row["group"] for row in committed if "split" in row)
+    held = [group.name for group in generator.groups() if generator.held_out(group.name)]
+    assert set(counts) == set(held)
+    assert set(counts.values()) == {build.TEST_ROWS}
+
+
+def test_every_row_carries_the_same_fields(
+    committed: list[dict[str, Any]], handwritten: list[dict[str, Any]]
+) -> None:
+    fields = ["id", "messages", "schema", "reference", "group", "language", "tags", "source"]
+    for row in [*committed, *handwritten]:
+        assert [key for key in row if key != "split"] == [*fields, "license"]
+        assert row["schema"] == "assistant"
+        assert [turn["role"] for turn in row["messages"]] == ["user"]
+        assert row["tags"][0] == call(row)["name"]
+        assert row["language"] == f"{row['tags'][1]}-CA"
+        assert row["tags"][2] in generator.REGISTERS
+
+
+def test_handwritten_covers_every_tool_in_both_languages(handwritten: list[dict[str, Any]]) -> None:
+    counts = Counter((row["tags"][0], row["tags"][1]) for row in handwritten)
+    assert len(handwritten) >= 240
+    assert len({prompt(row) for row in handwritten}) == len(handwritten)
+    assert all(counts[tool, lang] >= 6 for tool in tools.TOOLS for lang in ("fr", "en"))
+    assert all(row["reference"]["origin"] == "handwritten" for row in handwritten)
+
+
+def test_handwritten_shares_no_five_gram_with_templates(
+    committed: list[dict[str, Any]], handwritten: list[dict[str, Any]]
+) -> None:
+    taken = set().union(*(build.five_grams(prompt(row)) for row in committed))
+    for group in generator.groups():
+        # A slot stands for words of its own: no run may cross it.
+        for piece in re.split(r"\{[^}]*\}|<\w+>|[()|]", group.frame):
+            taken |= build.five_grams(piece)
+    for row in handwritten:
+        assert not build.five_grams(prompt(row)) & taken, prompt(row)
+
+
+def test_the_schemas_use_only_what_grammars_can_express() -> None:
+    known = {"$schema", "title", "oneOf", "$defs", "$ref", "type", "properties", "required"}
+    known |= {"additionalProperties", "const", "enum", "minimum", "maximum", "pattern"}
+    for subset, names in tools.SUBSETS.items():
+        schema = json.loads((ROOT / "schemas" / f"{subset}.schema.json").read_text("utf-8"))
+        assert list(schema["$defs"]) == names
+        assert schema["oneOf"] == [{"$ref": f"#/$defs/{name}"} for name in names]
+        for definition in schema["$defs"].values():
+            arguments = definition["properties"]["arguments"]
+            found = {*schema, *definition, *arguments}
+            found |= {key for value in arguments["properties"].values() for key in value}
+            assert found <= known
+
+
+def test_the_schema_refuses_what_no_tool_takes(validator: Draft202012Validator) -> None:
+    for wrong in (
+        {"name": "HassLightSet", "arguments": {"brightness": 101}},
+        {"name": "HassLightSet", "arguments": {"colour": "red"}},
+        {"name": "HassFly", "arguments": {}},
+        {"name": "create_event", "arguments": {"title": "x", "time": "25:00"}},
+        {"name": "create_event", "arguments": {"date": "today"}},
+    ):
+        assert not validator.is_valid(wrong)
+
+
+def test_the_generator_makes_five_thousand_rows_a_second() -> None:
+    rows = generator.stream(2)
+    next(rows)
+    best = 0.0
+    for _ in range(3):
+        begun = time.process_time()
+        list(islice(rows, 2000))
+        best = max(best, 2000 / (time.process_time() - begun))
+    assert best >= 5000
+
+
+@pytest.mark.parametrize(
+    ("lang", "n", "said"),
+    [
+        ("fr", 0, "zéro"), ("fr", 21, "vingt et un"), ("fr", 71, "soixante et onze"),
+        ("fr", 80, "quatre-vingts"), ("fr", 81, "quatre-vingt-un"), ("fr", 97, "quatre-vingt-dix-sept"),
+        ("fr", 100, "cent"), ("en", 13, "thirteen"), ("en", 42, "forty-two"), ("en", 100, "a hundred"),
+    ],
+)  # fmt: skip
+def test_numbers_are_spelt_as_people_say_them(lang: str, n: int, said: str) -> None:
+    assert spoken.words(lang, n) == said
+
+
+def test_every_spoken_time_is_a_time_of_day() -> None:
+    rng = generator.Random(4)
+    for _ in range(2000):
+        for lang in ("fr", "en"):
+            values = moments.when(rng, lang, "")[1]
+            assert re.fullmatch(tools.CLOCK, values["time"])
+            assert values["date"] in tools.TOOLS["create_event"][0]["date"]["enum"]
+
+
+def test_french_articles_contract_and_elide() -> None:
+    lexicon = generator.lexicons()["fr"]
+    forms = {
+        ("le salon", "de"): "du salon", ("la cuisine", "de"): "de la cuisine",
+        ("l'entrée", "de"): "de l'entrée", ("les devoirs", "de"): "des devoirs",
+        ("Alice", "de"): "d'Alice", ("le plombier", "a"): "au plombier",
+        ("le salon", "in"): "dans le salon", ("une école", "def"): "l'école",
+        ("l'huile", "of"): "d'huile", ("le yogourt", "of"): "de yogourt", ("on part", "que"): "qu'on part",
+    }  # fmt: skip
+    for (noun, form), said in forms.items():
+        before, head = sys.modules["grammar"].inflect(lexicon.lang, noun, form)
+        assert before + head == said
+
+
+def test_a_frame_with_an_unknown_slot_is_refused() -> None:
+    lexicon = generator.lexicons()["fr"]
+    with pytest.raises(ValueError, match="no fr slot"):
+        lexicon.compile("allume {zzz}")
+    with pytest.raises(ValueError, match="parenthes"):
+        lexicon.compile("allume (ça|là")
+
+
+def test_accents_fall_inside_and_outside_the_slots_alike() -> None:
+    spans = [("éteins ", None), ("l'écran", "name")]
+    tags: list[str] = []
+    assert layers.every(spans, layers.plain, tags, "no-accents") == [
+        ("eteins ", None),
+        ("l'ecran", "name"),
+    ]
+    assert tags == ["no-accents"]
+
+
+def checkout(folder: Path, layout: str) -> Path:
+    tests = folder / layout
+    (tests / "HassTurnOff").mkdir(parents=True)
+    (tests / "light_HassTurnOn.yaml").write_text(
+        """
+language: en
+tests:
+  - sentences: ["Brighten the Pantry", "make it bright"]
+    intent:
+      name: HassTurnOn
+      context: {area: Pantry}
+      slots: {area: Pantry, domain: light, name: all}
+  - sentences: ["bolt the Barn Door"]
+    intent:
+      name: HassTurnOn
+      context: {domain: lock}
+      slots: {name: ["Barn Door ", "Barn Door"]}
+  - sentences: ["who are you"]
+    intent: {name: HassNevermind}
+  - sentences: ["spin it"]
+    intent: {name: HassTurnOn, slots: {speed: 3}}
+""",
+        "utf-8",
+    )
+    (tests / "HassTurnOff" / "name_only.yaml").write_text(
+        'language: en\ntests:\n  - sentences: ["halt the Churn"]\n    slots: {name: Churn}\n',
+        "utf-8",
+    )
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["tests-en", "tests/en"])
+def test_the_converter_reads_either_layout(tmp_path: Path, layout: str) -> None:
+    skipped: Counter[str] = Counter()
+    rows = list(community.rows(checkout(tmp_path, layout), skipped))
+    assert {prompt(row): row["reference"]["content"] for row in rows} == {
+        "halt the Churn": '{"name":"HassTurnOff","arguments":{"name":"churn"}}',
+        "Brighten the Pantry": '{"name":"HassTurnOn","arguments":{"area":"pantry","domain":"light"}}',
+        "make it bright": '{"name":"HassTurnOn","arguments":{"domain":"light"}}',
+        "bolt the Barn Door": '{"name":"HassTurnOn","arguments":{"name":"barn door","domain":"lock"}}',
+    }
+    assert skipped == {"HassNevermind": 1, "HassTurnOn: HassTurnOn has no argument ['speed']": 1}
+
+
+def test_the_converter_says_what_it_left_out(tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    command = [sys.executable, str(DATASET / "community.py"), str(checkout(tmp_path, "tests-en"))]
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "HassNevermind" in done.stderr
+    assert len(read(out)) == 4
+
+
+def test_the_converter_refuses_a_folder_without_tests(tmp_path: Path) -> None:
+    command = [sys.executable, str(DATASET / "community.py"), str(tmp_path), "--out", "rows.jsonl"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "tests-en" in done.stderr
+
+
+def test_the_community_tests_become_rows_that_satisfy_the_schema(
+    validator: Draft202012Validator,
+) -> None:
+    if not INTENTS.is_dir():
+        pytest.skip("no checkout of home-assistant/intents beside this repository")
+    rows = list(community.rows(INTENTS, Counter()))
+    assert len(rows) >= 500
+    assert len({row["id"] for row in rows}) == len(rows)
+    for row in rows:
+        validator.validate(call(row))
+        assert row["license"] == "CC-BY-4.0"
