@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pillm.backends import Metric
 from pillm.hookspecs import hookimpl
-from pillm.records import Answer, JSONObject, Prompt, canonical
+from pillm.records import Answer, JSONObject, Prompt, canonical, schema_digest
 from pillm.rows import parse_json
 
 if TYPE_CHECKING:
@@ -25,17 +24,19 @@ def answer_json(text: str) -> Any:
     return parse_json(body)
 
 
-@lru_cache(maxsize=256)
-def _validator(schema: str) -> Validator:
-    import json
+_VALIDATORS: dict[str, Validator] = {}
 
+
+def _validator(schema: JSONObject) -> Validator:
     from jsonschema.validators import validator_for
     from referencing import Registry
 
-    document = json.loads(schema)
-    cls = validator_for(document)
-    cls.check_schema(document)
-    return cls(document, registry=Registry())  # an empty registry: a remote $ref is never fetched
+    key = schema_digest(schema)
+    if key not in _VALIDATORS:
+        cls = validator_for(schema)
+        cls.check_schema(schema)
+        _VALIDATORS[key] = cls(schema, registry=Registry())  # an empty registry: a remote $ref is never fetched
+    return _VALIDATORS[key]
 
 
 def schema_error(schema: JSONObject, value: Any) -> str | None:
@@ -44,7 +45,7 @@ def schema_error(schema: JSONObject, value: Any) -> str | None:
     from referencing.exceptions import Unresolvable
 
     try:
-        error = best_match(_validator(canonical(schema)).iter_errors(value))
+        error = best_match(_validator(schema).iter_errors(value))
     except SchemaError as bad:
         raise ValueError(f"the schema itself is wrong at {bad.json_path}: {bad.message}") from bad
     except Unresolvable as bad:

@@ -148,6 +148,20 @@ class Example:
         return (*self.prompt.messages, self.answer.message)
 
 
+_SCHEMAS: dict[int, tuple[JSONObject, str]] = {}
+_SCHEMAS_KEPT = 1024
+
+
+def schema_digest(schema: JSONObject) -> str:
+    """Return a schema's digest; thousands of rows share one schema object, and hashing it is most of a key's cost."""
+    kept = _SCHEMAS.get(id(schema))
+    if kept is None or kept[0] is not schema:
+        if len(_SCHEMAS) >= _SCHEMAS_KEPT:
+            _SCHEMAS.clear()
+        kept = _SCHEMAS[id(schema)] = (schema, digest(schema))
+    return kept[1]
+
+
 def request_key(
     identity: JSONObject, messages: tuple[Message, ...], prompt: Prompt, sample: int = 0
 ) -> str:
@@ -158,7 +172,7 @@ def request_key(
     request = {
         "teacher": identity,
         "messages": list(messages),
-        "schema": prompt.schema,
+        "schema": schema_digest(prompt.schema) if prompt.schema is not None else None,
         "tools": list(prompt.tools),
         "sample": sample,
     }

@@ -149,9 +149,7 @@ def test_references_are_compact_and_in_the_order_of_the_schema(
         assert row["reference"]["content"] == text
 
 
-def test_copied_arguments_stand_in_the_prompt(
-    streamed: list[dict[str, Any]], handwritten: list[dict[str, Any]]
-) -> None:
+def test_copied_arguments_stand_in_the_prompt(streamed: list[dict[str, Any]], handwritten: list[dict[str, Any]]) -> None:
     for row in [*streamed, *handwritten]:
         said = " ".join(prompt(row).lower().split())
         for key, found in call(row)["arguments"].items():
@@ -175,9 +173,7 @@ def test_train_rows_do_not_repeat_test_prompts(committed: list[dict[str, Any]]) 
 
 
 def test_the_committed_file_equals_what_the_builder_writes() -> None:
-    done = subprocess.run(
-        [sys.executable, str(DATASET / "build.py"), "--check"], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, str(DATASET / "build.py"), "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -195,9 +191,7 @@ def test_every_held_out_group_gives_as_many_test_prompts(committed: list[dict[st
     assert set(counts.values()) == {build.TEST_ROWS}
 
 
-def test_every_row_carries_the_same_fields(
-    committed: list[dict[str, Any]], handwritten: list[dict[str, Any]]
-) -> None:
+def test_every_row_carries_the_same_fields(committed: list[dict[str, Any]], handwritten: list[dict[str, Any]]) -> None:
     fields = ["id", "messages", "schema", "reference", "group", "language", "tags", "source"]
     for row in [*committed, *handwritten]:
         assert [key for key in row if key != "split"] == [*fields, "license"]

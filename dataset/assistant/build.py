@@ -49,9 +49,7 @@ def reserved() -> set[tuple[str, ...]]:
     return set().union(*map(five_grams, texts))
 
 
-def distinct(
-    group: Group, rows: int, seen: set[str], kept_out: set[tuple[str, ...]]
-) -> Iterator[Row]:
+def distinct(group: Group, rows: int, seen: set[str], kept_out: set[tuple[str, ...]]) -> Iterator[Row]:
     """Yield some rows of a group whose words were not seen before."""
     # A seed per group: editing one group leaves the rows of the others alone.
     rng = Random(f"{SEED}/{group.name}")

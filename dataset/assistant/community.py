@@ -14,7 +14,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from tools import TOOLS, arrange  # noqa: E402
+from tools import TOOLS, arrange
 
 ORIGIN = "home-assistant/intents"
 LICENSE = "CC-BY-4.0"

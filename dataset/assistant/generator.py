@@ -152,9 +152,7 @@ def row(group: Group, rng: Random, number: int) -> Row:
 def stream(seed: int, split: Split = "all") -> Iterator[Row]:
     """Yield rows without end, uniformly over the intents, then over their groups."""
     rng = Random(seed)
-    pools = [
-        [g for g in groups() if g.intent == intent and in_split(g, split)] for intent in TOOLS
-    ]
+    pools = [[g for g in groups() if g.intent == intent and in_split(g, split)] for intent in TOOLS]
     counters = {group.name: count(1) for pool in pools for group in pool}
     while True:
         pool = pools[int(rng.random() * len(pools))]

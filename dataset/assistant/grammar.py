@@ -53,9 +53,7 @@ FRENCH_FORMS = {
     "une": {"def": "la ", "de": "de la ", "a": "à la ", "poss": "ma "},
 }
 # An h is silent in these words only, and a y before a vowel is no vowel: "de yogourt".
-VOWEL = re.compile(
-    r"[aeiouàâéèêëîïôûœ]|y(?![aeiou])|h(?:uil|umid|orlog|[oô]pital|[oô]tel|uguette|abi)", re.I
-)
+VOWEL = re.compile(r"[aeiouàâéèêëîïôûœ]|y(?![aeiou])|h(?:uil|umid|orlog|[oô]pital|[oô]tel|uguette|abi)", re.I)
 
 
 @lru_cache(maxsize=1 << 15)
@@ -157,8 +155,8 @@ class Lexicon:
     def _sequence(self, tokens: list[str]) -> list[Any]:
         nodes: list[Any] = []
         while tokens and tokens[0] not in "|)":
-            token = tokens.pop(0)
-            if token == "(":
+            piece = tokens.pop(0)
+            if piece == "(":
                 options = [self._sequence(tokens)]
                 while tokens and tokens[0] == "|":
                     tokens.pop(0)
@@ -167,7 +165,7 @@ class Lexicon:
                     raise ValueError("a parenthesis is not closed")
                 nodes.append(options)
             else:
-                nodes.append(self._slot(token[1:-1]) if token[0] == "{" else token)
+                nodes.append(self._slot(piece[1:-1]) if piece[0] == "{" else piece)
         return nodes
 
     def _slot(self, reference: str) -> Sampler:

@@ -96,12 +96,7 @@ class Layers:
 
     def mistype(self, rng: Random, spans: list[Span], tags: list[str]) -> list[Span]:
         """Mistype one long word that no slot holds."""
-        places = [
-            (i, found)
-            for i, (text, key) in enumerate(spans)
-            if key is None
-            for found in WORD.finditer(text)
-        ]
+        places = [(i, found) for i, (text, key) in enumerate(spans) if key is None for found in WORD.finditer(text)]
         if not places:
             return spans
         i, found = pick(rng, places)
@@ -142,7 +137,7 @@ class Layers:
 
 def telegraphic(spans: list[Span], tags: list[str]) -> list[Span]:
     """Drop the English articles that no slot holds."""
-    short = [(ARTICLE.sub("", text), key) if key is None else (text, key) for text, key in spans]
+    short: list[Span] = [(ARTICLE.sub("", text), key) if key is None else (text, key) for text, key in spans]
     if short != spans:
         tags.append("no-article")
     return short

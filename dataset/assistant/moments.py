@@ -157,7 +157,6 @@ def when(rng: Random, lang: str, form: str) -> Spoken:
         hour, clock_value = clock(rng, lang, "pm" if evening else "am")
         return f"{said} {at}{hour}", {"date": value, "time": clock_value}
     said, value = day(rng, lang)
-    hour, clock_value = time(rng, lang, form)
-    if rng.random() < 0.15 and form != "bare":
-        return f"{hour} {said}", {"date": value, **clock_value}
-    return f"{said} {hour}", {"date": value, **clock_value}
+    hour, found = time(rng, lang, form)
+    first, second = (hour, said) if at and rng.random() < 0.15 else (said, hour)
+    return f"{first} {second}", {"date": value, **found}

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any
-
-from tools import WEEKDAYS
+from typing import Any, TypeVar
 
 Spoken = tuple[str, dict[str, Any]]
+Drawn = TypeVar("Drawn")
 
-EN_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen"
-).split()
-EN_TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
-FR_UNITS = (
-    "zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze "
-    "seize dix-sept dix-huit dix-neuf"
-).split()
-FR_TENS = "_ _ vingt trente quarante cinquante soixante soixante quatre-vingt quatre-vingt".split()
-FR_DAYS = "lundi mardi mercredi jeudi vendredi samedi dimanche".split()
-FR_MONTHS = (
-    "janvier février mars avril mai juin juillet août septembre octobre novembre décembre"
-).split()
-EN_MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
+EN_UNITS = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+EN_TENS = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+FR_UNITS = [
+    "zéro", "un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf", "dix", "onze", "douze",
+    "treize", "quatorze", "quinze", "seize", "dix-sept", "dix-huit", "dix-neuf",
+]  # fmt: skip
+FR_TENS = ["", "", "vingt", "trente", "quarante", "cinquante", "soixante", "soixante", "quatre-vingt", "quatre-vingt"]
+FR_DAYS = ["lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche"]
+FR_MONTHS = [
+    "janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre",
+    "décembre",
+]  # fmt: skip
+EN_MONTHS = [
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+]  # fmt: skip
 
 
-def pick(rng: Random, options: Any) -> Any:
+def pick(rng: Random, options: Sequence[Drawn]) -> Drawn:
     """Draw one of the options."""
     return options[int(rng.random() * len(options))]
 
@@ -91,9 +92,9 @@ def percent(rng: Random, lang: str) -> tuple[str, int]:
     """Say a percentage."""
     n = int(rng.random() * 20 + 1) * 5 if rng.random() < 0.7 else int(rng.random() * 101)
     said = number(rng, lang, n)
-    signs = (" pour cent", "") if lang == "fr" else (" percent", " per cent", "")
+    signs = [" pour cent", ""] if lang == "fr" else [" percent", " per cent", ""]
     if said.isdigit():
-        signs += (" %", "%") if lang == "fr" else ("%", "%")
+        signs += [" %", "%"] if lang == "fr" else ["%", "%"]
     return said + pick(rng, signs), n
 
 

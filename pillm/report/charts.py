@@ -137,15 +137,19 @@ def _rung(point: Point, x: Scale, y: float, ends: tuple[float, float], slim: boo
         class_="label picked" if point.picked else "label", text_anchor="start" if slim else "end",
     )  # fmt: skip
     level = y - 16 if slim else y + 4
-    places = (right - 176, right - 126, right - 72) if slim else (right + 18, right + 68, right + 130)
+    places = (right - 148, right - 92, right) if slim else (right + 18, right + 68, right + 130)
     told = ((score(point.figure["mean"]), "value"), (point.step, f"note {point.tone}"), (point.rows, "note"))
-    value = [tag("text", said, x=at, y=level, class_=class_) for at, (said, class_) in zip(places, told, strict=True) if said]
+    value = [
+        tag("text", said, x=at, y=level, class_=class_, text_anchor="end" if slim else "start")
+        for at, (said, class_) in zip(places, told, strict=True)
+        if said
+    ]
     line = tag("line", x1=left, x2=right, y1=y, y2=y, class_="rung")
     return tag("g", tag("title", f"{point.title} {point.step}"), line, *mark, name, value, class_=f"k-{point.kind}")
 
 
 def speed_bars(rows: Sequence[tuple[str, float, bool]], basis: str, width: int) -> Markup:
-    """Return one bar per file (label, tokens per second, whether it is the chosen one); hatched unless measured."""
+    """Return one bar per file (label, tokens per second, whether it is the chosen one); dashed unless measured."""
     longest = max((value for _, value, _ in rows), default=1.0) or 1.0
     left, right, row = 74, width - 70, 30
     x = Scale(0, longest, left, right)

@@ -103,10 +103,18 @@ def wrong_rows(evaluations: Sequence[Evaluation], predictions: Predictions, chos
     if chosen is None or metric is None:
         return []
     sets = list(dict.fromkeys(one.set for one in evaluations))
-    queues = {
-        name: [row for row in predictions.get((chosen.subject, name), ()) if row.scores.get(metric, 1.0) < 1.0] for name in sets
-    }
     answers = {key: {row.id: row for row in rows} for key, rows in predictions.items()}
+    teachers = {one.set: answers.get((one.subject, one.set), {}) for one in evaluations if one.kind == "teacher"}
+
+    def lost(name: str, row: Prediction) -> bool:
+        """Say whether the teacher was right, so that the row was lost on the way; those come first."""
+        known = teachers.get(name, {}).get(row.id)
+        return known is not None and known.scores.get(metric, 0.0) >= 1.0
+
+    queues = {}
+    for name in sets:
+        wrong = [row for row in predictions.get((chosen.subject, name), ()) if row.scores.get(metric, 1.0) < 1.0]
+        queues[name] = sorted(wrong, key=lambda row: not lost(name, row))
     found: list[JSONObject] = []
     for place in range(MAX_WRONG):
         for name in sets:

@@ -23,8 +23,26 @@ def hero(report: Mapping[str, Any]) -> Markup:
         tag("span", "✓ " if gates[1] else "✗ ", gates[0], class_="badge good" if gates[1] else "badge bad") if gates else None
     )
     when = tag("time", str(report["at"])[:10], datetime=report["at"])
+    others = _other_sets(report)
     eyebrow = tag("p", tag("b", "pillm"), " · run ", tag("b", report["recipe"]), " · ", when, class_="eyebrow")
-    return tag("header", eyebrow, tag("h1", *pieces), badge, class_="hero")
+    return tag("header", eyebrow, tag("h1", *pieces), others, badge, class_="hero")
+
+
+def _other_sets(report: Mapping[str, Any]) -> Markup | None:
+    """Return the chosen file's score on the sets that the headline does not speak of."""
+    chosen, metric = report["pick"], report["main"]["metric"]
+    if chosen is None:
+        return None
+    found: dict[str, dict[str, float]] = {}
+    for one in report["evaluations"]:
+        who = "teacher" if one["kind"] == "teacher" else "ours" if one["subject"] == chosen["model"] else None
+        if who and one["set"] != report["main"]["set"] and metric in one["metrics"]:
+            found.setdefault(one["set"], {})[who] = one["metrics"][metric]["mean"]
+    told = []
+    for name, by in found.items():
+        teacher = f" (teacher {score(by['teacher'])})" if "teacher" in by else ""
+        told.append(f"{set_title(name).lower()} {score(by.get('ours'))}{teacher}")
+    return tag("p", f"On other sentences, {metric}: {', '.join(told)}.", class_="others") if told else None
 
 
 def navigation(shown: set[str]) -> Markup:

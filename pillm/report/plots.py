@@ -52,14 +52,14 @@ def lost_section(report: Mapping[str, Any]) -> Markup | None:
 
 
 def speed_section(report: Mapping[str, Any]) -> Markup | None:
-    """Return tokens per second by device and basis, decode and prefill apart; predicted bars are hatched."""
+    """Return tokens per second by device and basis, decode and prefill apart; predicted bars are dashed."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for one in report["benchmarks"]:
         groups.setdefault((one["device"], one["basis"]), []).append(one)
     if not groups:
         return None
     panels = [_panel(report, device, basis, found) for (device, basis), found in groups.items()]
-    lead = "Decode writes the answer, prefill reads the prompt. Solid bars were measured, hatched ones are arithmetic."
+    lead = "Decode writes the answer, prefill reads the prompt. Solid bars were measured, dashed ones are arithmetic."
     verdicts = [tag("li", tag("b", _title(report, one["model"])), " ", one["verdict"]) for one in report["plans"]]
     plans = (
         tag("details", tag("summary", "What the plan says, file by file"), tag("ul", *verdicts), open=True)

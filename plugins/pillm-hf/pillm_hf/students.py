@@ -61,7 +61,6 @@ def merged(folder: Path, adapter: Path, samples: list[Encoded], pad_id: int) -> 
     The base is read anew, never in 4 bit: merging into 4-bit weights loses quality and cannot be exported. Raises
     BackendError where the merged student does not answer like base and adapter.
     """
-    import torch
     from peft import PeftModel
 
     with quiet():
@@ -69,7 +68,7 @@ def merged(folder: Path, adapter: Path, samples: list[Encoded], pad_id: int) -> 
         before = _distributions(adapted, samples, pad_id)
         model = in_16_bit(adapted.merge_and_unload())
     compare(before, _distributions(model, samples, pad_id), adapter)
-    return model.to(torch.device("cpu"))
+    return model
 
 
 def in_16_bit(model: Any) -> Any:
@@ -79,12 +78,16 @@ def in_16_bit(model: Any) -> Any:
     return model if model.dtype in (torch.bfloat16, torch.float16) else model.to(torch.bfloat16)
 
 
-def check_rounded(model: Any, samples: list[Encoded], pad_id: int, where: Path) -> Any:
-    """Return a fully trained model in 16 bit; raise BackendError where rounding changed its answers."""
-    before = _distributions(model, samples, pad_id)
-    rounded = in_16_bit(model)
-    compare(before, _distributions(rounded, samples, pad_id), where)
-    return rounded
+def rounded(model: Any, folder: Path, samples: list[Encoded], pad_id: int) -> Any:
+    """Return a fully trained model in 16 bit, on the CPU; raise BackendError where rounding changed its answers."""
+    import torch
+
+    stored = pillm.Checkpoint(path=folder).config
+    kept = torch.float16 if "float16" in (stored.get("dtype"), stored.get("torch_dtype")) else torch.bfloat16
+    before = _distributions(model.to("cpu"), samples, pad_id)
+    model = model.to(kept)
+    compare(before, _distributions(model, samples, pad_id), folder)
+    return model
 
 
 def compare(before: torch.Tensor, after: torch.Tensor, kept: Path) -> None:
@@ -94,8 +97,8 @@ def compare(before: torch.Tensor, after: torch.Tensor, kept: Path) -> None:
     divergence = float((before.exp() * (before - after)).sum(-1).mean())
     if not (bool(torch.isfinite(after).all()) and divergence <= TOLERANCE):
         raise pillm.BackendError(
-            f"the merged student differs from the trained one by {divergence:.3g} nats per token (at most {TOLERANCE} is "
-            f"rounding); no checkpoint was written. What was trained is safe in {kept}. Train again with dtype=float32."
+            f"the student in 16 bit differs from the trained one by {divergence:.3g} nats per token (at most {TOLERANCE} is "
+            f"rounding); no checkpoint was written. {kept} is unharmed. Train again with dtype=float32 or a lower learning_rate."
         )
 
 

@@ -14,7 +14,8 @@ Exercise = tuple[str, str]  # what is shown, and what is to be written
 FRENCH = "cle valeur sujet chose mot endroit qui quoi couleur ville plat outil livre sport fleur pays metier"
 ENGLISH = "key value topic thing word spot who what colour town dish gear book game plant land job left right first second"
 KEYS = [*FRENCH.split(), *ENGLISH.split(), *"abcxyz"]
-SYLLABLES = [head + vowel for head in "b d f g l m p r s t v br cl tr".split() for vowel in "aeiou"]
+CONSONANTS = ["b", "d", "f", "g", "l", "m", "p", "r", "s", "t", "v", "br", "cl", "tr"]
+SYLLABLES = [consonant + vowel for consonant in CONSONANTS for vowel in "aeiou"]
 FORMS: tuple[tuple[str, str], ...] = (
     ("{k}: {v}", "\n"),
     ("{k} = {v}", " ; "),

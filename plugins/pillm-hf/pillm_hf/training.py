@@ -1,0 +1,83 @@
+"""Train a student, from rows to a checkpoint folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pillm
+
+from pillm_hf import outputs, students
+from pillm_hf.chat import Chat
+from pillm_hf.hub import locate
+from pillm_hf.loading import load_chat
+from pillm_hf.loop import Loop
+from pillm_hf.text import Encoded, Encoding, encode, prompts_of
+from pillm_hf.trainer import FineTuning, LoRA
+
+_SAMPLES = 8  # conversations on which the merged student is compared with the trained one
+
+
+def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
+    """Write the trained student to `out`; see `pillm.Trainer.train` for what the folder holds."""
+    import torch
+
+    source = locate(options.base, options.revision)
+    folder = source.fetch()
+    chat = load_chat(folder)
+    train_rows, validation = _encode(options, data, chat, progress)
+    outputs.write_contract(data.contract, chat, out)
+    outputs.write_probes(chain(train_rows.rows, validation.rows, prompts_of(data.probes, data.contract, chat)), out)
+    outputs.write_calibration(_calibration(data, chat), out)
+
+    seed = data.seed if options.seed is None else options.seed
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model, dtype = students.build(options, folder, progress.warn)
+        facts = _facts(model, dtype, source.identity, seed)
+        loop = Loop(model, options, dtype, chat.pad_id, progress)
+        log = loop.fit(train_rows.rows, validation.rows, seed)
+
+    samples = train_rows.rows[:_SAMPLES]
+    if isinstance(options, LoRA):
+        adapter = outputs.save_adapter(model, source, options, out)  # before the merge, so that a failed merge loses nothing
+        del model, loop
+        student = students.merged(folder, adapter, samples, chat.pad_id)
+    else:
+        student = students.rounded(model, folder, samples, chat.pad_id)
+    outputs.save_student(student, chat, out)
+    outputs.write_log(options, log, train_rows, facts, out)
+
+
+def _encode(
+    options: FineTuning, data: pillm.TrainingData, chat: Chat, progress: pillm.Progress
+) -> tuple[Encoding, Encoding]:
+    """Return the encoded training and validation rows; raise DataError where nothing is left to train on."""
+    made = []
+    for name, rows in (("training", data.train), ("validation", data.validation)):
+        encoding = encode(rows, data.contract, chat, options.max_length)
+        for reason, count in encoding.left_out.items():
+            progress.warn(f"{count} of {len(rows)} {name} rows left out: {reason}.")
+        made.append(encoding)
+    if not made[0].rows:
+        reasons = "; ".join(f"{count} rows: {reason}" for reason, count in made[0].left_out.items()) or "there are no rows"
+        raise pillm.DataError(f"no row is left to train on ({reasons}). Nothing was written. Raise max_length or mend the rows.")
+    return made[0], made[1]
+
+
+def _calibration(data: pillm.TrainingData, chat: Chat) -> Iterator[Encoded]:
+    """Yield the calibration conversations; a long one serves as well, since nothing is learnt from it."""
+    return iter(encode(data.calibration, data.contract, chat, max_length=1 << 30).rows)
+
+
+def _facts(model: Any, dtype: Any, identity: str, seed: int) -> dict[str, Any]:
+    return {
+        "base": identity,
+        "seed": seed,
+        "device": str(model.device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "parameters": model.num_parameters(),
+        "learnt_parameters": sum(part.numel() for part in model.parameters() if part.requires_grad),
+    }

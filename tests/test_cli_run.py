@@ -1,0 +1,114 @@
+"""`pillm run`, with the fake backends: a whole recipe in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+RECIPE = """
+prompts: rows.jsonl
+split: {test: 1}
+teacher: {use: echo}
+trainer: {use: table}
+exporter: {use: table, quants: [F16, Q8_0]}
+runner: {use: table}
+checkpoint_runner: {use: table}
+"""
+
+
+@pytest.fixture
+def recipe(fakes: Path, rows: Path) -> Path:
+    """Write a recipe beside the three rows."""
+    path = rows.parent / "small.yaml"
+    path.write_text(RECIPE, "utf-8")
+    return path
+
+
+def test_a_recipe_runs_to_its_report(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    done = cli("run", recipe, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "3 rows = 3 answered" in done.out
+    assert "student-Q8_0.table" in done.out
+    assert "report.html" in done.out
+    for name in ("report.json", "report.md", "report.html", "recipe.yaml", "events.jsonl", "pillm.log", "manifest.json"):
+        assert (tmp_path / "run" / name).is_file(), name
+    assert "train: finish" in (tmp_path / "run" / "pillm.log").read_text("utf-8")
+
+
+def test_json_is_the_report(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    done = cli("run", recipe, "--out", tmp_path / "run", "--json")
+    assert done.json["rows"] == {"in": 3, "answered": 3, "rejected": 0, "failed": 0, "pending": 0}
+
+
+def test_a_second_run_says_that_every_stage_is_up_to_date(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    cli("run", recipe, "--out", tmp_path / "run")
+    again = cli("run", recipe, "--out", tmp_path / "run")
+    assert again.err.count("up to date") >= 5
+    assert "done in" not in again.err
+
+
+def test_one_training_option_trains_anew_and_never_labels(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    cli("run", recipe, "--out", tmp_path / "run")
+    again = cli("run", recipe, "--out", tmp_path / "run", "--set", "trainer.upper=true")
+    assert "label: up to date" in again.err
+    assert "train: done" in again.err
+    tuned = cli("run", recipe, "--out", tmp_path / "run", "--set", "trainer.upper=true", "--set", "teacher.window=3")
+    assert "done in" not in tuned.err
+
+
+def test_a_dry_run_prints_everything_and_touches_nothing(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    done = cli("run", recipe, "--out", tmp_path / "run", "--dry-run", "--set", "trainer.upper=true")
+    assert done.code == 0
+    for word in ("upper: true", "train 2", "MB free", "to do", "Nothing was asked"):
+        assert word in done.out, word
+    assert sorted(tmp_path.rglob("*")) == before
+    assert cli("run", recipe, "--dry-run", "--json").json["rows"]["train"] == 2
+
+
+def test_a_gate_that_is_not_met_ends_with_3_and_keeps_the_report(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    done = cli("run", recipe, "--out", tmp_path / "run", "--set", "gates.exact=1.0")
+    assert done.code == 3
+    assert "exact >= 1" in done.err
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+WRONG = {
+    "trainer.uper=true": "Did you mean 'upper'?",
+    "trainer.use=tabel": "Did you mean 'table'?",
+    "spilt.test=1": "spilt",
+    "device=pi9": "pi9",
+    "split.test=99": "test",
+    "gates.exact=high": "high",
+}
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_a_wrong_recipe_fails_before_anything_is_written(cli: Cli, recipe: Path, tmp_path: Path, change: str) -> None:
+    done = cli("run", recipe, "--out", tmp_path / "run", "--set", change)
+    assert done.code == 2
+    assert done.err.startswith("Error: ")
+    assert WRONG[change] in done.err
+    assert not (tmp_path / "run" / "label").exists()
+
+
+def test_yaml_that_is_none_is_named_with_its_line(cli: Cli, recipe: Path) -> None:
+    recipe.write_text("prompts: x\nteacher: {use: [\n", "utf-8")
+    done = cli("run", recipe)
+    assert done.code == 2
+    assert "small.yaml: " in done.err
+    assert "line" in done.err
+
+
+def test_a_run_that_another_process_holds_is_refused(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    from pillm.files import lock
+
+    with lock(tmp_path / "run" / ".lock"):
+        done = cli("run", recipe, "--out", tmp_path / "run")
+    assert done.code == 5
+    assert "in use" in done.err

@@ -1,0 +1,48 @@
+"""`pillm verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+
+@pytest.fixture
+def folder(cli: Cli, fakes: Path, rows: Path, tmp_path: Path) -> Path:
+    """Label the three rows."""
+    cli("label", rows, "--teacher", "echo", "--out", tmp_path / "label")
+    return tmp_path / "label"
+
+
+def test_what_was_made_holds(cli: Cli, folder: Path) -> None:
+    assert cli("verify", folder).code == 0
+    assert cli("verify", folder / "labelled.jsonl", "--json").json == {
+        "path": str(folder / "labelled.jsonl"),
+        "verified": True,
+        "problems": [],
+    }
+
+
+def test_one_changed_byte_ends_with_1_and_names_the_file(cli: Cli, folder: Path) -> None:
+    path = folder / "labelled.jsonl"
+    data = bytearray(path.read_bytes())
+    data[10] ^= 1
+    path.write_bytes(data)
+    for target in (folder, path):
+        done = cli("verify", target)
+        assert done.code == 1
+        assert str(path) in done.out
+    assert cli("verify", folder, "--json").json["problems"][0]["path"] == str(path)
+
+
+def test_a_missing_file_is_named(cli: Cli, folder: Path) -> None:
+    (folder / "labelled.jsonl").unlink()
+    assert "is missing" in cli("verify", folder).out
+
+
+def test_nothing_to_verify_is_an_error(cli: Cli, tmp_path: Path) -> None:
+    assert cli("verify", tmp_path).code == 2
