@@ -31,7 +31,8 @@ def test_a_split_that_leaves_nothing_to_train_on_is_refused(cli: Cli, rows: Path
 def test_any_format_is_converted_and_keeps_its_answer(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "mixed.jsonl"
     path.write_text(
-        '{"instruction": "say hi", "output": "hi"}\n{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}\n'
+        '{"instruction": "say hi", "output": "hi"}\n'
+        '{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}\n'
         '{"prompt": "c", "completion": "d"}\n{"user": "e", "goal": "f"}\n',
         "utf-8",
     )

@@ -236,6 +236,12 @@ def test_the_schemas_use_only_what_grammars_can_express() -> None:
             assert found <= known
 
 
+def test_required_arguments_come_first() -> None:
+    # A grammar made from a schema writes them first, whatever the order of the properties.
+    for properties, required in tools.TOOLS.values():
+        assert list(properties)[: len(required)] == required
+
+
 def test_the_schema_refuses_what_no_tool_takes(validator: Draft202012Validator) -> None:
     for wrong in (
         {"name": "HassLightSet", "arguments": {"brightness": 101}},

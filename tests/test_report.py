@@ -23,17 +23,34 @@ from pillm.stages.evaluation import Scope, evaluate
 SCHEMA_OF_ANSWERS = {"type": "object", "properties": {"tool": {"type": "string"}}, "required": ["tool"]}
 SENTENCES = [
     ("allume la lampe du salon s'il te plaît", {"tool": "HassTurnOn", "name": "lampe du salon"}),
-    ("euh, mets le chauffage à 21 dans la chambre", {"tool": "HassClimateSetTemperature", "area": "chambre", "temperature": 21}),
+    (
+        "euh, mets le chauffage à 21 dans la chambre",
+        {"tool": "HassClimateSetTemperature", "area": "chambre", "temperature": 21},
+    ),
     ("set a timer for 12 minutes for the pasta", {"tool": "HassStartTimer", "minutes": 12, "name": "pasta"}),
-    ("ajoute du lait pis des œufs à la liste d'épicerie", {"tool": "HassListAddItem", "item": "lait, œufs", "name": "épicerie"}),
-    ("email Marc that the meeting moves to 3 pm", {"tool": "email", "to": "Marc", "subject": "meeting", "text": "moves to 3 pm"}),
+    (
+        "ajoute du lait pis des œufs à la liste d'épicerie",
+        {"tool": "HassListAddItem", "item": "lait, œufs", "name": "épicerie"},
+    ),
+    (
+        "email Marc that the meeting moves to 3 pm",
+        {"tool": "email", "to": "Marc", "subject": "meeting", "text": "moves to 3 pm"},
+    ),
     ("c'est quoi la météo demain à Rimouski", {"tool": "HassGetWeather", "place": "Rimouski", "day": "tomorrow"}),
     ("dim the kitchen lights to 40 percent", {"tool": "HassLightSet", "area": "kitchen", "brightness": 40}),
     ("trouve un dentiste ouvert samedi proche d'ici", {"tool": "search", "query": "dentiste", "open": "saturday"}),
 ]
 TAGS = [("fr-CA", "home"), ("fr-CA", "home"), ("en", "home"), ("fr-CA", "list"), ("en", "email"), ("fr-CA", "weather"),
         ("en", "home"), ("fr-CA", "search")]  # fmt: skip
-SKILL = {"nano-teacher": 0.03, "nano-base": 0.94, "checkpoint": 0.05, "F16": 0.05, "Q8_0": 0.05, "Q4_K_M": 0.055, "IQ4_NL": 0.065}
+SKILL = {
+    "nano-teacher": 0.03,
+    "nano-base": 0.94,
+    "checkpoint": 0.05,
+    "F16": 0.05,
+    "Q8_0": 0.05,
+    "Q4_K_M": 0.055,
+    "IQ4_NL": 0.065,
+}
 HARDER = {"test": 1.0, "handwritten": 4.0, "community": 8.0}
 SIZES = {"F16": 3_912_448, "Q8_0": 2_179_072, "Q4_K_M": 1_413_120, "IQ4_NL": 1_298_432}
 
@@ -99,8 +116,8 @@ def evaluations(folder: Path, counts: dict[str, int]) -> list[Evaluation]:
 
 def models(folder: Path) -> list[ModelFile]:
     return [
-        ModelFile(path=folder / "export" / f"nano.{quant}.gguf", quant=quant, bytes=size, sha256=(quant.encode().hex() * 12)[:64],
-                  parity=Parity(rows=1840, mismatches=0))
+        ModelFile(path=folder / "export" / f"nano.{quant}.gguf", quant=quant, bytes=size,
+                  sha256=(quant.encode().hex() * 12)[:64], parity=Parity(rows=1840, mismatches=0))
         for quant, size in SIZES.items()
     ]  # fmt: skip
 
@@ -135,7 +152,8 @@ def sample(folder: Path, *, small: bool = False) -> RunFacts:
         benchmarks=benchmarks(found),
         plans=plans(found),
         gates=[
-            {"gate": "exact >= 0.95 of teacher", "model": one.label, "value": 0.946, "bound": 0.92, "met": True} for one in found
+            {"gate": "exact >= 0.95 of teacher", "model": one.label, "value": 0.946, "bound": 0.92, "met": True}
+            for one in found
         ],
         seconds={"label": 58.2, "train": 141.7, "export": 12.4, "evaluate": 61.9, "bench": 18.3},
         versions={"pillm": "0.1.0", "python": "3.11.2", "torch": "2.13.0", "transformers": "5.23.0", "llama_cpp": "0.3.36"},

@@ -28,7 +28,7 @@ BEGIN, END = "<!-- counts -->", "<!-- /counts -->"
 
 def normal(text: str) -> str:
     """Reduce a prompt to its words, so that two wordings compare equal."""
-    return " ".join(re.sub(r"[^\w'\-%°:.,]|[.,](?!\d)", " ", text.casefold()).split())
+    return " ".join(re.sub(r"[^\w'\-%°:.,]|[.,:](?!\d)", " ", text.casefold()).split())
 
 
 def five_grams(text: str) -> set[tuple[str, ...]]:

@@ -31,7 +31,6 @@ COMPUTED: dict[str, Callable[[Random, str, str], Spoken]] = {
     "duration": spoken.duration,
     "start": spoken.start,
     "date": moments.date,
-    "time": moments.time,
     "when": moments.when,
 }
 TOKEN = re.compile(r"[()|]|\{[^}]*\}|[^()|{}]+")

@@ -14,6 +14,7 @@ from spoken import pick
 WORD = re.compile(r"[^\W\d_]{5,}")
 BOUNDARY = re.compile(r"(?<=[\w,]) (?=\S|$)")
 ARTICLE = re.compile(r"\b(?:the|my|an?) ")
+COMMA = re.compile(r",(?= |$)")
 QUESTION = re.compile(r"\s*\?$")
 
 
@@ -22,6 +23,11 @@ def plain(text: str) -> str:
     """Remove the accents of a text."""
     text = text.replace("œ", "oe")
     return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
+
+
+def without_commas(text: str) -> str:
+    """Remove the commas that no number holds, as a speech recogniser does."""
+    return COMMA.sub("", text)
 
 
 class Layers:
@@ -53,6 +59,8 @@ class Layers:
             spans = telegraphic(spans, tags)
         spans = self.address(rng, spans)
         spans = self.punctuate(rng, spans)
+        if draw() < 0.15:
+            spans = every(spans, without_commas, tags, "no-comma")
         if "code-switch" not in tags and self.loans.search("".join(text for text, _ in spans)):
             tags.append("code-switch")
         if draw() < 0.55:

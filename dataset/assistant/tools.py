@@ -28,7 +28,8 @@ SWITCHED: dict[str, Schema] = {
     "device_class": COVER,
 }
 
-# The order of the arguments is the order of the keys in every answer.
+# The order of the arguments is the order of the keys in every answer. The required ones come
+# first, because a grammar made from the schema writes them first.
 TOOLS: dict[str, tuple[dict[str, Schema], list[str]]] = {
     "create_event": (
         {
@@ -54,7 +55,7 @@ TOOLS: dict[str, tuple[dict[str, Schema], list[str]]] = {
         [],
     ),
     "HassClimateSetTemperature": (
-        {"name": TEXT, "area": TEXT, "floor": TEXT, "temperature": {"type": "number"}},
+        {"temperature": {"type": "number"}, "name": TEXT, "area": TEXT, "floor": TEXT},
         ["temperature"],
     ),
     "HassClimateGetTemperature": ({"name": TEXT, "area": TEXT}, []),
@@ -68,15 +69,15 @@ TOOLS: dict[str, tuple[dict[str, Schema], list[str]]] = {
     "HassGetWeather": ({"name": TEXT}, []),
     "HassSetPosition": (
         {
+            "position": PERCENT,
             "name": TEXT,
             "area": TEXT,
             "domain": DOMAIN,
             "device_class": COVER,
-            "position": PERCENT,
         },
         ["position"],
     ),
-    "HassSetVolume": ({"name": TEXT, "area": TEXT, "volume_level": PERCENT}, ["volume_level"]),
+    "HassSetVolume": ({"volume_level": PERCENT, "name": TEXT, "area": TEXT}, ["volume_level"]),
     "HassGetCurrentTime": ({}, []),
 }
 

@@ -70,15 +70,38 @@ def report_schema() -> JSONObject:
     return SCHEMA
 
 
+def answer_schema() -> JSONObject:
+    """Return the schema of an answer as the store keeps it: usage as three counts, the raw bytes beside it."""
+    made = _made_of(Answer)
+    del made["$defs"], made["properties"]["raw"]
+    counts = "Prompt tokens, completion tokens, and of the prompt the cached ones."
+    made["properties"]["usage"] = {
+        "type": "array",
+        "items": {"type": "integer"},
+        "minItems": 3,
+        "maxItems": 3,
+        "description": counts,
+    }
+    return made
+
+
+def _made_of(kind: type[Any]) -> JSONObject:
+    """Return the schema of a dataclass as `to_json` writes it, which leaves out what is absent."""
+    made = TypeAdapter(kind).json_schema()
+    nullable = {name for name, spec in made["properties"].items() if {"type": "null"} in spec.get("anyOf", ())}
+    made["required"] = [name for name in made["required"] if name not in nullable]
+    return made
+
+
 def _of(kind: type[Any]) -> Callable[[], JSONObject]:
-    return lambda: TypeAdapter(kind).json_schema()
+    return lambda: _made_of(kind)
 
 
 FORMATS: dict[str, tuple[str, Callable[[], JSONObject]]] = {
     "row": ("One line of a prompts or labelled file.", row_schema),
     "recipe": ("A recipe, for `pillm run`.", recipe_schema),
     "report": ("report.json, what a run shows.", report_schema),
-    "answer": ("An answer as the store keeps it.", _of(Answer)),
+    "answer": ("An answer as the store keeps it.", answer_schema),
     "events": ("One line of events.jsonl: what a run is doing.", _of(Event)),
     "evaluation": ("The scores of one subject on one set of rows.", _of(Evaluation)),
     "benchmark": ("How fast a model file is on a device.", _of(Benchmark)),

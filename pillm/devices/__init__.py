@@ -131,6 +131,7 @@ def _described(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     try:
         said = parse_yaml(path.read_text("utf-8"))
         _check_keys(said)
+        said = {**said, "cycles": _cycles(said)}
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path.name} is not a device profile: {error}.") from error
     parent = said.pop("extends", None)
@@ -139,8 +140,7 @@ def _described(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen or len(seen) >= _MAX_PARENTS:
         raise ConfigError(f"{path.name} extends {parent!r}, which leads round in a circle or deeper than {_MAX_PARENTS} files.")
     inherited = _described(_find(str(parent), families=True), (*seen, path))
-    tables = {name: {**inherited[name], **said[name]} for name in _TABLES if name in said and name in inherited}
-    return {**inherited, **said, **tables}
+    return {**inherited, **said, "cycles": inherited["cycles"] | said["cycles"]}
 
 
 def _check_keys(said: Any) -> None:
@@ -157,14 +157,8 @@ def _built(name: str, said: dict[str, Any]) -> DeviceProfile:
     for key in _FIGURES:
         if key in said:
             values[key], facts[key] = _figure(key, said[key])
-    cycles: dict[str, float] = {}
-    for table in reversed(_TABLES):  # what was fitted goes before what was estimated
-        fact = _fact(table, said.get(table, {"source": "", "trust": 1}))
-        for type_, cost in said.get(table, {}).items():
-            if type_ not in ("source", "trust", *BLOCKS):
-                raise ValueError(f"{table} names {type_!r}, which is no storage type.{did_you_mean(str(type_), BLOCKS)}")
-            if type_ in BLOCKS:
-                cycles[type_], facts[f"cycles.{type_}"] = _number(f"{table}.{type_}", cost), fact
+    cycles = {type_: _number(f"cycles.{type_}", cost) for type_, (cost, _) in said["cycles"].items()}
+    facts |= {f"cycles.{type_}": fact for type_, (_, fact) in said["cycles"].items()}
     for key in _LISTS:
         if key in said:
             values[key] = _names(key, said[key])
@@ -173,6 +167,21 @@ def _built(name: str, said: dict[str, Any]) -> DeviceProfile:
     values["compute_bound"] = frozenset(values.get("compute_bound", ()))
     title = str(said.get("title", name))
     return DeviceProfile(name=name, title=title, cycles=MappingProxyType(cycles), facts=MappingProxyType(facts), **values)
+
+
+def _cycles(said: dict[str, Any]) -> dict[str, tuple[Any, Fact]]:
+    """Return each storage type's cycles with the source of the table it stands in, fitted before estimated."""
+    found: dict[str, tuple[Any, Fact]] = {}
+    for table in reversed(_TABLES):
+        if table not in said:
+            continue
+        fact = _fact(table, said[table])
+        for type_, cost in said[table].items():
+            if type_ in BLOCKS:
+                found[type_] = (cost, fact)
+            elif type_ not in ("source", "trust"):
+                raise ValueError(f"{table} names {type_!r}, which is no storage type.{did_you_mean(str(type_), BLOCKS)}")
+    return found
 
 
 def _figure(key: str, said: Any) -> tuple[float | int, Fact]:

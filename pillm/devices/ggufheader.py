@@ -74,7 +74,7 @@ class GGUFHeader:
     file_bytes: int
 
 
-class _Malformed(Exception):  # noqa: N818 - a reason on its way to a DataError
+class _Malformed(Exception):
     pass
 
 

@@ -137,7 +137,7 @@ def _rung(point: Point, x: Scale, y: float, ends: tuple[float, float], slim: boo
         class_="label picked" if point.picked else "label", text_anchor="start" if slim else "end",
     )  # fmt: skip
     level = y - 16 if slim else y + 4
-    places = (right - 148, right - 92, right) if slim else (right + 18, right + 68, right + 130)
+    places = (right - 166, right - 106, right) if slim else (right + 18, right + 68, right + 130)
     told = ((score(point.figure["mean"]), "value"), (point.step, f"note {point.tone}"), (point.rows, "note"))
     value = [
         tag("text", said, x=at, y=level, class_=class_, text_anchor="end" if slim else "start")

@@ -21,8 +21,8 @@ _SECTIONS = {
     "sets": sets_section,
     "speed": speed_section,
     "tags": tags_section,
-    "wrong": wrong_section,
     "run": run_section,
+    "wrong": wrong_section,
 }
 
 

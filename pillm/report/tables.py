@@ -148,7 +148,7 @@ def _times(report: Mapping[str, Any]) -> Markup | None:
         tag(
             "div",
             tag("dt", stage),
-            tag("dd", tag("i", style=f"width:{100 * value / longest:.1f}%"), tag("span", duration(value))),
+            tag("dd", tag("i", style=f"--share:{value / longest:.3f}"), tag("span", duration(value))),
         )
         for stage, value in seconds.items()
     ]

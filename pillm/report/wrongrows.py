@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
@@ -55,7 +56,7 @@ def _row(row: Mapping[str, Any], names: Mapping[str, str]) -> Markup:
 def _answer(who: str, answer: str | None, expected: str) -> Markup:
     if answer is None:
         return _line(who, tag("i", "no answer"), "failure")
-    right = answer.strip() == expected.strip()
+    right = _same(expected, answer)
     return _line(who, _plain(answer) if right else marked(expected, answer), "right" if right else "")
 
 
@@ -81,5 +82,19 @@ def marked(expected: str, answer: str) -> Child:
     return found
 
 
-def _mark(tokens: Sequence[str], class_: str) -> Markup | None:
-    return tag("mark", "".join(tokens), class_=class_) if tokens else None
+def _mark(tokens: Sequence[str], class_: str) -> Child:
+    """Return tokens marked; white space alone is no difference worth a mark."""
+    said = "".join(tokens)
+    if not said.strip():
+        return said if class_ == "extra" else None
+    return tag("mark", said, class_=class_)
+
+
+def _same(expected: str, answer: str) -> bool:
+    """Return whether two texts are equal, also as JSON in another spelling."""
+    if expected.strip() == answer.strip():
+        return True
+    try:
+        return bool(json.loads(expected) == json.loads(answer))
+    except (ValueError, RecursionError):
+        return False

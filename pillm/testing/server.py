@@ -83,12 +83,14 @@ class FakeOpenAIServer:
     """A server for tests on 127.0.0.1; a context manager.
 
     Scripted replies are used first, one per call in order of arrival; then `respond` answers. `calls` holds every
-    request, `most_at_once` the largest number that were in the server's hands at the same time.
+    request, `most_at_once` the largest number that were in the server's hands at the same time, `connections` how
+    many connections were opened.
     """
 
     def __init__(self, replies: Iterable[Reply] = (), *, respond: Callable[[Call], Reply] = shout) -> None:
         self.calls: list[Call] = []
         self.most_at_once = 0
+        self.connections = 0
         self._script = list(replies)
         self._respond = respond
         self._inside = 0
@@ -148,6 +150,7 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
+        self.fake.connections += 1
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:

@@ -125,23 +125,30 @@ class TableSession(pillm.Session):
         return max(self._rows, key=lambda row: len(row[0] & wanted) / len(row[0] | wanted))[1]
 
     def bench(self, plan: pillm.BenchPlan) -> pillm.Benchmark:
-        """Time looking up a question of `pp` bytes, and giving out `tg` bytes of an answer one by one."""
-        question, reply = "a" * plan.pp, bytes(plan.tg)
+        """Time reading a question of `pp` bytes, and answering until `tg` bytes are out."""
+        question = ("allume la lampe " * plan.pp)[: plan.pp]
         samples: dict[str, list[float]] = {"pp": [], "tg": []}
         for _ in range(plan.repetitions):
             began = time.perf_counter()
-            self._nearest(question)
-            found = time.perf_counter()
-            for _byte in reply:
-                pass
+            trigrams(question)
+            read, given = time.perf_counter(), 0
+            while given < plan.tg:
+                given += len(self._nearest(question).encode()) or 1
             done = time.perf_counter()
-            samples["pp"].append(plan.pp / (found - began))
-            samples["tg"].append(plan.tg / (done - found))
-        speeds = {name: median(values) for name, values in samples.items()}
+            samples["pp"].append(plan.pp / (read - began))
+            samples["tg"].append(given / (done - read))
         return pillm.Benchmark(
-            model=self._label, device="this machine", basis="measured", pp_tps=speeds["pp"], tg_tps=speeds["tg"],
-            pp=plan.pp, tg=plan.tg, repetitions=plan.repetitions, load_ms=self._load_ms, samples=samples,
-        )  # fmt: skip
+            model=self._label,
+            device="this machine",
+            basis="measured",
+            pp_tps=median(samples["pp"]),
+            tg_tps=median(samples["tg"]),
+            pp=plan.pp,
+            tg=plan.tg,
+            repetitions=plan.repetitions,
+            load_ms=self._load_ms,
+            samples=samples,
+        )
 
 
 def _write(path: Path, value: object) -> None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+import pillm_shout
 import pytest
 
 import pillm
-import pillm_shout
 from pillm.testing import (
     check_exporter,
     check_metric,

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 _POOL = 64  # optimiser steps whose rows are sorted by length together: alike within a batch, mixed between them
+_STRIDE = 16  # widths are multiples of this: a CPU compiles a kernel for each shape of matrix that it meets
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded rows; `columns` are the places whose prediction is learnt from in at least one row."""
+    """Right-padded rows; `columns` hold every place whose prediction is learnt from."""
 
     ids: torch.Tensor  # [rows, width]
     mask: torch.Tensor | None  # [rows, width], None where no row is padded
@@ -48,10 +49,10 @@ def steps_per_epoch(rows: int, batch_size: int, accumulation: int) -> int:
 
 
 def collate(rows: Sequence[Encoded], pad_id: int) -> Batch:
-    """Return rows as one batch, padded on the right to the longest."""
+    """Return rows as one batch, padded on the right to a multiple of 16 that holds the longest."""
     import torch
 
-    width = max(len(row.ids) for row in rows)
+    width = -(-max(len(row.ids) for row in rows) // _STRIDE) * _STRIDE
     ids = torch.full((len(rows), width), pad_id)
     labels = torch.full((len(rows), width), IGNORED)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
@@ -60,7 +61,7 @@ def collate(rows: Sequence[Encoded], pad_id: int) -> Batch:
         ids[index, : len(row.ids)] = place
         mask[index, : len(row.ids)] = 1
         labels[index, row.start - 1 : row.end - 1] = place[row.start : row.end]  # each place predicts the next token
-    columns = (labels != IGNORED).any(0).nonzero().squeeze(1)
+    columns = torch.arange((min(row.start for row in rows) - 1) // _STRIDE * _STRIDE, width)
     return Batch(
         ids=ids,
         mask=None if bool(mask.all()) else mask,

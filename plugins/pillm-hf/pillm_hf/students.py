@@ -33,6 +33,10 @@ def build(options: FineTuning, folder: Path, warn: Warn) -> tuple[Any, torch.dty
         "4bit" if options.load_in_4bit else "none", dtype, kind=options.quant_type, double=options.double_quant
     )
     model = load_model(folder, dtype, device_map=options.device_map, quantization=held)
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes would repack the weights at the first validation, for good, into a form without gradients
+            module.support_avx512bf16_for_cpu = False
     return _with_adapters(model, options, folder), dtype
 
 

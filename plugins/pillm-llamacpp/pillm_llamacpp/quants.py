@@ -22,7 +22,7 @@ def canonical(name: str) -> str:
     upper = ALIASES.get(upper, upper)
     if upper in NEED_IMATRIX:
         raise ValueError(
-            f"{upper} needs an importance matrix, which this version does not compute yet; "
+            f"the type {upper} needs an importance matrix, which this version does not compute yet; "
             "the smallest types that need none are IQ3_XS and Q2_K"
         )
     if upper not in FTYPES:

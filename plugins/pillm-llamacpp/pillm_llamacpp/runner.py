@@ -22,7 +22,7 @@ class LocalRunner(pillm.Runner):
     temperature: float = Field(0.0, ge=0.0, le=5.0, description="0 answers greedily.")
     seed: int = Field(0, ge=0, description="Seed of answers with a temperature.")
     constrain: bool = Field(False, description="Hold answers to the row's JSON Schema by a grammar.")
-    logprobs: int = Field(0, ge=0, le=256, description="Alternatives to record per token, with log-probabilities.")
+    logprobs: int = Field(0, ge=0, le=1024, description="Alternatives to record per token, with log-probabilities.")
     threads: int | None = Field(
         None, ge=1, le=256, description="Threads to decode with; none: one per physical core.", json_schema_extra=_TUNING
     )

@@ -18,7 +18,7 @@ _REFUSED = frozenset({"content_filter", "content_policy_violation", "moderation_
 _LONGEST = 300
 
 
-class Fault(Exception):  # noqa: N818 - it ends a call, not the program
+class Fault(Exception):
     """One call that gave no answer."""
 
     def __init__(self, kind: Any, message: str, *, retry: bool = False, stop: bool = False, wait: float | None = None) -> None:

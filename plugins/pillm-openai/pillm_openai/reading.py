@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
 import pillm
 from pillm_openai.faults import Fault, fault_of_error
 
-_TOKEN_ID = re.compile(r"token_id:(\d+)")
+_TOKEN_ID = re.compile(r"token_id:([0-9]{1,10})")
 
 
 def answer_of(body: bytes, timings: dict[str, float]) -> pillm.Answer:
@@ -45,7 +46,9 @@ def answer_of(body: bytes, timings: dict[str, float]) -> pillm.Answer:
 
 def _document(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        found = json.loads(body, parse_constant=lambda _: None, parse_float=_finite)
+        if b"\\u" in body:  # half of a surrogate pair can be neither stored nor written; `raw` keeps it
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
         raise Fault("server", f"the server answered 200 with something that is not JSON ({error})", retry=True) from error
     if not isinstance(found, dict):
@@ -53,6 +56,11 @@ def _document(body: bytes) -> dict[str, Any]:
     if found.get("error"):
         raise fault_of_error(found["error"], body)
     return found
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def _first(found: dict[str, Any]) -> dict[str, Any]:
@@ -116,16 +124,19 @@ def _logprobs(value: Any) -> tuple[tuple[int, ...] | None, Logprobs | None]:
         alternatives = _dict(entry).get("top_logprobs") or [entry]
         row = [(_id(item), _dict(item).get("logprob")) for item in alternatives] if isinstance(alternatives, list) else []
         chosen = _id(entry)
-        if chosen is None or not row or not all(isinstance(i, int) and isinstance(p, int | float) for i, p in row):
+        if chosen is None or not row or not all(isinstance(i, int) and _is_number(p) for i, p in row):
             return None, None
         ids.append(chosen)
         rows.append(tuple(sorted(((int(i or 0), min(0.0, float(p or 0.0))) for i, p in row), key=lambda pair: -pair[1])))
     return tuple(ids), tuple(rows)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _id(entry: Any) -> int | None:
     entry = _dict(entry)
-    if isinstance(entry.get("id"), int):
-        return int(entry["id"])
-    named = _TOKEN_ID.fullmatch(str(entry.get("token", "")))
-    return int(named[1]) if named else None
+    found, named = entry.get("id"), _TOKEN_ID.fullmatch(str(entry.get("token", "")))
+    number = found if isinstance(found, int) else int(named[1]) if named else -1
+    return number if 0 <= number < 2**31 else None

@@ -16,7 +16,7 @@ _STRICT = frozenset({
 })  # fmt: skip
 
 
-class _NotStrict(Exception):  # noqa: N818 - an answer, not an error
+class _NotStrict(Exception):
     """The schema says something that the strict form cannot say."""
 
 

@@ -90,12 +90,13 @@ def test_answers_come_in_the_order_of_completion():
 
 
 def test_one_client_serves_many_calls_and_the_connection_is_kept():
-    with FakeOpenAIServer() as server, teacher(server).open() as opened:
+    with FakeOpenAIServer() as server, teacher(server, concurrency=3).open() as opened:
         line = opened._line
         assert len(list(opened.answer(requests(3)))) == 3
         assert len(list(opened.answer(requests(3)))) == 3
         assert opened._line is line
     assert opened._line is None
+    assert server.connections <= 3
 
 
 @pytest.mark.parametrize(

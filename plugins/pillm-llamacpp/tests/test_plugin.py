@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+import pillm_llamacpp
+
+from pillm.testing import check_plugin
+
+
+def test_the_plugin_keeps_the_protocol_and_imports_nothing_heavy() -> None:
+    assert sorted(cls.name for cls in check_plugin(pillm_llamacpp)) == ["gguf", "gguf", "local", "pi4", "vulkan"]

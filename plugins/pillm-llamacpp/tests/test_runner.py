@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from itertools import count
+from pathlib import Path
+
+import pytest
+from pillm_llamacpp.runner import LocalRunner, VulkanRunner
+from pillm_llamacpp.session import LocalSession
+from pillm_llamacpp.teacher import GGUFTeacher
+from pillm_llamacpp_tiny import SENTENCES, request
+
+import pillm
+from pillm.testing import check_runner, check_teacher
+
+
+def answers(runner: LocalRunner, model: pillm.ModelFile, requests: list[pillm.Request]) -> list[pillm.Answer | pillm.Failure]:
+    with runner.open(model) as session:
+        said = {asked.key: result for asked, result in session.answer(iter(requests))}
+    return [said[one.key] for one in requests]
+
+
+def test_the_runner_keeps_the_protocol(gguf: pillm.ModelFile) -> None:
+    check_runner(LocalRunner(max_tokens=12), gguf)
+
+
+def test_the_teacher_keeps_the_protocol_and_is_known_by_its_content(gguf: pillm.ModelFile, tmp_path: Path) -> None:
+    teacher = GGUFTeacher(model=gguf.path, max_tokens=8)
+    check_teacher(teacher)
+    elsewhere = tmp_path / "other.gguf"
+    shutil.copyfile(gguf.path, elsewhere)
+    moved = GGUFTeacher(model=elsewhere, max_tokens=8)
+    assert teacher.identity() == moved.identity()
+    assert teacher.identity()["sha256"] == gguf.sha256
+
+
+def test_max_tokens_is_never_exceeded(gguf: pillm.ModelFile) -> None:
+    for limit in (1, 7):
+        for result in answers(LocalRunner(max_tokens=limit), gguf, [request(text) for text in SENTENCES]):
+            assert isinstance(result, pillm.Answer)
+            assert len(result.token_ids or ()) <= limit
+            assert result.usage
+            assert result.usage.completion_tokens <= limit
+            assert result.finish_reason == "length"
+
+
+def test_an_answer_stops_where_the_context_ends(gguf: pillm.ModelFile) -> None:
+    (result,) = answers(LocalRunner(max_tokens=10_000, context=64), gguf, [request("Bonjour")])
+    assert isinstance(result, pillm.Answer)
+    assert result.usage
+    assert result.usage.prompt_tokens + result.usage.completion_tokens == 64
+
+
+def test_a_prompt_longer_than_the_context_is_a_failure_and_the_others_are_answered(gguf: pillm.ModelFile) -> None:
+    requests = [request("un mot " * 200, 1), request("Bonjour", 2)]
+    failed, answered = answers(LocalRunner(context=64, max_tokens=4), gguf, requests)
+    assert isinstance(failed, pillm.Failure)
+    assert "the context is 64" in failed.message
+    assert isinstance(answered, pillm.Answer)
+
+
+def test_an_answer_does_not_depend_on_its_neighbours(gguf: pillm.ModelFile) -> None:
+    requests = [request(f"{text} {number}", number) for number, text in enumerate(SENTENCES * 5)]
+    alone = answers(LocalRunner(parallel=1, max_tokens=10), gguf, requests)
+    together = answers(LocalRunner(parallel=8, max_tokens=10), gguf, requests)
+    assert [result.content for result in alone] == [result.content for result in together]  # type: ignore[union-attr]
+
+
+def test_a_prompt_that_begins_like_the_last_one_is_not_read_again(gguf: pillm.ModelFile) -> None:
+    requests = [request("Bonjour, un", 1), request("Bonjour, deux", 2)]
+    first, second = answers(LocalRunner(parallel=1, max_tokens=4), gguf, requests)
+    assert isinstance(first, pillm.Answer)
+    assert isinstance(second, pillm.Answer)
+    assert first.usage
+    assert first.usage.cached_tokens == 0
+    assert second.usage
+    assert second.usage.cached_tokens > 4
+
+
+def test_log_probabilities_are_recorded_best_first(gguf: pillm.ModelFile) -> None:
+    (result,) = answers(LocalRunner(logprobs=400, max_tokens=3), gguf, [request()])
+    assert isinstance(result, pillm.Answer)
+    assert result.logprobs
+    assert result.token_ids
+    for token, row in zip(result.token_ids, result.logprobs, strict=True):
+        assert row[0][0] == token
+        assert [value for _, value in row] == sorted((value for _, value in row), reverse=True)
+        assert sum(2.718281828459045**value for _, value in row) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_temperature_samples_and_a_seed_repeats_it(gguf: pillm.ModelFile) -> None:
+    requests = [request(text, number) for number, text in enumerate(SENTENCES)]
+    runs = [
+        [result.content for result in answers(LocalRunner(temperature=1.5, seed=seed, max_tokens=8), gguf, requests)]  # type: ignore[union-attr]
+        for seed in (1, 1, 2)
+    ]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_a_killed_worker_is_an_error_and_not_the_end_of_pillm(gguf: pillm.ModelFile) -> None:
+    with LocalRunner(max_tokens=8).open(gguf) as session:
+        assert isinstance(session, LocalSession)
+        os.kill(session.worker_pid, signal.SIGKILL)
+        with pytest.raises(pillm.BackendError, match=r"killed, most often because memory ran out \(SIGKILL\)"):
+            list(session.answer(iter([request()])))
+        with pytest.raises(pillm.BackendError, match="closed"):
+            list(session.answer(iter([request()])))
+
+
+def test_a_consumer_that_stops_early_leaves_the_session_usable(gguf: pillm.ModelFile) -> None:
+    pulled = []
+
+    def endless() -> object:
+        for number in count():
+            pulled.append(number)
+            yield request("Bonjour", number)
+
+    with LocalRunner(max_tokens=4).open(gguf) as session:
+        stream = session.answer(endless())  # type: ignore[arg-type]
+        next(stream)
+        stream.close()  # type: ignore[attr-defined]
+        assert len(pulled) <= 16
+        ((asked, result),) = session.answer(iter([request("Encore", 99)]))
+    assert asked.prompt.id == "row-99"
+    assert isinstance(result, pillm.Answer)
+
+
+def test_the_bench_measures_and_is_clipped_to_the_context(gguf: pillm.ModelFile) -> None:
+    with LocalRunner(threads=1).open(gguf) as session:
+        found = session.bench(pillm.BenchPlan(pp=512, tg=16, repetitions=2))
+    assert (found.pp, found.tg) == (240, 16)
+    assert found.basis == "measured"
+    assert found.pp_tps > 0
+    assert found.tg_tps > 0
+    assert [len(found.samples[name]) for name in ("pp_tps", "tg_tps")] == [2, 2]
+    assert found.peak_memory
+    assert found.peak_memory > 1_000_000
+    assert found.load_ms
+    assert found.ttft_ms
+    assert found.threads == 1
+
+
+def test_embeddings_have_length_one(gguf: pillm.ModelFile) -> None:
+    with LocalRunner().open(gguf) as session:
+        vectors = list(session.embed(["Bonjour", "Bonjour", "Hello there"]))
+    assert vectors[0] == vectors[1] != vectors[2]
+    assert all(sum(value * value for value in vector) == pytest.approx(1.0, abs=1e-6) for vector in vectors)
+
+
+def test_a_file_that_llama_cpp_cannot_load_is_an_error_with_its_reason(gguf: pillm.ModelFile, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(gguf.path.read_bytes()[: gguf.bytes // 2])
+    with pytest.raises(pillm.DataError, match=r"cannot load .*cut\.gguf"):
+        LocalRunner().open(pillm.ModelFile.of(cut, "Q8_0"))
+
+
+def test_a_model_folder_is_not_for_this_runner(checkpoint: pillm.Checkpoint) -> None:
+    with pytest.raises(pillm.ConfigError, match="reads GGUF files"):
+        LocalRunner().open(checkpoint)
+
+
+def test_vulkan_is_refused_with_the_remedy_where_llama_cpp_was_built_without(gguf: pillm.ModelFile) -> None:
+    with pytest.raises(pillm.MissingDependency, match="GGML_VULKAN=on"):
+        VulkanRunner().open(gguf)
+
+
+def test_characters_that_tokens_split_come_out_whole(gguf: pillm.ModelFile) -> None:
+    from pillm_llamacpp.serving import Served
+
+    served = Served(path=str(gguf.path), vocab_only=True)
+    try:
+        for text in ("😀", "👩‍👩‍👧‍👦 日本", "é", "a😀b"):
+            ids = served.model.tokenize(text)
+            assert len(ids) > len(text) or text == "é"
+            assert served.model.text(ids) == text
+        assert served.model.text(served.model.tokenize("日")[:2]) == "\ufffd"
+    finally:
+        served.model.close()

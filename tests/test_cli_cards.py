@@ -1,0 +1,20 @@
+"""A plan as a card."""
+
+from __future__ import annotations
+
+from pillm import Plan
+from pillm.cli.cards import megabytes, plan_lines
+
+
+def test_a_card_says_what_is_known_and_what_is_not() -> None:
+    memory = {"weights": 500_000_000, "kv_cache": 50_000_000, "available": 3_000_000_000}
+    plan = Plan(model="m", device="d", quant="Q8_0", fits=True, bytes=500_000_000, memory=memory, tg_tps=None, pp_tps=12.0,
+                context=2048, verdict="Fits.", alternatives=("Q4_K_M: smaller",), source="a fit")  # fmt: skip
+    text = "\n".join(plan_lines(plan))
+    for word in ("m (Q8_0, 500 MB) on d: fits", "kv cache", "together         550 MB of 3,000 MB", "12.0 tokens/s (predicted)",
+                 "unknown", "Q4_K_M: smaller", "Source: a fit"):  # fmt: skip
+        assert word in text, word
+
+
+def test_sizes_are_exact_enough() -> None:
+    assert [megabytes(size) for size in (1_234_567, 123_456_789)] == ["1.2", "123"]

@@ -1,0 +1,231 @@
+"""The planner: held against published measurements, and its arithmetic against what it says."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from pillm.artifacts import Checkpoint, ModelFile
+from pillm.devices import device
+from pillm.devices.planner import decode_rate, decode_speed, memory_needed, plan, plan_shape, prefill_speed, size_text
+from pillm.devices.shapes import ModelShape, from_config
+from pillm.errors import ConfigError, DataError
+
+MEASUREMENTS = Path(__file__).resolve().parents[2] / "shared/data/device_measurements.csv"
+measured = pytest.mark.skipif(not MEASUREMENTS.is_file(), reason="the published measurements are not beside this checkout")
+
+
+def config(
+    type_: str, hidden: int, wide: int, layers: int, heads: tuple[int, int, int], vocabulary: int, **more: Any
+) -> dict[str, Any]:
+    return {
+        "model_type": type_, "hidden_size": hidden, "intermediate_size": wide, "num_hidden_layers": layers,
+        "num_attention_heads": heads[0], "num_key_value_heads": heads[1], "head_dim": heads[2], "vocab_size": vocabulary,
+        "tie_word_embeddings": False, **more,
+    }  # fmt: skip
+
+
+SHAPES = {
+    "Llama-3.2-1B": config("llama", 2048, 8192, 16, (32, 8, 64), 128256, tie_word_embeddings=True),
+    "Qwen2.5-0.5B-Instruct": config("qwen2", 896, 4864, 24, (14, 2, 64), 151936),
+    "Qwen3-0.6B": config("qwen3", 1024, 3072, 28, (16, 8, 128), 151936),
+    "Gemma-3-270M-it": config("gemma3_text", 640, 2048, 18, (4, 1, 256), 262144, tie_word_embeddings=True),
+    "Gemma-3-1B-it": config("gemma3_text", 1152, 6912, 26, (4, 1, 256), 262144, tie_word_embeddings=True),
+}
+LLAMA_8B = config("llama", 4096, 14336, 32, (32, 8, 128), 128256, max_position_embeddings=8192)
+NANO = config("qwen2", 256, 768, 4, (8, 2, 32), 4096, tie_word_embeddings=True, max_position_embeddings=1024)
+
+
+def clean_rows() -> list[dict[str, str]]:
+    with MEASUREMENTS.open(encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if "main sweep, clean" in row["notes"] and row["trust_1to3"] == "3"]
+
+
+def shape_for(row: dict[str, str]) -> ModelShape:
+    return from_config(SHAPES[row["model"]], row["model"]).quantised(row["quant"])
+
+
+def errors(predicted: list[float], truth: list[float]) -> list[float]:
+    return [abs(one / other - 1) for one, other in zip(predicted, truth, strict=True)]
+
+
+@measured
+def test_decode_errs_two_percent_on_the_published_rows_from_their_streamed_bytes() -> None:
+    rows = [row for row in clean_rows() if not row["quant"].startswith("IQ3")]
+    profile = device("pi4-4gb")
+    predicted = []
+    for row in rows:
+        streamed = float(row["streamed_MB_est"]) * 1e6 + 256 * int(row["kv_bytes_per_token_f16"])
+        predicted.append(decode_rate(streamed, int(row["n_layers"]), profile) or 0.0)
+    assert len(rows) == 75
+    assert fmean(errors(predicted, [float(row["tg_tps"]) for row in rows])) <= 0.0125
+
+
+@measured
+def test_decode_and_prefill_err_little_from_shapes_alone() -> None:
+    rows, profile = clean_rows(), device("pi4-4gb")
+    decode = errors([decode_speed(shape_for(row), profile) or 0.0 for row in rows], [float(row["tg_tps"]) for row in rows])
+    assert fmean(decode) <= 0.025
+    assert max(decode) <= 0.06, "the compute-bound IQ3 types too"
+    paged = [row for row in rows if row["quant"] != "F16"]
+    prefill = errors([prefill_speed(shape_for(row), profile) or 0.0 for row in paged], [float(row["pp_tps"]) for row in paged])
+    assert fmean(prefill) <= 0.035
+
+
+@measured
+def test_streamed_bytes_and_caches_are_those_of_the_published_files() -> None:
+    for row in clean_rows():
+        shape = shape_for(row)
+        assert sum(tensor.bytes for tensor in shape.streamed) / 1e6 == pytest.approx(float(row["streamed_MB_est"]), rel=0.035)
+        assert shape.kv_per_token * 2 == int(row["kv_bytes_per_token_f16"])
+
+
+def test_memory_adds_up_and_the_verdict_follows_it(tmp_path: Path) -> None:
+    found = plan(write(tmp_path, LLAMA_8B), "pi4-8gb", quant="Q4_K_M")
+    needed = sum(size for purpose, size in found.memory.items() if purpose != "available")
+    assert found.fits == (needed <= found.memory["available"]) is True
+    assert found.memory["kv_cache"] == 4096 * 32 * 8 * 2 * 128 * 2
+    assert found.memory["weights"] == found.bytes
+    assert found.verdict.startswith("Fits Raspberry Pi 4, 8 GB: ")
+    assert (found.quant, found.basis, found.context) == ("Q4_K_M", "predicted", 4096)
+    assert "trust 3" in found.source
+
+
+def test_what_does_not_fit_is_told_what_would(tmp_path: Path) -> None:
+    found = plan(write(tmp_path, LLAMA_8B), "pi4-4gb", quant="Q8_0")
+    assert not found.fits
+    assert found.verdict.startswith("Does not fit Raspberry Pi 4, 4 GB: it needs ")
+    assert (
+        any("Raspberry Pi 5, 8 GB" in one or "Raspberry Pi 4, 8 GB" in one for one in found.alternatives)
+        or found.alternatives == ()
+    )
+    half = plan(write(tmp_path, SHAPES["Llama-3.2-1B"]), "pi4-2gb", quant="F16")
+    assert not half.fits
+    assert any(one.startswith("Q8_0: 1.3") for one in half.alternatives)
+    assert any(one.startswith("Raspberry Pi 4, 4 GB: ") for one in half.alternatives)
+
+
+def test_a_shorter_context_is_offered_where_it_is_enough() -> None:
+    shape = from_config({**SHAPES["Qwen3-0.6B"], "max_position_embeddings": 32768}, "x").quantised("Q8_0")
+    found = plan_shape(shape, device("pi4-2gb"), 16384)
+    assert not found.fits
+    assert found.alternatives[0] == "4096 tokens of context"
+
+
+def test_faster_quantisations_are_named_where_it_fits(tmp_path: Path) -> None:
+    found = plan(write(tmp_path, SHAPES["Llama-3.2-1B"]), "pi4-8gb", quant="Q8_0")
+    assert found.fits
+    assert found.alternatives[0].startswith("Q4_K_M: 805.1 MB, about 4.4")
+
+
+def test_a_checkpoint_is_planned_in_the_devices_first_choice_for_its_rows(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole", SHAPES["Llama-3.2-1B"])
+    odd = write(tmp_path / "odd", SHAPES["Qwen2.5-0.5B-Instruct"])
+    assert plan(Checkpoint(path=whole.parent), "pi4-4gb").quant == "Q4_K_M"
+    assert plan(odd, "pi4-4gb").quant == "Q4_0", "896 does not divide by 256"
+    assert plan(odd, "pi5-8gb").quant == "Q4_0"
+
+
+def test_a_gguf_file_is_planned_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(tiny_gguf())
+    found = plan(ModelFile(path=path, quant="F16", bytes=path.stat().st_size, sha256="0" * 64), "pi4-4gb")
+    assert (found.model, found.quant, found.fits, found.bytes) == ("tiny.gguf", "F16", True, path.stat().st_size)
+    assert found.context == 512, "no more than the model was trained for"
+    assert plan(path, "pi4-4gb", quant="Q4_0").bytes < found.bytes
+
+
+def test_a_tiny_model_is_bound_by_its_layers() -> None:
+    shape, profile = from_config(NANO, "nano").quantised("Q8_0"), device("pi4-4gb")
+    speed = decode_speed(shape, profile)
+    assert speed is not None
+    assert 300 < speed < 1 / (4 * profile.layer_ms / 1e3)
+
+
+def test_pi_5_is_about_three_times_as_fast() -> None:
+    shape = from_config(SHAPES["Qwen2.5-0.5B-Instruct"], "x").quantised("Q4_0")
+    speed = decode_speed(shape, device("pi5-8gb"))
+    assert speed == pytest.approx(33.8, rel=0.03), "published: 33.8 at two threads"
+    assert prefill_speed(shape, device("pi5-8gb")) == pytest.approx(289.9, rel=0.05)
+
+
+def test_an_uncalibrated_device_has_no_speed_but_memory(tmp_path: Path) -> None:
+    found = plan(write(tmp_path, NANO), "generic-x86")
+    assert (found.tg_tps, found.pp_tps) == (None, None)
+    assert "not calibrated" in found.verdict
+    assert found.fits
+    assert found.alternatives == ()
+
+
+def test_a_type_whose_cycles_nobody_knows_has_no_prefill_speed() -> None:
+    shape = from_config(NANO, "x").quantised("BF16")
+    assert prefill_speed(shape, device("pi5-8gb")) is None
+    assert decode_speed(shape, device("pi5-8gb")) is not None
+
+
+def test_more_context_than_the_model_knows_is_noted(tmp_path: Path) -> None:
+    found = plan(write(tmp_path, NANO), "pi4-4gb", context=4000)
+    assert (found.context, "trained for 1024 tokens" in found.verdict) == (4000, True)
+    assert plan(write(tmp_path, NANO), "pi4-4gb").context == 1024
+
+
+def test_bad_questions_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, NANO)
+    with pytest.raises(ConfigError, match="Did you mean 'pi4-4gb'"):
+        plan(path, "pi4-4g")
+    with pytest.raises(ConfigError, match="no size is known"):
+        plan(path, "pi4-4gb", quant="Q9")
+    with pytest.raises(ConfigError, match="a context of 0 tokens"):
+        plan(path, "pi4-4gb", context=0)
+    with pytest.raises(DataError, match="is not a file"):
+        plan(tmp_path / "nothing.gguf", "pi4-4gb")
+
+
+def test_memory_grows_with_context_and_the_batch_never_exceeds_it() -> None:
+    shape, profile = from_config(NANO, "x"), device("pi4-4gb")
+    short, long = memory_needed(shape, profile, 64), memory_needed(shape, profile, 2048)
+    assert short["kv_cache"] == memory_needed(shape, profile, 256)["kv_cache"]
+    assert 8 * short["kv_cache"] == long["kv_cache"]
+    assert short["compute"] < long["compute"]
+    assert memory_needed(shape, replace(profile, ubatch=512), 64)["compute"] == short["compute"]
+
+
+def test_a_plan_takes_milliseconds_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    path = write(tmp_path, SHAPES["Qwen3-0.6B"])
+    started = time.perf_counter()
+    plan(path, "pi4-2gb", quant="F16")
+    assert time.perf_counter() - started < 0.5
+
+
+@pytest.mark.parametrize(("size", "said"), [(999_949, "1.0 MB"), (12_345_678, "12.3 MB"), (1_234_567_890, "1.23 GB")])
+def test_sizes_are_said_as_memory_cards_say_them(size: int, said: str) -> None:
+    assert size_text(size) == said
+
+
+def write(folder: Path, said: dict[str, Any]) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / "config.json"
+    path.write_text(json.dumps(said))
+    return path
+
+
+def tiny_gguf() -> bytes:
+    import struct
+
+    def text(said: str) -> bytes:
+        return struct.pack("<Q", len(said)) + said.encode()
+
+    numbers = {"block_count": 1, "embedding_length": 256, "attention.head_count": 4, "context_length": 512}
+    head = b"GGUF" + struct.pack("<IQQ", 3, 2, 1 + len(numbers))
+    head += text("general.architecture") + struct.pack("<I", 8) + text("llama")
+    head += b"".join(text(f"llama.{key}") + struct.pack("<II", 4, number) for key, number in numbers.items())
+    head += text("token_embd.weight") + struct.pack("<IQQIQ", 2, 256, 100, 1, 0)
+    head += text("blk.0.attn_q.weight") + struct.pack("<IQQIQ", 2, 256, 256, 1, 51200)
+    return head + bytes(-len(head) % 32) + bytes(51200 + 131072)
