@@ -79,7 +79,8 @@ def _stages(this: _Run) -> RunResult:
     settings = Training(contract=recipe.contract, seed=recipe.file.seed, probes=probes, teacher=recipe.teacher)
     progress = this.progress.for_stage("train")
     checkpoint = train(labelled, recipe.trainer, this.folder / "train", settings=settings, progress=progress)
-    models = export(checkpoint, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
+    named = replace(checkpoint, name=recipe.name)
+    models = export(named, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
     evaluations = _evaluate(this, sides["test"], checkpoint, models)
     benchmarks = _bench(this, models)
     gates = check_gates(

@@ -103,7 +103,7 @@ def ask_teacher(teacher: Teacher, scoring: Scoring) -> tuple[Subject, RowCounts]
     progress = scoring.progress.for_stage("evaluate teacher")
     answered = label(unique.values(), greedy, folder, settings=settings, progress=progress)
     identity = greedy.identity()
-    subject = Subject(name=_teacher_name(identity), kind="teacher", identity=identity, open=lambda: StoredAnswers(folder))
+    subject = Subject(name=_teacher_name(teacher), kind="teacher", identity=identity, open=lambda: StoredAnswers(folder))
     with StoredAnswers(folder) as stored:
         requests = (scoring.contract.request(prompt, identity) for prompt in unique.values())
         for request, result in stored.answer(requests):
@@ -112,9 +112,9 @@ def ask_teacher(teacher: Teacher, scoring: Scoring) -> tuple[Subject, RowCounts]
     return subject, answered.counts
 
 
-def _teacher_name(identity: JSONObject) -> str:
-    model = str(identity.get("model") or "")
-    return Path(model).name or str(identity["use"])
+def _teacher_name(teacher: Teacher) -> str:
+    """Return the name people know a teacher by: its model's, where it has one."""
+    return Path(str(getattr(teacher, "model", "") or teacher.name)).name
 
 
 def score(subject: Subject, scoring: Scoring) -> list[Evaluation]:

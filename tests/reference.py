@@ -137,8 +137,8 @@ def hooks_page() -> str:
 def errors_page() -> str:
     """Return the exit codes and the tree of errors."""
     codes = {
-        0: "done and verified", 1: "failed (disk full included)", 2: "wrong command line, recipe or data", 3: "a gate was not met",
-        4: "a dependency or tool is missing; the message says how to get it",
+        0: "done and verified", 1: "failed (disk full included)", 2: "wrong command line, recipe or data",
+        3: "a gate was not met", 4: "a dependency or tool is missing; the message says how to get it",
         5: "the teacher, network, credentials or a lock stood in the way; the same command resumes", 6: "refused as unsafe",
         130: "interrupted; the same command resumes",
     }  # fmt: skip
@@ -163,9 +163,9 @@ def errors_page() -> str:
 def recipe_page() -> str:
     """Return every key of a recipe."""
     parts = ["# The recipe\n", (
-        "One YAML file: a table per backend, `use:` names it, every other key is one of its options ([backends](backends.md)). Paths\n"
-        "count from the recipe's folder. Unknown keys, tags, anchors and aliases are refused. `1e-5` is a number, `no` is a word.\n"
-        "`pillm schema recipe` prints the JSON Schema.\n"
+        "One YAML file: a table per backend, `use:` names it, every other key is one of its options\n"
+        "([backends](backends.md)). Paths count from the recipe's folder. Unknown keys, tags, anchors and aliases are\n"
+        "refused. `1e-5` is a number, `no` is a word. `pillm schema recipe` prints the JSON Schema.\n"
     ), "| key | default | what it means |\n|---|---|---|"]  # fmt: skip
     for name, field in RecipeFile.model_fields.items():
         section = getattr(field.annotation, "model_fields", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -102,13 +103,10 @@ def test_what_does_not_fit_is_told_what_would(tmp_path: Path) -> None:
     found = plan(write(tmp_path, LLAMA_8B), "pi4-4gb", quant="Q8_0")
     assert not found.fits
     assert found.verdict.startswith("Does not fit Raspberry Pi 4, 4 GB: it needs ")
-    assert (
-        any("Raspberry Pi 5, 8 GB" in one or "Raspberry Pi 4, 8 GB" in one for one in found.alternatives)
-        or found.alternatives == ()
-    )
+    assert found.alternatives == ("Raspberry Pi 4, 8 GB with Q4_K_M: 4.93 GB, about 0.779 tokens per second",)
     half = plan(write(tmp_path, SHAPES["Llama-3.2-1B"]), "pi4-2gb", quant="F16")
     assert not half.fits
-    assert any(one.startswith("Q8_0: 1.3") for one in half.alternatives)
+    assert any(one.startswith("Q6_K: 1.0") for one in half.alternatives)
     assert any(one.startswith("Raspberry Pi 4, 4 GB: ") for one in half.alternatives)
 
 
@@ -116,13 +114,13 @@ def test_a_shorter_context_is_offered_where_it_is_enough() -> None:
     shape = from_config({**SHAPES["Qwen3-0.6B"], "max_position_embeddings": 32768}, "x").quantised("Q8_0")
     found = plan_shape(shape, device("pi4-2gb"), 16384)
     assert not found.fits
-    assert found.alternatives[0] == "4096 tokens of context"
+    assert found.alternatives[0] == "2048 tokens of context"
 
 
 def test_faster_quantisations_are_named_where_it_fits(tmp_path: Path) -> None:
     found = plan(write(tmp_path, SHAPES["Llama-3.2-1B"]), "pi4-8gb", quant="Q8_0")
     assert found.fits
-    assert found.alternatives[0].startswith("Q4_K_M: 805.1 MB, about 4.4")
+    assert found.alternatives[0].startswith("Q4_K_M: 805.0 MB, about 4.4")
 
 
 def test_a_checkpoint_is_planned_in_the_devices_first_choice_for_its_rows(tmp_path: Path) -> None:
@@ -217,8 +215,6 @@ def write(folder: Path, said: dict[str, Any]) -> Path:
 
 
 def tiny_gguf() -> bytes:
-    import struct
-
     def text(said: str) -> bytes:
         return struct.pack("<Q", len(said)) + said.encode()
 

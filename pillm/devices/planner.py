@@ -179,11 +179,19 @@ def _smaller(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterato
         if small and offered < 3 and _needed(other, profile, context) <= available:
             offered += 1
             yield _offer(quant, other, decode_speed(other, profile))
-    for name in device_names():
-        bigger = device(name)
-        if bigger.ram_mib > profile.ram_mib and bigger.calibrated and _needed(shape, bigger, context) <= bigger.ram_mib * _MIB:
-            yield _offer(bigger.title, shape, decode_speed(shape, bigger))
-            return
+    yield from _bigger(shape, profile, context)
+
+
+def _bigger(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
+    """Yield the first bigger board that holds the model as it is, else in the quantisation that suits that board."""
+    boards = [one for one in map(device, device_names()) if one.ram_mib > profile.ram_mib and one.calibrated]
+    for smaller in (False, True):
+        for board in boards:
+            other = shape.quantised(suited(shape, board)[0]) if smaller else shape
+            if _needed(other, board, context) <= board.ram_mib * _MIB:
+                title = f"{board.title} with {other.quant}" if smaller else board.title
+                yield _offer(title, other, decode_speed(other, board))
+                return
 
 
 def _offer(quant: str, shape: ModelShape, speed: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -206,5 +207,5 @@ def _needed(table: Mapping[str, Any], key: str, name: str) -> int:
 def _each(value: Value | None, count: int, otherwise: list[int]) -> list[int]:
     """Return one number per layer, from one number for all or from a list."""
     if isinstance(value, tuple) and value:
-        return [max(0, min(int(item), _FAR)) if item == item else 0 for item in value]
+        return [int(max(0, min(item, _FAR))) if math.isfinite(item) else 0 for item in value]
     return [_whole(value, 0)] * count if _whole(value, 0) else otherwise

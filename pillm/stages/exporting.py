@@ -24,7 +24,7 @@ def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progr
     progress = progress or Progress("export")
     if not (checkpoint.path / "config.json").is_file():
         raise DataError(f"{checkpoint.path} is not a model folder: it has no config.json. Give the folder that train wrote.")
-    key = stage_key("export", {"checkpoint": checkpoint_key(checkpoint)}, exporter)
+    key = stage_key("export", {"checkpoint": checkpoint_key(checkpoint), "name": checkpoint.label}, exporter)
     with lock(out.with_name(f".{out.name}.lock")):
         if is_current(out, key):
             progress.up_to_date()

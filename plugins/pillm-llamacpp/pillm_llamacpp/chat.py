@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import jinja2.ext
@@ -19,7 +19,7 @@ _REASONING = ("reasoning_content", "thinking", "reasoning")
 class Generation(jinja2.ext.Extension):
     """`{% generation %}` marks the assistant's words for training; rendered, it is its content."""
 
-    tags: ClassVar[set[str]] = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 - as its base class declares it
 
     def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
         """Return the block's content as a scope of its own."""

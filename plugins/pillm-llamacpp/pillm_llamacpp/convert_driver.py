@@ -12,6 +12,7 @@ import os
 import runpy
 import sys
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,8 @@ def encode(job: dict[str, Any]) -> None:
 
 def convert(job: dict[str, Any], events: Events) -> None:
     """Run the converter with the pre-tokenizer question answered and pillm's keys added."""
-    import gguf
-    from conversion import base
-
-    _answer_pre(base.TextModel, job)
-    _add_keys(gguf.GGUFWriter, job)
+    _answer_pre(import_module("conversion.base").TextModel, job)
+    _add_keys(import_module("gguf").GGUFWriter, job)
     _show_progress(events)
     sys.argv = [
         "convert_hf_to_gguf.py", job["model"], "--outfile", job["outfile"], "--outtype", job["outtype"],
@@ -152,8 +150,6 @@ def _add_stops(writer: Any, ids: dict[str, int], stops: list[str]) -> None:
 
 
 def _show_progress(events: Events) -> None:
-    import tqdm
-
     class Bar:
         def __init__(self, *_: object, total: int | None = None, **__: object) -> None:
             self.done, self.total = 0, total
@@ -162,7 +158,8 @@ def _show_progress(events: Events) -> None:
             self.done += by
             events.send(progress=self.done, total=self.total)
 
-    tqdm.tqdm = Bar  # the converter imports it where it writes the tensors
+    # the converter takes it from there when it writes the tensors
+    import_module("tqdm").tqdm = Bar  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

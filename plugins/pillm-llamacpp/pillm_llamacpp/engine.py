@@ -89,7 +89,8 @@ class Model:
         """Return the bytes of 16-bit KV cache per token, near enough to size the cache."""
         heads = max(1, llama.llama_model_n_head(self.handle))
         width = llama.llama_model_n_embd(self.handle) // heads
-        return max(1, 4 * llama.llama_model_n_layer(self.handle) * max(1, llama.llama_model_n_head_kv(self.handle)) * width)
+        kv_heads = max(1, llama.llama_model_n_head_kv(self.handle))
+        return int(max(1, 4 * llama.llama_model_n_layer(self.handle) * kv_heads * width))
 
     @cached_property
     def template(self) -> str | None:

@@ -27,8 +27,8 @@ class Compiled:
             value = json.loads(text)
         except ValueError as error:
             return f"it is not JSON ({error})"
-        error = next(iter(self.validator.iter_errors(value)), None)
-        return f"{error.message} at {error.json_path}" if error else None
+        fault = next(iter(self.validator.iter_errors(value)), None)
+        return f"{fault.message} at {fault.json_path}" if fault else None
 
 
 def fingerprint(schema: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ def derive(tokenizer: dict[str, Any]) -> str | None:
     if level.get("use_regex", True):
         return _before_gpt2(before) if not whole_words else None
     if len(before) == 1 and before[0].get("type") == "Split" and before[0].get("behavior") == "Isolated":
-        pattern = (before[0].get("pattern") or {}).get("Regex")
+        pattern = str((before[0].get("pattern") or {}).get("Regex"))
         return _BY_PATTERN.get((pattern, whole_words)) if not before[0].get("invert") else None
     return None
 

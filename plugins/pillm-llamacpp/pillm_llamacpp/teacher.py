@@ -40,17 +40,17 @@ class GGUFTeacher(pillm.Teacher):
         return {**super().identity(), "sha256": _sha256(self.model, _stamp(self.model))}
 
     @contextmanager
-    def open(self) -> Iterator[Self]:  # type: ignore[override]
+    def open(self) -> Iterator[Self]:
         """Keep the model loaded between calls of `answer`."""
         if self._session is not None:
             yield self
             return
         with self._opened() as session:
-            object.__setattr__(self, "_session", session)
+            self._session = session
             try:
                 yield self
             finally:
-                object.__setattr__(self, "_session", None)
+                self._session = None
 
     def answer(
         self, requests: Iterator[pillm.Request]
@@ -60,6 +60,12 @@ class GGUFTeacher(pillm.Teacher):
             if self._session is None:
                 raise pillm.BackendError(f"teacher 'gguf': {self.model} is not open.")
             yield from self._session.answer(requests)
+
+    def greedy(self) -> Self:
+        """Return the same teacher answering without sampling; it opens its own session."""
+        made = self.model_copy(update={"temperature": 0.0})
+        made._session = None
+        return made
 
     def _opened(self) -> pillm.Session:
         from pillm_llamacpp.session import LocalSession, Settings

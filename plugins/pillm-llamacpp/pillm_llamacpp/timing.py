@@ -7,7 +7,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def bench(served: Served, *, pp: int, tg: int, repetitions: int, threads: int) -
     }  # fmt: skip
 
 
-def _prefill(context: Context, tokens: np.ndarray) -> None:  # type: ignore[type-arg]
+def _prefill(context: Context, tokens: np.ndarray[Any, Any]) -> None:
     for start in range(0, len(tokens), context.batch):
         part = tokens[start : start + context.batch]
         count = len(part)

@@ -135,6 +135,7 @@ class OpenAI(pillm.Teacher):
                 feeding = feeding and not (isinstance(result, pillm.Failure) and result.stop)
                 yield asked.pop(future), result
         finally:
+            stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
     def body(self, request: pillm.Request) -> dict[str, Any]:
