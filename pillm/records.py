@@ -169,14 +169,14 @@ def request_key(
 
     It covers what the teacher is and what it is told: never the row's position, id, time, path or a plugin's version.
     """
-    request = {
-        "teacher": identity,
-        "messages": list(messages),
-        "schema": schema_digest(prompt.schema) if prompt.schema is not None else None,
-        "tools": list(prompt.tools),
-        "sample": sample,
-    }
     try:
+        request = {
+            "teacher": identity,
+            "messages": list(messages),
+            "schema": schema_digest(prompt.schema) if prompt.schema is not None else None,
+            "tools": list(prompt.tools),
+            "sample": sample,
+        }
         return f"{KEY_VERSION}:{digest(request)}"
     except ValueError as error:  # NaN or infinity in a schema or a message
         raise DataError(f"{prompt.where or prompt.id}: {error}; a request must be plain JSON.") from error

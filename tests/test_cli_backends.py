@@ -52,7 +52,8 @@ def test_an_unknown_name_is_guessed(cli: Cli, fakes: Path) -> None:
         ("str | None", "str"),
         ("Literal['a', 'b']", "choice"),
         ("Optional[Literal['a']]", "choice"),
-        ("Union[Literal['a'], list[str]]", "choice or list[str]"),
+        ("Union[Literal['a'], list[str]]", "choice or list of str"),
+        ("tuple[str, ...]", "list of str"),
     ],
 )
 def test_types_are_said_plainly(text: str, shown: str) -> None:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillm import Answer, Contract, Example, Prompt
@@ -75,6 +75,7 @@ contracts = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(contracts)
 def test_a_contract_survives_its_json_and_keeps_its_hash(contract):
     again = Contract.from_json(json.loads(json.dumps(contract.to_json())))
@@ -82,6 +83,7 @@ def test_a_contract_survives_its_json_and_keeps_its_hash(contract):
     assert again.hash == contract.hash == contract.to_json()["hash"]
 
 
+@settings(deadline=None)
 @given(contracts, contracts)
 def test_two_contracts_have_one_hash_only_when_they_are_the_same(one, other):
     import unicodedata

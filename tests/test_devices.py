@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillm.devices import DeviceProfile, device, device_names
@@ -125,6 +125,7 @@ def test_a_file_that_is_not_there_is_said_to_be_none() -> None:
         device("nowhere/mine.yaml")
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=2)))
 def test_no_value_of_a_figure_crashes(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
     path = tmp_path_factory.mktemp("devices") / "x.yaml"

@@ -6,7 +6,7 @@ import time
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillm.stages.intervals import difference, figure
@@ -37,6 +37,7 @@ def test_the_interval_is_the_one_of_the_plain_bootstrap(values: list[float]) -> 
     assert found.high == pytest.approx(high, abs=0.12 * spread)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=60), st.integers(0, 5))
 def test_the_mean_lies_in_its_interval_and_the_interval_in_the_range_of_the_scores(values: list[float], seed: int) -> None:
     found = figure(values, seed=seed)
@@ -57,9 +58,9 @@ def test_no_scores_have_no_mean() -> None:
 
 def test_ten_thousand_rows_take_well_under_a_second() -> None:
     values = [float(number % 7 > 0) for number in range(9_000)] + [0.5] * 1_000
-    started = time.perf_counter()
+    started = time.process_time()
     figure(values)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_differences_are_paired_by_row() -> None:

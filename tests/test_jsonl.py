@@ -5,7 +5,7 @@ import math
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillm import DataError
@@ -19,6 +19,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(text, values, max_size=4), max_size=5))
 def test_what_is_written_is_read_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
@@ -26,12 +27,14 @@ def test_what_is_written_is_read_back(tmp_path_factory, rows):
     assert [row for _, row in read_lines(path)] == rows
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_value_or_a_reason(document):
     with suppress(ValueError):
         parse_json(document)
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_any_bytes_are_rows_or_a_sentence(tmp_path_factory, garbage):
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillm.metrics import Exact, Fields, SatisfiesSchema, ValidJSON, answer_json, leaves, pillm_metrics, schema_error
@@ -91,6 +91,7 @@ def test_fields_is_the_f1_of_paths_with_their_values(answer: str, score: float) 
     assert Fields().score(prompt('{"a": 1, "b": {"c": 2}}', {}), Answer(answer)) == pytest.approx(score)
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_fields_is_one_exactly_where_exact_is(left: Any, right: Any) -> None:
     row, answer = prompt(json.dumps(left), {}), Answer(json.dumps(right))
@@ -100,6 +101,7 @@ def test_fields_is_one_exactly_where_exact_is(left: Any, right: Any) -> None:
     assert (fields == 1) == (Exact().score(row, answer) == 1)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_answer_makes_a_metric_raise(text: str) -> None:
     for metric in (Exact(), ValidJSON(), SatisfiesSchema(), Fields()):

@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, field_validator, model_validator
 
@@ -111,6 +111,7 @@ def test_a_value_that_starts_like_yaml_and_is_none_is_refused(pair):
         parse_assignments([pair])
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), max_size=3))
 def test_any_texts_are_options_or_a_sentence(pairs):
     try:

@@ -5,11 +5,11 @@ import hashlib
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillm import Answer, DataError, Example, Prompt, Reference
-from pillm.records import canonical, digest, request_key, with_split
+from pillm.records import canonical, digest, request_key, schema_digest, with_split
 
 USER = {"role": "user", "content": "Allume la lumière."}
 BASE = Prompt(id="a", messages=(USER,), schema={"type": "object"}, tools=({"name": "f"},))
@@ -23,6 +23,7 @@ def key(prompt=BASE, teacher=TEACHER, messages=None, sample=0):
 words = st.text(max_size=8)
 
 
+@settings(deadline=None)
 @given(words, words, words, words, st.lists(words, max_size=2), st.dictionaries(words, st.integers(), max_size=2))
 def test_the_key_does_not_depend_on_what_is_only_known_about_a_row(name, where, split, group, tags, metadata):
     other = dataclasses.replace(
@@ -56,13 +57,15 @@ def test_the_key_depends_on_everything_the_teacher_is_and_is_told(changed):
 
 def test_the_key_is_versioned_and_stays_what_it_was():
     # answers that people paid for are found by this text: whoever changes it brings a new KEY_VERSION
+    schema = hashlib.sha256(b'{"type":"object"}').hexdigest()
     text = (
-        '{"messages":[{"content":"Allume la lumière.","role":"user"}],"sample":0,"schema":{"type":"object"},'
+        '{"messages":[{"content":"Allume la lumière.","role":"user"}],"sample":0,"schema":"' + schema + '",'
         '"teacher":{"model":"m","temperature":0.0,"use":"openai"},"tools":[{"name":"f"}]}'
     )
     assert key() == f"v1:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
+@settings(deadline=None)
 @given(st.dictionaries(words, st.integers() | words, min_size=2))
 def test_the_order_of_keys_does_not_matter(value):
     assert digest(dict(reversed(value.items()))) == digest(value)
@@ -75,6 +78,12 @@ def test_two_spellings_of_one_letter_are_one_text():
 def test_a_number_that_is_not_json_never_gets_a_key():
     with pytest.raises(DataError, match=r"p\.jsonl:3: .*plain JSON"):
         key(dataclasses.replace(BASE, schema={"minimum": math.nan}, where="p.jsonl:3"))
+
+
+def test_a_schema_has_one_digest_whoever_holds_it():
+    one, other = {"type": "object", "a": [1]}, {"a": [1], "type": "object"}
+    assert schema_digest(one) == schema_digest(one) == schema_digest(other) == digest(one)
+    assert schema_digest({"type": "array"}) != schema_digest(one)
 
 
 def test_the_text_of_a_prompt_is_its_last_user_message():

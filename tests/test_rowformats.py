@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillm import DataError
@@ -123,6 +123,7 @@ names = st.sampled_from([
 ])  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.dictionaries(names, anything, max_size=6))
 def test_any_row_becomes_a_prompt_or_a_sentence(row):
     with suppress(DataError):

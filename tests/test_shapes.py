@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillm.artifacts import Checkpoint
@@ -151,6 +151,7 @@ KEYS = st.sampled_from([*METADATA, "llama.attention.key_length", "llama.expert_c
 VALUES = st.one_of(st.integers(-5, 2**64), st.floats(), st.text(max_size=3), st.lists(st.floats(), max_size=3).map(tuple))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KEYS, VALUES))
 def test_no_metadata_crashes(metadata: dict[str, Any]) -> None:
     try:

@@ -34,7 +34,7 @@ def command(terminal: Terminal, /, name: str | None, kind: str | None) -> None:
         raise UnknownBackend(
             f"no {kind or 'backend'} is called {name!r}.{did_you_mean(name, known)} Installed: {', '.join(sorted(known))}."
         )
-    terminal.result(wanted, *(part for one in wanted for part in _page(one)))
+    terminal.result(wanted, *map(_page, wanted))
 
 
 def _list(cards: list[dict[str, Any]]) -> Table:
@@ -53,29 +53,26 @@ def _list(cards: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _page(one: dict[str, Any]) -> list[Any]:
-    from rich.table import Table
+def _page(one: dict[str, Any]) -> str:
+    formatter = click.HelpFormatter(max_width=100)
+    reads = f" It reads: {', '.join(one['reads'])}." if one.get("reads") else ""
+    formatter.write_text(f"{one['kind']} {one['name']} ({one['distribution']} {one['version']}): {one['description']}{reads}")
+    formatter.write_paragraph()
+    if one["options"]:
+        formatter.write_dl([(_head(row), f"{shown_type(row['type'])}. {meaning(row)}") for row in one["options"]], col_max=34)
+    else:
+        formatter.write_text("It has no options.")
+    return formatter.getvalue()
 
-    head = f"{one['kind']} {one['name']} ({one['distribution']} {one['version']}): {one['description']}"
-    if one.get("reads"):
-        head += f" It reads: {', '.join(one['reads'])}."
-    if not one["options"]:
-        return [head, "It has no options.", ""]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("option", no_wrap=True)
-    table.add_column("type")
-    table.add_column("default")
-    table.add_column("what it means")
-    for row in one["options"]:
-        table.add_row(
-            row["name"], shown_type(row["type"]), "needed" if row["required"] else shown_value(row["default"]), meaning(row)
-        )
-    return [head, "", table, ""]
+
+def _head(row: dict[str, Any]) -> str:
+    return f"{row['name']} (needed)" if row["required"] else f"{row['name']}={shown_value(row['default'])}"
 
 
 def shown_type(text: str) -> str:
     """Return a type as a person says it; the choices themselves stand among the bounds."""
     plain = re.sub(r"Literal\[[^\]]*\]", "choice", text)
+    plain = re.sub(r"(?:tuple|list|set|frozenset)\[(\w+)(?:, \.\.\.)?\]", r"list of \1", plain)
     plain = re.sub(r"(Optional|Union)\[(.*)\]", lambda found: found[2] + (", None" if found[1] == "Optional" else ""), plain)
     return " or ".join(part for part in re.split(r", | \| ", plain) if part != "None")
 

@@ -52,6 +52,13 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def count(event: Event) -> str:
+    """Return what is done as "3/10 rows", or an empty text while nothing is."""
+    if event.total is None:
+        return f"{event.done:,} {event.unit}" if event.done else ""
+    return f"{event.done:,}/{event.total:,} {event.unit}"
+
+
 def figures(event: Event) -> str:
     """Return an event's figures as "loss 0.123, tokens/s 450"."""
     return ", ".join(f"{name} {value:.4g}" for name, value in event.figures.items())
@@ -84,8 +91,7 @@ class Lines:
             size = f"{event.total:,} {event.unit}" if event.total is not None else ""
             return ", ".join(part for part in (event.message, size) if part)
         if event.kind == "advance":
-            of = f"/{event.total:,}" if event.total is not None else ""
-            parts = (f"{event.done:,}{of} {event.unit}", self._pace.rate(event), self._pace.remaining(event), figures(event))
+            parts = (count(event), self._pace.rate(event), self._pace.remaining(event), figures(event))
             return ", ".join(part for part in parts if part)
         if event.kind == "finish":
             took = f"done in {now - self._stage_began.pop(event.stage):.1f} s"
@@ -113,14 +119,16 @@ class Bar:
         if event.kind == "start":
             self._pace = Pace()
             label = event.stage + (f": {event.message}" if event.message else "")
-            self._task = self._display.add_task(label, total=event.total, unit=event.unit, pace="", figures="")
+            self._task = self._display.add_task(label, total=event.total, count=count(event), pace="", figures="")
         self._lines(event)
 
     def _advance(self, event: Event) -> None:
         if self._task is None:
-            self._task = self._display.add_task(event.stage, total=event.total, unit=event.unit, pace="", figures="")
+            self._task = self._display.add_task(event.stage, total=event.total, count=count(event), pace="", figures="")
         pace = "  ".join(part for part in (self._pace.rate(event), self._pace.remaining(event)) if part)
-        self._display.update(self._task, completed=event.done, total=event.total, pace=pace, figures=figures(event))
+        self._display.update(
+            self._task, completed=event.done, total=event.total, count=count(event), pace=pace, figures=figures(event)
+        )
 
 
 @contextmanager
@@ -130,12 +138,12 @@ def shown(quiet: bool = False) -> Iterator[Reader]:
         yield Lines(quiet)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}", markup=False),
         TextColumn("{task.fields[pace]}", markup=False),
         TextColumn("{task.fields[figures]}", style="dim", markup=False),
     )

@@ -77,7 +77,8 @@ class Terminal:
 def _show(item: Any) -> None:
     from rich.console import Console
 
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE).print(item)
+    watched = any(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))  # `| less` is watched too
+    Console(highlight=False, markup=False, width=None if watched else WIDE).print(item)
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -129,7 +130,7 @@ def _profile(path: Path) -> DeviceProfile:
 def _described(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """Return what a file says, on top of what it extends."""
     try:
-        said = parse_yaml(path.read_text("utf-8"))
+        said = _parsed(path.read_text("utf-8"))
         _check_keys(said)
         said = {**said, "cycles": _cycles(said)}
     except (OSError, ValueError) as error:
@@ -141,6 +142,11 @@ def _described(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path.name} extends {parent!r}, which leads round in a circle or deeper than {_MAX_PARENTS} files.")
     inherited = _described(_find(str(parent), families=True), (*seen, path))
     return {**inherited, **said, "cycles": inherited["cycles"] | said["cycles"]}
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    return parse_yaml(text)  # a plan looks at every board there is
 
 
 def _check_keys(said: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -172,14 +173,18 @@ def _smaller(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterato
         shorter //= 2
     if shorter >= KV_PAD:
         yield f"{shorter} tokens of context"
-    offered = 0
-    for quant in QUANTS:
-        other = shape.quantised(quant)
-        small = other.file_bytes < shape.file_bytes and quant not in profile.avoid and bits(QUANTS[quant]) < 16
-        if small and offered < 3 and _needed(other, profile, context) <= available:
-            offered += 1
-            yield _offer(quant, other, decode_speed(other, profile))
+    yield from islice(_fitting(shape, profile, context), 3)
     yield from _bigger(shape, profile, context)
+
+
+def _fitting(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
+    """Yield the smaller quantisations that fit, largest first."""
+    for quant in QUANTS:
+        if quant in profile.avoid or bits(QUANTS[quant]) >= 16:
+            continue
+        other = shape.quantised(quant)
+        if other.file_bytes < shape.file_bytes and _needed(other, profile, context) <= profile.ram_mib * _MIB:
+            yield _offer(quant, other, decode_speed(other, profile))
 
 
 def _bigger(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pillm.report.headline import gates_sentence, headline
 from pillm.report.words import certain, count, duration, interval, score, set_title, signed, size, speed, subject_title
 
 MAX_WRONG = 10
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@-])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&$@])")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 
@@ -70,7 +70,7 @@ def _scores(report: Mapping[str, Any]) -> str:
 
 
 def _cell(figure: Mapping[str, Any] | None) -> str:
-    return f"{score(figure['mean'])} {escaped(interval(figure))}" if figure else "–"
+    return f"{score(figure['mean'])} {interval(figure)}" if figure else "–"
 
 
 def _ladder(report: Mapping[str, Any]) -> str:
@@ -81,7 +81,7 @@ def _ladder(report: Mapping[str, Any]) -> str:
         [
             f"{escaped(names.get(step['from'], step['from']))} → {escaped(names.get(step['to'], step['to']))}",
             signed(step["mean"]),
-            escaped(f"[{signed(step['low'])}, {signed(step['high'])}]"),
+            f"[{signed(step['low'])}, {signed(step['high'])}]",
             str(step["better"]),
             str(step["worse"]),
             "yes" if certain(step) else "may be chance",

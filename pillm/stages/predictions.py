@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pillm.stages.intervals import Difference, difference
 
 PREDICTIONS_FILE = "predictions.jsonl"
 EVALUATION_FILE = "evaluation.json"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +73,10 @@ def metric_names(predictions: Iterable[Prediction]) -> list[str]:
 
 def write_predictions(out: Path, predictions: Iterable[Prediction], summary: JSONObject) -> None:
     """Write `predictions.jsonl` and `evaluation.json` into a folder; raise StorageError where that fails."""
-    # a lone surrogate in an answer becomes its JSON escape instead of an error
+    # half of a surrogate pair cannot be stored as UTF-8; an answer that holds one is kept all the same
     lines = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in predictions)
     try:
-        write_text(out / PREDICTIONS_FILE, lines.encode("utf-8", "backslashreplace").decode())
+        write_text(out / PREDICTIONS_FILE, _SURROGATE.sub("\ufffd", lines))
         write_json(out / EVALUATION_FILE, summary)
     except OSError as error:
         raise StorageError(f"{out}: the evaluation could not be written ({error}). Nothing half-written was left.") from error

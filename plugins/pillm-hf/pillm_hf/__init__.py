@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pillm
-
 from pillm_hf.runner import HFRunner
 from pillm_hf.teacher import HFTeacher
 from pillm_hf.trainer import DoRA, Full, LoRA, QLoRA

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import pillm
-
 from pillm_hf.chat import Chat
 from pillm_hf.choosing import Sampling, draws_for
 from pillm_hf.decoding import Decoder, Sequence

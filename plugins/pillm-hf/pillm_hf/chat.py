@@ -126,7 +126,7 @@ class Chat:
                     [_plain(message) for message in messages], tools=list(tools) or None, tokenize=False, **settings
                 )
             )
-        except Exception as error:  # noqa: BLE001 - a template is foreign code in a sandbox
+        except Exception as error:
             raise _refused(error, self.folder) from error
 
 
@@ -149,4 +149,4 @@ def _plain_call(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refused(error: Exception, folder: Path) -> pillm.DataError:
-    return pillm.DataError(f"the chat template of {folder.name} refuses the conversation ({error}). Change the messages' roles.")
+    return pillm.DataError(f"the chat template of {folder.name} refuses the messages ({error}). Change their roles.")

@@ -163,7 +163,8 @@ def _keep(batch: _Batch, indices: list[int]) -> _Batch:
     empty = int(mask.any(0).int().argmax())
     for layer in batch.cache.layers:
         layer.keys, layer.values = layer.keys[kept, :, empty:], layer.values[kept, :, empty:]
-    return _Batch([batch.rows[index] for index in indices], batch.cache, mask[:, empty:], batch.position[kept], batch.token[kept])
+    rows = [batch.rows[index] for index in indices]
+    return _Batch(rows, batch.cache, mask[:, empty:], batch.position[kept], batch.token[kept])
 
 
 def _join(one: _Batch, two: _Batch) -> _Batch:

@@ -84,7 +84,7 @@ def _file_hash(path: Path) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _hash_at(path: Path, mtime: int, size: int) -> str:  # noqa: ARG001 - a changed time or size is another entry
+def _hash_at(path: Path, mtime: int, size: int) -> str:  # a changed time or size is another entry
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -149,7 +149,7 @@ def _refuse(error: Exception, repository: str, revision: str | None) -> NoReturn
         raise pillm.DataError(f"{repository} has no revision {revision!r}. Give a branch, a tag or a commit hash.") from error
     if isinstance(error, errors.RepositoryNotFoundError):
         raise pillm.DataError(
-            f"the hub has no model {repository!r} that this account may see. Check the spelling; a private model needs HF_TOKEN."
+            f"the hub has no model {repository!r} that you may see. Check the spelling; a private model needs HF_TOKEN."
         ) from error
     if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
         raise pillm.Unavailable(

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pillm
-
 from pillm_hf.chat import Chat
 from pillm_hf.hub import locate
 from pillm_hf.precision import DType, Warn, choose_dtype, default_device, log
+from pillm_hf.quantizing import import_bitsandbytes
 
 if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig, PreTrainedModel
 
-LoadIn: TypeAlias = Literal["none", "8bit", "4bit"]
-
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers from drawing its own progress bars."""
+    """Keep transformers from drawing its own progress bars, and peft from being warned of its own calls."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            yield
     finally:
         if shown:
             logging.enable_progress_bar()
@@ -41,7 +42,7 @@ def load_chat(folder: Path) -> Chat:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # noqa: BLE001 - foreign files fail in every way there is
+    except Exception as error:
         raise pillm.DataError(
             f"{folder}: the tokenizer cannot be read ({_first_line(error)}). The folder needs tokenizer.json "
             "(or tokenizer.model) and tokenizer_config.json."
@@ -80,7 +81,7 @@ def load_model(
             f"{folder} could not be loaded ({_first_line(error)}). Nothing was changed. "
             "If memory ran out, choose a smaller model or load_in=4bit."
         ) from error
-    except Exception as error:  # noqa: BLE001 - foreign files fail in every way there is
+    except Exception as error:
         raise pillm.DataError(
             f"{folder}: the model cannot be read ({_first_line(error)}). It needs config.json of an architecture that "
             "transformers knows, and its weights as *.safetensors."
@@ -93,6 +94,7 @@ def load_adapted(folder: Path, dtype: torch.dtype | str, *, device_map: str | No
     adapter = adapter_of(folder)
     if adapter is None:
         return load_model(folder, dtype, device_map=device_map, **more)
+    import_bitsandbytes()
     from peft import PeftModel
 
     settings = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
@@ -107,28 +109,6 @@ def adapter_of(folder: Path) -> Path | None:
     if any(folder.glob("model*.safetensors")):
         return None
     return next((place for place in (folder, folder / "adapter") if (place / "adapter_config.json").is_file()), None)
-
-
-def quantization(
-    load_in: LoadIn, compute: torch.dtype, *, kind: Literal["nf4", "fp4"] = "nf4", double: bool = True
-) -> BitsAndBytesConfig | None:
-    """Return how bitsandbytes shall hold the weights, or None; raise MissingDependency where it is not installed."""
-    if load_in == "none":
-        return None
-    from importlib.util import find_spec
-
-    if find_spec("bitsandbytes") is None:
-        raise pillm.MissingDependency(f"{load_in} weights need bitsandbytes. Install it: pip install 'pillm-hf[quant]'")
-    from transformers import BitsAndBytesConfig
-
-    if load_in == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type=kind,
-        bnb_4bit_use_double_quant=double,
-        bnb_4bit_compute_dtype=compute,
-    )
 
 
 def settled_dtype(asked: DType, device_map: str | None, warn: Warn = log.warning) -> torch.dtype:

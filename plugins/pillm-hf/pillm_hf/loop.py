@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pillm
-
 from pillm_hf.batches import Batch, collate, epoch, steps_per_epoch
 from pillm_hf.loss import summed_loss
 from pillm_hf.text import Encoded
@@ -77,16 +76,20 @@ class Loop:
 
     @contextmanager
     def _training(self) -> Iterator[None]:
-        self.model.train()
+        """Put the model into training mode while the context lasts."""
+        import torch
+        from peft.helpers import disable_input_dtype_casting
+
         if self.options.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
             self.model.enable_input_require_grads()
-        try:
+        self.model.train()
+        # autocast casts what an adapter reads; peft would cast it to float32 and autocast back again
+        with disable_input_dtype_casting(self.model, active=self.dtype != torch.float32):
             yield
-        finally:
-            if self.options.gradient_checkpointing:
-                self.model.gradient_checkpointing_disable()
-            self.model.eval()
+        if self.options.gradient_checkpointing:
+            self.model.gradient_checkpointing_disable()
+        self.model.eval()
 
     def _mixed(self) -> AbstractContextManager[Any]:
         """Multiply in 16 bit where the model computes in 16 bit."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pillm
-
 from pillm_hf.chat import Chat
 from pillm_hf.hub import TOKENIZER_FILES, Source
 from pillm_hf.loading import quiet

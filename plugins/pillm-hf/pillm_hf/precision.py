@@ -54,7 +54,7 @@ def choose_dtype(asked: DType, device: str, warn: Warn = log.warning) -> torch.d
         return torch.bfloat16 if has_bf16 else torch.float16 if gpu else torch.float32
     if asked == "bfloat16" and not has_bf16:
         other = "float16" if gpu else "float32"
-        warn(f"this {'GPU' if gpu else 'CPU'} does not compute in bfloat16; {other} is used instead. Set it to avoid this line.")
+        warn(f"this {'GPU' if gpu else 'CPU'} does not compute in bfloat16; {other} is used. Set it to avoid this line.")
         return getattr(torch, other)
     if asked == "float16" and not gpu:
         warn("a CPU computes float16 slowly; float32 is used instead. Set it to avoid this line.")

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
-import pillm
 from pydantic import Field
 
+import pillm
 from pillm_hf.answering import Answerer, Result
 from pillm_hf.choosing import Sampling
-from pillm_hf.loading import LoadIn, load_adapted, load_chat, quantization, settled_dtype
+from pillm_hf.loading import load_adapted, load_chat, settled_dtype
 from pillm_hf.precision import DType
+from pillm_hf.quantizing import LoadIn, quantization
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ class HFRunner(pillm.Runner):
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> HFSession:
         """Load a checkpoint; raise DataError where the folder is none and ConfigError for a model file."""
         if not isinstance(model, pillm.Checkpoint):
-            raise pillm.ConfigError(f"runner 'hf' reads checkpoint folders, not {model.path.name}. Use runner 'local' for GGUF.")
+            raise pillm.ConfigError(f"runner 'hf' reads checkpoint folders, not {model.path.name}. Use runner 'local'.")
         chat = load_chat(model.path)
         dtype = settled_dtype(self.dtype, self.device_map)
         weights = load_adapted(model.path, dtype, device_map=self.device_map, quantization=quantization(self.load_in, dtype))

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pillm
-
 from pillm_hf.batches import collate
-from pillm_hf.loading import load_model, quantization, quiet, settled_dtype
+from pillm_hf.loading import load_model, quiet, settled_dtype
 from pillm_hf.loss import kept_logits
 from pillm_hf.precision import Warn
+from pillm_hf.quantizing import keep_gradients, quantization
 from pillm_hf.text import Encoded
 from pillm_hf.trainer import FineTuning, LoRA
 
@@ -18,10 +18,18 @@ if TYPE_CHECKING:
     import torch
 
 TOLERANCE = 0.05  # nats: rounding to 16 bit moves a token's distribution by far less, a wrong merge by far more
+SHORT = 512  # tokens up to which plain attention trains faster on a CPU than the fused kernel, whose backward is slow
 
 
-def build(options: FineTuning, folder: Path, warn: Warn) -> tuple[Any, torch.dtype]:
-    """Return the model to train and the number format of its products."""
+def build(options: FineTuning, folder: Path, longest: int, warn: Warn) -> tuple[Any, torch.dtype]:
+    """Return the model to train on rows of at most `longest` tokens, and the number format of its products."""
+    model, dtype = _base(options, folder, warn)
+    if model.device.type == "cpu" and longest <= SHORT:
+        model.set_attn_implementation("eager")
+    return (_with_adapters(model, options, folder) if isinstance(options, LoRA) else model), dtype
+
+
+def _base(options: FineTuning, folder: Path, warn: Warn) -> tuple[Any, torch.dtype]:
     import torch
 
     dtype = settled_dtype(options.dtype, options.device_map, warn)
@@ -33,17 +41,14 @@ def build(options: FineTuning, folder: Path, warn: Warn) -> tuple[Any, torch.dty
         "4bit" if options.load_in_4bit else "none", dtype, kind=options.quant_type, double=options.double_quant
     )
     model = load_model(folder, dtype, device_map=options.device_map, quantization=held)
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            # bitsandbytes would repack the weights at the first validation, for good, into a form without gradients
-            module.support_avx512bf16_for_cpu = False
-    return _with_adapters(model, options, folder), dtype
+    keep_gradients(model)
+    return model, dtype
 
 
 def _with_adapters(model: Any, options: LoRA, folder: Path) -> Any:
     from peft import LoraConfig, get_peft_model
 
-    model.requires_grad_(False)  # noqa: FBT003 - torch's own signature
+    model.requires_grad_(False)
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
@@ -54,7 +59,8 @@ def _with_adapters(model: Any, options: LoRA, folder: Path) -> Any:
         base_model_name_or_path=str(folder),
     )
     try:
-        return get_peft_model(model, config)  # adapters are float32, whatever the base is
+        with quiet():
+            return get_peft_model(model, config)  # adapters are float32, whatever the base is
     except ValueError as error:
         raise pillm.ConfigError(f"target_modules {options.target_modules!r}: {error}") from error
 
@@ -101,8 +107,8 @@ def compare(before: torch.Tensor, after: torch.Tensor, kept: Path) -> None:
     divergence = float((before.exp() * (before - after)).sum(-1).mean())
     if not (bool(torch.isfinite(after).all()) and divergence <= TOLERANCE):
         raise pillm.BackendError(
-            f"the student in 16 bit differs from the trained one by {divergence:.3g} nats per token (at most {TOLERANCE} is "
-            f"rounding); no checkpoint was written. {kept} is unharmed. Train again with dtype=float32 or a lower learning_rate."
+            f"the student in 16 bit differs from the trained one by {divergence:.3g} nats per token, and at most {TOLERANCE} "
+            f"is rounding; no checkpoint was written, {kept} is unharmed. Train again with a lower learning_rate."
         )
 
 

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
-import pillm
 from pydantic import Field, PrivateAttr
 
+import pillm
 from pillm_hf.answering import Answerer, Result
 from pillm_hf.choosing import Sampling
 from pillm_hf.hub import locate
-from pillm_hf.loading import LoadIn, load_adapted, load_chat, quantization, settled_dtype
+from pillm_hf.loading import load_adapted, load_chat, settled_dtype
 from pillm_hf.precision import DType
+from pillm_hf.quantizing import LoadIn, quantization
 
 NOT_IN_KEY = {"key": False}
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import pillm
-
 from pillm_hf.chat import Chat
 
 _CHUNK = 512

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
-import pillm
 from pydantic import Field, model_validator
 
+import pillm
 from pillm_hf.hub import locate
 from pillm_hf.precision import DType
 from pillm_hf.presets import PRESETS, Preset
@@ -38,7 +38,9 @@ class FineTuning(pillm.Trainer):
     gradient_checkpointing: bool = Field(
         False, description="Spend time instead of memory on activations.", json_schema_extra=NOT_IN_KEY
     )
-    logging_steps: int = Field(10, ge=1, description="Optimiser steps between two entries of the log.", json_schema_extra=NOT_IN_KEY)
+    logging_steps: int = Field(
+        10, ge=1, description="Optimiser steps between two entries of the log.", json_schema_extra=NOT_IN_KEY
+    )
 
     def identity(self) -> dict[str, Any]:
         """Return what the training depends on: the base's content in place of its path, and the options that matter."""

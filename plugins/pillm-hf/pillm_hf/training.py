@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pillm
-
 from pillm_hf import outputs, students
 from pillm_hf.chat import Chat
 from pillm_hf.hub import locate
 from pillm_hf.loading import load_chat
 from pillm_hf.loop import Loop
+from pillm_hf.quantizing import import_bitsandbytes
 from pillm_hf.text import Encoded, Encoding, encode, prompts_of
 from pillm_hf.trainer import FineTuning, LoRA
 
@@ -24,6 +24,7 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     """Write the trained student to `out`; see `pillm.Trainer.train` for what the folder holds."""
     import torch
 
+    import_bitsandbytes()
     source = locate(options.base, options.revision)
     folder = source.fetch()
     chat = load_chat(folder)
@@ -35,7 +36,8 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     seed = data.seed if options.seed is None else options.seed
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model, dtype = students.build(options, folder, progress.warn)
+        longest = max(len(row.ids) for row in train_rows.rows)
+        model, dtype = students.build(options, folder, longest, progress.warn)
         facts = _facts(model, dtype, source.identity, seed)
         loop = Loop(model, options, dtype, chat.pad_id, progress)
         log = loop.fit(train_rows.rows, validation.rows, seed)
@@ -63,7 +65,7 @@ def _encode(
         made.append(encoding)
     if not made[0].rows:
         reasons = "; ".join(f"{count} rows: {reason}" for reason, count in made[0].left_out.items()) or "there are no rows"
-        raise pillm.DataError(f"no row is left to train on ({reasons}). Nothing was written. Raise max_length or mend the rows.")
+        raise pillm.DataError(f"no row is left to train on ({reasons}). Raise max_length or mend the rows.")
     return made[0], made[1]
 
 

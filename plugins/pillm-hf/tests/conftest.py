@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reached for a hub would fail, not wait
 
-import pillm
 import pytest
+
+import pillm
 
 MARKED = """\
 {%- for message in messages -%}
@@ -28,7 +29,10 @@ MARKED = """\
 """
 UNMARKED = MARKED.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
 
-WORDS = "fin lac pont neige tramway érable minuit gâteau rouge vert onze quatre matin soir livre train ville chat".split()
+WORDS = [
+    "fin", "lac", "pont", "neige", "tramway", "érable", "minuit", "gâteau", "rouge",
+    "vert", "onze", "quatre", "matin", "soir", "livre", "train", "ville", "chat",
+]  # fmt: skip
 ROWS = [
     (f"{one} {two}", json.dumps({"mot": two, "nombre": number}, ensure_ascii=False))
     for number, (one, two) in enumerate(zip(WORDS, WORDS[1:] + WORDS[:1], strict=True))
@@ -63,7 +67,9 @@ def train_tokenizer(folder: Path, template: str | None) -> int:
     return tokenizer.get_vocab_size()
 
 
-def make_model(folder: Path, *, template: str | None = MARKED, kind: str = "llama", dtype: str = "float32", seed: int = 0) -> Path:
+def make_model(
+    folder: Path, *, template: str | None = MARKED, kind: str = "llama", dtype: str = "float32", seed: int = 0
+) -> Path:
     """Write a random model folder: two layers, 64 wide."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
@@ -128,8 +134,7 @@ def data(rows: Callable[..., pillm.Rows], prompts: list[pillm.Prompt]) -> pillm.
 
 
 @pytest.fixture(autouse=True)
-def _few_threads() -> Iterator[None]:
+def _few_threads() -> None:
     import torch
 
     torch.set_num_threads(2)
-    yield

@@ -26,8 +26,8 @@ Reads one request as people say it in Quebec French or in English, and writes on
 ## What it saw
 
 Only train-side rows of the dataset `pillm-assistant`: requests drawn from written phrasings by a program, with
-the answers that the same program gives. Phrasings that the dataset holds out were never seen, neither by the
-weights nor by the tokenizer.
+the answers that the same program gives; and, one row in ten, exercises in copying words out of such requests.
+Phrasings that the dataset holds out were never seen, neither by the weights nor by the tokenizer.
 """
 BASE = """
 ## What it does
@@ -55,7 +55,7 @@ TAIL = """
 | rows read in training | {rows:,} |
 | tokens | {tokens:,} |
 | steps | {steps:,} |
-| seconds on two CPU cores | {seconds:,.0f} |
+| seconds of training, on one CPU core | {seconds:,.0f} |
 | seed | {seed} |
 
 ## Shape

@@ -23,9 +23,9 @@ class Settings:
     layers: int
     intermediate: int
     steps: int
-    tokens_per_step: int = 4096
-    learning_rate: float = 3e-3
-    warmup_steps: int = 60
+    tokens_per_step: int = 2048
+    learning_rate: float = 2.5e-3
+    warmup_steps: int = 100
     decay_share: float = 0.4
     weight_decay: float = 0.1
     prompt_weight: float = 0.1

@@ -69,7 +69,7 @@ class Line:
             except Fault as fault:
                 if not fault.retry or attempt > self._patience.max_retries:
                     return fault.failure(attempt, self._secret)
-                if fault.wait is not None and False:
+                if fault.wait is not None and fault.wait > self._patience.max_wait:
                     text = f"{fault.message}; it asks to wait {fault.wait:.0f} s, longer than max_wait"
                     return Fault(fault.kind, text, stop=True).failure(attempt, self._secret)
                 if fault.wait is not None:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pillm_openai.faults import Fault, fault_of_status, server_words, waiting_time, without
 from pillm_openai.reading import answer_of
@@ -34,6 +34,7 @@ choices = st.fixed_dictionaries(
 bodies = st.fixed_dictionaries({"choices": st.lists(choices, max_size=2)}, optional={"usage": anything, "model": anything})
 
 
+@settings(deadline=None)
 @given(st.one_of(bodies, anything).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=30))
 def test_any_body_is_an_answer_or_a_fault(body):
     try:
@@ -50,6 +51,7 @@ def test_any_body_is_an_answer_or_a_fault(body):
         ).encode()
 
 
+@settings(deadline=None)
 @given(
     st.integers(300, 599),
     st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), st.text()),

@@ -2,7 +2,7 @@
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pillm_openai.schemas import response_format, strict_form
 
@@ -98,6 +98,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(schemas, values)
 def test_whatever_satisfies_the_strict_form_satisfies_the_schema(schema, value):
     strict = strict_form(schema)

@@ -73,7 +73,7 @@ def test_never_more_requests_than_concurrency_are_in_flight_or_pulled_ahead():
             pulled += 1
             yield request
 
-    with FakeOpenAIServer(respond=lambda call: Reply.text("a", delay=0.03)) as server:
+    with FakeOpenAIServer(respond=lambda call: Reply.text("a", delay=0.1)) as server:
         for finished, _ in enumerate(teacher(server, concurrency=3).answer(counted())):
             assert pulled - finished <= 3
     assert server.most_at_once == 3
@@ -82,7 +82,7 @@ def test_never_more_requests_than_concurrency_are_in_flight_or_pulled_ahead():
 
 def test_answers_come_in_the_order_of_completion():
     def respond(call):
-        return Reply.text("a", delay=0.3 if call.text == "ça 0" else 0)
+        return Reply.text("a", delay=0.8 if call.text == "ça 0" else 0)
 
     with FakeOpenAIServer(respond=respond) as server:
         order = [request.prompt.id for request, _ in teacher(server, concurrency=2).answer(requests(3))]
@@ -337,7 +337,7 @@ def test_closing_early_does_not_wait_for_a_back_off():
         next(answers)
         began = time.monotonic()
         answers.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_the_secret_is_sent_and_shown_nowhere(caplog, monkeypatch):

@@ -1,0 +1,55 @@
+"""The sections with plots."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pillm.report.plots import lost_section, section, size_section, speed_section
+
+
+def report(**changed: Any) -> dict[str, Any]:
+    whole = json.loads((Path(__file__).parent / "data/report.json").read_text("utf-8"))
+    return {**whole, **changed}
+
+
+def test_quality_against_size_needs_two_sizes() -> None:
+    said = size_section(report())
+    assert said is not None
+    assert said.count("<svg") == 2, "one for wide screens, one for a phone"
+    assert "Teacher: 0.950 [0.930, 0.970], 10.0 MB" in said
+    assert size_section(report(sizes={})) is None
+
+
+def test_the_ladder_colours_what_is_beyond_chance() -> None:
+    said = lost_section(report())
+    assert said is not None
+    assert 'class="note worse">−0.050</text>' in said.replace(' text-anchor="start"', "")
+    assert "1 up, 4 down" in said
+    step = {**report()["ladder"][0], "high": 0.01}
+    chance = lost_section(report(ladder=[step]))
+    assert chance is not None
+    assert "note same" in chance
+    assert lost_section(report(evaluations=report()["evaluations"][:1])) is None
+
+
+def test_what_training_gave_is_not_shown_as_a_loss() -> None:
+    gain = {**report()["ladder"][0], "from": "b", "mean": 0.8, "low": 0.7, "high": 0.9}
+    said = lost_section(report(ladder=[gain]))
+    assert said is not None
+    assert "+0.800" not in said
+
+
+def test_speeds_are_grouped_by_device_and_basis_and_what_is_unknown_is_left_out() -> None:
+    said = speed_section(report())
+    assert said is not None
+    assert said.count('<div class="panel">') == 2
+    assert said.count("<svg") == 3, "decode and prefill here, decode alone predicted"
+    assert "predicted by arithmetic, not measured" in said
+    assert "Fits." in said
+    assert speed_section(report(benchmarks=[])) is None
+
+
+def test_a_section_has_a_heading_and_a_name() -> None:
+    assert section("a", "Title", "", "x") == '<section id="a" class="part"><h2>Title</h2>x</section>'
