@@ -15,7 +15,6 @@ from pillm.errors import ConfigError
 from pillm.files import lock
 from pillm.progress import Progress
 from pillm.records import Answer, Failure, JSONObject, Prompt, Request, digest
-from pillm.rows import prompt_to_row
 from pillm.stages.evaluation import Answers, Scope, evaluate
 from pillm.stages.labelling import STORE, Labelling, RowCounts, label
 from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
@@ -174,9 +173,16 @@ def _evaluate(subject: Subject, answers: Answers, rows: Sequence[Prompt], target
 
 def _key(subject: Subject, rows: Sequence[Prompt], scoring: Scoring) -> str:
     said = scoring.teacher_answers
-    listing = [[prompt_to_row(prompt), None if prompt.reference else said.get(prompt.id)] for prompt in rows]
-    inputs = {"subject": subject.identity, "rows": digest(listing), "contract": scoring.contract.hash, "seed": scoring.seed}
-    return stage_key("evaluate", inputs, *scoring.metrics)
+    listing = [
+        [
+            prompt.id,
+            scoring.contract.request(prompt, subject.identity).key,  # covers messages as sent, schema and tools
+            prompt.reference.message if prompt.reference else said.get(prompt.id),
+            list(prompt.tags),
+        ]
+        for prompt in rows
+    ]
+    return stage_key("evaluate", {"subject": subject.identity, "rows": digest(listing), "seed": scoring.seed}, *scoring.metrics)
 
 
 def _recorded(out: Path) -> Evaluation:
