@@ -37,4 +37,7 @@ def main(prompts: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     given = [Path(word) for word in sys.argv[1:]]
-    main(given[0] if given else HERE.parent / "pillm/cli/starter/prompts.jsonl", given[1] if len(given) > 1 else Path("runs/verbs"))
+    main(
+        given[0] if given else HERE.parent / "pillm/cli/starter/prompts.jsonl",
+        given[1] if len(given) > 1 else Path("runs/verbs"),
+    )

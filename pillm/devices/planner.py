@@ -141,18 +141,14 @@ def _needed(shape: ModelShape, profile: DeviceProfile, context: int) -> int:
 
 def _verdict(shape: ModelShape, profile: DeviceProfile, context: int, figures: tuple[int, float | None]) -> str:
     needed, speed = figures
-    available = profile.ram_mib * _MIB
+    reserve = profile.reserve_mib * _MIB
+    used, left = size_text(needed - reserve), size_text(max(profile.ram_mib * _MIB - reserve, 0))
     pace = f"about {_rounded(speed):g} tokens per second" if speed else "speed unknown: this device is not calibrated"
     note = f" The model was trained for {shape.context} tokens of context." if 0 < shape.context < context else ""
-    if needed <= available:
-        return (
-            f"Fits {profile.title}: {size_text(needed)} of {size_text(available)} "
-            f"with {context} tokens of context; {pace}.{note}"
-        )
-    return (
-        f"Does not fit {profile.title}: it needs {size_text(needed)} "
-        f"with {context} tokens of context, and there are {size_text(available)}.{note}"
-    )
+    room = f"with {context} tokens of context"
+    if needed <= profile.ram_mib * _MIB:
+        return f"Fits {profile.title}: {used} of the {left} that the system leaves, {room}; {pace}.{note}"
+    return f"Does not fit {profile.title}: it needs {used} {room}, and the system leaves {left}.{note}"
 
 
 def _faster(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:

@@ -84,7 +84,7 @@ def _ladder(report: Mapping[str, Any]) -> str:
             f"[{signed(step['low'])}, {signed(step['high'])}]",
             str(step["better"]),
             str(step["worse"]),
-            "yes" if certain(step) else "may be chance",
+            "yes" if certain(step) else "no",
         ]
         for step in report["ladder"]
     ]
@@ -107,7 +107,8 @@ def _speeds(report: Mapping[str, Any]) -> str:
     ]
     heads = ["file", "device", "basis", "prefill tok/s", "decode tok/s"]
     shown = [table(heads, rows, 3)] if rows else []
-    shown += [f"- {escaped(one['model'])}: {escaped(one['verdict'])}" for one in report["plans"]]
+    if report["plans"]:
+        shown.append("\n".join(f"- {escaped(one['model'])}: {escaped(one['verdict'])}" for one in report["plans"]))
     return "\n\n".join(["## Speed", *shown]) if shown else ""
 
 
@@ -134,8 +135,10 @@ def _wrong(report: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     lines = [f"## Wrong rows\n\n{len(rows)} of {report['wrong']['count']} shown; more in `report.html`."]
+    names = {one["subject"]: subject_title(one) for one in report["evaluations"]}
     for row in rows:
-        answers = [f"  - {escaped(', '.join(one['subjects']))}: {code(one['answer'] or '')}" for one in row["answers"]]
+        who = [", ".join(names.get(subject, subject) for subject in one["subjects"]) for one in row["answers"]]
+        answers = [f"  - {escaped(name)}: {code(one['answer'] or '')}" for name, one in zip(who, row["answers"], strict=True)]
         expected = f"  - expected: {code(row['reference'] or '')}"
         lines.append("\n".join([f"- {code(row['prompt'])} ({escaped(set_title(row['set']))})", expected, *answers]))
     return "\n".join(lines[:1]) + "\n\n" + "\n".join(lines[1:])

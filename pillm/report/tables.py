@@ -25,7 +25,7 @@ def sets_section(report: Mapping[str, Any]) -> Markup | None:
     if not names:
         return None
     tables = [_set_table(report, name) for name in names]
-    lead = "Three kinds of sentences, never mixed into one score. Small figures are bootstrap 95 % intervals."
+    lead = "Different kinds of rows, never mixed into one score. Small figures are bootstrap 95 % intervals."
     return section("sets", "Every subject on every set", lead if len(names) > 1 else "", *tables)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 SET_TITLES = {"test": "Held-out", "handwritten": "Hand-written", "community": "Community"}
 SET_NOTES = {
-    "test": "Generated sentences whose template groups were never seen in training.",
-    "handwritten": "Written by hand; no generator produced them.",
-    "community": "Written by others; nothing like them was trained on purpose.",
+    "test": "Kept out of training.",
+    "handwritten": "Written by hand, by no generator.",
+    "community": "Written by others, for other purposes.",
 }
 KIND_TITLES = {"teacher": "Teacher", "base": "Untrained base", "checkpoint": "Checkpoint", "model": "File"}
 

@@ -94,47 +94,39 @@ def _commit(repository: str, revision: str | None) -> str:
     if revision and COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi
-    from huggingface_hub.constants import HF_HUB_OFFLINE
-    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.errors import HTTPError, RevisionResolutionError
 
-    if not HF_HUB_OFFLINE:
-        try:
-            sha = HfApi().model_info(repository, revision=revision).sha
-        except (HTTPError, OSError, ValueError) as error:
-            _refuse(error, repository, revision)
-        if not sha or not COMMIT.fullmatch(sha):
-            raise pillm.Unavailable(f"the hub named no commit for {repository}. Try again, or give revision= a commit hash.")
-        return sha
-    return _snapshot(repository, revision, offline=True).name
+    try:  # where the hub is out of reach, this is what the revision meant when it was last asked
+        commit = HfApi().resolve_revision(repository, revision=revision).resolved
+    except (HTTPError, RevisionResolutionError, OSError, ValueError) as error:
+        _refuse(error, repository, revision)
+    if not COMMIT.fullmatch(commit):
+        raise pillm.Unavailable(f"the hub named no commit for {repository}. Try again, or give revision= a commit hash.")
+    return commit
 
 
 @cache
 def _download(repository: str, commit: str) -> Path:
-    folder = _snapshot(repository, commit, offline=False)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        folder = Path(
+            snapshot_download(
+                repository,
+                revision=commit,
+                allow_patterns=list(ALLOWED),
+                ignore_patterns=["*/*"],  # exports for other programs lie in subfolders
+            )
+        )
+    except (HTTPError, OSError, ValueError) as error:
+        _refuse(error, repository, commit)
     if not any(folder.glob("*.safetensors")):
         raise pillm.DataError(
             f"{repository}@{commit[:12]} has no safetensors weights; other formats can run code and are not read. "
             "Choose a repository or a revision that has *.safetensors."
         )
     return folder
-
-
-def _snapshot(repository: str, revision: str | None, *, offline: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError
-
-    try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision,
-                allow_patterns=list(ALLOWED),
-                ignore_patterns=["*/*"],  # exports for other programs lie in subfolders
-                local_files_only=offline,
-            )
-        )
-    except (HTTPError, OSError, ValueError) as error:
-        _refuse(error, repository, revision)
 
 
 def _refuse(error: Exception, repository: str, revision: str | None) -> NoReturn:
@@ -151,7 +143,7 @@ def _refuse(error: Exception, repository: str, revision: str | None) -> NoReturn
         raise pillm.DataError(
             f"the hub has no model {repository!r} that you may see. Check the spelling; a private model needs HF_TOKEN."
         ) from error
-    if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
+    if isinstance(error, (errors.LocalEntryNotFoundError, errors.RevisionResolutionError, errors.OfflineModeIsEnabled)):
         raise pillm.Unavailable(
             f"{at} is not complete in the local cache and the hub is out of reach (HF_HUB_OFFLINE or no network). "
             "Go online once and repeat the command, or give a folder."

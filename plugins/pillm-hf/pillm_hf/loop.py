@@ -41,9 +41,7 @@ class Loop:
 
         self.model, self.options, self.dtype, self.pad_id, self.progress = model, options, dtype, pad_id, progress
         self.learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.learnt, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
-        )
+        self.optimizer = torch.optim.AdamW(self.learnt, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
         # float16 gradients underflow without scaling; bfloat16 has float32's range
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=dtype == torch.float16)
         self.log = Log()

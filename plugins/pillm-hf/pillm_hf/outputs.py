@@ -23,9 +23,9 @@ def write_contract(contract: pillm.Contract, chat: Chat, out: Path) -> None:
     ids = {str(token): index for index, token in chat.tokenizer.added_tokens_decoder.items() if token.special}
     told = {token: index for token, index in ids.items() if token in named or token in chat.template}
     stop = [chat.end_of_turn.token, *(token for token, index in ids.items() if index in chat.stop_ids)]
-    contract.with_student(
-        template=chat.template, special_tokens=told, stop_tokens=tuple(dict.fromkeys(stop))
-    ).save(out / "contract.json")
+    contract.with_student(template=chat.template, special_tokens=told, stop_tokens=tuple(dict.fromkeys(stop))).save(
+        out / "contract.json"
+    )
 
 
 def write_probes(rows: Iterable[Encoded], out: Path) -> None:

@@ -37,9 +37,7 @@ def _base(options: FineTuning, folder: Path, warn: Warn) -> tuple[Any, torch.dty
         return load_model(folder, torch.float32, device_map=options.device_map), dtype
     if options.load_in_4bit and options.compute_dtype != "auto":
         dtype = settled_dtype(options.compute_dtype, options.device_map, warn)
-    held = quantization(
-        "4bit" if options.load_in_4bit else "none", dtype, kind=options.quant_type, double=options.double_quant
-    )
+    held = quantization("4bit" if options.load_in_4bit else "none", dtype, kind=options.quant_type, double=options.double_quant)
     model = load_model(folder, dtype, device_map=options.device_map, quantization=held)
     keep_gradients(model)
     return model, dtype
@@ -116,6 +114,4 @@ def _distributions(model: Any, samples: list[Encoded], pad_id: int) -> torch.Ten
     import torch
 
     with torch.no_grad():
-        return torch.cat([
-            kept_logits(model, collate([row], pad_id))[0].float().log_softmax(-1).cpu() for row in samples
-        ])
+        return torch.cat([kept_logits(model, collate([row], pad_id))[0].float().log_softmax(-1).cpu() for row in samples])

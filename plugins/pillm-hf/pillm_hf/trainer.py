@@ -22,9 +22,7 @@ class FineTuning(pillm.Trainer):
     base: str = Field(description="The student to start from: a folder, an installed name, or a hub id such as owner/name.")
     revision: str | None = Field(None, description="Branch, tag or commit of a hub id; the default branch where absent.")
     dtype: DType = Field("auto", description="Number format to compute in; auto is bfloat16 where the hardware has it.")
-    device_map: str | None = Field(
-        None, description="Where to train: cpu, cuda, cuda:1, auto.", json_schema_extra=NOT_IN_KEY
-    )
+    device_map: str | None = Field(None, description="Where to train: cpu, cuda, cuda:1, auto.", json_schema_extra=NOT_IN_KEY)
     learning_rate: float = Field(2e-4, gt=0, le=1, description="Highest learning rate of AdamW.")
     num_train_epochs: int = Field(3, ge=1, description="How often each row is seen.")
     per_device_train_batch_size: int = Field(8, ge=1, description="Rows in one forward pass.")

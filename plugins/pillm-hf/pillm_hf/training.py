@@ -53,9 +53,7 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     outputs.write_log(options, log, train_rows, facts, out)
 
 
-def _encode(
-    options: FineTuning, data: pillm.TrainingData, chat: Chat, progress: pillm.Progress
-) -> tuple[Encoding, Encoding]:
+def _encode(options: FineTuning, data: pillm.TrainingData, chat: Chat, progress: pillm.Progress) -> tuple[Encoding, Encoding]:
     """Return the encoded training and validation rows; raise DataError where nothing is left to train on."""
     made = []
     for name, rows in (("training", data.train), ("validation", data.validation)):

@@ -31,7 +31,7 @@ UNMARKED = MARKED.replace("{%- generation -%}", "").replace("{%- endgeneration -
 
 WORDS = [
     "fin", "lac", "pont", "neige", "tramway", "érable", "minuit", "gâteau", "rouge",
-    "vert", "onze", "quatre", "matin", "soir", "livre", "train", "ville", "chat",
+    "vert", "onze", "quatre", "matin", "soir", "livre", "train", "ville", "chat", "loup", "gare",
 ]  # fmt: skip
 ROWS = [
     (f"{one} {two}", json.dumps({"mot": two, "nombre": number}, ensure_ascii=False))
@@ -85,6 +85,24 @@ def make_model(
     model = LlamaForCausalLM(LlamaConfig(**shape)) if kind == "llama" else Qwen2ForCausalLM(Qwen2Config(**shape))
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., Path]:
+    """Return the maker of tiny model folders: make(folder, template=..., kind=..., dtype=..., seed=...)."""
+    return make_model
+
+
+@pytest.fixture(scope="session")
+def pairs() -> list[tuple[str, str]]:
+    """Return twenty (question, answer) pairs."""
+    return ROWS
+
+
+@pytest.fixture(scope="session")
+def unmarked() -> str:
+    """Return the ChatML template without generation marks."""
+    return UNMARKED
 
 
 @pytest.fixture(scope="session")

@@ -68,15 +68,25 @@ def encode(job: dict[str, Any]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(job["model"], local_files_only=True)
     with Path(job["probes"]).open(encoding="utf-8") as probes, Path(job["encoded"]).open("w", encoding="utf-8") as encoded:
         for line in probes:
-            probe = json.loads(line)
-            asks = probe["messages"][-1]["role"] != "assistant"
-            # a trainer may have recorded a prompt with or without the header of the answer
-            for flag in dict.fromkeys((asks, False)):
-                text = tokenizer.apply_chat_template(probe["messages"], tokenize=False, add_generation_prompt=flag)
-                if probe.get("text") in (None, text):
-                    break
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            encoded.write(json.dumps({"text": text, "ids": ids, "ask": flag}) + "\n")
+            found = render(tokenizer, json.loads(line), job["stops"])
+            ids = tokenizer(found["text"], add_special_tokens=False)["input_ids"]
+            encoded.write(json.dumps({**found, "ids": ids}) + "\n")
+
+
+def render(tokenizer: Any, probe: dict[str, Any], stops: list[str]) -> dict[str, Any]:
+    """Return a probe's text, whether it asks for an answer, and the stop token that a trainer put where no template does."""
+    told, messages, tools = probe["text"], probe["messages"], probe["tools"] or None
+    first: dict[str, Any] = {}
+    # a trainer may have recorded a prompt with or without the header of the answer
+    for ask in dict.fromkeys((messages[-1]["role"] != "assistant", False)):
+        text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=ask)
+        first = first or {"text": text, "ask": ask, "suffix": ""}
+        if told is None:
+            break
+        for suffix in ("", *stops):
+            if told == text + suffix:
+                return {"text": told, "ask": ask, "suffix": suffix}
+    return first
 
 
 def convert(job: dict[str, Any], events: Events) -> None:

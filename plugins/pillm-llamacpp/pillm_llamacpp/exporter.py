@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -120,7 +121,7 @@ class GGUFExporter(pillm.Exporter):
             outtype=full.stem.rpartition("-")[2].lower(), pre=self.pre, derived=findings.pre, stops=findings.stops,
             keys=_keys(checkpoint), metadata=self._metadata(full),
         )  # fmt: skip
-        probes = ({"messages": row.messages, "text": row.text} for row in rows)
+        probes = ({"messages": row.messages, "text": row.text, "tools": row.tools} for row in rows)
         reloaded = convert.run(conversion, probes, full.parent, progress)
         proved = parity.prove(full, rows, reloaded, findings.stops)
         progress.note(f"parity: {proved.rows} conversations, no difference.")
@@ -133,6 +134,9 @@ class GGUFExporter(pillm.Exporter):
 
 def _keys(checkpoint: pillm.Checkpoint) -> dict[str, str]:
     keys = {"pillm.version": pillm.__version__, "pillm.source": source.IDENTITY}
+    tokenizer = checkpoint.path / "tokenizer.json"
+    if tokenizer.is_file():
+        keys["pillm.tokenizer"] = hashlib.sha256(tokenizer.read_bytes()).hexdigest()
     contract = checkpoint.contract
     return {**keys, "pillm.contract": str(contract["hash"])} if contract.get("hash") else keys
 

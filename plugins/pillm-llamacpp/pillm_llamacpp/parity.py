@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pillm
 from pillm_llamacpp.client import Worker
+from pillm_llamacpp.messages import plain
 from pillm_llamacpp.strings import HARD_STRINGS
 
 if TYPE_CHECKING:
@@ -23,17 +24,23 @@ class Row(NamedTuple):
     messages: list[dict[str, Any]]
     text: str | None = None
     ids: list[int] | None = None
+    tools: list[dict[str, Any]] = []  # noqa: RUF012 - a tuple's default, never changed
 
 
 def rows_of(checkpoint: pillm.Checkpoint) -> list[Row]:
     """Return what the trainer recorded, or the built-in hard strings where nothing was."""
     try:
-        probes = [Row(probe.id, list(probe.messages), probe.text, list(probe.ids)) for probe in checkpoint.probes()]
+        probes = [_row(probe) for probe in checkpoint.probes()]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise pillm.DataError(f"{checkpoint.path}/probes.jsonl cannot be read ({error}); train again, or remove it.") from error
     return probes or [
         Row(f"built-in string {number}", [{"role": "user", "content": text}]) for number, text in enumerate(HARD_STRINGS, 1)
     ]
+
+
+def _row(probe: pillm.Probe) -> Row:
+    messages = [plain(message) for message in probe.messages]
+    return Row(probe.id, messages, probe.text, list(probe.ids), list(getattr(probe, "tools", ())))
 
 
 def prove(path: Path, rows: Sequence[Row], reloaded: Sequence[dict[str, Any]], stops: Sequence[str]) -> pillm.Parity:
@@ -49,7 +56,7 @@ def prove(path: Path, rows: Sequence[Row], reloaded: Sequence[dict[str, Any]], s
 def _encoded(worker: Worker, rows: Sequence[Row], reloaded: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for start in range(0, len(rows), _AT_ONCE):
         asked = [
-            {"messages": row.messages, "ask": python["ask"]}
+            {"messages": row.messages, "tools": row.tools, "ask": python["ask"], "suffix": python["suffix"]}
             for row, python in zip(rows[start : start + _AT_ONCE], reloaded[start : start + _AT_ONCE], strict=True)
         ]
         yield from worker.ask(op="encode", rows=asked)["rows"]

@@ -9,6 +9,7 @@ from pydantic import Field
 import pillm
 
 _TUNING: dict[str, Any] = {"key": False}
+_THREADS = "Threads to decode with; none: one per physical core, a single one for files under 48 MB."
 
 
 class LocalRunner(pillm.Runner):
@@ -24,7 +25,7 @@ class LocalRunner(pillm.Runner):
     constrain: bool = Field(False, description="Hold answers to the row's JSON Schema by a grammar.")
     logprobs: int = Field(0, ge=0, le=1024, description="Alternatives to record per token, with log-probabilities.")
     threads: int | None = Field(
-        None, ge=1, le=256, description="Threads to decode with; none: one per physical core.", json_schema_extra=_TUNING
+        None, ge=1, le=256, description=_THREADS, json_schema_extra=_TUNING
     )
     batch: int = Field(512, ge=1, le=8192, description="Tokens decoded at once at most.", json_schema_extra=_TUNING)
     parallel: int = Field(8, ge=1, le=64, description="Answers decoded together.", json_schema_extra=_TUNING)

@@ -80,6 +80,7 @@ class Served:
             "ends": sorted(self.model.ends),
             "name": self.model.meta("general.name"),
             "contract": self.model.meta("pillm.contract"),
+            "tokenizer": self.model.meta("pillm.tokenizer"),
         }
 
     def ask(self, operation: str, message: Packet) -> Packet:
@@ -101,7 +102,7 @@ class Served:
         raise Refusal("backend", f"there is no operation {operation!r}")
 
     def _encode(self, row: Packet) -> Packet:
-        text = self.render(row["messages"], row.get("tools") or (), ask=row["ask"])
+        text = self.render(row["messages"], row.get("tools") or (), ask=row["ask"]) + row.get("suffix", "")
         return {"text": text, "ids": self.model.tokenize(text)}
 
     def render(self, messages: list[Packet], tools: Any, *, ask: bool) -> str:

@@ -148,6 +148,7 @@ class LocalSession(pillm.Session):
         return pillm.Answer(
             result["text"], finish_reason=result["finish"], usage=usage, model=self.facts["name"] or self._path.stem,
             token_ids=tuple(result["ids"]), logprobs=logprobs if self._settings.logprobs else None,
+            tokenizer_hash=self.facts["tokenizer"],
             timings={"seconds": result["seconds"]},
         )  # fmt: skip
 

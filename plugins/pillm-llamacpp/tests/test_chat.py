@@ -36,6 +36,12 @@ def test_a_template_cannot_leave_its_sandbox(attack: str) -> None:
         ChatTemplate(attack, {}).render(TURNS)
 
 
+def test_the_arguments_of_tool_calls_are_objects_and_absent_values_are_left_out() -> None:
+    template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments.room }}{{ 'content' in messages[0] }}", {})
+    call = {"type": "function", "function": {"name": "light", "arguments": '{"room": "kitchen"}'}}
+    assert template.render([{"role": "assistant", "content": None, "tool_calls": [call]}]) == "kitchenFalse"
+
+
 def test_reasoning_has_every_name_that_templates_use() -> None:
     template = ChatTemplate("{{ messages[0].reasoning_content }}{{ messages[0].thinking }}", {})
     assert template.render([{"role": "assistant", "content": "", "reasoning": "a"}]) == "aa"

@@ -24,7 +24,7 @@ FORMS: tuple[tuple[str, str], ...] = (
     ("[{k}] {v}", " "),
     ("{k} -> {v}", " | "),
 )
-# Arguments under names, in an order and in a notation that no answer of the assistant has.
+# Arguments and coarse actions under names that no answer of the assistant has.
 NAMED = {
     "title": "headline", "date": "jour", "time": "heure", "to": "person", "subject": "regarding",
     "body": "message", "query": "wanted", "near": "vicinity", "text": "content", "name": "label",
@@ -32,6 +32,15 @@ NAMED = {
     "brightness": "shine", "color": "tint", "temperature": "heat", "hours": "h", "minutes": "min",
     "seconds": "sec", "start_hours": "from_h", "start_minutes": "from_min", "item": "article",
     "position": "opening", "volume_level": "loudness",
+}  # fmt: skip
+COPIED = {"title", "to", "subject", "body", "query", "near", "text", "name", "area", "floor", "item"}
+ACTS = {
+    "create_event": "plan", "send_email": "write", "find_place": "seek", "take_note": "keep",
+    "HassTurnOn": "on", "HassTurnOff": "off", "HassStartTimer": "begin", "HassCancelTimer": "stop",
+    "HassListAddItem": "add", "HassShoppingListAddItem": "add",
+    "HassLightSet": "adjust", "HassClimateSetTemperature": "adjust", "HassSetPosition": "adjust",
+    "HassSetVolume": "adjust", "HassClimateGetTemperature": "ask", "HassGetWeather": "ask",
+    "HassGetCurrentTime": "ask",
 }  # fmt: skip
 
 
@@ -54,6 +63,30 @@ def span(rng: Random, words: list[str]) -> str:
     return " ".join(cut)
 
 
+def disguise(rng: Random, row: Row, other: Row) -> Row:
+    """Put other words in place of one copied value, in the request and in the answer."""
+    text, call = text_of(row), json.loads(answer_of(row))
+    found = call["arguments"]
+    copied = [key for key in COPIED & found.keys() if text.lower().count(found[key]) == 1]
+    if not copied:
+        return row
+    key = rng.choice(sorted(copied))
+    words = span(rng, text_of(other).split()).strip(".,!?")
+    begin = text.lower().index(found[key])
+    shown = words.upper() if text.isupper() else words
+    text = text[:begin] + shown + text[begin + len(found[key]) :]
+    found[key] = words.lower()
+    return {"messages": [{"role": "user", "content": text}], "reference": {"content": compact(call)}}
+
+
+def disguised(rng: Random, source: Iterator[Row]) -> Iterator[Row]:
+    """Disguise a share of the rows: where no list of names helps, only copying does."""
+    other = next(source)
+    for row in source:
+        yield disguise(rng, row, other) if rng.random() < DISGUISED else row
+        other = row
+
+
 def echo(rng: Random, row: Row) -> Exercise:
     """Copy named spans into a JSON object, in lower case."""
     words = text_of(row).split()
@@ -64,6 +97,12 @@ def echo(rng: Random, row: Row) -> Exercise:
     form, between = rng.choice(FORMS)
     shown = between.join(form.format(k=key, v=value) for key, value in values.items())
     return shown, compact({key: value.lower() for key, value in values.items()})
+
+
+def shouted(rng: Random, row: Row) -> Exercise:
+    """Copy named spans out of capitals: the small letters of a word must be known from its capitals."""
+    shown, written = echo(rng, row)
+    return shown.upper(), written.lower()
 
 
 def cut_out(rng: Random, row: Row) -> Exercise:
@@ -87,26 +126,30 @@ def after(rng: Random, row: Row) -> Exercise:
 
 
 def extract(rng: Random, row: Row) -> Exercise:
-    """List what a request says as lines of foreign names, without any tool."""
-    arguments = json.loads(answer_of(row))["arguments"]
-    lines = [f"{NAMED[key]} = {value}" for key, value in reversed(arguments.items())]
-    return f"? {text_of(row)}", "\n".join(lines) or "-"
+    """Say what a request is about under foreign names, as lines or as JSON, without any tool."""
+    call = json.loads(answer_of(row))
+    found = {"act": ACTS[call["name"]]} | {NAMED[key]: value for key, value in call["arguments"].items()}
+    if rng.random() < 0.5:
+        return f"lines? {text_of(row)}", "\n".join(f"{key} = {value}" for key, value in found.items())
+    return f"object? {text_of(row)}", compact(found)
 
 
 EXERCISES: tuple[tuple[float, Callable[[Random, Row], Exercise]], ...] = (
-    (0.2, echo),
+    (0.1, echo),
+    (0.05, shouted),
     (0.1, cut_out),
-    (0.1, after),
-    (0.6, extract),
+    (0.05, after),
+    (0.7, extract),
 )
-READING = 0.15  # of the base's rows, the share that is only read
+DISGUISED = 0.4  # the share of rows where a value is replaced by words that belong elsewhere
+READING = 0.1  # of the base's rows, the share that is only read
 COPYING = 0.1  # of the teacher's rows, the share that teaches to copy words that no slot holds
 
 
 def task(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
     """Yield the assistant's own task, request in, tool call out, and now and then an exercise in copying."""
     rng = Random(seed)  # noqa: S311
-    for row in source:
+    for row in disguised(rng, source):
         if rng.random() < COPYING:
             shown, written = rng.choice((echo, cut_out))(rng, row)
             yield encode([{"role": "user", "content": shown}], written)
@@ -118,7 +161,7 @@ def schooling(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Enc
     """Yield requests to read and exercises made from them."""
     rng = Random(seed)  # noqa: S311
     weights = [weight for weight, _ in EXERCISES]
-    for row in source:
+    for row in disguised(rng, source):
         if rng.random() < READING:
             yield encode.plain(text_of(row))
             continue

@@ -1,0 +1,167 @@
+"""Finding models: folders, installed names, and a hub pinned to one commit, asked over a real socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from pillm_hf.hub import content_hash, locate
+
+import pillm
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+FILES = {
+    "config.json": b'{"model_type": "llama"}',
+    "tokenizer.json": b"{}",
+    "model.safetensors": b"weights",
+    "modeling_evil.py": b"raise SystemExit('code from the hub ran')",
+    "pytorch_model.bin": b"a pickle",
+    "onnx/config.json": b"{}",
+}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of a model hub as a pinned download needs."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.asked.append(path)
+        if path.startswith("/api/models/acme/gated"):
+            return self._send(403, b"{}", {"X-Error-Code": "GatedRepo"})
+        if path.startswith("/api/models/acme/tiny/revision/nightly"):
+            return self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+        if path in ("/api/models/acme/tiny", "/api/models/acme/pickled"):
+            return self._json({"id": path[-9:], "sha": COMMIT, "siblings": []})
+        if path == f"/api/models/acme/pickled/tree/{COMMIT}":
+            return self._json([{"type": "file", "path": "pytorch_model.bin", "size": 8, "oid": "0"}])
+        if path == f"/api/models/acme/tiny/tree/{COMMIT}":
+            return self._json([{"type": "file", "path": name, "size": len(data), "oid": name} for name, data in FILES.items()])
+        name = path.removeprefix(f"/acme/tiny/resolve/{COMMIT}/")
+        if name in FILES:
+            return self._send(200, FILES[name], {"ETag": f'"{name}"', "X-Repo-Commit": COMMIT})
+        return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+
+    do_HEAD = do_GET
+
+    def _json(self, value: Any) -> None:
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+CODE = """
+import json, sys
+import pillm
+from pillm_hf.hub import locate
+try:
+    source = locate(sys.argv[1], *sys.argv[2:])
+    folder = source.fetch()
+    print(json.dumps({"identity": source.identity, "files": sorted(path.name for path in folder.iterdir())}))
+except pillm.PillmError as error:
+    print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+print(json.dumps("torch" in sys.modules))
+"""
+
+
+def ask(endpoint: str, home: Path, *args: str, **more: str) -> dict[str, Any]:
+    """Locate and fetch a model in a process of its own, which reads the hub's address at its start."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    env |= {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_XET": "1",
+        **more,
+    }
+    done = subprocess.run([sys.executable, "-c", CODE, *args], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    answer, torch_loaded = done.stdout.splitlines()
+    assert torch_loaded == "false"
+    return json.loads(answer)
+
+
+def test_a_hub_model_is_pinned_to_a_commit_and_brings_neither_python_nor_pickles(hub: str, tmp_path: Path) -> None:
+    found = ask(hub, tmp_path, "acme/tiny")
+    assert found == {"identity": f"acme/tiny@{COMMIT}", "files": ["config.json", "model.safetensors", "tokenizer.json"]}
+
+
+def test_what_was_downloaded_once_is_found_offline(hub: str, tmp_path: Path) -> None:
+    ask(hub, tmp_path, "acme/tiny")
+    before = len(Hub.asked)
+    assert ask(hub, tmp_path, "acme/tiny", HF_HUB_OFFLINE="1")["identity"] == f"acme/tiny@{COMMIT}"
+    assert len(Hub.asked) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "more", "error", "said"),
+    [
+        (("acme/gone",), {}, "DataError", "Check the spelling"),
+        (("acme/gated",), {}, "Unavailable", "Accept its terms"),
+        (("acme/tiny", "nightly"), {}, "DataError", "no revision 'nightly'"),
+        (("acme/tiny",), {"HF_HUB_OFFLINE": "1"}, "Unavailable", "Go online once"),
+        (("acme/tiny",), {"HF_ENDPOINT": "http://127.0.0.1:9"}, "Unavailable", "Go online once"),
+        (("acme/pickled",), {}, "DataError", "no safetensors"),
+    ],
+)
+def test_a_refusal_of_the_hub_says_what_to_do(
+    hub: str, tmp_path: Path, args: tuple[str, ...], more: dict[str, str], error: str, said: str
+) -> None:
+    found = ask(hub, tmp_path, *args, **more)
+    assert found["error"] == error
+    assert said in found["message"]
+
+
+def test_a_name_that_is_no_model_is_a_sentence() -> None:
+    with pytest.raises(pillm.DataError, match="owner/name"):
+        locate("no such folder")
+    with pytest.raises(pillm.DataError, match="owner/name"):
+        locate("../../etc/passwd")
+
+
+def test_a_folder_has_no_revisions(base: Path) -> None:
+    with pytest.raises(pillm.ConfigError, match="revision"):
+        locate(str(base), "main")
+
+
+def test_the_content_hash_follows_the_weights_and_not_the_readme(base: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = shutil.copytree(base, tmp_path / "elsewhere")
+    (copy / "README.md").write_text("words", "utf-8")
+    assert content_hash(copy) == content_hash(base)
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert content_hash(copy) != content_hash(base)
+
+
+def test_a_folder_without_a_model_has_no_hash(tmp_path: Path) -> None:
+    with pytest.raises(pillm.DataError, match=r"no config\.json"):
+        content_hash(tmp_path)

@@ -1,0 +1,85 @@
+"""Loading: foreign folders fail with a sentence, and their code never runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from pillm_hf.loading import load_chat, load_model
+from pillm_hf.quantizing import import_bitsandbytes, quantization
+
+import pillm
+
+
+def test_a_folder_without_tokenizer_is_refused(base: Path, tmp_path: Path) -> None:
+    shutil.copyfile(base / "config.json", tmp_path / "config.json")
+    with pytest.raises(pillm.DataError, match="tokenizer"):
+        load_chat(tmp_path)
+
+
+def test_a_tokenizer_without_chat_template_is_refused_with_the_remedy(make, tmp_path: Path) -> None:
+    with pytest.raises(pillm.DataError, match=r"chat_template\.jinja"):
+        load_chat(make(tmp_path / "raw", template=None))
+
+
+def test_broken_weights_are_refused(base: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(base, tmp_path / "broken")
+    (copy / "model.safetensors").write_bytes(b"\xff" * 64)
+    with pytest.raises(pillm.PillmError, match="broken"):
+        load_model(copy, torch.float32)
+
+
+def test_a_pickle_is_never_read(base: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(base, tmp_path / "pickled")
+    torch.save({}, copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(pillm.DataError, match="safetensors"):
+        load_model(copy, torch.float32)
+
+
+def test_a_model_that_wants_its_own_code_is_refused(base: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(base, tmp_path / "own-code")
+    config = json.loads((base / "config.json").read_text("utf-8"))
+    config |= {"model_type": "own", "auto_map": {"AutoModelForCausalLM": "evil.Model"}}
+    (copy / "config.json").write_text(json.dumps(config), "utf-8")
+    (copy / "evil.py").write_text("raise SystemExit('code from a model folder ran')", "utf-8")
+    with pytest.raises(pillm.UnsafeError, match="own Python code"):
+        load_model(copy, torch.float32)
+
+
+def test_bitsandbytes_cannot_fetch_compiled_code(tmp_path: Path) -> None:
+    """With the package `kernels` installed, importing bitsandbytes on some processors downloads a binary."""
+    import subprocess
+    import sys
+
+    (tmp_path / "kernels.py").write_text("raise SystemExit('kernels was imported')", "utf-8")
+    code = "from pillm_hf.quantizing import import_bitsandbytes as load; load(); import peft; print('fine')"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.stdout == "fine\n", done.stderr
+    assert "kernels" not in done.stderr
+
+
+def test_a_missing_bitsandbytes_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pillm_hf.quantizing.import_bitsandbytes", lambda: False)
+    with pytest.raises(pillm.MissingDependency, match="pip install"):
+        quantization("4bit", torch.float32)
+    assert quantization("none", torch.float32) is None
+
+
+def test_importing_the_plugin_loads_nothing_heavy() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, pillm_hf; print(sorted({'torch', 'transformers', 'peft', 'huggingface_hub'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_bitsandbytes_is_here_for_the_tests() -> None:
+    assert import_bitsandbytes()
