@@ -43,6 +43,7 @@ class Probe:
     messages: tuple[JSONObject, ...]
     text: str
     ids: tuple[int, ...]
+    tools: tuple[JSONObject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +74,33 @@ class Checkpoint:
     def contract(self) -> JSONObject:
         """Return the prompt contract that the trainer wrote, or an empty object."""
         path = self.path / CONTRACT_FILE
-        found: JSONObject = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        try:
+            found: JSONObject = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        except ValueError as error:
+            raise DataError(f"{path} is damaged ({error}). Train again.") from error
         return found
 
     def probes(self) -> Iterator[Probe]:
-        """Yield the probes that the trainer wrote; none where another program made the folder."""
+        """Yield the probes that the trainer wrote; none where another program made the folder.
+
+        Raises DataError for a damaged file.
+        """
         path = self.path / PROBES_FILE
-        if path.is_file():
-            with path.open(encoding="utf-8") as file:
-                for line in file:
+        if not path.is_file():
+            return
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
                     row = json.loads(line)
-                    yield Probe(id=row["id"], messages=tuple(row["messages"]), text=row["text"], ids=tuple(row["ids"]))
+                    yield Probe(
+                        id=row["id"],
+                        messages=tuple(row["messages"]),
+                        text=row["text"],
+                        ids=tuple(row["ids"]),
+                        tools=tuple(row.get("tools", ())),
+                    )
+                except (ValueError, KeyError, TypeError) as error:
+                    raise DataError(f"{path}:{number} is damaged ({error!r}). Train again.") from error
 
     def calibration(self) -> list[str]:
         """Return the rendered conversations that an importance matrix may be computed from."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,4 +40,19 @@ def test_a_folder_that_is_no_model_is_refused(cli: Cli, fakes: Path, tmp_path: P
     done = cli("export", tmp_path / "empty", "--exporter", "table", "--out", tmp_path / "export")
     assert done.code == 2
     assert "config.json" in done.err
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_full_disk_ends_with_1_and_leaves_nothing_half_written(checkpoint: Path, fakes: Path, tmp_path: Path) -> None:
+    (checkpoint / "table.json").write_text(json.dumps({"user: x": "y" * 300_000}), "utf-8")
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        "from pillm.cli import main; main(sys.argv[1:])"
+    )
+    words = ["export", str(checkpoint), "--exporter", "table", "--out", str(tmp_path / "export")]
+    environment = {**os.environ, "PYTHONPATH": str(fakes)}
+    done = subprocess.run([sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "no space is left" in done.stderr
     assert not (tmp_path / "export").exists()

@@ -48,8 +48,8 @@ def test_the_python_example_runs(project: Path) -> None:
 
 def test_the_verbs_run_one_by_one(project: Path) -> None:
     for line in block("sh").strip().splitlines():
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", line], cwd=project, env=environment(), capture_output=True, text=True,
-                              check=False)  # fmt: skip
+        words = ["bash", "-euo", "pipefail", "-c", line]
+        done = subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         assert done.stdout, line
     assert shlex.split(block("sh").strip().splitlines()[0])[1] == "label"

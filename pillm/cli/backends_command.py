@@ -73,8 +73,9 @@ def shown_type(text: str) -> str:
     """Return a type as a person says it; the choices themselves stand among the bounds."""
     plain = re.sub(r"Literal\[[^\]]*\]", "choice", text)
     plain = re.sub(r"(?:tuple|list|set|frozenset)\[(\w+)(?:, \.\.\.)?\]", r"list of \1", plain)
-    plain = re.sub(r"(Optional|Union)\[(.*)\]", lambda found: found[2] + (", None" if found[1] == "Optional" else ""), plain)
-    return " or ".join(part for part in re.split(r", | \| ", plain) if part != "None")
+    plain = re.sub(r"dict\[[^\]]*\]", "table", plain)
+    plain = re.sub(r"(?:Optional|Union)\[([^\[\]]*)\]", lambda found: found[1].replace(", ", " | "), plain)
+    return " or ".join(part for part in plain.split(" | ") if part != "None")
 
 
 def shown_value(value: Any) -> str:

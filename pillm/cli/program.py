@@ -42,6 +42,7 @@ COMMANDS = {
 SUMMARIES = {name: summary for section in COMMANDS.values() for name, summary in section.items()}
 _SENTENCES = {
     errno.ENOSPC: "no space is left on the disk. Free some space and run the same command again",
+    errno.EFBIG: "the file is larger than this system allows. Raise the limit (ulimit -f), or choose another place",
     errno.EDQUOT: "the disk quota is used up. Free some space and run the same command again",
     errno.EACCES: "permission was refused. Choose another path, or change its permissions",
     errno.EPERM: "permission was refused. Choose another path, or change its permissions",
@@ -146,8 +147,8 @@ def _log(message: str, *, exc_info: bool = False) -> None:
 def _refused(terminal: Terminal, error: BaseException) -> int:
     code: Any = getattr(error, "exit_code", 130)
     if code == 130:
-        said = str(error) or "what was finished is kept; the same command resumes."
-        click.echo(f"Interrupted: {said}", err=True)
+        said = str(error) or "Interrupted. What was finished is kept; the same command resumes."
+        click.echo(said, err=True)
     else:
         said = str(error)
         click.echo(f"Error: {said}", err=True)

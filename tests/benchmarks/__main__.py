@@ -52,8 +52,9 @@ def page(lines: list[dict[str, Any]]) -> str:
     """Return docs/benchmarks.md."""
     parts = [
         "<!-- Made by `make benchmarks`; change its source instead. -->\n\n# Benchmarks\n",
-        "`make benchmarks` measures them all and writes this page; `python -m tests.benchmarks NAME` measures one. Every benchmark",
-        "checks first that what it times is right. Figures are medians, taken in turns with the peer's on the same machine.\n",
+        "`make benchmarks` measures them all and writes this page; `python -m tests.benchmarks NAME` measures one.",
+        "Every benchmark checks first that what it times is right. Figures are medians, taken in turns with the peer's",
+        "on the same machine.\n",
         "| benchmark | pillm | peer | ratio | goal | met |\n|---|---:|---:|---:|---:|---|",
     ]
     for line in lines:

@@ -152,7 +152,8 @@ def data(rows: Callable[..., pillm.Rows], prompts: list[pillm.Prompt]) -> pillm.
 
 
 @pytest.fixture(autouse=True)
-def _few_threads() -> None:
+def _one_thread() -> None:
+    """Tiny models gain nothing from a second thread, and on a busy machine the threads would wait for each other."""
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)

@@ -51,7 +51,7 @@ class Hub(BaseHTTPRequestHandler):
             return self._send(200, FILES[name], {"ETag": f'"{name}"', "X-Repo-Commit": COMMIT})
         return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - likewise
 
     def _json(self, value: Any) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})

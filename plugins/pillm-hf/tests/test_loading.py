@@ -55,8 +55,9 @@ def test_bitsandbytes_cannot_fetch_compiled_code(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    (tmp_path / "kernels.py").write_text("raise SystemExit('kernels was imported')", "utf-8")
-    code = "from pillm_hf.quantizing import import_bitsandbytes as load; load(); import peft; print('fine')"
+    fake = "__version__ = '0.0.1'\ndef get_kernel(*_, **__):\n    raise SystemExit('a kernel was fetched')\n"
+    (tmp_path / "kernels.py").write_text(fake, "utf-8")
+    code = "from pillm_hf.quantizing import import_bitsandbytes as load; load(); print('fine')"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"],
         capture_output=True, text=True, timeout=120, check=False,

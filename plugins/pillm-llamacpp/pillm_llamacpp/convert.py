@@ -23,6 +23,8 @@ _OFFLINE = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # threads that spin while they wait make a conversion on a busy machine many times slower
+    "OMP_WAIT_POLICY": "passive",
     "PYTHONUTF8": "1",
 }
 

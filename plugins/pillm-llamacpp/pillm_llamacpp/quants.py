@@ -13,7 +13,6 @@ FTYPES = {
 """Quantisation -> llama.cpp's file type number, from exact to small."""
 ALIASES = {"Q5_K": "Q5_K_M", "Q4_K": "Q4_K_M", "Q3_K": "Q3_K_M"}
 NEED_IMATRIX = ("IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "Q2_K_S")
-FLOATS = ("F32", "F16", "BF16")
 
 
 def canonical(name: str) -> str:

@@ -10,7 +10,7 @@ from pillm_llamacpp.exporter import GGUFExporter
 
 import pillm
 
-# the tests are imported by path: this makes their helper module importable by all of them
+# the tests are imported by path: this makes the module that they share importable
 _spec = importlib.util.spec_from_file_location("pillm_llamacpp_tiny", Path(__file__).with_name("tiny.py"))
 assert _spec
 assert _spec.loader

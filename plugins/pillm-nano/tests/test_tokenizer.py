@@ -33,6 +33,8 @@ def test_a_reload_gives_the_ids_trained_on(folder: Path, strings: list[str]) -> 
         assert loaded.decode(loaded(text).input_ids) == text
 
 
+# peft asks transformers by a name that transformers has since changed.
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_a_merged_and_saved_student_keeps_the_ids(folder: Path, strings: list[str], tmp_path: Path) -> None:
     model, tokenizer = load(folder)
     student = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))

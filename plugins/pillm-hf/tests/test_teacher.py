@@ -1,0 +1,147 @@
+"""The teacher: same answers whatever the batch, draws that belong to the request, log-probabilities on the way."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from pillm_hf import HFTeacher
+from pillm_hf.choosing import Sampling, choose
+from pillm_hf.loading import load_chat, load_model
+from pillm_hf.replies import read_reply
+
+import pillm
+
+
+def teacher(base: Path, **options) -> HFTeacher:
+    return HFTeacher(**{"model": str(base), "dtype": "float32", "max_new_tokens": 12, **options})
+
+
+def answers(made: HFTeacher, requests: list[pillm.Request]) -> dict[str, pillm.Answer]:
+    return {request.prompt.id: answer for request, answer in made.answer(iter(requests))}
+
+
+def test_greedy_answers_are_those_of_generate(base: Path, requests: list[pillm.Request]) -> None:
+    got = answers(teacher(base), requests[:4])
+    model, chat = load_model(base, torch.float32), load_chat(base)
+    for request in requests[:4]:
+        ids = torch.tensor(chat.encode([chat.prompt(request.messages)]))
+        theirs = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+        answer = got[request.prompt.id]
+        assert list(answer.token_ids) == theirs[0, ids.shape[1] :].tolist()
+        assert answer.usage == pillm.Usage(prompt_tokens=ids.shape[1], completion_tokens=len(answer.token_ids))
+        assert answer.finish_reason == ("stop" if answer.token_ids[-1] == 2 else "length")
+        assert answer.model == base.name
+        assert answer.tokenizer_hash == chat.tokenizer_hash
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "top_p": 0.9, "top_k": 40, "seed": 5}])
+def test_the_batch_size_changes_no_answer(base: Path, requests: list[pillm.Request], options: dict) -> None:
+    made = [answers(teacher(base, batch_size=size, **options), requests) for size in (1, 3, 64)]
+    tokens = [{name: answer.token_ids for name, answer in one.items()} for one in made]
+    assert tokens[0] == tokens[1] == tokens[2]
+    assert len(tokens[0]) == len(requests)
+
+
+def test_draws_differ_by_seed_and_sample(base: Path, requests: list[pillm.Request]) -> None:
+    from dataclasses import replace
+
+    def first(seed: int, sample: int) -> tuple[int, ...]:
+        asked = [replace(requests[0], sample=sample)]
+        return answers(teacher(base, temperature=1.5, seed=seed), asked)["p0"].token_ids
+
+    assert first(0, 0) == first(0, 0)
+    assert len({first(0, 0), first(1, 0), first(0, 1)}) == 3
+
+
+def test_top_p_and_top_k_cut_the_tail() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().repeat(100, 1)
+    draws = torch.arange(100) / 100
+
+    def chosen(**options) -> set[int]:
+        return set(choose(logits, draws, Sampling(temperature=1.0, **options)).tolist())
+
+    assert chosen() == {0, 1, 2, 3}
+    assert chosen(top_k=2) == {0, 1}
+    assert chosen(top_p=0.6) == {0, 1}
+    assert chosen(top_p=0.01) == {0}
+    share = (choose(logits, draws, Sampling(temperature=1.0)) == 0).float().mean()
+    assert float(share) == pytest.approx(0.5, abs=0.02)
+
+
+def test_logprobs_are_ordered_and_the_best_is_the_token_that_was_chosen(base: Path, requests: list[pillm.Request]) -> None:
+    for answer in answers(teacher(base, logprobs=5), requests[:3]).values():
+        assert len(answer.logprobs) == len(answer.token_ids)
+        for token, best in zip(answer.token_ids, answer.logprobs, strict=True):
+            values = [value for _, value in best]
+            assert len(best) == 5
+            assert best[0][0] == token
+            assert values == sorted(values, reverse=True)
+            assert 0 < sum(map(math.exp, values)) <= 1 + 1e-5
+
+
+def test_the_identity_ignores_batch_and_path_and_follows_the_weights(base: Path, make, tmp_path: Path) -> None:
+    one = teacher(base).identity()
+    assert teacher(base, batch_size=7, device_map="cpu").identity() == one
+    assert teacher(shutil.copytree(base, tmp_path / "copy")).identity() == one
+    assert teacher(make(tmp_path / "other", seed=1)).identity() != one
+    assert teacher(base, max_new_tokens=13).identity() != one
+
+
+def test_at_most_a_window_is_pulled_ahead(base: Path, requests: list[pillm.Request]) -> None:
+    pulled = 0
+
+    def feed() -> Iterator[pillm.Request]:
+        nonlocal pulled
+        for request in requests:
+            pulled += 1
+            yield request
+
+    next(iter(teacher(base, batch_size=2).answer(feed())))
+    assert pulled <= 8
+
+
+def test_open_keeps_the_model_between_calls(base: Path, requests: list[pillm.Request]) -> None:
+    made = teacher(base)
+    with made.open() as opened:
+        loaded = opened._loaded
+        answers(opened, requests[:1])
+        assert opened._loaded is loaded
+        assert opened.greedy()._loaded is loaded
+    assert made._loaded is None
+
+
+def test_a_prompt_that_does_not_fit_fails_alone(base: Path, requests: list[pillm.Request]) -> None:
+    long = pillm.Prompt(id="long", messages=({"role": "user", "content": "lac " * 400},))
+    got = answers(teacher(base), [pillm.Contract().request(long, {}), *requests[:2]])
+    assert isinstance(got["long"], pillm.Failure)
+    assert "Shorten it" in got["long"].message
+    assert isinstance(got["p0"], pillm.Answer)
+
+
+def test_a_template_that_refuses_a_row_fails_that_row_alone(make, tmp_path: Path, requests: list[pillm.Request]) -> None:
+    strict = "{%- if messages[0]['content'] == 'vert onze' -%}{{ raise_exception('no') }}{%- endif -%}"
+    model = make(tmp_path / "strict", template=strict + "{{- messages[0]['content'] + '<|im_end|>' -}}")
+    got = answers(teacher(model), requests)
+    failed = [name for name, answer in got.items() if isinstance(answer, pillm.Failure)]
+    assert len(got) == len(requests)
+    assert failed == ["p9"]
+    assert got["p9"].kind == "invalid"
+
+
+def test_thinking_and_tool_calls_are_read_out_of_the_text() -> None:
+    text = '<think>\nhm\n</think>\n\nSure.\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+    content, reasoning, calls = read_reply(text, tools=True)
+    assert (content, reasoning) == ("Sure.", "hm")
+    assert calls == ({"type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}},)
+    assert read_reply("<tool_call>{no}</tool_call>", tools=True) == ("<tool_call>{no}</tool_call>", None, ())
+    assert read_reply('{"a": 1}', tools=False) == ('{"a": 1}', None, ())
+
+
+@pytest.mark.parametrize("load_in", ["4bit", "8bit"])
+def test_weights_in_4_and_8_bit_answer(base: Path, requests: list[pillm.Request], load_in: str) -> None:
+    assert len(answers(teacher(base, load_in=load_in, max_new_tokens=2), requests[:2])) == 2
