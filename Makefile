@@ -22,7 +22,8 @@ $(VENV)/.made: .ci/venv
 	touch $@
 
 $(STAMP): $(VENV)/.made $(PROJECTS)
-	$(PY) -m pip install --quiet --group dev --editable . $(addprefix --editable ,$(PLUGINS))
+	@echo "installing pillm and its plugins; the first time llama.cpp is compiled, which takes some minutes"
+	$(PY) -m pip install -qq --group dev --editable . $(addprefix --editable ,$(PLUGINS))
 	$(VENV)/bin/pillm-llamacpp fetch
 	touch $@
 

@@ -8,7 +8,7 @@ ALLOWED = (
     "needs a GPU",
     "needs bf16 hardware",
     "needs a Raspberry Pi",
-    "needs the home-assistant intents",
+    "no checkout of home-assistant/intents",
     "root ignores permissions",
     "needs a free port",
 )

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,18 +163,17 @@ def test_an_interrupt_ends_with_130(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_sigterm_ends_a_real_process_with_130(fakes: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pillm", "chat", str(tmp_path)], stdin=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(fakes)},
-    )  # fmt: skip
-    with process:
-        (tmp_path / "table.json").write_text("{}")
-        (tmp_path / "config.json").write_text("{}")
-        time.sleep(1.5)
+    (tmp_path / "x.table").write_text('{"user: hello": "hi"}', "utf-8")
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    command = [sys.executable, "-m", "pillm", "chat", str(tmp_path / "x.table")]
+    with subprocess.Popen(command, **pipes, env={**os.environ, "PYTHONPATH": str(fakes)}) as process:  # type: ignore[call-overload]
+        process.stdin.write(b"hello\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"hi\n"  # now it waits for the next line
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"Traceback" not in err
+    assert err.strip() == b"Interrupted. What was finished is kept; the same command resumes."
 
 
 def test_a_closed_pipe_is_quiet() -> None:

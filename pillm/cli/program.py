@@ -104,7 +104,11 @@ def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     words = sys.argv[1:] if args is None else args
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(_exit_code(words))
+    try:
+        code = _exit_code(words)
+    except KeyboardInterrupt:  # it came before click was ready, or twice
+        code = 130
+    sys.exit(code)
 
 
 def _interrupt(*_: object) -> None:

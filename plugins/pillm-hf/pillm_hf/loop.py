@@ -79,14 +79,11 @@ class Loop:
         from peft.helpers import disable_input_dtype_casting
 
         if self.options.gradient_checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
-            self.model.enable_input_require_grads()
+            _checkpoint_activations(self.model)
         self.model.train()
         # autocast casts what an adapter reads; peft would cast it to float32 and autocast back again
         with disable_input_dtype_casting(self.model, active=self.dtype != torch.float32):
             yield
-        if self.options.gradient_checkpointing:
-            self.model.gradient_checkpointing_disable()
         self.model.eval()
 
     def _mixed(self) -> AbstractContextManager[Any]:
@@ -152,3 +149,12 @@ class Loop:
         loss = summed / tokens
         self.log.validation.append({"epoch": number, "step": self.log.steps, "validation_loss": loss})
         self.progress.advance(0, validation_loss=loss)
+
+
+def _checkpoint_activations(model: Any) -> None:
+    """Compute activations again in the backward pass instead of keeping them."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    # transformers 5 renamed it, and warns of the old name
+    enable = getattr(inner, "activation_checkpointing_enable", None) or inner.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+    inner.enable_input_require_grads()

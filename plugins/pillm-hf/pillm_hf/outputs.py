@@ -30,10 +30,7 @@ def write_contract(contract: pillm.Contract, chat: Chat, out: Path) -> None:
 
 def write_probes(rows: Iterable[Encoded], out: Path) -> None:
     """Write probes.jsonl: rendered conversations and the ids that the trainer gave them."""
-    _write_lines(
-        out / "probes.jsonl",
-        ({"id": row.id, "messages": list(row.messages), "text": row.text, "ids": row.ids} for row in rows),
-    )
+    _write_lines(out / "probes.jsonl", (_probe(row) for row in rows))
 
 
 def write_calibration(rows: Iterable[Encoded], out: Path) -> None:
@@ -92,6 +89,11 @@ def write_log(options: FineTuning, log: Log, train: Encoding, facts: dict[str, A
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
     }
     (out / "training.json").write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _probe(row: Encoded) -> dict[str, Any]:
+    probe = {"id": row.id, "messages": list(row.messages), "text": row.text, "ids": row.ids}
+    return {**probe, "tools": list(row.tools)} if row.tools else probe
 
 
 def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:

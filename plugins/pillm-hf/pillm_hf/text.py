@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import pillm
 from pillm_hf.chat import Chat
@@ -26,6 +27,7 @@ class Encoded:
     ids: list[int]
     start: int
     end: int
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ def encode(examples: Iterable[pillm.Example], contract: pillm.Contract, chat: Ch
         for (example, messages, text, _), ids, prompt_ids in zip(chunk, wholes, prompts, strict=True):
             start = len(prompt_ids)
             end = len(ids) - ids[::-1].index(chat.end_of_turn.id) if chat.end_of_turn.id in ids[start:] else 0
-            row = Encoded(example.prompt.id, messages, text, ids, start, end)
+            row = Encoded(example.prompt.id, messages, text, ids, start, end, example.prompt.tools)
             reason = f"longer than max_length={max_length} tokens" if len(ids) > max_length else None
             reason = reason or _fault(row, prompt_ids, example.answer, chat)
             if reason:
@@ -67,17 +69,16 @@ def prompts_of(prompts: Iterable[pillm.Prompt], contract: pillm.Contract, chat: 
     """Yield prompts without answers, rendered as a student is asked; the ones its template refuses are left out."""
     waiting = iter(prompts)
     while chunk := list(islice(waiting, _CHUNK)):
-        kept: list[tuple[str, Messages]] = []
+        kept: list[pillm.Prompt] = []
         texts: list[str] = []
         for prompt in chunk:
-            messages = contract.messages(prompt)
             try:
-                texts.append(chat.prompt(messages, prompt.tools))
+                texts.append(chat.prompt(contract.messages(prompt), prompt.tools))
             except pillm.DataError:
                 continue  # nobody can ask the student this, so there are no ids to compare
-            kept.append((prompt.id, messages))
-        for (name, messages), text, ids in zip(kept, texts, chat.encode(texts), strict=True):
-            yield Encoded(name, messages, text, ids, len(ids), len(ids))
+            kept.append(prompt)
+        for prompt, text, ids in zip(kept, texts, chat.encode(texts), strict=True):
+            yield Encoded(prompt.id, contract.messages(prompt), text, ids, len(ids), len(ids), prompt.tools)
 
 
 def _render(example: pillm.Example, contract: pillm.Contract, chat: Chat) -> tuple[Messages, str, str]:

@@ -89,12 +89,14 @@ class LoRA(FineTuning):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_names(cls, given: Any) -> Any:
-        """Read "q_proj,v_proj" as a list of names."""
+    def _read_names(cls, given: Any) -> Any:
+        """Read "q_proj,v_proj" as a list of names, and the list that holds "all-linear" alone as that word."""
         names = given.get("target_modules") if isinstance(given, dict) else None
-        if not isinstance(names, str) or names == "all-linear":
+        if isinstance(names, str):
+            names = [name.strip() for name in names.split(",") if name.strip()]
+        if names is None:
             return given
-        return {**given, "target_modules": [name.strip() for name in names.split(",") if name.strip()]}
+        return {**given, "target_modules": "all-linear" if list(names) == ["all-linear"] else names}
 
 
 class DoRA(LoRA):

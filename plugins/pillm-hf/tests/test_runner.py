@@ -18,7 +18,7 @@ def test_it_reads_checkpoints_only(tmp_path: Path) -> None:
     file.write_bytes(b"GGUF")
     with pytest.raises(pillm.ConfigError, match="checkpoint folders"):
         HFRunner().open(pillm.ModelFile.of(file, "F16"))
-    with pytest.raises(pillm.DataError, match="no readable|not a readable|tokenizer"):
+    with pytest.raises(pillm.DataError, match="tokenizer"):
         HFRunner().open(pillm.Checkpoint(path=tmp_path))
 
 

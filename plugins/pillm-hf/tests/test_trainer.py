@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,14 +88,8 @@ def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     rows = folder / "rows.jsonl"
     talk = [("vert", "rouge"), ("lac", "pont"), ("long", "lac " * 99)]
-    rows.write_text(
-        "".join(
-            json.dumps({"id": f"r{n}", "messages": [{"role": "user", "content": a}, {"role": "assistant", "content": b}]})
-            + "\n"
-            for n, (a, b) in enumerate(talk)
-        ),
-        "utf-8",
-    )
+    flat = [{"id": f"r{number}", "user": ask, "assistant": told} for number, (ask, told) in enumerate(talk)]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in flat), "utf-8")
     asked = (pillm.Prompt(id="t0", messages=({"role": "user", "content": "neige"},), split="test"),)
     made = pillm.Rows(rows)
     data = pillm.TrainingData(train=made, validation=made, calibration=made, probes=asked)
@@ -164,8 +159,15 @@ def test_the_same_seed_trains_the_same_student(base: Path, data: pillm.TrainingD
 def test_a_loss_that_is_not_a_number_stops_before_anything_is_saved(
     base: Path, data: pillm.TrainingData, tmp_path: Path
 ) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = shutil.copytree(base, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(pillm.BackendError, match="nothing was saved"):
-        train(Full(base=str(base), learning_rate=1.0, max_grad_norm=1e9, num_train_epochs=60), data, tmp_path / "out")
+        train(LoRA(base=str(broken), **FAST), data, tmp_path / "out")
+    assert not (tmp_path / "out" / "adapter").exists()
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
@@ -192,6 +194,7 @@ def test_an_option_that_is_given_beats_its_preset() -> None:
 def test_options_come_from_text_too() -> None:
     made = pillm.trainer("lora", base="x", target_modules="q_proj,v_proj", learning_rate="1e-3", rank="8")
     assert made.target_modules == ["q_proj", "v_proj"]
+    assert pillm.trainer("lora", base="x", target_modules="all-linear").target_modules == "all-linear"
     assert pillm.trainer("qlora", base="x", preset="ada-memory").quant_type == "fp4"
     with pytest.raises(pillm.ConfigError, match="rank"):
         pillm.trainer("lora", base="x", rank=0)

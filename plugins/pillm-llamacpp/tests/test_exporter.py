@@ -130,7 +130,7 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
         ("chat_template.jinja", None, "has no chat template"),
         ("model.safetensors", None, "holds no weights"),
         ("tokenizer.json", "{", "cannot be read"),
-        ("probes.jsonl", '{"id": 1}\n', "probes.jsonl cannot be read"),
+        ("probes.jsonl", '{"id": 1}\n', r"probes\.jsonl:1 is damaged"),
     ],
 )
 def test_a_spoilt_folder_is_refused_before_anything_is_converted(

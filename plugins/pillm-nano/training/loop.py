@@ -24,7 +24,7 @@ class Settings:
     intermediate: int
     steps: int
     tokens_per_step: int = 2048
-    learning_rate: float = 2.5e-3
+    learning_rate: float = 5e-3
     warmup_steps: int = 100
     decay_share: float = 0.4
     weight_decay: float = 0.1
@@ -98,7 +98,7 @@ def optimizers(model: LlamaForCausalLM, settings: Settings) -> list[torch.optim.
     rate = settings.learning_rate
     return [
         torch.optim.Muon(matrices, lr=rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True),
+        torch.optim.AdamW(others, lr=rate / 2, weight_decay=0.0, betas=(0.9, 0.98), fused=True),
     ]
 
 
@@ -112,13 +112,15 @@ def train(model: LlamaForCausalLM, rows: Iterator[Encoded], settings: Settings, 
     """Train in place, leave the averaged weights in the model, and return what it took."""
     model.train()
     opts = optimizers(model, settings)
+    for group in (group for opt in opts for group in opt.param_groups):
+        group["initial_lr"] = group["lr"]
     average = [p.detach().clone() for p in model.parameters()]
     began, seen, tokens, smooth = time.monotonic(), 0, 0, 0.0
     source = batches(rows, settings.tokens_per_step)
     for step, batch in enumerate(source, 1):
         for opt in opts:
             for group in opt.param_groups:
-                group["lr"] = settings.learning_rate * schedule(step, settings)
+                group["lr"] = group["initial_lr"] * schedule(step, settings)
         loss = loss_of(model, batch, settings.prompt_weight)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

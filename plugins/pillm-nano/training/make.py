@@ -49,6 +49,7 @@ def write_model(model: LlamaForCausalLM, folder: Path) -> str:
     model.config._attn_implementation = "sdpa"
     model.generation_config = GenerationConfig(do_sample=False, eos_token_id=2, pad_token_id=0, max_new_tokens=160)
     model.to(torch.bfloat16).save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
