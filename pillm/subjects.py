@@ -179,6 +179,7 @@ def _key(subject: Subject, rows: Sequence[Prompt], scoring: Scoring) -> str:
             scoring.contract.request(prompt, subject.identity).key,  # covers messages as sent, schema and tools
             prompt.reference.message if prompt.reference else said.get(prompt.id),
             list(prompt.tags),
+            prompt.group,
         ]
         for prompt in rows
     ]

@@ -86,3 +86,28 @@ def test_a_pair_is_tighter_than_two_intervals() -> None:
 
 def test_subjects_without_a_common_row_cannot_be_compared() -> None:
     assert difference({"a": 1.0}, {"b": 1.0}) is None
+
+
+def test_rows_that_fail_together_give_a_wider_interval_than_rows_that_stand_alone() -> None:
+    values = [1.0, 0.0] * 50
+    values.sort()
+    alone = figure(values)
+    together = figure(values, groups=[f"g{number // 10}" for number in range(100)])
+    assert together.mean == alone.mean == 0.5
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+def test_groups_of_one_row_are_rows() -> None:
+    values = [1.0] * 30 + [0.0] * 10
+    assert figure(values, groups=[str(number) for number in range(40)]) == figure(values)
+    assert figure(values, groups=[None] * 40) == figure(values)
+
+
+def test_a_difference_resamples_whole_groups_too() -> None:
+    left = {str(number): 0.0 for number in range(100)}
+    right = {str(number): float(number < 50) for number in range(100)}
+    groups = {str(number): f"g{number // 10}" for number in range(100)}
+    alone, together = difference(left, right), difference(left, right, groups=groups)
+    assert alone is not None
+    assert together is not None
+    assert together.low < alone.low

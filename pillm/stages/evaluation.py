@@ -162,12 +162,16 @@ def _score(prompt: Prompt, result: Answer | Failure, metrics: Sequence[Metric]) 
         scores=scores,
         failure={"kind": result.kind, "message": result.message} if isinstance(result, Failure) else None,
         tags=prompt.tags,
+        group=prompt.group,
     )
 
 
 def _figures(predictions: Sequence[Prediction], seed: int) -> dict[str, Figure]:
-    scores = {name: [row.scores[name] for row in predictions if name in row.scores] for name in metric_names(predictions)}
-    return {name: figure(values, seed=seed) for name, values in scores.items()}
+    found = {}
+    for name in metric_names(predictions):
+        rows = [row for row in predictions if name in row.scores]
+        found[name] = figure([row.scores[name] for row in rows], groups=[row.group for row in rows], seed=seed)
+    return found
 
 
 def _by_tag(predictions: Sequence[Prediction], seed: int) -> dict[str, dict[str, Figure]]:

@@ -33,6 +33,7 @@ class Prediction:
     scores: dict[str, float]
     failure: JSONObject | None = None
     tags: tuple[str, ...] = ()
+    group: str | None = None
 
 
 def tally(predictions: Iterable[Prediction]) -> dict[str, int]:
@@ -62,7 +63,8 @@ def compare(left: Iterable[Prediction], right: Iterable[Prediction], *, seed: in
     sides = [list(left), list(right)]
     names = [name for name in metric_names(sides[0]) if name in metric_names(sides[1])]
     scored = [{name: {row.id: row.scores[name] for row in side if name in row.scores} for name in names} for side in sides]
-    found = {name: difference(scored[0][name], scored[1][name], seed=seed) for name in names}
+    groups = {row.id: row.group for row in sides[0]}
+    found = {name: difference(scored[0][name], scored[1][name], groups=groups, seed=seed) for name in names}
     return {name: one for name, one in found.items() if one is not None}
 
 
