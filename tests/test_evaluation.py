@@ -100,7 +100,7 @@ def test_predictions_hold_prompt_reference_answer_and_scores_in_the_order_of_the
     lines = [json.loads(line) for line in (tmp_path / "deep/folder/predictions.jsonl").read_text().splitlines()]
     assert lines[0] == {
         "id": "b", "prompt": "say b", "reference": "x", "compared_with": "reference", "answer": "2", "finish_reason": "stop",
-        "scores": {"exact": 0.0}, "failure": None, "tags": ["fr"],
+        "scores": {"exact": 0.0}, "failure": None, "tags": ["fr"], "group": None,
     }  # fmt: skip
     assert (lines[1]["id"], lines[1]["reference"], lines[1]["scores"]) == ("a", None, {})
     assert sorted(path.name for path in (tmp_path / "deep/folder").iterdir()) == ["evaluation.json", "predictions.jsonl"]
