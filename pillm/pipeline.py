@@ -83,9 +83,7 @@ def _stages(this: _Run) -> RunResult:
     models = export(named, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
     evaluations = _evaluate(this, sides["test"], checkpoint, models)
     benchmarks = _bench(this, models)
-    gates = check_gates(
-        recipe.gates, Facts(models=models, evaluations=evaluations, benchmarks=benchmarks, plans=this.plans)
-    )
+    gates = check_gates(recipe.gates, Facts(models=models, evaluations=evaluations, benchmarks=benchmarks, plans=this.plans))
     facts = RunFacts(
         recipe=recipe.name,
         rows=_total(this.counts).to_json(),

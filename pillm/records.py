@@ -162,9 +162,7 @@ def schema_digest(schema: JSONObject) -> str:
     return kept[1]
 
 
-def request_key(
-    identity: JSONObject, messages: tuple[Message, ...], prompt: Prompt, sample: int = 0
-) -> str:
+def request_key(identity: JSONObject, messages: tuple[Message, ...], prompt: Prompt, sample: int = 0) -> str:
     """Return the versioned hash that names an answer for ever.
 
     It covers what the teacher is and what it is told: never the row's position, id, time, path or a plugin's version.

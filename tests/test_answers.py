@@ -28,9 +28,9 @@ answers = st.builds(
     model=st.none() | texts.filter(bool),
     token_ids=st.none() | st.lists(st.integers(0, 99), min_size=1, max_size=5).map(tuple),
     logprobs=st.none()
-    | st.lists(st.lists(st.tuples(st.integers(0, 9), st.floats(-9, 0)), min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(
-        tuple
-    ),
+    | st.lists(
+        st.lists(st.tuples(st.integers(0, 9), st.floats(-9, 0)), min_size=1, max_size=3).map(tuple), min_size=1, max_size=3
+    ).map(tuple),
 )
 
 
@@ -41,7 +41,12 @@ def test_every_answer_survives_the_store(answer: Answer) -> None:
     kept = answer_from_json(answer_to_json(answer))
     assert kept.content == answer.content
     assert (kept.reasoning or None) == expected
-    assert (kept.usage, kept.model, kept.token_ids, kept.logprobs) == (answer.usage, answer.model, answer.token_ids, answer.logprobs)
+    assert (kept.usage, kept.model, kept.token_ids, kept.logprobs) == (
+        answer.usage,
+        answer.model,
+        answer.token_ids,
+        answer.logprobs,
+    )
 
 
 def test_the_first_answer_of_a_key_stays(tmp_path: Path) -> None:

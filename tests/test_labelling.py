@@ -108,7 +108,9 @@ def test_a_rejected_row_is_tried_again_with_another_sample(tmp_path: Path) -> No
     assert labelled.counts.answered == 2
 
 
-@pytest.mark.parametrize(("answer", "reason"), [(Answer("  "), "empty"), (Answer("half", finish_reason="length"), "token limit")])
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(Answer("  "), "empty"), (Answer("half", finish_reason="length"), "token limit")]
+)
 def test_an_empty_or_cut_answer_is_rejected(tmp_path: Path, answer: Answer, reason: str) -> None:
     class Fixed(EchoTeacher):
         """Says one thing."""
@@ -232,7 +234,7 @@ class Slow(pillm.Teacher):
     def answer(self, requests):
         for request in requests:
             with open(sys.argv[2], "a") as file: file.write(request.key + "\\n")
-            time.sleep(0.05)
+            time.sleep(float(sys.argv[4]))
             yield request, pillm.Answer("yes")
 prompts = pillm.read_prompts(sys.argv[1])
 try:
@@ -242,10 +244,10 @@ except pillm.Interrupted as stop:
 """
 
 
-def _run_slow(tmp_path: Path) -> subprocess.Popen[str]:
+def _run_slow(tmp_path: Path, pause: float = 0.05) -> subprocess.Popen[str]:
     rows = "".join(json.dumps({"id": f"r{i}", "user": f"question {i}"}) + "\n" for i in range(30))
     (tmp_path / "prompts.jsonl").write_text(rows)
-    arguments = [str(tmp_path / name) for name in ("prompts.jsonl", "asked", "out")]
+    arguments = [str(tmp_path / name) for name in ("prompts.jsonl", "asked", "out")] + [str(pause)]
     return subprocess.Popen([sys.executable, "-c", SLOW, *arguments], stdout=subprocess.PIPE, text=True)
 
 
@@ -253,10 +255,14 @@ def _asked(tmp_path: Path) -> list[str]:
     return (tmp_path / "asked").read_text().split() if (tmp_path / "asked").is_file() else []
 
 
-def _stop_after(tmp_path: Path, process: subprocess.Popen[str], number: int) -> str:
+def _wait_for_calls(tmp_path: Path, count: int) -> None:
     deadline = time.monotonic() + 30
-    while len(_asked(tmp_path)) < 5 and time.monotonic() < deadline:
+    while len(_asked(tmp_path)) < count and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def _stop_after(tmp_path: Path, process: subprocess.Popen[str], number: int) -> str:
+    _wait_for_calls(tmp_path, 5)
     process.send_signal(number)
     return process.communicate(timeout=30)[0]
 
@@ -278,3 +284,12 @@ def test_a_killed_run_buys_at_most_the_calls_in_flight_twice(tmp_path: Path) -> 
     assert "30 answered" in _run_slow(tmp_path).communicate(timeout=30)[0]
     assert len(set(_asked(tmp_path))) == 30
     assert len(_asked(tmp_path)) <= 31
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
+    process = _run_slow(tmp_path, pause=20)
+    _wait_for_calls(tmp_path, 1)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == -signal.SIGTERM

@@ -32,7 +32,10 @@ gates: {exact: 0.0}
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path) -> Iterator[None]:
-    rows = [{"id": f"r{i}", "user": f"say {i // 2}", "group": f"g{i // 2}", "reference": {"content": f"say {i // 2}"}} for i in range(24)]
+    rows = [
+        {"id": f"r{i}", "user": f"say {i // 2}", "group": f"g{i // 2}", "reference": {"content": f"say {i // 2}"}}
+        for i in range(24)
+    ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "handwritten.jsonl").write_text(json.dumps({"id": "h1", "user": "say 0", "reference": {"content": "x"}}) + "\n")
     (tmp_path / "recipe.yaml").write_text(RECIPE)
@@ -128,14 +131,20 @@ def test_a_killed_stage_is_resumed_by_the_same_command(tmp_path: Path) -> None:
         go(tmp_path, readers=(kill,))
     events: list[Event] = []
     go(tmp_path, readers=(events.append,))
-    assert (states(events)["label"], states(events)["train"], states(events)["export"]) == ("up-to-date", "up-to-date", "finish")
+    assert (states(events)["label"], states(events)["train"], states(events)["export"]) == (
+        "up-to-date",
+        "up-to-date",
+        "finish",
+    )
 
 
 def test_a_runner_that_cannot_read_the_files_is_named(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     with pytest.raises(PillmError, match=r"runner 'table'|runner"):
         recipe = load_recipe(tmp_path / "recipe.yaml")
-        object.__setattr__(recipe, "runner", type("Other", (type(recipe.runner),), {"reads": frozenset({"gguf"}), "name": "other"})())
+        object.__setattr__(
+            recipe, "runner", type("Other", (type(recipe.runner),), {"reads": frozenset({"gguf"}), "name": "other"})()
+        )
         run(recipe, tmp_path / "run")
 
 

@@ -41,7 +41,12 @@ def recipe(tmp_path: Path, text: str = GOOD, *overrides: str) -> Recipe:
 
 def test_every_backend_is_built_and_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     found = recipe(tmp_path)
-    assert (found.teacher.name, found.trainer.name, found.exporter.name, found.runner.name) == ("echo", "table", "table", "table")
+    assert (found.teacher.name, found.trainer.name, found.exporter.name, found.runner.name) == (
+        "echo",
+        "table",
+        "table",
+        "table",
+    )
     assert found.prompts == tmp_path / "rows.jsonl"
     assert found.sets == {"extra": tmp_path / "more.jsonl"}
     assert [metric.name for metric in found.metrics] == ["exact", "shortness"]
@@ -96,7 +101,12 @@ def test_a_missing_part_is_named(tmp_path: Path, missing: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("- a\n- b\n", "a recipe is a table"), ("a: [", "not a recipe"), ("a: &x 1\nb: *x\n", "not allowed"), ("a: 1\na: 2\n", "stands twice")],
+    [
+        ("- a\n- b\n", "a recipe is a table"),
+        ("a: [", "not a recipe"),
+        ("a: &x 1\nb: *x\n", "not allowed"),
+        ("a: 1\na: 2\n", "stands twice"),
+    ],
 )
 def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

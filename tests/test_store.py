@@ -61,7 +61,9 @@ def test_a_folder_that_pillm_did_not_make_is_left_alone(tmp_path: Path) -> None:
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.binary(min_size=1, max_size=200), place=st.integers(min_value=0), bit=st.integers(0, 7))
-def test_any_changed_bit_is_found_and_the_file_is_named(tmp_path_factory: pytest.TempPathFactory, data: bytes, place: int, bit: int) -> None:
+def test_any_changed_bit_is_found_and_the_file_is_named(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, place: int, bit: int
+) -> None:
     out = tmp_path_factory.mktemp("run") / "export"
     with WorkFolder(out, "k") as work:
         (work.path / "student.gguf").write_bytes(data)

@@ -19,7 +19,10 @@ from pillm.testing import EchoTeacher, TableExporter, TableRunner, TableTrainer,
 
 def prompts(reference: bool = True) -> list[Prompt]:
     truth = Reference(message={"role": "assistant", "content": "hello"}) if reference else None
-    return [Prompt(id=f"r{i}", messages=({"role": "user", "content": text},), reference=truth) for i, text in enumerate(("hello", "bye"))]
+    return [
+        Prompt(id=f"r{i}", messages=({"role": "user", "content": text},), reference=truth)
+        for i, text in enumerate(("hello", "bye"))
+    ]
 
 
 def scoring(folder: Path, rows: list[Prompt], events: list[Event] | None = None) -> Scoring:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -169,7 +170,9 @@ def _stops(labeller: Labeller) -> Iterator[None]:
     def handle(number: int, _frame: object) -> None:
         if labeller.stop:
             signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         labeller.stop = True
+        labeller.progress.warn("stopping: what is in flight is still stored; a second signal stops at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -53,7 +53,7 @@ def import_bitsandbytes() -> bool:
     if find_spec("bitsandbytes") is None:
         return False
     kernels = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "kernels"}
-    sys.modules["kernels"] = None  # type: ignore[assignment] - how Python spells "cannot be imported"
+    sys.modules["kernels"] = None  # type: ignore[assignment]  # how Python spells "cannot be imported"
     log = logging.getLogger("bitsandbytes")
     level = log.level
     log.setLevel(logging.ERROR)  # it would advise to install that package

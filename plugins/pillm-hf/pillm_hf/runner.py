@@ -8,19 +8,16 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
 import pillm
 from pillm_hf.answering import Answerer, Result
 from pillm_hf.choosing import Sampling
+from pillm_hf.fields import BATCH_SIZE, DEVICE_MAP, DTYPE, LOAD_IN, MAX_NEW_TOKENS, SEED, TEMPERATURE, TOP_K, TOP_P
 from pillm_hf.loading import load_adapted, load_chat, settled_dtype
 from pillm_hf.precision import DType
 from pillm_hf.quantizing import LoadIn, quantization
 
 if TYPE_CHECKING:
-    import torch
-
-NOT_IN_KEY = {"key": False}
+    from transformers import PreTrainedModel
 
 
 class HFRunner(pillm.Runner):
@@ -29,19 +26,15 @@ class HFRunner(pillm.Runner):
     name: ClassVar[str] = "hf"
     reads: ClassVar[frozenset[str]] = frozenset({"checkpoint"})
 
-    dtype: DType = Field("auto", description="Number format; auto is bfloat16 where the hardware computes in it.")
-    load_in: LoadIn = Field("none", description="Hold the weights in 8 or 4 bit (needs bitsandbytes).")
-    device_map: str | None = Field(
-        None, description="Where to put the model: cpu, cuda, cuda:1, auto.", json_schema_extra=NOT_IN_KEY
-    )
-    batch_size: int | None = Field(
-        None, ge=1, description="Rows answered at once; chosen by the model's size where absent.", json_schema_extra=NOT_IN_KEY
-    )
-    max_new_tokens: int = Field(256, ge=1, description="Longest answer, in tokens.")
-    temperature: float = Field(0.0, ge=0, le=10, description="0 takes the most likely token; above, tokens are drawn.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Draw from the most likely tokens that together have this probability.")
-    top_k: int = Field(0, ge=0, description="Draw from this many most likely tokens; 0 for all.")
-    seed: int = Field(0, ge=0, description="Seed of the draws; each request has its own stream.")
+    dtype: DType = DTYPE
+    load_in: LoadIn = LOAD_IN
+    device_map: str | None = DEVICE_MAP
+    batch_size: int | None = BATCH_SIZE
+    max_new_tokens: int = MAX_NEW_TOKENS
+    temperature: float = TEMPERATURE
+    top_p: float = TOP_P
+    top_k: int = TOP_K
+    seed: int = SEED
 
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> HFSession:
         """Load a checkpoint; raise DataError where the folder is none and ConfigError for a model file."""
@@ -120,7 +113,7 @@ class HFSession(pillm.Session):
         self._answerer = None
 
 
-def _timed(model: torch.nn.Module, pp: int, tg: int) -> tuple[float, float]:
+def _timed(model: PreTrainedModel, pp: int, tg: int) -> tuple[float, float]:
     """Return the seconds of one prefill and of the decoding after it."""
     import torch
     from transformers import DynamicCache
@@ -137,7 +130,7 @@ def _timed(model: torch.nn.Module, pp: int, tg: int) -> tuple[float, float]:
         return middle - start, _now(model) - middle
 
 
-def _now(model: torch.nn.Module) -> float:
+def _now(model: PreTrainedModel) -> float:
     import torch
 
     if model.device.type == "cuda":

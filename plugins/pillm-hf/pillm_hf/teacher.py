@@ -11,12 +11,11 @@ from pydantic import Field, PrivateAttr
 import pillm
 from pillm_hf.answering import Answerer, Result
 from pillm_hf.choosing import Sampling
+from pillm_hf.fields import BATCH_SIZE, DEVICE_MAP, DTYPE, LOAD_IN, MAX_NEW_TOKENS, REVISION, SEED, TEMPERATURE, TOP_K, TOP_P
 from pillm_hf.hub import locate
 from pillm_hf.loading import load_adapted, load_chat, settled_dtype
 from pillm_hf.precision import DType
 from pillm_hf.quantizing import LoadIn, quantization
-
-NOT_IN_KEY = {"key": False}
 
 
 class HFTeacher(pillm.Teacher):
@@ -25,20 +24,16 @@ class HFTeacher(pillm.Teacher):
     name: ClassVar[str] = "hf"
 
     model: str = Field(description="A model folder, the name of an installed model, or a hub id such as owner/name.")
-    revision: str | None = Field(None, description="Branch, tag or commit of a hub id; the default branch where absent.")
-    dtype: DType = Field("auto", description="Number format; auto is bfloat16 where the hardware computes in it.")
-    load_in: LoadIn = Field("none", description="Hold the weights in 8 or 4 bit (needs bitsandbytes).")
-    device_map: str | None = Field(
-        None, description="Where to put the model: cpu, cuda, cuda:1, auto.", json_schema_extra=NOT_IN_KEY
-    )
-    batch_size: int | None = Field(
-        None, ge=1, description="Rows answered at once; chosen by the model's size where absent.", json_schema_extra=NOT_IN_KEY
-    )
-    max_new_tokens: int = Field(256, ge=1, description="Longest answer, in tokens.")
-    temperature: float = Field(0.0, ge=0, le=10, description="0 takes the most likely token; above, tokens are drawn.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Draw from the most likely tokens that together have this probability.")
-    top_k: int = Field(0, ge=0, description="Draw from this many most likely tokens; 0 for all.")
-    seed: int = Field(0, ge=0, description="Seed of the draws; each request has its own stream.")
+    revision: str | None = REVISION
+    dtype: DType = DTYPE
+    load_in: LoadIn = LOAD_IN
+    device_map: str | None = DEVICE_MAP
+    batch_size: int | None = BATCH_SIZE
+    max_new_tokens: int = MAX_NEW_TOKENS
+    temperature: float = TEMPERATURE
+    top_p: float = TOP_P
+    top_k: int = TOP_K
+    seed: int = SEED
     logprobs: int = Field(0, ge=0, le=1024, description="Keep this many most likely tokens, with log-probabilities, per token.")
 
     _loaded: Answerer | None = PrivateAttr(default=None)

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 import pillm
+from pillm_hf.fields import DEVICE_MAP, DTYPE, NOT_IN_KEY, REVISION
 from pillm_hf.hub import locate
 from pillm_hf.precision import DType
 from pillm_hf.presets import PRESETS, Preset
 
-NOT_IN_KEY = {"key": False}
 Scheduler: TypeAlias = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 
@@ -20,9 +20,9 @@ class FineTuning(pillm.Trainer):
     """What every trainer of this plugin has: a base, a schedule, and loss on the answer only."""
 
     base: str = Field(description="The student to start from: a folder, an installed name, or a hub id such as owner/name.")
-    revision: str | None = Field(None, description="Branch, tag or commit of a hub id; the default branch where absent.")
-    dtype: DType = Field("auto", description="Number format to compute in; auto is bfloat16 where the hardware has it.")
-    device_map: str | None = Field(None, description="Where to train: cpu, cuda, cuda:1, auto.", json_schema_extra=NOT_IN_KEY)
+    revision: str | None = REVISION
+    dtype: DType = DTYPE
+    device_map: str | None = DEVICE_MAP
     learning_rate: float = Field(2e-4, gt=0, le=1, description="Highest learning rate of AdamW.")
     num_train_epochs: int = Field(3, ge=1, description="How often each row is seen.")
     per_device_train_batch_size: int = Field(8, ge=1, description="Rows in one forward pass.")
@@ -68,7 +68,7 @@ class LoRA(FineTuning):
 
     preset: Preset | None = Field(None, description="A tested set of options for a GPU generation; options given beat it.")
     rank: int = Field(16, ge=1, le=1024, description="Rank of the adapters.")
-    alpha: float = Field(32, gt=0, description="Adapters are scaled by alpha / rank.")
+    alpha: int = Field(32, ge=1, description="Adapters are scaled by alpha / rank.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapters.")
     target_modules: Literal["all-linear"] | list[str] = Field(
         "all-linear", description="Which layers get an adapter: all-linear, or a list of names such as q_proj,v_proj."

@@ -93,8 +93,6 @@ def _run_child(job: Path, log: IO[bytes], progress: pillm.Progress) -> None:
         raise _failed(failure, code, _tail(log))
 
 
-
-
 def _failed(failure: dict[str, str] | None, code: int, tail: str) -> pillm.PillmError:
     if failure and failure["error"] == "storage":
         return pillm.StorageError(

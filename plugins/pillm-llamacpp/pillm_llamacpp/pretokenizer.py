@@ -19,9 +19,7 @@ _REST_O = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _QWEN2 = _SHORT + _WORD + r"|\p{N}" + _REST
 _LLAMA3 = _SHORT + _WORD + r"|\p{N}{1,3}" + _REST
-_QWEN35 = (
-    _SHORT + r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}" + r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+_QWEN35 = _SHORT + r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}" + r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _TEKKEN = f"{_LEAD}{_UPPER}*{_LOWER}+|{_LEAD}{_UPPER}+{_LOWER}*" + r"|\p{N}" + _REST_O
 _GPT4O = f"{_LEAD}{_UPPER}*{_LOWER}+{_SHORT_O}|{_LEAD}{_UPPER}+{_LOWER}*{_SHORT_O}" + r"|\p{N}{1,3}" + _REST_O
 

@@ -24,9 +24,7 @@ class LocalRunner(pillm.Runner):
     seed: int = Field(0, ge=0, description="Seed of answers with a temperature.")
     constrain: bool = Field(False, description="Hold answers to the row's JSON Schema by a grammar.")
     logprobs: int = Field(0, ge=0, le=1024, description="Alternatives to record per token, with log-probabilities.")
-    threads: int | None = Field(
-        None, ge=1, le=256, description=_THREADS, json_schema_extra=_TUNING
-    )
+    threads: int | None = Field(None, ge=1, le=256, description=_THREADS, json_schema_extra=_TUNING)
     batch: int = Field(512, ge=1, le=8192, description="Tokens decoded at once at most.", json_schema_extra=_TUNING)
     parallel: int = Field(8, ge=1, le=64, description="Answers decoded together.", json_schema_extra=_TUNING)
 

@@ -55,9 +55,7 @@ class Served:
     def _make_batcher(self, parallel: int) -> None:
         affordable = _CACHE_BYTES // (self.context * self.model.kv_bytes)
         sequences = max(1, min(parallel, affordable))
-        context = Context(
-            self.model, self.log, cells=self.context, sequences=sequences, threads=self.threads, batch=self.batch
-        )
+        context = Context(self.model, self.log, cells=self.context, sequences=sequences, threads=self.threads, batch=self.batch)
         self.batcher = Batcher(self.model, context, sequences)
 
     def _chat_template(self) -> ChatTemplate | None:

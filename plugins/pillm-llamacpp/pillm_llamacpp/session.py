@@ -68,9 +68,7 @@ class LocalSession(pillm.Session):
         """Return the id of the process that holds the model."""
         return self._worker.pid
 
-    def answer(
-        self, requests: Iterator[pillm.Request]
-    ) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
+    def answer(self, requests: Iterator[pillm.Request]) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
         """Pull requests, at most two rounds of parallel answers ahead, and yield each result as it is done.
 
         Raises BackendError where the worker dies, ConfigError where a schema cannot be held to under `constrain`.

@@ -28,9 +28,7 @@ class GGUFTeacher(pillm.Teacher):
     seed: int = Field(0, ge=0, description="Seed of answers with a temperature.")
     constrain: bool = Field(False, description="Hold answers to the row's JSON Schema by a grammar.")
     logprobs: int = Field(0, ge=0, le=1024, description="Alternatives to record per token, with log-probabilities.")
-    threads: int | None = Field(
-        None, ge=1, le=256, description=_THREADS, json_schema_extra=_TUNING
-    )
+    threads: int | None = Field(None, ge=1, le=256, description=_THREADS, json_schema_extra=_TUNING)
     batch: int = Field(512, ge=1, le=8192, description="Tokens decoded at once at most.", json_schema_extra=_TUNING)
     parallel: int = Field(8, ge=1, le=64, description="Answers decoded together.", json_schema_extra=_TUNING)
 
@@ -53,9 +51,7 @@ class GGUFTeacher(pillm.Teacher):
             finally:
                 self._session = None
 
-    def answer(
-        self, requests: Iterator[pillm.Request]
-    ) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
+    def answer(self, requests: Iterator[pillm.Request]) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
         """Pull requests and yield each with its answer or failure, in the order in which they are done."""
         with self.open():
             if self._session is None:

@@ -7,9 +7,7 @@ from pillm_llamacpp.pretokenizer import derive
 from pillm_llamacpp_tiny import train_tokenizer
 
 LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
-QWEN2 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def split(pattern: str) -> dict[str, Any]:

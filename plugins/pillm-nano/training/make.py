@@ -30,8 +30,8 @@ VOCABULARY = 1536
 TOKENIZER_ROWS = 40_000
 SCORED_ROWS = 1_000
 SETTINGS = {
-    "nano-teacher": Settings(layers=6, intermediate=768, steps=1800),
-    "nano-base": Settings(layers=4, intermediate=256, steps=1200),
+    "nano-teacher": Settings(layers=6, intermediate=768, steps=3400),
+    "nano-base": Settings(layers=4, intermediate=256, steps=2600, learning_rate=3.5e-3),
 }
 
 
