@@ -91,7 +91,12 @@ def test_work_files_do_not_ship(checkpoint: Checkpoint, tmp_path: Path) -> None:
             yield from super().export(checkpoint, out, progress)
 
     export(checkpoint, Untidy(), tmp_path / "export")
-    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == ["manifest.json", "student-F16.table"]
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == ["contract.json", "manifest.json", "student-F16.table"]
+
+
+def test_the_contract_goes_with_the_files(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    export(checkpoint, TableExporter(), tmp_path / "export")
+    assert (tmp_path / "export" / "contract.json").read_bytes() == (checkpoint.path / "contract.json").read_bytes()
 
 
 def test_a_folder_that_is_no_model_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pillm.artifacts import Checkpoint, ModelFile, Parity, sha256_file, to_json
+from pillm.artifacts import CONTRACT_FILE, Checkpoint, ModelFile, Parity, sha256_file, to_json
 from pillm.backends import Exporter
 from pillm.errors import BackendError, DataError
 from pillm.files import lock, storage_errors
@@ -47,6 +48,8 @@ def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progr
                 results={"models": facts},
             )
             _keep_only(work.path, models)
+            if (checkpoint.path / CONTRACT_FILE).is_file():  # whoever gets the files must ask as the student was taught
+                shutil.copyfile(checkpoint.path / CONTRACT_FILE, work.path / CONTRACT_FILE)
             work.publish(lineage)
     progress.finish(f"{len(models)} files")
     return _recorded(out)
