@@ -91,7 +91,11 @@ def test_work_files_do_not_ship(checkpoint: Checkpoint, tmp_path: Path) -> None:
             yield from super().export(checkpoint, out, progress)
 
     export(checkpoint, Untidy(), tmp_path / "export")
-    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == ["contract.json", "manifest.json", "student-F16.table"]
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [
+        "contract.json",
+        "manifest.json",
+        "student-F16.table",
+    ]
 
 
 def test_the_contract_goes_with_the_files(checkpoint: Checkpoint, tmp_path: Path) -> None:

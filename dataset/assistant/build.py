@@ -20,7 +20,7 @@ from tools import SUBSETS, TOOLS, schema  # noqa: E402
 
 SEED = 20
 TEST_ROWS = 10
-TRAIN_ROWS_PER_TOOL = 440
+TRAIN_ROWS_PER_TOOL = 620
 ATTEMPTS = 400
 SCHEMAS = HERE.parents[1] / "schemas"
 BEGIN, END = "<!-- counts -->", "<!-- /counts -->"

@@ -63,7 +63,7 @@ def _with_adapters(model: Any, options: LoRA, folder: Path) -> Any:
         raise pillm.ConfigError(f"target_modules {options.target_modules!r}: {error}") from error
 
 
-def merged(folder: Path, adapter: Path, samples: list[Encoded], pad_id: int) -> Any:
+def merged(options: FineTuning, folder: Path, adapter: Path, samples: list[Encoded], pad_id: int) -> Any:
     """Return the base with a saved adapter merged into weights of 16 bit, on the CPU.
 
     The base is read anew, never in 4 bit: merging into 4-bit weights loses quality and cannot be exported. Raises
@@ -74,28 +74,27 @@ def merged(folder: Path, adapter: Path, samples: list[Encoded], pad_id: int) -> 
     with quiet():
         adapted = PeftModel.from_pretrained(load_model(folder, "auto", device_map="cpu"), adapter).eval()
         before = _distributions(adapted, samples, pad_id)
-        model = in_16_bit(adapted.merge_and_unload())
+        model = adapted.merge_and_unload().to(_stored_dtype(options, folder))
     compare(before, _distributions(model, samples, pad_id), adapter)
     return model
 
 
-def in_16_bit(model: Any) -> Any:
-    """Return the model in the 16-bit format of its base; one stored in 32 bit becomes bfloat16, which has its range."""
-    import torch
-
-    return model if model.dtype in (torch.bfloat16, torch.float16) else model.to(torch.bfloat16)
-
-
-def rounded(model: Any, folder: Path, samples: list[Encoded], pad_id: int) -> Any:
+def rounded(options: FineTuning, folder: Path, model: Any, samples: list[Encoded], pad_id: int) -> Any:
     """Return a fully trained model in 16 bit, on the CPU; raise BackendError where rounding changed its answers."""
-    import torch
-
-    stored = pillm.Checkpoint(path=folder).config
-    kept = torch.float16 if "float16" in (stored.get("dtype"), stored.get("torch_dtype")) else torch.bfloat16
     before = _distributions(model.to("cpu"), samples, pad_id)
-    model = model.to(kept)
+    model = model.to(_stored_dtype(options, folder))
     compare(before, _distributions(model, samples, pad_id), folder)
     return model
+
+
+def _stored_dtype(options: FineTuning, folder: Path) -> torch.dtype:
+    """Return the student's 16-bit format: a base stored in 32 bit becomes bfloat16, which has its range."""
+    import torch
+
+    config = pillm.Checkpoint(path=folder).config
+    half = "float16" in (config.get("dtype"), config.get("torch_dtype"))
+    chosen = options.save_dtype if options.save_dtype != "auto" else "float16" if half else "bfloat16"
+    return torch.float16 if chosen == "float16" else torch.bfloat16
 
 
 def compare(before: torch.Tensor, after: torch.Tensor, kept: Path) -> None:

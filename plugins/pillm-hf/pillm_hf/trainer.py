@@ -33,6 +33,9 @@ class FineTuning(pillm.Trainer):
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's decoupled weight decay.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
     seed: int | None = Field(None, ge=0, description="Seed of order, initial adapter and dropout; the run's where absent.")
+    save_dtype: Literal["auto", "bfloat16", "float16"] = Field(
+        "auto", description="16-bit format of the student; auto is the base's own, float16 rounds eight times finer."
+    )
     gradient_checkpointing: bool = Field(
         False, description="Spend time instead of memory on activations.", json_schema_extra=NOT_IN_KEY
     )

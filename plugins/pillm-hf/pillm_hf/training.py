@@ -46,9 +46,9 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     if isinstance(options, LoRA):
         adapter = outputs.save_adapter(model, source, options, out)  # before the merge, so that a failed merge loses nothing
         del model, loop
-        student = students.merged(folder, adapter, samples, chat.pad_id)
+        student = students.merged(options, folder, adapter, samples, chat.pad_id)
     else:
-        student = students.rounded(model, folder, samples, chat.pad_id)
+        student = students.rounded(options, folder, model, samples, chat.pad_id)
     outputs.save_student(student, chat, out)
     outputs.write_log(options, log, train_rows, facts, out)
 
