@@ -30,11 +30,26 @@ def test_rate_and_remaining_time_come_from_what_was_done(monkeypatch: pytest.Mon
     monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now[0])
     pace = Pace()
     now[0] += 10
-    assert pace.rate(event(done=50, total=100)) == "5.0 rows/s"
-    assert pace.rate(event(done=1, total=100)) == "10.0 s/row"
-    assert pace.rate(event(done=20000, unit="tokens")) == "2,000 tokens/s"
-    assert pace.remaining(event(done=50, total=100)) == "0:10 left"
-    assert pace.remaining(event(done=100, total=100)) == pace.remaining(event(done=5)) == ""
+    assert pace.of(event(done=50, total=100)) == ("5.0 rows/s", "0:10 left")
+    assert Pace().of(event(done=50, total=100)) == ()
+    assert pace.of(event(done=1, total=100)) == ("10.0 s/row", "16:30 left")
+    assert pace.of(event(done=20000, unit="tokens")) == ("2,000 tokens/s",)
+    assert pace.of(event(done=100, total=100)) == ("10.0 rows/s",)
+
+
+def test_the_rate_is_that_of_the_last_minute_and_leaves_out_what_stood_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now[0])
+    pace = Pace()
+    assert pace.of(event(done=1000, total=2000)) == ()
+    for second in range(1, 11):
+        now[0] = second
+        told = pace.of(event(done=1000 + second, total=2000))
+    assert told == ("1.0 rows/s", "16:30 left")
+    for second in range(11, 200):
+        now[0] = second
+        told = pace.of(event(done=1010 + 3 * (second - 10), total=2000))
+    assert told[0] == "3.0 rows/s"
 
 
 def test_plain_lines_tell_every_start_and_end_and_an_advance_now_and_then(

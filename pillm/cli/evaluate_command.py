@@ -15,7 +15,7 @@ from pillm.artifacts import to_json
 from pillm.backends import Teacher
 from pillm.cli.choices import assignments, backend_option, out_folder, readable, schema_in_prompt, seed, system_message
 from pillm.cli.scores import basis_line, differences_lines, scores_table
-from pillm.cli.targets import contract_for, runner_for, subject_of
+from pillm.cli.targets import contract_for, name_and_options, runner_for, subject_of
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.errors import DataError
 from pillm.records import digest
@@ -43,7 +43,13 @@ DEFAULT_METRICS = ("exact", "json", "schema", "fields")
     help="What to score, repeated: a model file, a checkpoint folder, or a teacher as NAME:option=value,...",
 )
 @click.option(
-    "--metric", "metrics", multiple=True, metavar="NAME", default=DEFAULT_METRICS, show_default=True, help="A metric, repeated."
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    default=DEFAULT_METRICS,
+    show_default=True,
+    help="A metric as NAME:option=value,..., repeated.",
 )
 @backend_option("runner", required=False, more=" opens files and checkpoints; by default one that reads them")
 @assignments("runner")
@@ -96,7 +102,7 @@ class _Scorer:
     """The answers of the first teacher by row id: what rows without a reference are compared with."""
 
     def score(self, text: str, target: object, out: Path) -> Evaluation:
-        metrics = [pillm.metric(name) for name in self.chosen["metrics"]]
+        metrics = [pillm.metric(name, **options) for name, options in map(name_and_options, self.chosen["metrics"])]
         with self.terminal.progress("evaluate") as progress:
             scoring = Scoring(
                 folder=out / _slug(text),

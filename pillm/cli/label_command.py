@@ -10,6 +10,7 @@ import click
 
 import pillm
 from pillm.cli.choices import assignments, backend_option, out_folder, readable, schema_in_prompt, system_message
+from pillm.cli.targets import name_and_options
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.contract import Contract
 from pillm.errors import BackendError
@@ -17,6 +18,9 @@ from pillm.stages.labeller import Labelling
 from pillm.stages.labelling import Forecast, forecast
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pillm.backends import Filter
     from pillm.stages.labelling import Labelled
 
 STATES = ("failed", "rejected")
@@ -39,7 +43,13 @@ def _retry(_ctx: click.Context, _param: click.Parameter, text: str) -> frozenset
 @click.option("--dry-run", is_flag=True, help="Say what would be asked; ask and write nothing.")
 @click.option("--relabel", is_flag=True, help="Ask the teacher also for rows that arrive answered.")
 @click.option("--retry", default="", metavar="failed,rejected", callback=_retry, help="Ask again for rows that ended so.")
-@click.option("--filter", "filters", multiple=True, metavar="NAME", help="A row filter, applied before anything is sent.")
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="NAME",
+    help="A row filter as NAME:option=value,..., applied before anything is sent.",
+)
 @schema_in_prompt()
 @system_message()
 @click.pass_obj
@@ -49,7 +59,7 @@ def command(terminal: Terminal, /, prompts: Path, teacher: str, options: dict[st
     settings = Labelling(
         attempts=chosen["attempts"],
         contract=Contract(schema_in_prompt=chosen["schema_in_prompt"] or "none", system=chosen["system"]),
-        filters=tuple(pillm.filter_(name) for name in chosen["filters"]),
+        filters=tuple(_filters(chosen["filters"])),
         limit=chosen["limit"],
         retry=chosen["retry"],
     )
@@ -61,6 +71,11 @@ def command(terminal: Terminal, /, prompts: Path, teacher: str, options: dict[st
     with terminal.progress("label") as progress:
         labelled = pillm.label(rows, built, out, settings=settings, progress=progress)
     _show(terminal, labelled, out)
+
+
+def _filters(texts: Iterable[str]) -> Iterator[Filter]:
+    for name, options in map(name_and_options, texts):
+        yield pillm.filter_(name, **options)
 
 
 def _sentence(expected: Forecast) -> str:

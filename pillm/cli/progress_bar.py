@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,33 +17,41 @@ if TYPE_CHECKING:
     from pillm.progress import Event, Reader
 
 PLAIN_SECONDS = 5.0
+WINDOW_SECONDS = 60.0
+READY_SECONDS = 0.2
+"""What is reported done so soon was done before: rows that are answered already."""
 
 
 class Pace:
-    """How fast one phase of a stage goes."""
+    """How fast one phase goes just now; what stood ready at its start counts for nothing."""
 
     def __init__(self) -> None:
-        self.began = time.monotonic()
+        self._began = time.monotonic()
+        self._samples: deque[tuple[float, int]] = deque([(self._began, 0)])
 
-    @property
-    def seconds(self) -> float:
-        """Return the seconds since the phase began."""
-        return time.monotonic() - self.began
+    def of(self, event: Event) -> tuple[str, ...]:
+        """Return rate and remaining time as ("12.3 rows/s", "1:05 left"), as far as they are known."""
+        now = time.monotonic()
+        if now - self._began < READY_SECONDS:
+            self._samples = deque([(now, event.done)])
+            return ()
+        if now - self._samples[-1][0] >= 1:
+            self._samples.append((now, event.done))
+        while len(self._samples) > 2 and now - self._samples[0][0] > WINDOW_SECONDS:
+            self._samples.popleft()
+        since, base = self._samples[0]
+        rate = (event.done - base) / (now - since) if now > since else 0.0
+        if rate <= 0:
+            return ()
+        if event.total is None or event.done >= event.total:
+            return (_rate_text(rate, event.unit),)
+        return (_rate_text(rate, event.unit), f"{clock((event.total - event.done) / rate)} left")
 
-    def rate(self, event: Event) -> str:
-        """Return the rate as "12.3 rows/s", or an empty text while it is unknown."""
-        if not event.done or self.seconds < 0.2:
-            return ""
-        rate = event.done / self.seconds
-        if rate < 0.5:
-            return f"{1 / rate:.1f} s/{event.unit.removesuffix('s')}"
-        return f"{rate:,.0f} {event.unit}/s" if rate >= 100 else f"{rate:.1f} {event.unit}/s"
 
-    def remaining(self, event: Event) -> str:
-        """Return the remaining time as "1:05 left", or an empty text while it is unknown."""
-        if not event.done or not event.total or event.done >= event.total:
-            return ""
-        return f"{clock(self.seconds / event.done * (event.total - event.done))} left"
+def _rate_text(rate: float, unit: str) -> str:
+    if rate < 0.5:
+        return f"{1 / rate:.1f} s/{unit.removesuffix('s')}"
+    return f"{rate:,.0f} {unit}/s" if rate >= 100 else f"{rate:.1f} {unit}/s"
 
 
 def clock(seconds: float) -> str:
@@ -80,6 +89,7 @@ class Lines:
         if event.kind == "start":
             self._pace, self._last = Pace(), now
         if event.kind == "advance" and now - self._last < PLAIN_SECONDS:
+            self._pace.of(event)
             return
         self._last = now
         line = self._line(event, now)
@@ -91,7 +101,7 @@ class Lines:
             size = f"{event.total:,} {event.unit}" if event.total is not None else ""
             return ", ".join(part for part in (event.message, size) if part)
         if event.kind == "advance":
-            parts = (count(event), self._pace.rate(event), self._pace.remaining(event), figures(event))
+            parts = (count(event), *self._pace.of(event), figures(event))
             return ", ".join(part for part in parts if part)
         if event.kind == "finish":
             took = f"done in {now - self._stage_began.pop(event.stage):.1f} s"
@@ -125,7 +135,7 @@ class Bar:
     def _advance(self, event: Event) -> None:
         if self._task is None:
             self._task = self._display.add_task(event.stage, total=event.total, count=count(event), pace="", figures="")
-        pace = "  ".join(part for part in (self._pace.rate(event), self._pace.remaining(event)) if part)
+        pace = "  ".join(self._pace.of(event))
         self._display.update(
             self._task, completed=event.done, total=event.total, count=count(event), pace=pace, figures=figures(event)
         )

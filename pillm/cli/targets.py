@@ -42,11 +42,17 @@ def subject_of(text: str) -> Teacher | ModelFile | Checkpoint:
         return model_of(text)
     if "/" in text.partition(":")[0] or text.endswith(".gguf"):
         raise DataError(f"{text} does not exist. Give a model file, a model folder, or a teacher as NAME:option=value.")
+    name, options = name_and_options(text)
+    return pillm.teacher(name, **options)
+
+
+def name_and_options(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options of a backend that is written as NAME:option=value,option=value."""
     name, _, rest = text.partition(":")
     if rest and "=" not in rest.partition(":")[0]:  # distribution:name:options
         second, _, rest = rest.partition(":")
         name = f"{name}:{second}"
-    return pillm.teacher(name, **parse_assignments(_NEXT_OPTION.split(rest) if rest else ()))
+    return name, parse_assignments(_NEXT_OPTION.split(rest) if rest else ())
 
 
 def runner_for(model: ModelFile | Checkpoint, name: str | None, options: dict[str, Any]) -> Runner:

@@ -74,7 +74,7 @@ def merged(options: FineTuning, folder: Path, adapter: Path, samples: list[Encod
     with quiet():
         adapted = PeftModel.from_pretrained(load_model(folder, "auto", device_map="cpu"), adapter).eval()
         before = _distributions(adapted, samples, pad_id)
-        model = adapted.merge_and_unload().to(_stored_dtype(options, folder))
+        model = in_16_bit(adapted.merge_and_unload(), _stored_dtype(options, folder))
     compare(before, _distributions(model, samples, pad_id), adapter)
     return model
 
@@ -82,8 +82,15 @@ def merged(options: FineTuning, folder: Path, adapter: Path, samples: list[Encod
 def rounded(options: FineTuning, folder: Path, model: Any, samples: list[Encoded], pad_id: int) -> Any:
     """Return a fully trained model in 16 bit, on the CPU; raise BackendError where rounding changed its answers."""
     before = _distributions(model.to("cpu"), samples, pad_id)
-    model = model.to(_stored_dtype(options, folder))
+    model = in_16_bit(model, _stored_dtype(options, folder))
     compare(before, _distributions(model, samples, pad_id), folder)
+    return model
+
+
+def in_16_bit(model: Any, dtype: torch.dtype) -> Any:
+    """Return the model with its weights in that format; buffers stay, for rotary frequencies rounded to 16 bit are wrong."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
     return model
 
 

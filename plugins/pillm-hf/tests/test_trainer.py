@@ -212,6 +212,14 @@ def test_the_identity_follows_the_base_and_not_the_log_interval(base: Path, qwen
     assert LoRA(base=str(base)).base_checkpoint() == pillm.Checkpoint(path=base, name=base.name)
 
 
+def test_rounding_to_16_bit_leaves_the_rotary_frequencies_alone(base: Path) -> None:
+    from pillm_hf.students import in_16_bit
+
+    model = in_16_bit(load_model(base, torch.float32), torch.bfloat16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert {buffer.dtype for buffer in model.buffers()} == {torch.float32}
+
+
 def test_4_bit_weights_keep_their_gradients_after_a_validation(base: Path) -> None:
     from pillm_hf import students
     from pillm_hf.batches import collate
