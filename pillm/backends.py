@@ -137,8 +137,11 @@ class Trainer(Backend):
         `probes.jsonl` and `calibration.jsonl` (see `pillm.artifacts.Checkpoint`).
         """
 
-    def base_checkpoint(self) -> Checkpoint | None:
-        """Return the untrained student, so that it can be scored beside the trained one."""
+    def base_checkpoint(self, *, fetch: bool = True) -> Checkpoint | None:
+        """Return the untrained student, so that it can be planned for and scored beside the trained one.
+
+        Without `fetch` nothing is downloaded: None where it is not on this machine yet.
+        """
         return None
 
 

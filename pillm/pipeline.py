@@ -26,7 +26,7 @@ from pillm.stages.exporting import export
 from pillm.stages.labelling import Labelled, Labelling, RowCounts, apply_filters, label
 from pillm.stages.splitting import split
 from pillm.stages.training import Training, checkpoint_key, train
-from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
+from pillm.store import Lineage, WorkFolder, is_current, machine, read_manifest, stage_key
 from pillm.subjects import Scoring, ask_teacher, checkpoint_subject, model_subject, score
 
 
@@ -65,6 +65,7 @@ def run(recipe: Recipe, out: Path | str | None = None, *, progress: Progress | N
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     progress = progress or Progress()
     first_look(recipe)
+    first_look(recipe, fetch=True)  # a student that must be downloaded is planned before the teacher costs anything
     with lock(folder / ".lock"), events_file(folder / "events.jsonl") as events:
         this = _Run(recipe=recipe, folder=folder, progress=progress.with_reader(events))
         write_text(folder / RECIPE_FILE, yaml.safe_dump(recipe.resolved(), allow_unicode=True, sort_keys=False))
@@ -103,12 +104,15 @@ def _stages(this: _Run) -> RunResult:
     return RunResult(folder=this.folder, report=report, models=tuple(models), gates=tuple(gates))
 
 
-def first_look(recipe: Recipe) -> Plan | None:
-    """Plan the untrained student for the recipe's device; raise ConfigError where it cannot fit."""
+def first_look(recipe: Recipe, *, fetch: bool = False) -> Plan | None:
+    """Plan the untrained student for the recipe's device; raise ConfigError where it cannot fit.
+
+    Without `fetch` nothing is downloaded: None where the student is not on this machine yet.
+    """
     if recipe.file.device is None:
         return None
     profile = device(recipe.file.device)
-    base = recipe.trainer.base_checkpoint()
+    base = recipe.trainer.base_checkpoint(fetch=fetch)
     if base is None:
         return None
     found = plan(base, profile)
@@ -190,7 +194,9 @@ def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
 
 def _measure(model: ModelFile, runner: Runner, this: _Run, progress: Progress) -> Benchmark:
     out = this.folder / "bench" / model.path.stem
-    key = stage_key("bench", {"model": model.sha256, "plan": asdict(this.recipe.bench)}, runner)
+    # threads, batch sizes and the machine cannot change an answer, but they are what a benchmark measures
+    asked = {"model": model.sha256, "plan": asdict(this.recipe.bench), "runner": runner.options(), "machine": machine()}
+    key = stage_key("bench", asked, runner)
     with lock(out.with_name(f".{out.name}.lock")):
         if is_current(out, key):
             progress.up_to_date(f"{model.label}: up to date")

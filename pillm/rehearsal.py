@@ -105,7 +105,7 @@ def _tokens(rows: Sequence[Prompt]) -> int:
 
 def _parameters(recipe: Recipe) -> int | None:
     """Return the student's parameters from the size of its weights, or None where it is not on this machine."""
-    base = recipe.trainer.base_checkpoint()
+    base = recipe.trainer.base_checkpoint(fetch=False)
     if base is None:
         return None
     size = sum(path.stat().st_size for path in base.path.glob("*.safetensors"))

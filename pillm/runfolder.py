@@ -47,7 +47,7 @@ def versions_of(folder: Path) -> dict[str, str]:
 
 def sizes_of(recipe: Recipe) -> dict[str, int]:
     """Return the bytes of the teacher's and the base's weights, where they lie on this machine."""
-    base = recipe.trainer.base_checkpoint()
+    base = recipe.trainer.base_checkpoint(fetch=False)
     teacher = model_folder(str(getattr(recipe.teacher, "model", "") or "no model"))
     folders = {"teacher": teacher, "base": base.path if base else None}
     sizes = {name: sum(path.stat().st_size for path in at.glob("*.safetensors")) for name, at in folders.items() if at}

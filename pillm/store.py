@@ -6,7 +6,10 @@ kill), the result is renamed into place and its manifest is written last. No man
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import platform
 import shutil
 import sys
 import time
@@ -120,6 +123,15 @@ def versions() -> dict[str, str]:
     from pillm import __version__
 
     return {"python": sys.version.split()[0], "pillm": __version__, "platform": sys.platform}
+
+
+def machine() -> dict[str, str | int | None]:
+    """Return what tells machines apart as far as speed goes: name, architecture, processor and cores."""
+    model = ""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))), "")
+    return {"host": platform.node(), "architecture": platform.machine(), "processor": model, "cores": os.cpu_count()}
 
 
 class WorkFolder:
