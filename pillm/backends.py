@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
 from pillm.contract import Contract
+from pillm.errors import BackendError
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Failure, JSONObject, Prompt, Request, Usage
 
@@ -161,12 +162,12 @@ class Session(AbstractContextManager["Session"]):
         """Pull requests and yield each with its answer or failure, in any order; greedy unless configured otherwise."""
 
     def embed(self, texts: Iterable[str]) -> Iterator[tuple[float, ...]]:
-        """Yield one embedding per text."""
-        raise NotImplementedError(f"{type(self).__name__} cannot embed")
+        """Yield one embedding per text; raise BackendError where this runner cannot."""
+        raise BackendError(f"{type(self).__name__} cannot embed. Choose another runner.")
 
     def bench(self, plan: BenchPlan) -> Benchmark:
-        """Time prefill and decode apart."""
-        raise NotImplementedError(f"{type(self).__name__} cannot be timed")
+        """Time prefill and decode apart; raise BackendError where this runner cannot."""
+        raise BackendError(f"{type(self).__name__} cannot be timed. Choose another runner.")
 
     def close(self) -> None:
         """Free what the session holds; calling it twice is harmless."""

@@ -16,6 +16,12 @@ from typing import Any
 from pillm.errors import StorageError, Unavailable
 
 
+def named(out: Path | str) -> Path:
+    """Return a folder's path with a name of its own: "." and ".." have none that a working folder could stand beside."""
+    out = Path(out)
+    return out.resolve() if out.name in ("", "..") else out
+
+
 def fsync_folder(folder: Path) -> None:
     """Make renames inside a folder durable."""
     handle = os.open(folder, os.O_RDONLY)

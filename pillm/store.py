@@ -7,9 +7,11 @@ kill), the result is renamed into place and its manifest is written last. No man
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -26,8 +28,12 @@ from pillm.records import JSONObject, digest
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
-EXEMPT = ("events.jsonl", "pillm.log")
+EXEMPT = re.compile(r"events\.jsonl|pillm\.log(\.[0-9]+)?")
 """Files that go on growing after a manifest is written: the event stream and the log, with its rotations."""
+
+
+WHOLE = ("train", "export", "bench")
+"""Stages whose folder holds nothing but what their manifest lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +64,17 @@ def read_manifest(folder: Path) -> JSONObject | None:
 
 
 def is_current(folder: Path, key: str) -> bool:
-    """Say whether a folder holds the finished result of that key, every file of its manifest at its recorded size."""
+    """Say whether a folder holds the finished result of that key, every file of its manifest at its recorded size.
+
+    A result that was finished when a kill came just before its renaming is put in place first.
+    """
+    work = _work_path(folder, key)
+    if work.is_dir() and _holds(work, key):
+        _put_in_place(work, folder)
+    return _holds(folder, key)
+
+
+def _holds(folder: Path, key: str) -> bool:
     manifest = read_manifest(folder)
     if manifest is None or manifest.get("key") != key:
         return False
@@ -114,8 +130,8 @@ def write_manifest(folder: Path, lineage: Lineage, files: Iterable[Path] | None 
 
 
 def _exempt(name: str) -> bool:
-    base = name.rpartition("/")[2]
-    return base == ".lock" or any(base.startswith(exempt) for exempt in EXEMPT) or name.startswith(".")
+    hidden = any(part.startswith(".") for part in name.split("/"))
+    return hidden or EXEMPT.fullmatch(name.rpartition("/")[2]) is not None
 
 
 def versions() -> dict[str, str]:
@@ -139,11 +155,15 @@ class WorkFolder:
 
     def __init__(self, out: Path, key: str) -> None:
         self.out = out
-        self.path = out.with_name(f".{out.name}.{key[:16]}")
+        self.path = _work_path(out, key)
         self.began = time.monotonic()
 
     def __enter__(self) -> WorkFolder:
         with storage_errors(self.out):
+            if self.out.exists() and read_manifest(self.out) is None and any(self.out.iterdir()):
+                raise DataError(
+                    f"{self.out} exists and was not made by pillm; it is left alone. Choose another --out, or move it away."
+                )
             self.path.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -156,29 +176,27 @@ class WorkFolder:
         return time.monotonic() - self.began
 
     def publish(self, lineage: Lineage) -> JSONObject:
-        """Move an old result aside, rename the working folder into place, write the manifest last."""
+        """Write the manifest into the working folder, then rename the folder into place: the renaming is the commit."""
         with storage_errors(self.out):
-            aside = self.out.with_name(f".{self.out.name}.old")
-            shutil.rmtree(aside, ignore_errors=True)
-            if self.out.exists():
-                if read_manifest(self.out) is None and not _ours(self.out):
-                    raise DataError(
-                        f"{self.out} exists and was not made by pillm; it is left alone. Choose another --out, or move it away."
-                    )
-                (self.out / MANIFEST).unlink(missing_ok=True)
-                self.out.rename(aside)
-            self.path.rename(self.out)
-            fsync_folder(self.out.parent)
-            manifest = write_manifest(self.out, lineage)
-            shutil.rmtree(aside, ignore_errors=True)
-            for stale in self.out.parent.glob(f".{self.out.name}.*"):
-                if stale.is_dir():
-                    shutil.rmtree(stale, ignore_errors=True)
+            manifest = write_manifest(self.path, lineage)
+            _put_in_place(self.path, self.out)
         return manifest
 
 
-def _ours(folder: Path) -> bool:
-    return not any(not path.name.startswith(".") for path in folder.iterdir())
+def _work_path(out: Path, key: str) -> Path:
+    return out.with_name(f".{out.name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}")
+
+
+def _put_in_place(work: Path, out: Path) -> None:
+    aside = work.with_name(f"{work.name}.old")
+    if out.exists():
+        out.rename(aside)
+    work.rename(out)
+    fsync_folder(out.parent)
+    ours = re.compile(re.escape(f".{out.name}.") + r"[0-9a-f]{16}(\.old)?")
+    for left in out.parent.iterdir():  # what this stage was before, and attempts with other options
+        if ours.fullmatch(left.name) and left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def verify(path: Path | str) -> list[Problem]:
@@ -199,7 +217,7 @@ def verify(path: Path | str) -> list[Problem]:
     manifests = sorted(path.rglob(MANIFEST)) if path.is_dir() else []
     if not manifests:
         raise DataError(f"{path} holds no {MANIFEST}: no finished run or stage is there.")
-    problems: list[Problem] = []
+    problems = [Problem(path=path / MANIFEST, reason="is missing: the run did not finish")] if _unfinished(path) else []
     for file in manifests:
         if any(part.startswith(".") for part in file.relative_to(path).parts[:-1]):
             continue  # a working folder: not a result
@@ -208,7 +226,20 @@ def verify(path: Path | str) -> list[Problem]:
             problems.append(Problem(path=file, reason="is not a readable manifest"))
         else:
             problems += _check(file.parent, found["files"])
+            if found.get("verb") in WHOLE:
+                problems += _added(file.parent, found["files"])
     return problems
+
+
+def _unfinished(path: Path) -> bool:
+    return (path / "recipe.yaml").is_file() and (path / "events.jsonl").is_file() and not (path / MANIFEST).is_file()
+
+
+def _added(folder: Path, files: Mapping[str, JSONObject]) -> list[Problem]:
+    """Return the files of a stage that its manifest does not list."""
+    names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
+    added = (name for name in names if name not in files and name != MANIFEST and not _exempt(name))
+    return [Problem(path=folder / name, reason="was added: the manifest does not list it") for name in added]
 
 
 def _check(folder: Path, files: Mapping[str, JSONObject]) -> list[Problem]:

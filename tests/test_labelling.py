@@ -15,7 +15,7 @@ import pytest
 from pydantic import Field
 
 from pillm.contract import Contract
-from pillm.errors import BackendError, DataError, Unavailable
+from pillm.errors import BackendError, DataError, StorageError, Unavailable
 from pillm.records import Answer, Failure, Prompt, Request
 from pillm.rows import prompt_from_row, read_lines
 from pillm.stages.labelling import Labelling, forecast, label
@@ -178,8 +178,9 @@ def test_filters_run_before_anything_is_keyed_or_asked(tmp_path: Path) -> None:
     teacher = Counting()
     labelled = label(prompts(3), teacher, tmp_path, settings=Labelling(filters=(DropFilter(word="question 1"),)))
     assert teacher.asked == ["r0", "r2"]
-    assert labelled.counts.in_ == 2
-    assert b"question 1" not in (tmp_path / "answers.sqlite").read_bytes()
+    assert (labelled.counts.in_, labelled.counts.rejected) == (3, 1)
+    assert "left out by a filter" in (tmp_path / "rejected.jsonl").read_text()
+    assert not any(b"question 1" in path.read_bytes() for path in tmp_path.iterdir())
 
 
 def test_a_limit_tries_a_few_rows_first_and_the_rest_buys_only_the_rest(tmp_path: Path) -> None:
@@ -294,3 +295,55 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=10)
     assert process.returncode == -signal.SIGTERM
+
+
+def test_a_limit_after_a_whole_run_takes_nothing_away(tmp_path: Path) -> None:
+    label(prompts(5), EchoTeacher(), tmp_path)
+    assert len(label(prompts(5), EchoTeacher(), tmp_path, settings=Labelling(limit=2))) == 5
+
+
+def test_attempts_are_counted_over_runs(tmp_path: Path) -> None:
+    label(prompts(1, schema=SCHEMA), Counting(), tmp_path)
+    again = Counting()
+    label(prompts(1, schema=SCHEMA), again, tmp_path, settings=Labelling(attempts=2))
+    assert again.asked == ["r0"]
+
+
+def test_a_lasting_refusal_does_not_keep_a_finished_run_from_being_up_to_date(tmp_path: Path) -> None:
+    teacher = EchoTeacher(fails=("question 1",))
+    label(prompts(2), teacher, tmp_path)
+    assert label(prompts(2), teacher, tmp_path).up_to_date
+
+
+def test_the_reasoning_of_a_given_answer_is_kept(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello", "reasoning": "be kind"}]
+    labelled = label([prompt_from_row({"id": "a", "messages": messages})], EchoTeacher(), tmp_path)
+    assert next(iter(labelled)).answer.reasoning == "be kind"
+
+
+def test_no_manifest_vouches_for_a_store_that_is_being_written(tmp_path: Path) -> None:
+    class Crashes(EchoTeacher):
+        """Breaks in the middle."""
+
+        name: ClassVar[str] = "crashes"
+
+        def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+            yield next(requests), Answer("one")
+            raise RuntimeError
+
+    label(prompts(1), EchoTeacher(), tmp_path)
+    with pytest.raises(RuntimeError):
+        label(prompts(3), Crashes(), tmp_path)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_a_full_disk_under_the_store_is_told_with_the_remedy(tmp_path: Path) -> None:
+    from pillm.answers import AnswerStore
+
+    rows = prompts(1)
+    request = Contract().request(rows[0], {})
+    with AnswerStore(tmp_path / "a.sqlite") as store:
+        store._db.execute("PRAGMA max_page_count=1")
+        with pytest.raises(StorageError, match="no space is left"):
+            for _ in range(10_000):
+                store.answered(request, store.sent(request, teacher="echo", version="1"), Answer("x" * 5000))

@@ -51,12 +51,47 @@ def test_a_new_result_replaces_the_old_and_leaves_nothing_beside(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
 
-def test_a_folder_that_pillm_did_not_make_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["thesis.txt", ".git"])
+def test_a_folder_that_pillm_did_not_make_is_refused_before_any_work_and_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / "train").mkdir()
-    (tmp_path / "train" / "thesis.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"was not made by pillm"):
-        publish(tmp_path / "train", weights="w")
-    assert (tmp_path / "train" / "thesis.txt").read_text() == "mine"
+    (tmp_path / "train" / name).write_text("mine")
+    with pytest.raises(DataError, match=r"was not made by pillm"), WorkFolder(tmp_path / "train", "k"):
+        pytest.fail("work was begun")
+    assert (tmp_path / "train" / name).read_text() == "mine"
+
+
+def test_siblings_with_similar_names_are_left_alone(tmp_path: Path) -> None:
+    for name in (".m.v2.0123456789abcdef", ".m.backup", ".m.old"):
+        (tmp_path / name).mkdir()
+    publish(tmp_path / "m", weights="w")
+    assert {path.name for path in tmp_path.iterdir()} == {"m", ".m.v2.0123456789abcdef", ".m.backup", ".m.old"}
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_kill_between_the_renames_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int) -> None:
+    publish(tmp_path / "train", key="old" * 9, weights="old")
+    done, rename = [], Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if len(done) == renames:
+            raise KeyboardInterrupt
+        done.append(path)
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            publish(tmp_path / "train", weights="new")
+    assert is_current(tmp_path / "train", "k" * 64)
+    assert (tmp_path / "train" / "weights").read_text() == "new"
+    assert verify(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["train"]
+
+
+def test_a_file_that_was_added_to_a_result_is_found(tmp_path: Path) -> None:
+    publish(tmp_path / "train", weights="w")
+    (tmp_path / "train" / "evil.py").write_text("x")
+    assert [problem.reason for problem in verify(tmp_path)] == ["was added: the manifest does not list it"]
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -10,7 +10,7 @@ from typing import Any
 from pillm.artifacts import CONTRACT_FILE, Checkpoint, ModelFile, Parity, sha256_file, to_json
 from pillm.backends import Exporter
 from pillm.errors import BackendError, DataError
-from pillm.files import lock, storage_errors
+from pillm.files import lock, named, storage_errors
 from pillm.progress import Progress
 from pillm.stages.training import checkpoint_key
 from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
@@ -21,8 +21,7 @@ def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progr
 
     Raises DataError for an unreadable checkpoint, BackendError where the exporter made no file or a false one.
     """
-    out = Path(out)
-    progress = progress or Progress("export")
+    out, progress = named(out), progress or Progress("export")
     if not (checkpoint.path / "config.json").is_file():
         raise DataError(f"{checkpoint.path} is not a model folder: it has no config.json. Give the folder that train wrote.")
     key = stage_key("export", {"checkpoint": checkpoint_key(checkpoint), "name": checkpoint.label}, exporter)

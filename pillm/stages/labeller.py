@@ -19,6 +19,8 @@ from pillm.progress import Progress
 from pillm.records import Answer, Failure, Prompt, Request
 
 State: TypeAlias = Literal["answered", "rejected", "failed", "pending"]
+LASTING = ("refused", "invalid", "crashed")
+"""Kinds of failure that asking again will not mend; such rows are asked again on demand only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,24 @@ class Row:
     answer: Answer | None = None
     reason: str = ""
     calls: dict[str, int] = field(default_factory=dict)
+    transient: bool = False
+    """Whether a failed row may well be answered next time."""
+    filtered: bool = False
+
+    def fail(self, failure: Failure) -> None:
+        """Record why the row got no answer."""
+        self.state, self.reason = "failed", f"{failure.kind}: {failure.message}"
+        self.transient = failure.kind not in LASTING
+
+
+def given_answer(prompt: Prompt) -> Answer:
+    """Return the answer that a row arrived with."""
+    given = prompt.given or {}
+    return Answer(
+        str(given.get("content") or ""),
+        reasoning=given.get("reasoning"),
+        tool_calls=tuple(given.get("tool_calls") or ()),
+    )
 
 
 class Labeller:
@@ -51,42 +71,43 @@ class Labeller:
     def __init__(self, teacher: Teacher, settings: Labelling, store: AnswerStore, progress: Progress) -> None:
         self.teacher, self.settings, self.store, self.progress = teacher, settings, store, progress
         self.stop: Failure | bool = False
-        self.duplicates: dict[str, list[Row]] = {}
 
     def work(self, rows: Sequence[Row]) -> Failure | bool:
         """Settle every row that can be; return the failure that stopped the run, True where a person did, else False."""
-        waiting = [row for row in rows if not self._settled(row)]
+        limit = len(rows) if self.settings.limit is None else self.settings.limit
+        waiting = [row for number, row in enumerate(rows) if not self._settled(row) and number < limit]
         self.progress.start(len(rows))
         if len(rows) > len(waiting):
             self.progress.advance(len(rows) - len(waiting))
             self.progress.note(f"{len(rows) - len(waiting)} of {len(rows)} rows are answered already")
         if waiting:
             with _stops(self), self.teacher.open() as teacher:
-                for attempt in range(max(1, self.settings.attempts)):
+                while waiting:
                     self._ask(teacher, waiting)
-                    waiting = [row for row in waiting if row.state == "rejected"]
-                    if self.stop or not waiting or attempt + 1 >= self.settings.attempts:
+                    waiting = [row for row in waiting if row.state == "rejected" and self._may_try_again(row)]
+                    if self.stop or not waiting:
                         break
                     self._resample(waiting)
         return self.stop
 
+    def _may_try_again(self, row: Row) -> bool:
+        return row.request is not None and row.request.sample + 1 < self.settings.attempts
+
     def _settled(self, row: Row) -> bool:
+        if row.filtered:
+            return True
         if row.request is None:
-            given = row.prompt.given or {}
-            row.answer = Answer(str(given.get("content") or ""), tool_calls=tuple(given.get("tool_calls") or ()))
-            row.state = "answered"
+            row.answer, row.state = given_answer(row.prompt), "answered"
             return True
         while (stored := self.store.answer(row.request.key)) is not None:
             self._judge(row, stored)
-            again = row.state == "rejected" and (
-                "rejected" in self.settings.retry or row.request.sample + 1 < self.settings.attempts
-            )
+            again = row.state == "rejected" and ("rejected" in self.settings.retry or self._may_try_again(row))
             if not again:
                 return True
             self._next_sample(row)
         failure = self.store.failure(row.request.key)
-        if failure and "failed" not in self.settings.retry and failure.kind in ("refused", "invalid"):
-            row.state, row.reason = "failed", f"{failure.kind}: {failure.message}"
+        if failure and "failed" not in self.settings.retry and failure.kind in LASTING:
+            row.fail(failure)
             return True
         row.state = "pending"
         return False
@@ -112,7 +133,7 @@ class Labeller:
             if isinstance(result, Failure):
                 self.store.failed(request, call, result)
                 for row in rows:
-                    row.state, row.reason = "failed", f"{result.kind}: {result.message}"
+                    row.fail(result)
                 if result.stop:
                     self.stop = result
             else:
@@ -126,6 +147,8 @@ class Labeller:
         version = self.teacher.version()
         for rows in by_key.values():
             if self.stop:
+                if self.stop is True:
+                    self.progress.warn("stopping: what is in flight is still stored; a second signal stops at once")
                 return
             request = rows[0].request
             if request is None:
@@ -167,12 +190,11 @@ def _stops(labeller: Labeller) -> Iterator[None]:
         yield
         return
 
-    def handle(number: int, _frame: object) -> None:
+    def handle(number: int, _frame: object) -> None:  # it may interrupt a write, so it only sets a flag
         if labeller.stop:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         labeller.stop = True
-        labeller.progress.warn("stopping: what is in flight is still stored; a second signal stops at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

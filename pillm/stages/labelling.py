@@ -14,9 +14,9 @@ from pillm.files import lock, replacing, storage_errors
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Failure, JSONObject, Prompt, digest
 from pillm.rows import example_to_row, prompt_to_row, write_rows
-from pillm.stages.labeller import Labeller, Row
+from pillm.stages.labeller import Labeller, Row, given_answer, refusal_reason
 from pillm.stages.labeller import Labelling as Labelling
-from pillm.store import Lineage, is_current, read_manifest, stage_key, write_manifest
+from pillm.store import MANIFEST, Lineage, is_current, read_manifest, stage_key, write_manifest
 
 LABELLED, REJECTED, FAILED, STORE = "labelled.jsonl", "rejected.jsonl", "failed.jsonl", "answers.sqlite"
 
@@ -48,9 +48,11 @@ class RowCounts:
 class Labelled(Rows):
     """The labelled rows on disk, and where every row ended."""
 
-    def __init__(self, path: Path, counts: RowCounts, *, up_to_date: bool = False) -> None:
+    def __init__(self, path: Path, counts: RowCounts, *, transient: int = 0, up_to_date: bool = False) -> None:
         super().__init__(path, counts.answered)
         self.counts = counts
+        self.transient = transient
+        """Failed rows that the same command asks again, and may well get answered."""
         self.up_to_date = up_to_date
 
 
@@ -84,26 +86,43 @@ def label(
     key = _key(rows, teacher, settings)
     with lock(out / ".lock"):
         manifest = read_manifest(out)
-        if manifest and not settings.retry and _finished(manifest["counts"]) and is_current(out, key):
+        if manifest and not settings.retry and _finished(manifest) and is_current(out, key):
             progress.up_to_date()
             return Labelled(out / LABELLED, _counts_of(manifest["counts"]), up_to_date=True)
         began = time.monotonic()
+        (out / MANIFEST).unlink(missing_ok=True)  # from here on the store changes, and no manifest vouches for it
         with storage_errors(out), AnswerStore(out / STORE) as store:
             stopped = Labeller(teacher, settings, store, progress).work(rows)
+            unknown = len(store.unknown_outcomes())
+        _tell(rows, unknown, progress)
         counts = _publish(out, rows, Lineage(verb="label", key=key, backends=(teacher,), seconds=time.monotonic() - began))
     progress.finish(str(counts))
     if isinstance(stopped, Failure):
         raise Unavailable(f"the teacher stopped the run: {stopped.message} Stored: {counts}. The same command resumes.")
     if stopped:
         raise Interrupted(f"Interrupted. Stored: {counts}. The same command resumes.")
-    return Labelled(out / LABELLED, counts)
+    return Labelled(out / LABELLED, counts, transient=_transient(rows))
+
+
+def _tell(rows: Sequence[Row], unknown: int, progress: Progress) -> None:
+    if unknown:
+        progress.warn(f"{unknown} calls of killed runs were never heard of again; they may have been billed")
+    broken = sum(
+        row.request is None and not row.filtered and bool(refusal_reason(row.prompt, given_answer(row.prompt))) for row in rows
+    )
+    if broken:
+        progress.warn(f"{broken} rows arrived with an answer that is empty or breaks the row's schema; they count as answered")
+
+
+def _transient(rows: Sequence[Row]) -> int:
+    return sum(row.transient for row in rows)
 
 
 def forecast(prompts: Iterable[Prompt], teacher: Teacher, out: Path | str, settings: Labelling | None = None) -> Forecast:
     """Return what labelling would cost, without asking or writing anything."""
     settings = settings or Labelling()
     rows = _rows(prompts, teacher, settings)
-    asked = [row.request for row in rows if row.request]
+    asked = [row.request for row in rows[: settings.limit] if row.request]
     stored = 0
     if (Path(out) / STORE).is_file():
         with AnswerStore(Path(out) / STORE, read_only=True) as store:
@@ -113,7 +132,7 @@ def forecast(prompts: Iterable[Prompt], teacher: Teacher, out: Path | str, setti
     known = len(usages) == len(asked)
     return Forecast(
         rows=len(rows),
-        given=sum(row.request is None for row in rows),
+        given=sum(row.request is None and not row.filtered for row in rows),
         stored=stored,
         to_ask=len({request.key for request in asked}),
         prompt_tokens=sum(usage.prompt_tokens for usage in usages) if known else None,
@@ -121,21 +140,20 @@ def forecast(prompts: Iterable[Prompt], teacher: Teacher, out: Path | str, setti
     )
 
 
-def _finished(counts: dict[str, int]) -> bool:
-    return not counts.get("pending") and not counts.get("failed")
+def _finished(manifest: JSONObject) -> bool:
+    return not manifest["counts"].get("pending") and not manifest["results"].get("transient")
 
 
 def _rows(prompts: Iterable[Prompt], teacher: Teacher, settings: Labelling) -> list[Row]:
     identity = teacher.identity()
     rows: list[Row] = []
     for prompt in prompts:
-        if settings.limit is not None and len(rows) >= settings.limit:
-            break
         kept = apply_filters(prompt, settings.filters)
-        if kept is not None:
-            request = None if kept.given else settings.contract.request(kept, identity)
-            rows.append(Row(prompt=kept, request=request))
-    if not rows:
+        if kept is None:
+            rows.append(Row(prompt=prompt, request=None, state="rejected", reason="left out by a filter", filtered=True))
+        else:
+            rows.append(Row(prompt=kept, request=None if kept.given else settings.contract.request(kept, identity)))
+    if all(row.filtered for row in rows):
         raise DataError("there are no rows to label. Check the prompts file and the filters.")
     return rows
 
@@ -149,15 +167,20 @@ def apply_filters(prompt: Prompt, filters: Sequence[Filter]) -> Prompt | None:
 
 
 def _key(rows: Sequence[Row], teacher: Teacher, settings: Labelling) -> str:
-    listing = [[prompt_to_row(row.prompt), row.prompt.given, row.request.key if row.request else None] for row in rows]
-    return stage_key("label", {"rows": digest(listing), "attempts": settings.attempts}, teacher)
+    listing = [
+        [row.prompt.id, "filtered"]
+        if row.filtered
+        else [prompt_to_row(row.prompt), row.prompt.given, row.request.key if row.request else None]
+        for row in rows
+    ]
+    inputs = {"rows": digest(listing), "attempts": settings.attempts, "limit": settings.limit}
+    return stage_key("label", inputs, teacher)
 
 
 def _publish(out: Path, rows: Sequence[Row], lineage: Lineage) -> RowCounts:
     counts = count(rows)
     if not counts.balanced:
         raise BackendError(f"rows do not balance: {counts}. This is a bug; the store {out / STORE} is intact.")
-    (out / "manifest.json").unlink(missing_ok=True)
     with replacing(out / LABELLED) as part:
         write_rows(part, (_labelled_row(row) for row in rows if row.state == "answered"))
     for name, state in ((REJECTED, "rejected"), (FAILED, "failed")):
@@ -168,7 +191,8 @@ def _publish(out: Path, rows: Sequence[Row], lineage: Lineage) -> RowCounts:
         else:
             (out / name).unlink(missing_ok=True)
     files = [out / name for name in (LABELLED, REJECTED, FAILED, STORE) if (out / name).is_file()]
-    write_manifest(out, replace(lineage, counts=counts.to_json()), files)
+    results = {"transient": _transient(rows)}
+    write_manifest(out, replace(lineage, counts=counts.to_json(), results=results), files)
     return counts
 
 
@@ -180,7 +204,8 @@ def _labelled_row(row: Row) -> JSONObject:
 
 
 def _refused_row(row: Row) -> JSONObject:
-    kept = prompt_to_row(row.prompt)
+    # what a filter left out may be what must not be kept: its id is enough
+    kept: JSONObject = {"id": row.prompt.id} if row.filtered else prompt_to_row(row.prompt)
     kept["refused"] = {"reason": row.reason, **({"answer": row.answer.content} if row.answer else {})}
     return kept
 

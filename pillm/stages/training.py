@@ -10,7 +10,7 @@ from pillm.artifacts import CALIBRATION_FILE, CONTRACT_FILE, PROBES_FILE, Checkp
 from pillm.backends import Rows, Teacher, Trainer, TrainingData
 from pillm.contract import Contract
 from pillm.errors import BackendError, DataError
-from pillm.files import lock, storage_errors
+from pillm.files import lock, named, storage_errors
 from pillm.progress import Progress
 from pillm.records import Example, Prompt, digest
 from pillm.rows import example_to_row, write_rows
@@ -43,7 +43,7 @@ def train(
     Examples of the split "test" are left out; "validation" and "calibration" go to their own side, all others are
     trained on. Raises DataError where nothing is left to train on, BackendError where the trainer wrote no checkpoint.
     """
-    out, settings, progress = Path(out), settings or Training(), progress or Progress("train")
+    out, settings, progress = named(out), settings or Training(), progress or Progress("train")
     sides = _sides(examples)
     key = _key(sides, trainer, settings)
     with lock(out.with_name(f".{out.name}.lock")):
@@ -81,11 +81,15 @@ def _sides(examples: Iterable[Example]) -> dict[str, list[Example]]:
 
 
 def _key(sides: dict[str, list[Example]], trainer: Trainer, settings: Training) -> str:
-    rows = {side: [[list(settings.contract.conversation(row)), row.key] for row in rows] for side, rows in sides.items()}
+    contract = settings.contract
+    rows = {
+        side: [[list(contract.conversation(row)), list(row.prompt.tools), row.key] for row in rows]
+        for side, rows in sides.items()
+    }
     inputs = {
         "rows": digest(rows),
-        "probes": digest([list(settings.contract.messages(prompt)) for prompt in settings.probes]),
-        "contract": settings.contract.hash,
+        "probes": digest([[list(contract.messages(prompt)), list(prompt.tools)] for prompt in settings.probes]),
+        "contract": contract.hash,
         "seed": settings.seed,
         "teacher": settings.teacher.identity() if settings.teacher else None,
     }

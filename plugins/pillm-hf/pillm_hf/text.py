@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pillm
 from pillm_hf.chat import Chat
+from pillm_hf.precision import Warn
 
 _CHUNK = 512
 
@@ -65,20 +67,23 @@ def encode(examples: Iterable[pillm.Example], contract: pillm.Contract, chat: Ch
     return encoding
 
 
-def prompts_of(prompts: Iterable[pillm.Prompt], contract: pillm.Contract, chat: Chat) -> Iterator[Encoded]:
-    """Yield prompts without answers, rendered as a student is asked; the ones its template refuses are left out."""
-    waiting = iter(prompts)
+def prompts_of(prompts: Iterable[pillm.Prompt], contract: pillm.Contract, chat: Chat, warn: Warn) -> Iterator[Encoded]:
+    """Yield prompts without answers, rendered as a student is asked; those its template refuses are counted and told."""
+    waiting, refused, reason = iter(prompts), 0, ""
     while chunk := list(islice(waiting, _CHUNK)):
         kept: list[pillm.Prompt] = []
         texts: list[str] = []
         for prompt in chunk:
             try:
                 texts.append(chat.prompt(contract.messages(prompt), prompt.tools))
-            except pillm.DataError:
-                continue  # nobody can ask the student this, so there are no ids to compare
+            except pillm.DataError as error:  # nobody can ask the student this, so there are no ids to compare
+                refused, reason = refused + 1, reason or f"{prompt.where or prompt.id}: {error}"
+                continue
             kept.append(prompt)
         for prompt, text, ids in zip(kept, texts, chat.encode(texts), strict=True):
             yield Encoded(prompt.id, contract.messages(prompt), text, ids, len(ids), len(ids), prompt.tools)
+    if refused:
+        warn(f"{refused} prompts left out of the probes, the student cannot be asked them; the first: {reason}")
 
 
 def _render(example: pillm.Example, contract: pillm.Contract, chat: Chat) -> tuple[Messages, str, str]:
@@ -111,9 +116,47 @@ def _fault(row: Encoded, prompt_ids: list[int], answer: pillm.Answer, chat: Chat
     if chat.end_of_turn.id in learnt[:-1]:
         return f"the answer contains {chat.end_of_turn.token}"
     read = chat.tokenizer.decode(learnt, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    if _folded(answer.content) not in _folded(read):
+    folded = _folded(read)
+    if _folded(answer.content) not in folded:
         return "the tokens do not read as the answer"
+    if not all(_is_written(part, folded) for call in answer.tool_calls for part in _parts(call.get("function", call))):
+        return "the template does not write the answer's tool calls"
     return None
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield what a tool call says: its name, and the names and values of its arguments, however deep."""
+    if isinstance(value, dict) and isinstance(value.get("name"), str) and "arguments" in value:
+        arguments = value["arguments"]
+        yield value["name"]
+        yield from _leaves(_read(arguments) if isinstance(arguments, str) else arguments)
+    else:
+        yield from _leaves(value)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            yield from _leaves(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner)
+    else:
+        yield value
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _is_written(part: Any, folded: str) -> bool:
+    """Return whether a folded text has a name or a value, as Python or as JSON writes it."""
+    forms = (str(part), json.dumps(part, ensure_ascii=False).strip('"'), json.dumps(part).strip('"'))
+    return any(_folded(form) in folded for form in forms)
 
 
 def _folded(text: str) -> str:

@@ -30,7 +30,8 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     chat = load_chat(folder)
     train_rows, validation = _encode(options, data, chat, progress)
     outputs.write_contract(data.contract, chat, out)
-    outputs.write_probes(chain(train_rows.rows, validation.rows, prompts_of(data.probes, data.contract, chat)), out)
+    asked = prompts_of(data.probes, data.contract, chat, progress.warn)
+    outputs.write_probes(chain(train_rows.rows, validation.rows, asked), out)
     outputs.write_calibration(_calibration(data, chat), out)
 
     seed = data.seed if options.seed is None else options.seed
