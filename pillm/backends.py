@@ -82,7 +82,7 @@ class Teacher(Backend):
 
 
 class BatchTeacher(Teacher):
-    """Answers requests through a provider's batch queue; the stage stores the id of each batch."""
+    """Answers requests through a provider's batch queue; `label` does not use it yet and asks such a teacher row by row."""
 
     @abstractmethod
     def submit(self, requests: Sequence[Request]) -> str:
@@ -148,6 +148,9 @@ class Trainer(Backend):
 
 class Exporter(Backend):
     """Packs a checkpoint into files for devices."""
+
+    writes: ClassVar[frozenset[str]] = frozenset()
+    """The kinds of model file it writes, by suffix; empty: unknown."""
 
     @abstractmethod
     def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pillm.artifacts import Benchmark, Evaluation, ModelFile, Plan
-from pillm.errors import ConfigError
+from pillm.errors import ConfigError, did_you_mean
 
 Relation: TypeAlias = Literal["of", "above", "below"]
 _FORM = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)(?:\s+(of|above|below)\s+(\S+))?\s*")
@@ -66,6 +66,28 @@ def parse_gates(section: Mapping[str, object]) -> tuple[Gate, ...]:
             number, relation, subject = match.groups()
             gates.append(Gate(figure=figure, number=float(number), relation=relation, subject=subject))  # type: ignore[arg-type]
     return tuple(gates)
+
+
+def check_names(gates: Sequence[Gate], metrics: Collection[str], subjects: Collection[str] | None) -> None:
+    """Raise ConfigError for a gate whose figure nobody will measure or whose subject nobody will score.
+
+    Without `subjects` any subject will do: the exporter does not say what it makes.
+    """
+    figures = [*metrics, *SPEEDS, SIZE]
+    for gate in gates:
+        where = f"gates: {str(gate)!r}:"
+        if gate.figure not in figures:
+            known = ", ".join(figures)
+            raise ConfigError(
+                f"{where} no figure is called {gate.figure!r}.{did_you_mean(gate.figure, figures)} Figures are: {known}."
+            )
+        if gate.subject is None:
+            continue
+        if gate.figure not in metrics:
+            raise ConfigError(f"{where} {gate.figure} takes a number alone.")
+        if subjects is not None and gate.subject not in subjects:
+            near, known = did_you_mean(gate.subject, subjects), ", ".join(subjects)
+            raise ConfigError(f"{where} there is no subject {gate.subject!r}.{near} Subjects are: {known}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-
-import yaml
 
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
 from pillm.backends import Runner
 from pillm.devices import device
 from pillm.devices.planner import plan
-from pillm.errors import ConfigError
-from pillm.files import lock, write_text
+from pillm.errors import ConfigError, DataError, Unavailable
+from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates
 from pillm.progress import Progress, events_file
 from pillm.recipe import Recipe
 from pillm.records import JSONObject, Prompt
 from pillm.report import RunFacts
 from pillm.rows import read_prompts
-from pillm.runfolder import RECIPE_FILE, publish_report, seconds_of, sizes_of, versions_of
+from pillm.runfolder import publish_report, seconds_of, sizes_of, versions_of, write_recipe
 from pillm.stages.benchmarking import bench
 from pillm.stages.exporting import export
 from pillm.stages.labelling import Labelled, Labelling, RowCounts, apply_filters, label
@@ -28,6 +27,8 @@ from pillm.stages.splitting import split
 from pillm.stages.training import Training, checkpoint_key, train
 from pillm.store import Lineage, WorkFolder, is_current, machine, read_manifest, stage_key
 from pillm.subjects import Scoring, ask_teacher, checkpoint_subject, model_subject, score
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +67,17 @@ def run(recipe: Recipe, out: Path | str | None = None, *, progress: Progress | N
     progress = progress or Progress()
     first_look(recipe)
     first_look(recipe, fetch=True)  # a student that must be downloaded is planned before the teacher costs anything
-    with lock(folder / ".lock"), events_file(folder / "events.jsonl") as events:
+    with lock(folder / ".lock"), storage_errors(folder), events_file(folder / "events.jsonl") as events:
         this = _Run(recipe=recipe, folder=folder, progress=progress.with_reader(events))
-        write_text(folder / RECIPE_FILE, yaml.safe_dump(recipe.resolved(), allow_unicode=True, sort_keys=False))
+        write_recipe(recipe, folder)
         return _stages(this)
 
 
 def _stages(this: _Run) -> RunResult:
     recipe = this.recipe
-    sides = sides_of(recipe)
+    rows, filtered = rows_of(recipe)
+    this.counts.append(RowCounts(in_=filtered, rejected=filtered))
+    sides = _split(recipe, rows)
     labelled = _label(this, sides)
     probes = tuple(replace(row, reference=None, given=None) for rows in sides.values() for row in rows)
     settings = Training(contract=recipe.contract, seed=recipe.file.seed, probes=probes, teacher=recipe.teacher)
@@ -105,9 +108,9 @@ def _stages(this: _Run) -> RunResult:
 
 
 def first_look(recipe: Recipe, *, fetch: bool = False) -> Plan | None:
-    """Plan the untrained student for the recipe's device; raise ConfigError where it cannot fit.
+    """Plan the untrained student for the recipe's device; raise ConfigError where none of its files would fit.
 
-    Without `fetch` nothing is downloaded: None where the student is not on this machine yet.
+    Without `fetch` nothing is downloaded: None where the student is not on this machine yet, or of an unknown shape.
     """
     if recipe.file.device is None:
         return None
@@ -115,25 +118,37 @@ def first_look(recipe: Recipe, *, fetch: bool = False) -> Plan | None:
     base = recipe.trainer.base_checkpoint(fetch=fetch)
     if base is None:
         return None
-    found = plan(base, profile)
-    if not found.fits:
-        raise ConfigError(f"device {recipe.file.device!r}: {found.verdict} {' '.join(found.alternatives)}")
-    return found
+    try:
+        plans = [plan(base, profile, quant=quant) for quant in getattr(recipe.exporter, "quants", ()) or (None,)]
+    except DataError as error:
+        log.warning("the student cannot be planned for before it is exported: %s", error)
+        return None
+    fitting = [one for one in plans if one.fits]
+    if not fitting:
+        smallest = min(plans, key=lambda one: one.bytes)
+        raise ConfigError(f"device {recipe.file.device!r}: {smallest.verdict} {' '.join(smallest.alternatives)}")
+    for one in plans:
+        if not one.fits:
+            log.warning("%s: %s", one.quant, one.verdict)
+    return fitting[-1]
+
+
+def rows_of(recipe: Recipe) -> tuple[list[Prompt], int]:
+    """Return the recipe's rows as its filters leave them, and how many they left out."""
+    rows = read_prompts(recipe.prompts, relabel=recipe.file.label.relabel)
+    kept = [row for row in (apply_filters(row, recipe.filters) for row in rows) if row is not None]
+    return kept, len(rows) - len(kept)
 
 
 def sides_of(recipe: Recipe) -> dict[str, list[Prompt]]:
     """Return the recipe's rows, filtered and split."""
+    return _split(recipe, rows_of(recipe)[0])
+
+
+def _split(recipe: Recipe, rows: Sequence[Prompt]) -> dict[str, list[Prompt]]:
     section = recipe.file.split
-    rows = read_prompts(recipe.prompts, relabel=recipe.file.label.relabel)
-    kept = [row for row in (apply_filters(row, recipe.filters) for row in rows) if row is not None]
-    return split(
-        kept,
-        test=section.test,
-        validation=section.validation,
-        calibration=section.calibration,
-        by=section.by,
-        seed=recipe.file.seed,
-    )
+    sizes = {"test": section.test, "validation": section.validation, "calibration": section.calibration}
+    return split(rows, **sizes, by=section.by, seed=recipe.file.seed)
 
 
 def _label(this: _Run, sides: dict[str, list[Prompt]]) -> Labelled:
@@ -142,7 +157,17 @@ def _label(this: _Run, sides: dict[str, list[Prompt]]) -> Labelled:
     rows = [row for side, rows in sides.items() if side != "test" for row in rows]
     labelled = label(rows, this.recipe.teacher, this.folder / "label", settings=settings, progress=progress)
     this.counts.append(labelled.counts)
+    _all_heard(labelled)
     return labelled
+
+
+def _all_heard(labelled: Labelled) -> None:
+    """Raise Unavailable where rows failed that the same command would get answered: the rest would be built on a hole."""
+    if labelled.transient:
+        raise Unavailable(
+            f"{labelled.transient} of {labelled.counts.in_} rows got no answer ({labelled.path.parent / 'failed.jsonl'} says "
+            "why). The answers that came are stored; the same command asks the others again."
+        )
 
 
 def _evaluate(this: _Run, test: Sequence[Prompt], checkpoint: Checkpoint, models: Sequence[ModelFile]) -> list[Evaluation]:
@@ -159,8 +184,9 @@ def _evaluate(this: _Run, test: Sequence[Prompt], checkpoint: Checkpoint, models
         seed=recipe.file.seed,
         progress=this.progress,
     )
-    teacher, counts = ask_teacher(recipe.teacher, scoring)
-    this.counts.append(counts)
+    teacher, answered = ask_teacher(recipe.teacher, scoring)
+    this.counts.append(answered.counts)
+    _all_heard(answered)
     subjects = [teacher]
     base = recipe.trainer.base_checkpoint()
     if recipe.checkpoint_runner is not None:
@@ -174,7 +200,10 @@ def _evaluate(this: _Run, test: Sequence[Prompt], checkpoint: Checkpoint, models
 
 def evaluation_sets(recipe: Recipe, test: Sequence[Prompt]) -> dict[str, Sequence[Prompt]]:
     """Return the rows to score by the name of their set: the held-out ones first."""
-    sets: dict[str, Sequence[Prompt]] = {"test": test, **{name: read_prompts(path) for name, path in recipe.sets.items()}}
+    sets: dict[str, Sequence[Prompt]] = {"test": test}
+    for name, path in recipe.sets.items():
+        filtered = (apply_filters(row, recipe.filters) for row in read_prompts(path))
+        sets[name] = [row for row in filtered if row is not None]
     limit = recipe.file.evaluate.max_rows
     return {name: rows[:limit] for name, rows in sets.items() if rows}
 

@@ -13,7 +13,7 @@ from pillm.recipe import Recipe
 from pillm.records import JSONObject, Prompt
 from pillm.stages.labelling import Forecast, Labelling, forecast
 from pillm.store import read_manifest
-from pillm.subjects import TEACHER_FOLDER
+from pillm.subjects import ANSWERS_FOLDER
 
 ASSUMED_GFLOPS_PER_CORE = 20.0
 """What a CPU core does on small models, with their overhead: a rough figure for first runs; later runs use their own times."""
@@ -82,7 +82,7 @@ def _stages(recipe: Recipe, folder: Path, sides: dict[str, list[Prompt]], parame
         "label": folder / "label",
         "train": folder / "train",
         "export": folder / "export",
-        "evaluate": folder / "evaluate" / TEACHER_FOLDER / "answers",
+        "evaluate": folder / "evaluate" / ANSWERS_FOLDER,
     }
     return [_stage(name, path, rough if name == "train" else None) for name, path in folders.items()]
 

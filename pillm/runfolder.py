@@ -6,18 +6,30 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from pillm.artifacts import sha256_file
+import yaml
+
+from pillm.artifacts import sha256_file, to_json
+from pillm.files import write_text
 from pillm.gates import GateResult
 from pillm.plugins import model_folder
 from pillm.progress import Progress
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, write_report
-from pillm.store import MANIFEST, Lineage, is_current, read_manifest, stage_key, write_manifest
+from pillm.store import MANIFEST, Lineage, is_current, read_manifest, stage_key, versions, write_manifest
 
 RECIPE_FILE = "recipe.yaml"
 REPORTS = ("report.json", "report.md", "report.html")
 STAGES = ("label", "train", "export", "evaluate", "bench")
+
+
+def write_recipe(recipe: Recipe, folder: Path) -> None:
+    """Write the resolved recipe; where it changed, no manifest vouches for the run until its report is written."""
+    text = yaml.safe_dump(recipe.resolved(), allow_unicode=True, sort_keys=False)
+    path = folder / RECIPE_FILE
+    if not path.is_file() or path.read_text("utf-8") != text:
+        (folder / MANIFEST).unlink(missing_ok=True)
+        write_text(path, text)
 
 
 def seconds_of(folder: Path) -> dict[str, float]:
@@ -59,7 +71,8 @@ def publish_report(folder: Path, facts: RunFacts, progress: Progress, *, seed: i
     manifests = _stage_manifests(folder)
     parents = {path.relative_to(folder).as_posix(): sha256_file(path) for path in manifests}
     gates = [asdict(gate) for gate in facts.gates if isinstance(gate, GateResult)]
-    key = stage_key("run", {"stages": parents, "recipe": facts.resolved, "gates": gates})
+    plans = [to_json(plan) for plan in facts.plans]  # a profile may change under its name
+    key = stage_key("run", {"stages": parents, "recipe": facts.resolved, "gates": gates, "plans": plans, "by": versions()})
     if is_current(folder, key):
         progress.up_to_date()
         found: JSONObject = json.loads((folder / "report.json").read_text("utf-8"))

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from pillm.answers import AnswerStore
 from pillm.artifacts import Checkpoint, Evaluation, Figure, ModelFile, SubjectKind, to_json
-from pillm.backends import Metric, Runner, Session, Teacher
+from pillm.backends import Backend, Metric, Runner, Session, Teacher
 from pillm.contract import Contract
 from pillm.errors import ConfigError
 from pillm.files import lock
 from pillm.progress import Progress
 from pillm.records import Answer, Failure, JSONObject, Prompt, Request, digest
 from pillm.stages.evaluation import Answers, Scope, evaluate
-from pillm.stages.labelling import STORE, Labelling, RowCounts, label
+from pillm.stages.labelling import STORE, Labelled, Labelling, label
 from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
 
-TEACHER_FOLDER = "teacher"
+ANSWERS_FOLDER = "answers"
+"""Where the teacher's answers to the scored rows are stored: beside the subjects, whose names never equal it."""
 
 
 class StoredAnswers:
@@ -50,6 +52,8 @@ class Subject:
     identity: JSONObject
     open: Callable[[], AbstractContextManager[Answers]]
     quant: str | None = None
+    backends: tuple[Backend, ...] = ()
+    """What answers, for the record."""
 
     @property
     def folder(self) -> str:
@@ -66,13 +70,15 @@ def model_subject(model: ModelFile, runner: Runner) -> Subject:
             f"runner {runner.name!r} reads {', '.join(sorted(runner.reads))}, not {model.path.name}. Choose another runner."
         )
     identity = {"model": model.sha256, "runner": runner.identity()}
-    return Subject(name=model.label, kind="model", identity=identity, open=_opener(runner, model), quant=model.quant)
+    opener = _opener(runner, model)
+    return Subject(name=model.label, kind="model", identity=identity, open=opener, quant=model.quant, backends=(runner,))
 
 
 def checkpoint_subject(checkpoint: Checkpoint, runner: Runner, kind: SubjectKind, key: str) -> Subject:
     """Return a checkpoint folder, trained or not, as a subject."""
     identity = {"checkpoint": key, "runner": runner.identity()}
-    return Subject(name=checkpoint.label, kind=kind, identity=identity, open=_opener(runner, checkpoint))
+    opener = _opener(runner, checkpoint)
+    return Subject(name=checkpoint.label, kind=kind, identity=identity, open=opener, backends=(runner,))
 
 
 def _opener(runner: Runner, model: ModelFile | Checkpoint) -> Callable[[], Session]:
@@ -89,26 +95,25 @@ class Scoring:
     contract: Contract
     seed: int
     progress: Progress
-    teacher_answers: dict[str, str] = field(default_factory=dict)
-    """The teacher's answer by row id, compared with where a row has no reference."""
+    teacher_answers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The teacher's answer by set and row id, compared with where a row has no reference."""
 
 
-def ask_teacher(teacher: Teacher, scoring: Scoring) -> tuple[Subject, RowCounts]:
+def ask_teacher(teacher: Teacher, scoring: Scoring) -> tuple[Subject, Labelled]:
     """Answer the rows of every set with a teacher, greedily, and return it as a subject that answers from its store."""
     greedy = teacher.greedy()
-    folder = scoring.folder / TEACHER_FOLDER / "answers"
-    unique = {prompt.id: replace(prompt, given=None) for rows in scoring.sets.values() for prompt in rows}
-    settings = Labelling(contract=scoring.contract)
+    folder = scoring.folder / ANSWERS_FOLDER
+    rows = [replace(prompt, given=None) for prompts in scoring.sets.values() for prompt in prompts]
     progress = scoring.progress.for_stage("evaluate teacher")
-    answered = label(unique.values(), greedy, folder, settings=settings, progress=progress)
+    answered = label(rows, greedy, folder, settings=Labelling(contract=scoring.contract), progress=progress)
     identity = greedy.identity()
-    subject = Subject(name=_teacher_name(teacher), kind="teacher", identity=identity, open=lambda: StoredAnswers(folder))
     with StoredAnswers(folder) as stored:
-        requests = (scoring.contract.request(prompt, identity) for prompt in unique.values())
-        for request, result in stored.answer(requests):
-            if isinstance(result, Answer):
-                scoring.teacher_answers[request.prompt.id] = result.content
-    return subject, answered.counts
+        for name, prompts in scoring.sets.items():
+            requests = (scoring.contract.request(prompt, identity) for prompt in prompts)
+            found = {asked.prompt.id: said.content for asked, said in stored.answer(requests) if isinstance(said, Answer)}
+            scoring.teacher_answers[name] = found
+    opener = partial(StoredAnswers, folder)
+    return Subject(name=_teacher_name(teacher), kind="teacher", identity=identity, open=opener, backends=(greedy,)), answered
 
 
 def _teacher_name(teacher: Teacher) -> str:
@@ -124,9 +129,9 @@ def score(subject: Subject, scoring: Scoring) -> list[Evaluation]:
         opened: list[Answers] = []
         for name, rows in scoring.sets.items():
             out = scoring.folder / subject.folder / name
-            key = _key(subject, rows, scoring)
+            key = _key(subject, name, scoring)
             with lock(out.with_name(f".{name}.lock")):
-                if is_current(out, key):
+                if is_current(out, key) and not _recorded(out).failed:  # a failure may not come again
                     progress.up_to_date(f"{name}: up to date")
                     found.append(_recorded(out))
                     continue
@@ -151,7 +156,7 @@ def _evaluate(subject: Subject, answers: Answers, rows: Sequence[Prompt], target
         quant=subject.quant,
         contract=scoring.contract,
         identity=subject.identity,
-        compare_with=scoring.teacher_answers,
+        compare_with=scoring.teacher_answers.get(target.set, {}),
         seed=scoring.seed,
         progress=scoring.progress.for_stage(f"evaluate {subject.name}"),
     )
@@ -161,7 +166,7 @@ def _evaluate(subject: Subject, answers: Answers, rows: Sequence[Prompt], target
         lineage = Lineage(
             verb="evaluate",
             key=target.key,
-            backends=tuple(scoring.metrics),
+            backends=(*subject.backends, *scoring.metrics),
             seed=scoring.seed,
             seconds=work.seconds,
             counts={"rows": evaluation.rows, "failed": evaluation.failed},
@@ -171,19 +176,22 @@ def _evaluate(subject: Subject, answers: Answers, rows: Sequence[Prompt], target
     return _recorded(target.out)
 
 
-def _key(subject: Subject, rows: Sequence[Prompt], scoring: Scoring) -> str:
-    said = scoring.teacher_answers
+def _key(subject: Subject, name: str, scoring: Scoring) -> str:
+    said = scoring.teacher_answers.get(name, {})
     listing = [
         [
             prompt.id,
             scoring.contract.request(prompt, subject.identity).key,  # covers messages as sent, schema and tools
             prompt.reference.message if prompt.reference else said.get(prompt.id),
+            said.get(prompt.id) if subject.kind == "teacher" else None,
             list(prompt.tags),
             prompt.group,
         ]
-        for prompt in rows
+        for prompt in scoring.sets[name]
     ]
-    return stage_key("evaluate", {"subject": subject.identity, "rows": digest(listing), "seed": scoring.seed}, *scoring.metrics)
+    versions = [backend.version() for backend in subject.backends]
+    inputs = {"subject": subject.identity, "versions": versions, "rows": digest(listing), "seed": scoring.seed}
+    return stage_key("evaluate", inputs, *scoring.metrics)
 
 
 def _recorded(out: Path) -> Evaluation:

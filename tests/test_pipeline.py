@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pillm.errors import ConfigError, PillmError
+from pillm.errors import ConfigError, PillmError, Unavailable
 from pillm.pipeline import RunResult, run
 from pillm.progress import Event, Progress
 from pillm.recipe import load_recipe
@@ -146,6 +146,42 @@ def test_a_runner_that_cannot_read_the_files_is_named(tmp_path: Path) -> None:
             recipe, "runner", type("Other", (type(recipe.runner),), {"reads": frozenset({"gguf"}), "name": "other"})()
         )
         run(recipe, tmp_path / "run")
+
+
+def test_filters_reach_every_set_and_what_they_leave_out_is_counted(tmp_path: Path) -> None:
+    result = go(tmp_path, "filters=[{use: drop, word: say 0}]")
+    rows = result.report["rows"]
+    assert rows["rejected"] == 2
+    assert rows["in"] == rows["answered"] + rows["rejected"]
+    assert not any(b"say 0" in path.read_bytes() for path in (tmp_path / "run").rglob("answers.sqlite"))
+
+
+def test_a_teacher_that_lost_the_network_stops_the_run_and_the_same_command_resumes(tmp_path: Path) -> None:
+    source = (
+        FAKES
+        + """
+class Flaky(EchoTeacher):
+    \"\"\"Loses the network while a file says so.\"\"\"
+
+    name = "flaky"
+
+    def answer(self, requests):
+        for request, result in super().answer(requests):
+            lost = (Path(__file__).parent / "offline").exists() and request.prompt.text == "say 3"
+            yield request, Failure("network", "connection reset") if lost else result
+
+@hookimpl(specname="pillm_teachers")
+def more_teachers():
+    return [Flaky]
+"""
+    )
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("use: echo", "use: flaky"))
+    with installed_plugin(tmp_path / "flaky", "flaky", source.replace("[EchoTeacher]", "[]")):
+        (tmp_path / "flaky" / "offline").write_text("")
+        with pytest.raises(Unavailable, match="same command asks the others again"):
+            go(tmp_path)
+        (tmp_path / "flaky" / "offline").unlink()
+        assert go(tmp_path).report["rows"]["failed"] == 0
 
 
 def test_an_unknown_device_is_refused_before_anything_is_asked(tmp_path: Path) -> None:

@@ -27,9 +27,27 @@ gates: {exact: 0.5 of teacher}
 """
 
 
+ANOTHER_RUNNER = """
+from pillm.testing.fakes import TableRunner
+import pillm
+
+class Other(TableRunner):
+    \"\"\"Reads GGUF files alone.\"\"\"
+    name = "gguf-only"
+    reads = frozenset({"gguf"})
+
+@pillm.hookimpl
+def pillm_runners():
+    return [Other]
+"""
+
+
 @pytest.fixture(autouse=True)
 def fakes(tmp_path: Path) -> Iterator[None]:
-    with installed_plugin(tmp_path / "site", "fakes", FAKES):
+    with (
+        installed_plugin(tmp_path / "other", "other", ANOTHER_RUNNER),
+        installed_plugin(tmp_path / "site", "fakes", FAKES),
+    ):
         yield
 
 
@@ -60,6 +78,28 @@ def test_overrides_nest_and_are_converted_by_type(tmp_path: Path) -> None:
     assert found.exporter.quants == ("Q4_0", "Q8_0")  # type: ignore[attr-defined]
 
 
+def test_lists_take_commas_and_none_leaves_a_part_out(tmp_path: Path) -> None:
+    found = recipe(tmp_path, GOOD, "evaluate.metrics=exact, json", "checkpoint_runner=none", "evaluate.max_rows=none")
+    assert [metric.name for metric in found.metrics] == ["exact", "json"]
+    assert found.checkpoint_runner is None
+    assert found.file.evaluate.max_rows is None
+    import yaml
+
+    again = recipe(tmp_path, yaml.safe_dump(found.resolved()))
+    assert again.checkpoint_runner is None
+
+
+def test_without_a_checkpoint_runner_no_gate_can_name_the_checkpoint(tmp_path: Path) -> None:
+    assert recipe(tmp_path, GOOD, "gates.exact=0.02 below checkpoint").gates
+    with pytest.raises(ConfigError, match="no subject 'checkpoint'"):
+        recipe(tmp_path, GOOD, "gates.exact=0.02 below checkpoint", "checkpoint_runner=none")
+
+
+def test_gates_may_name_a_file_a_quantisation_and_every_figure(tmp_path: Path) -> None:
+    for gate in ("exact=0.02 below F16", "shortness=0.1", "tg_tps=8", "pp_tps=1", "bytes=1e6", "exact=1 of recipe-F16.table"):
+        assert recipe(tmp_path, GOOD, f"gates.{gate}").gates
+
+
 def test_the_resolved_recipe_spells_every_option_out_and_loads_again(tmp_path: Path) -> None:
     import yaml
 
@@ -81,6 +121,19 @@ def test_the_resolved_recipe_spells_every_option_out_and_loads_again(tmp_path: P
         ("split: {test: -1}", ConfigError, r"split\.test: .*not -1"),
         ("gates: {exact: rather good}", ConfigError, r"is not understood"),
         ("evaluate: {metrics: [exat]}", UnknownBackend, r"no metric is called 'exat'\. Did you mean 'exact'\?"),
+        ("gates: {exat: 0.9}", ConfigError, r"gates: .*no figure is called 'exat'\. Did you mean 'exact'\?"),
+        ("gates: {fields: 0.9}", ConfigError, r"no figure is called 'fields'.*exact, shortness, tg_tps"),
+        ("gates: {exact: 0.9 of techer}", ConfigError, r"no subject 'techer'\. Did you mean 'teacher'\?"),
+        ("gates: {exact: 0.02 below Q4_0}", ConfigError, r"no subject 'Q4_0'.*F16, Q8_0"),
+        ("gates: {exact: 0.3 above base}", ConfigError, r"trainer 'table' has no untrained base"),
+        ("gates: {tg_tps: 0.5 of F16}", ConfigError, r"tg_tps takes a number alone"),
+        ("evaluate: {sets: {test: more.jsonl}}", ConfigError, r"evaluate\.sets: 'test' is taken"),
+        ("evaluate: {sets: {answers: more.jsonl}}", ConfigError, r"evaluate\.sets: 'answers' is taken"),
+        ("evaluate: {sets: {../up: more.jsonl}}", ConfigError, r"evaluate\.sets: '\.\./up' is not a name"),
+        ("evaluate: {sets: {Mine: more.jsonl}}", ConfigError, r"'Mine' is not a name.*small letters"),
+        ("evaluate: {metrics: [exact, exact]}", ConfigError, r"metric 'exact' stands twice"),
+        ("runner: {use: gguf-only}", ConfigError, r"runner 'gguf-only' reads gguf.*exporter 'table' writes table"),
+        ("checkpoint_runner: {use: gguf-only}", ConfigError, r"checkpoint_runner 'gguf-only' reads gguf, not checkpoint"),
     ],
 )
 def test_a_wrong_recipe_says_what_is_wrong_and_what_was_meant(

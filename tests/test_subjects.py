@@ -34,8 +34,8 @@ def scoring(folder: Path, rows: list[Prompt], events: list[Event] | None = None)
 
 def test_the_teacher_answers_from_its_store_and_is_scored_against_the_truth(tmp_path: Path) -> None:
     settings = scoring(tmp_path, prompts())
-    teacher, counts = ask_teacher(EchoTeacher(), settings)
-    assert (counts.answered, settings.teacher_answers) == (2, {"r0": "hello", "r1": "bye"})
+    teacher, answered = ask_teacher(EchoTeacher(), settings)
+    assert (answered.counts.answered, settings.teacher_answers) == (2, {"test": {"r0": "hello", "r1": "bye"}})
     evaluation = score(teacher, settings)[0]
     assert (evaluation.kind, evaluation.metrics["exact"].mean, evaluation.compared_with) == ("teacher", 0.5, "reference")
 
@@ -75,3 +75,39 @@ def test_names_never_choose_a_path(tmp_path: Path, name: str) -> None:
     folder = Subject(name=name, kind="model", identity={}, open=lambda: StoredAnswers(tmp_path)).folder
     assert (tmp_path / folder).resolve().parent == tmp_path.resolve()
     assert len(folder) < 64
+
+
+def test_rows_of_two_sets_that_share_an_id_keep_their_own_answers(tmp_path: Path) -> None:
+    other = [Prompt(id="r0", messages=({"role": "user", "content": "elsewhere"},))]
+    settings = Scoring(
+        folder=tmp_path,
+        sets={"test": prompts(), "more": other},
+        metrics=[Exact()],
+        contract=Contract(),
+        seed=0,
+        progress=Progress(),
+    )
+    teacher, answered = ask_teacher(EchoTeacher(), settings)
+    assert answered.counts.answered == 3
+    assert settings.teacher_answers["more"] == {"r0": "elsewhere"}
+    assert [one.failed for one in score(teacher, settings)] == [0, 0]
+
+
+def test_a_set_called_answers_does_not_touch_the_store(tmp_path: Path) -> None:
+    settings = Scoring(
+        folder=tmp_path, sets={"answers": prompts()}, metrics=[Exact()], contract=Contract(), seed=0, progress=Progress()
+    )
+    teacher, _ = ask_teacher(EchoTeacher(), settings)
+    score(teacher, settings)
+    assert (tmp_path / "answers" / "answers.sqlite").is_file()
+
+
+def test_a_failure_is_never_a_final_score(tmp_path: Path) -> None:
+    rows = prompts()
+    settings = scoring(tmp_path, rows)
+    teacher, _ = ask_teacher(EchoTeacher(fails=("bye",)), settings)
+    assert score(teacher, settings)[0].failed == 1
+    events: list[Event] = []
+    again = scoring(tmp_path, rows, events)
+    score(ask_teacher(EchoTeacher(fails=("bye",)), again)[0], again)
+    assert not any(event.stage == "evaluate echo" and event.kind == "up-to-date" for event in events)

@@ -98,8 +98,8 @@ class _Scorer:
     terminal: Terminal
     chosen: Mapping[str, Any]
     sets: Mapping[str, list[Prompt]]
-    first_teacher: dict[str, str] = field(default_factory=dict)
-    """The answers of the first teacher by row id: what rows without a reference are compared with."""
+    first_teacher: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The answers of the first teacher by set and row id: what rows without a reference are compared with."""
 
     def score(self, text: str, target: object, out: Path) -> Evaluation:
         metrics = [pillm.metric(name, **options) for name, options in map(name_and_options, self.chosen["metrics"])]

@@ -94,6 +94,7 @@ class TableExporter(Exporter):
     """Writes the table as one file per quantisation."""
 
     name: ClassVar[str] = "table"
+    writes: ClassVar[frozenset[str]] = frozenset({"table"})
     quants: tuple[str, ...] = Field(("F16",), min_length=1, description="The names of the files to write.")
 
     def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:

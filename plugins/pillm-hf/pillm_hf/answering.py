@@ -34,22 +34,22 @@ class Answerer:
         waiting: list[Sequence] = []
         failed: list[Result] = []
 
-        def feed(count: int) -> list[Sequence]:
-            while not waiting:
+        def feed(count: int) -> list[Sequence] | None:
+            if not waiting:
                 pulled = list(islice(requests, WINDOW * width))
                 if not pulled:
-                    break
+                    return None
                 waiting.extend(self._sequences(pulled, sampling, failed))
             taken = waiting[-count:]
             del waiting[-count:]
             return taken
 
         decoder = Decoder(self.model, stop_ids=self.chat.stop_ids, pad_id=self.chat.pad_id, sampling=sampling, width=width)
-        for sequence in decoder.run(feed):
-            yield sequence.owner[0], self._answer(sequence)
-            while failed:
+        for done in decoder.run(feed):
+            for sequence in done:
+                yield sequence.owner[0], self._answer(sequence)
+            while failed:  # before anything more is pulled: whoever asks may want to stop
                 yield failed.pop()
-        yield from failed
 
     def comfortable_batch(self) -> int:
         """Return a batch size that suits the model's size: small models need many rows to hide the cost of a step."""
@@ -76,8 +76,11 @@ class Answerer:
             made.append(Sequence(ids, limit, draws, owner=(request, time.perf_counter())))
         return sorted(made, key=lambda sequence: len(sequence.prompt_ids))
 
-    def _answer(self, sequence: Sequence) -> pillm.Answer:
+    def _answer(self, sequence: Sequence) -> pillm.Answer | pillm.Failure:
         request, started = sequence.owner
+        if sequence.finish_reason == "memory":
+            reason = f"memory ran out on this row alone ({len(sequence.prompt_ids)} tokens and the answer)."
+            return pillm.Failure("server", f"{reason} Shorten the prompt, lower max_new_tokens, or set load_in=4bit.")
         ids = sequence.token_ids
         spoken = ids[:-1] if sequence.finish_reason == "stop" else ids
         text = self.chat.decode(spoken)

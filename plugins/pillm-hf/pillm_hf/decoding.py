@@ -1,7 +1,8 @@
 """Generate for many prompts at once: finished rows leave the batch, waiting ones take their place.
 
 A batch is left-padded, so every row's next token is at its right edge. Rows leave and join by cutting and padding the
-key-value cache, which keeps the batch full although answers differ in length.
+key-value cache, which keeps the batch full although answers differ in length. Where memory runs out the batch is halved
+and its unfinished rows begin again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from pillm_hf.choosing import Sampling, alternatives, choose
+from pillm_hf.memory import give_back, is_out_of_memory
+from pillm_hf.precision import log
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +34,8 @@ class Sequence:
     finish_reason: str = ""
 
 
-Feed = Callable[[int], list[Sequence]]
-"""Returns up to that many waiting sequences; an empty list means that there are no more."""
+Feed = Callable[[int], list[Sequence] | None]
+"""Returns up to that many waiting sequences, perhaps none; None means that there will be no more."""
 
 
 @dataclass(slots=True)
@@ -50,25 +53,68 @@ class Decoder:
     def __init__(self, model: Any, *, stop_ids: frozenset[int], pad_id: int, sampling: Sampling, width: int) -> None:
         self.model, self.sampling, self.width = model, sampling, width
         self.stop_ids, self.pad_id = stop_ids, pad_id
+        self._more = True
+        self._in_hand: list[Sequence] = []  # taken from the feed, not yet handed back
+        self._again: list[Sequence] = []  # of those, the ones that wait because memory ran out
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
 
-    def run(self, feed: Feed) -> Iterator[Sequence]:
-        """Yield each sequence when its answer is complete, in any order."""
+    def run(self, feed: Feed) -> Iterator[list[Sequence]]:
+        """Yield after each step the sequences that it completed, in any order; one that memory is too small for says so."""
         import torch
 
         batch: _Batch | None = None
-        more = True
-        while more or batch:
+        while self._more or self._again or batch:
+            done: list[Sequence] | None = None
+            new = self._next(feed, len(batch.rows) if batch else 0)
             with torch.inference_mode():
-                done: list[Sequence] = []
-                if more and (batch is None or len(batch.rows) <= self.width // 2):
-                    new = feed(self.width - (len(batch.rows) if batch else 0))
-                    more = bool(new)
-                    batch, done = self._admit(batch, new) if new else (batch, done)
-                if batch:
-                    batch, finished = self._retire(self._step(batch))
-                    done += finished
-            yield from done
+                try:
+                    batch, done = self._round(batch, new)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+            if done is None:  # outside of `except`, whose traceback would keep the tensors alive
+                batch, done = None, self._halve()
+            if done:
+                self._in_hand = [row for row in self._in_hand if row not in done]
+            yield done
+
+    def _round(self, batch: _Batch | None, new: list[Sequence]) -> tuple[_Batch | None, list[Sequence]]:
+        """Let new rows in, and take one step."""
+        batch, done = self._admit(batch, new) if new else (batch, [])
+        if batch:
+            batch, finished = self._retire(self._step(batch))
+            done += finished
+        return batch, done
+
+    def _next(self, feed: Feed, busy: int) -> list[Sequence]:
+        """Return the rows that come next, none while more than half of the batch is busy."""
+        count = self.width - busy
+        if busy > self.width // 2:
+            return []
+        if self._again:
+            new, self._again = self._again[:count], self._again[count:]
+            return new
+        new = feed(count) if self._more else None
+        self._more = new is not None
+        self._in_hand += new or []
+        return new or []
+
+    def _halve(self) -> list[Sequence]:
+        """Return what is complete after memory ran out; the other rows begin again, half as many at once."""
+        give_back()
+        tried = [row for row in self._in_hand if row not in self._again]
+        for row in tried:
+            if row.finish_reason:
+                continue
+            if len(tried) == 1:
+                row.finish_reason = "memory"
+            else:
+                row.token_ids, row.logprobs = [], []
+                self._again.append(row)
+        if len(tried) > 1:
+            self.width = max(1, min(self.width, len(tried)) // 2)
+            log.warning("memory ran out; %d rows are answered at once from here on. Set batch_size to avoid this.", self.width)
+        return [row for row in tried if row.finish_reason]
 
     def _admit(self, batch: _Batch | None, new: list[Sequence]) -> tuple[_Batch | None, list[Sequence]]:
         added, done = self._retire(self._prefill(new))

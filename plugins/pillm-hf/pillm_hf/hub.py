@@ -26,7 +26,7 @@ REPOSITORY = re.compile(r"(?=.{3,96}$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where a model lives: a folder on this machine, or a hub repository at one commit."""
+    """Where a model lives: a folder on this machine, a hub repository at one commit, or both where it was downloaded."""
 
     folder: Path | None = None
     repository: str = ""
@@ -35,12 +35,16 @@ class Source:
     @property
     def label(self) -> str:
         """Return the model's name as answers carry it."""
-        return self.folder.resolve().name if self.folder else f"{self.repository}@{self.commit[:12]}"
+        if self.repository:
+            return f"{self.repository}@{self.commit[:12]}"
+        return self.folder.resolve().name if self.folder else ""
 
     @property
     def identity(self) -> str:
         """Return what names the model's content: a hash of its files, or repository and commit."""
-        return f"sha256:{content_hash(self.folder)}" if self.folder else f"{self.repository}@{self.commit}"
+        if self.repository:
+            return f"{self.repository}@{self.commit}"
+        return f"sha256:{content_hash(self.folder)}" if self.folder else ""
 
     def fetch(self) -> Path:
         """Return the model's folder, downloaded first where it is not here yet."""
@@ -52,30 +56,79 @@ def locate(model: str, revision: str | None = None) -> Source:
 
     Raises DataError where nothing has that name and Unavailable where the hub cannot be asked.
     """
+    folder = _folder(model, revision)
+    return Source(folder=folder) if folder else Source(repository=model, commit=_commit(model, revision))
+
+
+def find_here(model: str, revision: str | None = None) -> Source | None:
+    """Return where a model lies on this machine, or None; nothing is asked of a hub. Raises DataError like `locate`."""
+    folder = _folder(model, revision)
+    if folder is not None:
+        return Source(folder=folder)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        cached = Path(snapshot_download(model, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    whole = (cached / "config.json").is_file() and any(cached.glob("*.safetensors"))
+    return Source(folder=cached, repository=model, commit=cached.name) if whole else None
+
+
+def _folder(model: str, revision: str | None) -> Path | None:
+    """Return a model's folder, or None where it is a hub id; raise DataError where it is neither."""
     folder = pillm.model_folder(model)
     if folder is not None:
         if revision is not None:
             raise pillm.ConfigError(f"revision {revision!r}: {model!r} is a folder; only models of the hub have revisions.")
-        return Source(folder=folder)
+        return folder
     if not REPOSITORY.fullmatch(model) or ".." in model or "--" in model:
         raise pillm.DataError(
             f"no model {model!r}: it is not a folder here, no installed plugin ships it, and a model of the hub is "
             "written owner/name. Check the path."
         )
-    return Source(repository=model, commit=_commit(model, revision))
+    return None
 
 
 def content_hash(folder: Path) -> str:
-    """Return one sha256 over the weights, tokenizer and configuration of a model folder."""
+    """Return one sha256 over the weights, tokenizer and configuration of a model folder, its adapter's base included."""
     if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         raise pillm.DataError(
             f"{folder} is not a model folder: it has no config.json. "
             "Give a folder with config.json, *.safetensors and the tokenizer's files."
         )
+    listing = _listing(folder)
+    adapter = adapter_of(folder)
+    if adapter is not None:
+        listing["base"] = base_of(adapter).identity
+        if adapter != folder:
+            listing |= {f"{adapter.name}/{name}": value for name, value in _listing(adapter).items()}
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def adapter_of(folder: Path) -> Path | None:
+    """Return where a folder without weights of its own keeps its adapter, or None."""
+    if any(folder.glob("model*.safetensors")):
+        return None
+    return next((place for place in (folder, folder / "adapter") if (place / "adapter_config.json").is_file()), None)
+
+
+def base_of(adapter: Path) -> Source:
+    """Return the model that an adapter was trained on; raise DataError where its configuration does not say."""
+    path = adapter / "adapter_config.json"
+    try:
+        settings = json.loads(path.read_text("utf-8"))
+        base, revision = settings["base_model_name_or_path"], settings.get("revision")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise pillm.DataError(f"{path} names no base_model_name_or_path. Save the adapter again with its base.") from error
+    return locate(str(base), revision)
+
+
+def _listing(folder: Path) -> dict[str, str]:
     names = {path.name for path in folder.glob("*.safetensors*")}
     names |= {name for name in CONTENT_FILES if (folder / name).is_file()}
-    listing = {name: _file_hash(folder / name) for name in sorted(names)}
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+    return {name: _file_hash(folder / name) for name in sorted(names)}
 
 
 def _file_hash(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_hf.chat import Chat
-from pillm_hf.hub import locate
-from pillm_hf.precision import DType, Warn, choose_dtype, default_device, log
+from pillm_hf.hub import adapter_of, base_of
+from pillm_hf.precision import DType, Warn, choose_dtype, default_device, log, require_device
 from pillm_hf.quantizing import import_bitsandbytes
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def load_model(
     _refuse_own_code(folder)
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
+            model, found = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
                 device_map=device_map or default_device(),
@@ -75,6 +74,7 @@ def load_model(
                 trust_remote_code=False,
                 local_files_only=True,
                 use_safetensors=True,
+                output_loading_info=True,
             )
     except (MemoryError, RuntimeError) as error:
         raise pillm.BackendError(
@@ -86,34 +86,32 @@ def load_model(
             f"{folder}: the model cannot be read ({_first_line(error)}). It needs config.json of an architecture that "
             "transformers knows, and its weights as *.safetensors."
         ) from error
+    _require_whole(folder, model, found)
     return model.eval()
 
 
 def load_adapted(folder: Path, dtype: torch.dtype | str, *, device_map: str | None = None, **more: Any) -> PreTrainedModel:
-    """Load a folder's model; one that holds only an adapter is put on its base and merged in memory."""
+    """Load a folder's model; one that holds only an adapter is put on its base, and merged in memory.
+
+    On weights held in 8 or 4 bit the adapter stays beside them: merging would round what was learnt away.
+    """
     adapter = adapter_of(folder)
     if adapter is None:
         return load_model(folder, dtype, device_map=device_map, **more)
     import_bitsandbytes()
     from peft import PeftModel
 
-    settings = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
-    base = locate(str(settings.get("base_model_name_or_path")), settings.get("revision")).fetch()
+    base = load_model(base_of(adapter).fetch(), dtype, device_map=device_map, **more)
     with quiet():
-        model = PeftModel.from_pretrained(load_model(base, dtype, device_map=device_map, **more), adapter)
-        return model.merge_and_unload().eval()
-
-
-def adapter_of(folder: Path) -> Path | None:
-    """Return where a folder without weights of its own keeps its adapter, or None."""
-    if any(folder.glob("model*.safetensors")):
-        return None
-    return next((place for place in (folder, folder / "adapter") if (place / "adapter_config.json").is_file()), None)
+        model = PeftModel.from_pretrained(base, adapter)
+        held = getattr(base, "is_quantized", False)
+        return (model.get_base_model() if held else model.merge_and_unload()).eval()
 
 
 def settled_dtype(asked: DType, device_map: str | None, warn: Warn = log.warning) -> torch.dtype:
-    """Return the number format for where a model will be put."""
+    """Return the number format for where a model will be put; raise ConfigError where there is no such place."""
     device = device_map or default_device()
+    require_device(device)
     return choose_dtype(asked, default_device() if device == "auto" else device, warn)
 
 
@@ -127,6 +125,19 @@ def _refuse_own_code(folder: Path) -> None:
                 f"{folder} wants to run its own Python code (auto_map in config.json); pillm never does that. "
                 "Choose a model of an architecture that transformers has."
             )
+
+
+def _require_whole(folder: Path, model: PreTrainedModel, found: dict[str, Any]) -> None:
+    """Raise DataError where weights are absent or of another shape: transformers would fill them with random numbers."""
+    weights = {name for name, _ in model.named_parameters()}  # a buffer that no file holds is computed, not learnt
+    missing = sorted(weights & set(found["missing_keys"]))
+    other = sorted(str(entry[0] if isinstance(entry, (list, tuple)) else entry) for entry in found["mismatched_keys"])
+    if missing or other:
+        names = ", ".join((missing + other)[:3])
+        raise pillm.DataError(
+            f"{folder}: {len(missing)} weights are missing and {len(other)} have another shape than config.json says "
+            f"({names}, ...). An answer would come from random numbers. Fetch or save the model again."
+        )
 
 
 def _first_line(error: Exception) -> str:

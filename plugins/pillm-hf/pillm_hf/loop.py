@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pillm
 from pillm_hf.batches import Batch, collate, epoch, steps_per_epoch
 from pillm_hf.loss import summed_loss
+from pillm_hf.memory import told
 from pillm_hf.text import Encoded
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Loop:
         self._loss = self._tokens = 0.0
 
     def fit(self, train: list[Encoded], validation: list[Encoded], seed: int) -> Log:
-        """Train for the configured epochs; raise BackendError as soon as the loss is not a number."""
+        """Train for the configured epochs; raise BackendError where memory runs out or the loss is not a number."""
         options = self.options
         sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
         total = steps_per_epoch(len(train), *sizes) * options.num_train_epochs
@@ -56,7 +57,7 @@ class Loop:
         rng = random.Random(seed)  # noqa: S311 - an order, not a secret
         self.progress.start(total, "steps")
         begun = time.monotonic()
-        with self._training():
+        with told(*sizes), self._training():
             for number in range(1, options.num_train_epochs + 1):
                 for group in epoch(train, *sizes, rng):
                     self._step([collate(rows, self.pad_id) for rows in group])

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import pillm
+
 if TYPE_CHECKING:
     import torch
 
@@ -39,6 +41,22 @@ def default_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def require_device(device: str) -> None:
+    """Raise ConfigError where a GPU is asked for that this machine, or its torch, does not have."""
+    import torch
+
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
+        return
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (int(number) if number.isdigit() else 0) >= count:
+        have = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0 only" if count else "no GPU that torch can use"
+        raise pillm.ConfigError(
+            f"device_map={device}: this machine has {have}. Leave device_map out, or set device_map=cpu; "
+            "with a GPU, install a torch that is built for it."
+        )
 
 
 def choose_dtype(asked: DType, device: str, warn: Warn = log.warning) -> torch.dtype:

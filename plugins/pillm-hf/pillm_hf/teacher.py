@@ -41,8 +41,15 @@ class HFTeacher(pillm.Teacher):
     def identity(self) -> dict[str, Any]:
         """Return what the answers depend on: the model's content in place of its path, and the options that matter."""
         kept = super().identity()
-        del kept["revision"]
+        unused = {"revision"} if self.temperature else {"revision", "seed", "top_p", "top_k"}  # nothing is drawn at 0
+        kept = {name: value for name, value in kept.items() if name not in unused}
         return {**kept, "model": locate(self.model, self.revision).identity}
+
+    def estimate(self, request: pillm.Request) -> pillm.Usage:
+        """Estimate tokens as characters / 4, and the answer as long as the prompt where `max_new_tokens` allows it."""
+        asked = sum(len(str(message.get("content") or "")) for message in request.messages)
+        prompt = max(1, -(-asked // 4))
+        return pillm.Usage(prompt_tokens=prompt, completion_tokens=min(self.max_new_tokens, prompt))
 
     @contextmanager
     def open(self) -> Iterator[Self]:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 import pillm
 from pillm_hf.fields import DEVICE_MAP, DTYPE, NOT_IN_KEY, REVISION
-from pillm_hf.hub import locate
+from pillm_hf.hub import find_here, locate
 from pillm_hf.precision import DType
 from pillm_hf.presets import PRESETS, Preset
 
@@ -49,10 +49,10 @@ class FineTuning(pillm.Trainer):
         del kept["revision"]
         return {**kept, "base": locate(self.base, self.revision).identity}
 
-    def base_checkpoint(self) -> pillm.Checkpoint:
-        """Return the untrained student; it is downloaded first where it is not here yet."""
-        source = locate(self.base, self.revision)
-        return pillm.Checkpoint(path=source.fetch(), name=source.label)
+    def base_checkpoint(self, *, fetch: bool = True) -> pillm.Checkpoint | None:
+        """Return the untrained student; it is downloaded first where it is not here, or without `fetch` None."""
+        source = locate(self.base, self.revision) if fetch else find_here(self.base, self.revision)
+        return pillm.Checkpoint(path=source.fetch(), name=source.label) if source else None
 
     def train(self, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
         """Train the student and write its folder.
@@ -85,10 +85,13 @@ class LoRA(FineTuning):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, given: Any) -> Any:
-        """Put a preset's options under the ones that are given."""
+        """Put a preset's options under the ones that are given; a dtype that is given says what to compute in too."""
         if not isinstance(given, dict) or given.get("preset") not in PRESETS:
             return given
-        return {**PRESETS[given["preset"]], **given}
+        preset = PRESETS[given["preset"]]
+        if "dtype" in given:
+            preset = {name: value for name, value in preset.items() if name != "compute_dtype"}
+        return {**preset, **given}
 
     @model_validator(mode="before")
     @classmethod

@@ -27,6 +27,7 @@ class GGUFExporter(pillm.Exporter):
     """Packs a checkpoint into GGUF files, one per quantisation, proved token for token against its training."""
 
     name: ClassVar[str] = "gguf"
+    writes: ClassVar[frozenset[str]] = frozenset({"gguf"})
 
     quants: tuple[str, ...] = Field(
         ("F16", "Q8_0", "Q4_K_M", "IQ4_NL"), min_length=1, description="llama.cpp's quantisations to make."

@@ -1,0 +1,48 @@
+"""Tell that memory ran out, which torch says in several ways, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pillm
+
+_SAID = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, on a GPU or on a CPU."""
+    import torch
+
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).casefold() for words in _SAID)
+
+
+def give_back() -> None:
+    """Hand the memory that torch keeps for later back to the GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def told(batch_size: int, accumulation: int) -> Iterator[None]:
+    """Turn running out of memory in a training into a BackendError that says which options to change."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fewer = next((rows for rows in range(batch_size // 2, 0, -1) if batch_size % rows == 0), 1)
+        smaller = (
+            f"Set per_device_train_batch_size={fewer} and gradient_accumulation_steps={accumulation * batch_size // fewer}, "
+            "which learns the same, or "
+            if batch_size > 1
+            else "Set a smaller max_length, or "
+        )
+        raise pillm.BackendError(
+            f"memory ran out with per_device_train_batch_size={batch_size}; nothing was saved. {smaller}"
+            "set gradient_checkpointing=true, which takes more time and less memory."
+        ) from error
