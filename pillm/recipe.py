@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pillm.artifacts import BenchPlan
-from pillm.backends import Exporter, Filter, Metric, Runner, Teacher, Trainer
+from pillm.backends import Backend, Exporter, Filter, Metric, Runner, Teacher, Trainer
 from pillm.contract import Contract
-from pillm.errors import ConfigError, did_you_mean
-from pillm.gates import Gate, parse_gates
+from pillm.errors import ConfigError, MissingDependency, did_you_mean
+from pillm.gates import Gate, check_names, parse_gates
 from pillm.options import parse_assignments
 from pillm.plugins import build
 from pillm.records import JSONObject
 from pillm.yamlfile import parse_yaml
 
 BackendTable = dict[str, Any]
+RESERVED_SETS = ("test", "answers")
+_SET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+log = logging.getLogger(__name__)
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys are refused."""
+    """A part of a recipe: unknown keys are refused, text is read as its key wants it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, data: Any) -> Any:
+        return {key: _plain(cls, key, value) for key, value in data.items()} if isinstance(data, dict) else data
+
+
+def _plain(section: type[BaseModel], key: str, value: Any) -> Any:
+    """Split text at commas where the key wants a list, and read "none" where it may be absent."""
+    if not isinstance(value, str) or key not in section.model_fields:
+        return value
+    annotation = section.model_fields[key].annotation
+    choices = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    if value.casefold() in ("none", "null") and type(None) in choices:
+        return None
+    if any(get_origin(choice) is list for choice in choices):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value
 
 
 class SplitSection(Section):
@@ -42,7 +66,7 @@ class LabelSection(Section):
 
     attempts: int = Field(1, ge=1, le=20, description="Answers tried for a row until one satisfies its schema.")
     relabel: bool = Field(False, description="Ask the teacher also for rows that arrive answered.")
-    schema_in_prompt: Literal["none", "text", "tools"] = Field("none", description="How teacher and student learn of a schema.")
+    schema_in_prompt: Literal["none", "text"] = Field("none", description="How teacher and student learn of a schema.")
     system: str | None = Field(None, description="A system message for every row that has none.")
 
 
@@ -75,7 +99,9 @@ class RecipeFile(Section):
     trainer: BackendTable = Field(description="{use: NAME, option: value, ...}")
     exporter: BackendTable = Field(description="{use: NAME, option: value, ...}")
     runner: BackendTable = Field({"use": "local"}, description="Runs and times the exported files.")
-    checkpoint_runner: BackendTable = Field({"use": "hf"}, description="Runs the untrained base and the checkpoint.")
+    checkpoint_runner: BackendTable | None = Field(
+        {"use": "hf"}, description="Runs the untrained base and the checkpoint; none: they are not scored."
+    )
     evaluate: EvaluateSection = EvaluateSection()
     bench: BenchSection = BenchSection()
     gates: dict[str, float | str | list[float | str]] = Field({}, description="What every shipped file must reach.")
@@ -114,12 +140,16 @@ class Recipe:
         section = self.file.bench
         return BenchPlan(pp=section.pp, tg=section.tg, repetitions=section.repetitions)
 
+    def backends(self) -> dict[str, Backend]:
+        """Return the backends that do the work, by their part."""
+        parts = ("teacher", "trainer", "exporter", "runner", "checkpoint_runner")
+        return {part: getattr(self, part) for part in parts if getattr(self, part) is not None}
+
     def resolved(self) -> JSONObject:
         """Return the recipe with every option of every backend spelt out."""
-        tables = {name: getattr(self, name) for name in ("teacher", "trainer", "exporter", "runner", "checkpoint_runner")}
         return {
             **self.file.model_dump(mode="json"),
-            **{name: backend.options() for name, backend in tables.items() if backend is not None},
+            **{part: backend.options() for part, backend in self.backends().items()},
             "prompts": str(self.prompts),
         }
 
@@ -128,7 +158,7 @@ def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe, apply overrides of the form `a.b=value`, and build its backends.
 
     Raises ConfigError in a sentence with the file's name for anything that is wrong, UnknownBackend for a name that no
-    plugin provides.
+    plugin provides, MissingDependency for one whose plugin is not installed.
     """
     path = Path(path)
     try:
@@ -140,9 +170,14 @@ def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
     if not isinstance(data, dict):
         raise ConfigError(f"{path.name}: a recipe is a table of keys and values.")
     try:
-        return _build(path, _merge(data, parse_assignments(overrides)))
-    except ConfigError as error:
+        recipe = _build(path, _merge(data, parse_assignments(overrides)))
+        _check(recipe)
+    except (ConfigError, MissingDependency) as error:
         raise type(error)(f"{path.name}: {error}") from error
+    log.info("recipe %s: %s", path.name, ", ".join(f"{kind} {backend.name}" for kind, backend in recipe.backends().items()))
+    for kind, backend in recipe.backends().items():
+        log.debug("%s: %s", kind, backend.options())
+    return recipe
 
 
 def _merge(data: JSONObject, changes: Mapping[str, Any]) -> JSONObject:
@@ -172,6 +207,45 @@ def _build(path: Path, data: JSONObject) -> Recipe:
         gates=parse_gates(file.gates),
         sets={name: base / where for name, where in file.evaluate.sets.items()},
     )
+
+
+def _check(recipe: Recipe) -> None:
+    """Refuse now what would fail only after hours: names of sets and gates, runners that cannot read what is made."""
+    for name in recipe.sets:
+        if name in RESERVED_SETS:
+            raise ConfigError(f"evaluate.sets: {name!r} is taken: it names the held-out rows or a folder of pillm's own.")
+        if not _SET_NAME.fullmatch(name):
+            raise ConfigError(f"evaluate.sets: {name!r} is not a name. Use up to 32 small letters, digits, dashes, underscores.")
+    metrics = [metric.name for metric in recipe.metrics]
+    for name in metrics:
+        if metrics.count(name) > 1:
+            raise ConfigError(f"evaluate.metrics: metric {name!r} stands twice. Give each metric once.")
+    _check_runners(recipe)
+    _check_gates(recipe, metrics)
+
+
+def _check_runners(recipe: Recipe) -> None:
+    runner, exporter, other = recipe.runner, recipe.exporter, recipe.checkpoint_runner
+    if exporter.writes and not exporter.writes & runner.reads:
+        raise ConfigError(
+            f"runner {runner.name!r} reads {', '.join(sorted(runner.reads))}, but exporter {exporter.name!r} writes "
+            f"{', '.join(sorted(exporter.writes))}. Choose another runner."
+        )
+    if other is not None and "checkpoint" not in other.reads:
+        raise ConfigError(
+            f"checkpoint_runner {other.name!r} reads {', '.join(sorted(other.reads))}, not checkpoint folders. "
+            "Choose another one, or none."
+        )
+
+
+def _check_gates(recipe: Recipe, metrics: list[str]) -> None:
+    asked = {gate.subject for gate in recipe.gates if gate.subject}
+    if "base" in asked and type(recipe.trainer).base_checkpoint is Trainer.base_checkpoint:
+        raise ConfigError(f"gates: trainer {recipe.trainer.name!r} has no untrained base to compare with.")
+    quants = getattr(recipe.exporter, "quants", None)
+    files = [name for name in asked if name.rpartition(".")[2] in recipe.exporter.writes]
+    scored = ["base", "checkpoint"] if recipe.checkpoint_runner else []
+    check_names(recipe.gates, metrics, ["teacher", *scored, *quants, *files] if quants is not None else None)
 
 
 def _backend(kind: str, table: BackendTable) -> Any:

@@ -156,12 +156,13 @@ def test_filters_reach_every_set_and_what_they_leave_out_is_counted(tmp_path: Pa
     assert not any(b"say 0" in path.read_bytes() for path in (tmp_path / "run").rglob("answers.sqlite"))
 
 
-def test_a_teacher_that_lost_the_network_stops_the_run_and_the_same_command_resumes(tmp_path: Path) -> None:
-    source = (
-        FAKES
-        + """
+FLAKY = '''
+from pathlib import Path
+from pillm import Failure, hookimpl
+from pillm.testing import EchoTeacher
+
 class Flaky(EchoTeacher):
-    \"\"\"Loses the network while a file says so.\"\"\"
+    """Loses the network while a file says so."""
 
     name = "flaky"
 
@@ -170,13 +171,15 @@ class Flaky(EchoTeacher):
             lost = (Path(__file__).parent / "offline").exists() and request.prompt.text == "say 3"
             yield request, Failure("network", "connection reset") if lost else result
 
-@hookimpl(specname="pillm_teachers")
-def more_teachers():
+@hookimpl
+def pillm_teachers():
     return [Flaky]
-"""
-    )
+'''
+
+
+def test_a_teacher_that_lost_the_network_stops_the_run_and_the_same_command_resumes(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE.replace("use: echo", "use: flaky"))
-    with installed_plugin(tmp_path / "flaky", "flaky", source.replace("[EchoTeacher]", "[]")):
+    with installed_plugin(tmp_path / "flaky", "flaky", FLAKY):
         (tmp_path / "flaky" / "offline").write_text("")
         with pytest.raises(Unavailable, match="same command asks the others again"):
             go(tmp_path)

@@ -133,7 +133,7 @@ def test_the_resolved_recipe_spells_every_option_out_and_loads_again(tmp_path: P
         ("evaluate: {sets: {Mine: more.jsonl}}", ConfigError, r"'Mine' is not a name.*small letters"),
         ("evaluate: {metrics: [exact, exact]}", ConfigError, r"metric 'exact' stands twice"),
         ("runner: {use: gguf-only}", ConfigError, r"runner 'gguf-only' reads gguf.*exporter 'table' writes table"),
-        ("checkpoint_runner: {use: gguf-only}", ConfigError, r"checkpoint_runner 'gguf-only' reads gguf, not checkpoint"),
+        ("checkpoint_runner: {use: gguf-only}", ConfigError, r"checkpoint_runner 'gguf-only' reads gguf, not checkpoint folders"),
     ],
 )
 def test_a_wrong_recipe_says_what_is_wrong_and_what_was_meant(
