@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from pillm.records import Request as Request
     from pillm.records import Usage as Usage
     from pillm.rehearsal import rehearse as rehearse
+    from pillm.replies import read_reply as read_reply
     from pillm.rows import read_examples as read_examples
     from pillm.rows import read_prompts as read_prompts
     from pillm.stages.benchmarking import bench as bench
@@ -95,6 +96,7 @@ _HOMES = {
     "recipe": "Recipe load_recipe",
     "records": "Answer Example Failure Message Prompt Reference Request Usage",
     "rehearsal": "rehearse",
+    "replies": "read_reply",
     "rows": "read_examples read_prompts",
     "stages.benchmarking": "bench",
     "stages.evaluation": "Scope evaluate",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -29,6 +29,8 @@ class Backend(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
     name: ClassVar[str]
+    distribution_version: ClassVar[str | None] = None
+    """The version of the distribution whose plugin provides it; set when the plugin is asked."""
 
     def options(self) -> JSONObject:
         """Return every option and its value as plain JSON."""
@@ -53,10 +55,14 @@ class Backend(BaseModel):
     @classmethod
     def version(cls) -> str:
         """Return the version of the distribution that provides this backend; "0" where it is not installed."""
-        try:
-            return importlib.metadata.version(cls.__module__.partition(".")[0].replace("_", "-"))
-        except importlib.metadata.PackageNotFoundError:
-            return "0"
+        told = cls.__dict__.get("distribution_version")  # a parent's own may be another distribution's
+        if told is not None:
+            return str(told)
+        package = cls.__module__.partition(".")[0]
+        for distribution in (package.replace("_", "-"), *importlib.metadata.packages_distributions().get(package, ())):
+            with suppress(importlib.metadata.PackageNotFoundError):
+                return importlib.metadata.version(distribution)
+        return "0"
 
 
 class Teacher(Backend):

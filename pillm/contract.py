@@ -15,7 +15,7 @@ from pillm.records import Example, JSONObject, Message, Prompt, Request, digest,
 if TYPE_CHECKING:
     from pathlib import Path
 
-SchemaInPrompt: TypeAlias = Literal["none", "text", "tools"]
+SchemaInPrompt: TypeAlias = Literal["none", "text"]
 
 _LEAD = "Answer with one JSON value that satisfies this JSON Schema, and with nothing else:\n"
 

@@ -15,7 +15,7 @@ import pluggy
 
 from pillm import hookspecs
 from pillm.backends import KINDS, Backend, Exporter, Filter, Metric, Runner, Teacher, Trainer
-from pillm.errors import ConfigError, PluginError, UnknownBackend, did_you_mean
+from pillm.errors import ConfigError, MissingDependency, PluginError, UnknownBackend, did_you_mean
 from pillm.options import configure
 
 if TYPE_CHECKING:
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 GROUP = "pillm"
 SLOW_SECONDS = 0.5
+FIRST_PARTY = {
+    "pillm-hf": {"teacher": ("hf",), "runner": ("hf",), "trainer": ("lora", "dora", "qlora", "full")},
+    "pillm-openai": {"teacher": ("openai",)},
+    "pillm-llamacpp": {"teacher": ("gguf",), "exporter": ("gguf",), "runner": ("local", "pi4", "vulkan")},
+    "pillm-nano": {"model": ("nano-teacher", "nano-base")},
+}
+"""What pillm's own plugins provide, so that a name whose plugin is not installed is answered with how to get it."""
 log = logging.getLogger(__name__)
 
 
@@ -86,6 +93,7 @@ class Registry:
             self._broken(name, distribution, version, str(error).replace("\n", " "))
             return
         callers = self.manager.get_hookcallers(plugin) or []
+        log.debug("plugin %r (%s %s) was loaded in %.2f s", name, distribution, version, seconds)
         slow = f"took {seconds:.1f} s to import; its heavy imports belong in its methods" if seconds > SLOW_SECONDS else None
         if slow:
             log.warning("plugin %r (%s) %s", name, distribution, slow)
@@ -133,6 +141,8 @@ class Registry:
                 if not (isinstance(cls, type) and issubclass(cls, KINDS[kind]) and isinstance(getattr(cls, "name", None), str)):
                     log.warning("plugin %r: %r is not a %s with a name", status.name, cls, kind)
                     continue
+                if status.version != "?":
+                    cls.distribution_version = status.version
                 found.setdefault(cls.name, []).append((status, cls))
         return found
 
@@ -153,6 +163,7 @@ def find(kind: str, name: str) -> type[Backend]:
     if sign:
         claims = [(status, cls) for status, cls in claims if distribution in (status.distribution, status.name)]
     if not claims:
+        missing_plugin(kind, bare)
         raise UnknownBackend(_unknown(kind, name, list(provided)))
     if len(claims) > 1:
         who = " and ".join(status.distribution for status, _ in claims)
@@ -164,11 +175,37 @@ def find(kind: str, name: str) -> type[Backend]:
 def _unknown(kind: str, name: str, known: list[str]) -> str:
     broken = [f"{status.name} ({status.error})" for status in registry().statuses if status.error]
     also = f" Broken plugins were skipped: {'; '.join(broken)}." if broken else ""
-    missing = "" if known else " Install a plugin that provides one: pip install ./plugins/pillm-hf ./plugins/pillm-llamacpp"
     return (
         f"no {kind} is called {name!r}.{did_you_mean(name, known)} "
-        f"Installed: {', '.join(sorted(known)) or 'none'}.{also}{missing}"
+        f"Installed: {', '.join(sorted(known)) or 'none'}.{also}{_switched_off(kind, name)}"
     )
+
+
+def _home(kind: str, name: str) -> str | None:
+    """Return the distribution of pillm's own that provides a name, or None where that is not the point."""
+    home = next((home for home, kinds in FIRST_PARTY.items() if name in kinds.get(kind, ())), None)
+    return None if any(status.distribution == home for status in registry().statuses) else home
+
+
+def missing_plugin(kind: str, name: str) -> None:
+    """Raise MissingDependency where a name belongs to a plugin of pillm's own that is not installed."""
+    home = _home(kind, name)
+    if home and not _is_installed(home):
+        raise MissingDependency(
+            f"{kind} {name!r} comes with the plugin {home}, which is not installed: pip install {home} "
+            f"(from a checkout: pip install ./plugins/{home})"
+        )
+
+
+def _switched_off(kind: str, name: str) -> str:
+    home = _home(kind, name.rpartition(":")[2])
+    return f" {home} provides it, but PILLM_PLUGINS leaves that out." if home and _is_installed(home) else ""
+
+
+def _is_installed(distribution: str) -> bool:
+    from importlib.metadata import distributions
+
+    return any(True for _ in distributions(name=distribution))
 
 
 def build(kind: str, use: str, options: Mapping[str, Any]) -> Backend:
@@ -186,6 +223,8 @@ def _nested(value: Any, where: str, cls: type[Backend], option: str) -> Any:
     wanted = [kind for kind, base in KINDS.items() if field and base in (field.annotation, *get_args(field.annotation))]
     kinds = [kind for kind in wanted or KINDS if registry().provided(kind).get(use.rpartition(":")[2])]
     if not kinds:
+        for kind in wanted:
+            missing_plugin(kind, use)
         raise ConfigError(f"{where}: no installed {' or '.join(wanted) or 'backend'} is called {use!r}.")
     return build(kinds[0], use, {key: item for key, item in value.items() if key != "use"})
 

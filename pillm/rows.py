@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pillm.errors import DataError
 from pillm.jsonl import parse_json as parse_json
 from pillm.jsonl import read_lines as read_lines
 from pillm.jsonl import write_rows as write_rows
-from pillm.records import Answer, Example, JSONObject, Message, Prompt, Reference, Usage
+from pillm.records import Answer, Example, JSONObject, Message, Prompt, Reference, Usage, digest
 from pillm.rowformats import to_native
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -59,15 +60,20 @@ def read_prompts(path: Path | str, *, relabel: bool = False) -> list[Prompt]:
     """Read the prompts of a JSONL file (native, flat, Alpaca, ShareGPT or prompt/completion rows).
 
     Unknown keys survive in `metadata`. Rows that arrive answered keep the answer as `reference` and, unless
-    `relabel`, as `given`. Raises DataError with file and line, for duplicate ids too.
+    `relabel`, as `given`. A row without an id is named by its content, so that moving it changes nothing. Raises
+    DataError with file and line, for duplicate ids too.
     """
     path = Path(path)
-    prompts = [prompt_from_row(row, where=where, beside=path.parent, relabel=relabel) for where, row in read_lines(path)]
     seen: dict[str, str] = {}
-    for prompt in prompts:
+    prompts = []
+    for where, row in read_lines(path):
+        prompt = prompt_from_row(row, where=where, beside=path.parent, relabel=relabel)
+        if prompt.id in seen and row.get("id") in (None, ""):
+            prompt = replace(prompt, id=next(name for n in count(2) if (name := f"{prompt.id}-{n}") not in seen))
         if prompt.id in seen:
-            raise DataError(f"{prompt.where}: id {prompt.id!r} stands already at {seen[prompt.id]}. Ids must be unique.")
-        seen[prompt.id] = prompt.where
+            raise DataError(f"{where}: id {prompt.id!r} stands already at {seen[prompt.id]}. Ids must be unique.")
+        seen[prompt.id] = where
+        prompts.append(prompt)
     return prompts
 
 
@@ -82,7 +88,7 @@ def prompt_from_row(row: Mapping[str, Any], *, where: str = "", beside: Path | N
             raise DataError("no 'user' message with text. A row needs 'messages' with a user turn, or 'user'.")
         schema, schema_name = _schema(native.get("schema"), beside)
         return Prompt(
-            id=_text(native, "id") or f"row-{where.rpartition(':')[2] or '1'}",
+            id=_text(native, "id") or f"row-{digest(asked)[:12]}",
             messages=tuple(asked),
             schema=schema,
             schema_name=schema_name,

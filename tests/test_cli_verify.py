@@ -39,6 +39,19 @@ def test_one_changed_byte_ends_with_1_and_names_the_file(cli: Cli, folder: Path)
     assert cli("verify", folder, "--json").json["problems"][0]["path"] == str(path)
 
 
+def test_the_remedy_makes_the_stage_anew_and_buys_nothing(cli: Cli, folder: Path, rows: Path) -> None:
+    path = folder / "labelled.jsonl"
+    path.write_text(path.read_text("utf-8").replace("hello", "hullo"), "utf-8")
+    done = cli("verify", folder, "-qq")
+    assert "Keep answers.sqlite" in done.err
+    assert "Remove their folder" not in done.err
+    path.unlink()
+    again = cli("label", rows, "--teacher", "echo", "--out", folder)
+    assert again.code == 0
+    assert "3 of 3 rows are answered already" in again.err
+    assert cli("verify", folder).code == 0
+
+
 def test_a_missing_file_is_named(cli: Cli, folder: Path) -> None:
     (folder / "labelled.jsonl").unlink()
     assert "is missing" in cli("verify", folder).out

@@ -16,7 +16,6 @@ SCHEMA = {"type": "object", "properties": {"pièce": {"type": "string"}}}
 def test_a_plain_contract_changes_nothing():
     prompt = Prompt(id="a", messages=(SYSTEM, USER), schema=SCHEMA)
     assert Contract().messages(prompt) == (SYSTEM, USER)
-    assert Contract(schema_in_prompt="tools").messages(prompt) == (SYSTEM, USER)
 
 
 def test_a_system_message_goes_before_rows_that_have_none():
@@ -67,7 +66,7 @@ def test_a_conversation_ends_with_the_answer():
 
 contracts = st.builds(
     Contract,
-    schema_in_prompt=st.sampled_from(["none", "text", "tools"]),
+    schema_in_prompt=st.sampled_from(["none", "text"]),
     system=st.none() | st.text(),
     template=st.none() | st.text(),
     special_tokens=st.dictionaries(st.text(), st.integers(), max_size=3),

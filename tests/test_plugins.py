@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 import pillm
-from pillm import ConfigError, PluginError, UnknownBackend, plugins
+from pillm import ConfigError, MissingDependency, PluginError, UnknownBackend, plugins
 from pillm.plugins import Registry, find, model_folder, model_names, registry
 from pillm.testing import installed_plugin, on_path, write_plugin
 
@@ -169,8 +169,47 @@ def test_pillm_plugins_limits_what_is_loaded(tmp_path, monkeypatch, wanted, foun
 def test_an_unknown_name_is_answered_with_what_there_is():
     with pytest.raises(UnknownBackend, match=r"no metric is called 'exakt'\. Did you mean 'exact'\? Installed: exact, fields"):
         pillm.metric("exakt")
-    with pytest.raises(UnknownBackend, match=r"Installed: none\..* Install a plugin"):
-        pillm.runner("local")
+
+
+def test_a_name_of_pillms_own_whose_plugin_is_absent_is_answered_with_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(plugins.FIRST_PARTY, "pillm-moon", {"teacher": ("moon",)})
+    monkeypatch.setenv("PILLM_PLUGINS", "good broken moon")
+    remedy = r"teacher 'moon' comes with the plugin pillm-moon.*pip install pillm-moon \(.*pip install \./plugins/pillm-moon\)"
+    with installed_plugin(tmp_path / "good", "good", NESTING):
+        with pytest.raises(MissingDependency, match=remedy):
+            pillm.teacher("moon")
+        with pytest.raises(MissingDependency, match="pillm-moon"):
+            pillm.metric("judge", judge={"use": "moon"})
+        with pytest.raises(UnknownBackend, match="no runner is called 'moon'"):
+            pillm.runner("moon")
+    with installed_plugin(tmp_path / "moon", "moon", "raise RuntimeError('no luck')"):
+        with pytest.raises(UnknownBackend, match=r"Broken plugins were skipped: moon \(RuntimeError"):
+            pillm.teacher("moon")
+        monkeypatch.setenv("PILLM_PLUGINS", "good")
+        registry.cache_clear()
+        with pytest.raises(UnknownBackend, match="pillm-moon provides it, but PILLM_PLUGINS leaves that out"):
+            pillm.teacher("moon")
+
+
+def test_every_first_party_name_is_one_that_the_plugin_provides(monkeypatch):
+    monkeypatch.delenv("PILLM_PLUGINS")
+    there = {status.distribution for status in registry().statuses if not status.error}
+    for home, kinds in plugins.FIRST_PARTY.items():
+        for kind, names in kinds.items():
+            known = model_names() if kind == "model" else registry().provided(kind)
+            assert home not in there or set(names) <= set(known), home
+
+
+def test_a_backend_knows_its_version_whatever_its_distribution_is_called(tmp_path):
+    write_plugin(tmp_path, "good", metric(), distribution="quite-another-name")
+    with on_path(tmp_path):
+        found = find("metric", "mine")
+        assert found.version() == "1.0"
+
+        class Child(found):
+            """Not of that distribution."""
+
+        assert Child.version() != "1.0"
 
 
 def test_every_verb_builds_its_own_kind(tmp_path, monkeypatch):

@@ -97,10 +97,14 @@ def test_a_teachers_answer_is_never_read_back_as_the_truth(tmp_path):
     assert read_examples(write(tmp_path / "l.jsonl", row))[0].prompt.reference is None
 
 
-def test_a_row_without_an_id_is_named_by_its_line(tmp_path):
-    path = write(tmp_path / "p.jsonl", {"user": "a"}, {"user": "b", "id": 12}, {"user": "c", "id": ""})
-    assert [prompt.id for prompt in read_prompts(path)] == ["row-1", "12", "row-3"]
-    assert [prompt.where for prompt in read_prompts(path)] == ["p.jsonl:1", "p.jsonl:2", "p.jsonl:3"]
+def test_a_row_without_an_id_is_named_by_its_content_wherever_it_stands(tmp_path):
+    path = write(tmp_path / "p.jsonl", {"user": "a"}, {"user": "b", "id": 12}, {"user": "c", "id": ""}, {"user": "a"})
+    first, second, third, twin = read_prompts(path)
+    assert (second.id, twin.id) == ("12", f"{first.id}-2")
+    assert third.id.startswith("row-")
+    moved = write(tmp_path / "q.jsonl", {"user": "c"}, {"user": "a"})
+    assert [prompt.id for prompt in read_prompts(moved)] == [third.id, first.id]
+    assert [prompt.where for prompt in read_prompts(path)][:2] == ["p.jsonl:1", "p.jsonl:2"]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def out_folder(*, required: bool = True, help: str = "Where the result goes.") -
 def schema_in_prompt() -> Decorator[Any]:
     """Return the option for what teacher and student are told about JSON."""
     return click.option(
-        "--schema-in-prompt", type=click.Choice(["none", "text", "tools"]),
+        "--schema-in-prompt", type=click.Choice(["none", "text"]),
         help="How the model is told about the JSON that a row asks for; the same for teacher and student.",
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from pillm.backends import Runner
 from pillm.contract import Contract
 from pillm.errors import ConfigError, DataError, MissingDependency
 from pillm.options import parse_assignments
-from pillm.plugins import model_names, registry
+from pillm.plugins import missing_plugin, model_names, registry
 
 if TYPE_CHECKING:
     from pillm.artifacts import Checkpoint, ModelFile
@@ -31,6 +31,7 @@ def model_of(text: str) -> ModelFile | Checkpoint:
         return pillm.ModelFile.of(path, quant[1].upper() if quant else "")
     folder = pillm.model_folder(text)
     if folder is None:
+        missing_plugin("model", text)
         shipped = ", ".join(model_names()) or "none"
         raise DataError(f"{text} is neither a model file, nor a model folder, nor a shipped model (installed: {shipped}).")
     return pillm.Checkpoint(path=folder, name="" if path.is_dir() else text)
@@ -67,7 +68,7 @@ def runner_for(model: ModelFile | Checkpoint, name: str | None, options: dict[st
         if not able:
             raise MissingDependency(
                 f"no installed runner reads {'model folders' if reads == 'checkpoint' else f'.{reads} files'}. "
-                "Install one: pip install ./plugins/pillm-llamacpp ./plugins/pillm-hf"
+                "Install one: pip install pillm-llamacpp pillm-hf (from a checkout: ./plugins/pillm-llamacpp ./plugins/pillm-hf)"
             )
         name = PREFERRED[reads] if PREFERRED.get(reads) in able else sorted(able)[0]
     runner = pillm.runner(name, **options)

@@ -10,6 +10,11 @@ import pillm
 from pillm.cli.choices import readable
 from pillm.cli.terminal import Terminal, cli_command
 
+REMEDY = (
+    "Error: the files above are not what was made. Remove the changed ones and run the same command again: their stage is made "
+    "anew. Keep answers.sqlite, changed or not: it holds the answers that were bought, and the command reads them from it."
+)
+
 
 @cli_command("verify")
 @click.argument("path", type=readable())
@@ -23,5 +28,5 @@ def command(ctx: click.Context, /, path: Path) -> None:
     lines = [f"{problem.path} {problem.reason}" for problem in problems] or [f"{path}: every file is what its manifest says"]
     terminal.result(document, *lines)
     if problems:
-        terminal.say("Error: the files above are not what was made. Remove their folder and run the same command again.")
+        click.echo(REMEDY, err=True)
         ctx.exit(1)

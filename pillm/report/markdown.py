@@ -126,10 +126,6 @@ def _gates(report: Mapping[str, Any]) -> str:
     return f"## Gates\n\n{table(['gate', 'file', 'value', 'bound', 'met'], rows, 2)}" if rows else ""
 
 
-def _yes(met: bool) -> str:
-    return "yes" if met else "**no**"
-
-
 def _wrong(report: Mapping[str, Any]) -> str:
     rows = report["wrong"]["rows"][:MAX_WRONG]
     if not rows:

@@ -11,7 +11,6 @@ import pillm
 from pillm_hf.chat import Chat
 from pillm_hf.choosing import Sampling, draws_for
 from pillm_hf.decoding import Decoder, Sequence
-from pillm_hf.replies import read_reply
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -84,7 +83,7 @@ class Answerer:
         ids = sequence.token_ids
         spoken = ids[:-1] if sequence.finish_reason == "stop" else ids
         text = self.chat.decode(spoken)
-        content, reasoning, calls = read_reply(text, tools=bool(request.prompt.tools))
+        content, reasoning, calls = pillm.read_reply(text, tools=bool(request.prompt.tools))
         return pillm.Answer(
             content,
             reasoning=reasoning,

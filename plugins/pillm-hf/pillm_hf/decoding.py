@@ -73,7 +73,8 @@ class Decoder:
                     if not is_out_of_memory(error):
                         raise
             if done is None:  # outside of `except`, whose traceback would keep the tensors alive
-                batch, done = None, self._halve()
+                batch = None
+                done = self._halve()
             if done:
                 self._in_hand = [row for row in self._in_hand if row not in done]
             yield done

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reached for a hub would fail, not wait
 
 import pytest
 
@@ -152,8 +148,21 @@ def data(rows: Callable[..., pillm.Rows], prompts: list[pillm.Prompt]) -> pillm.
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test here that reached for a hub would fail, not wait; the tests of other plugins are left alone."""
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # it read the variable when it was imported
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
     """Tiny models gain nothing from a second thread, and on a busy machine the threads would wait for each other."""
     import torch
 
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -91,7 +91,7 @@ print(json.dumps("torch" in sys.modules))
 """
 
 
-def ask(endpoint: str, home: Path, *args: str, **more: str) -> dict[str, Any]:
+def ask(endpoint: str, home: Path, *args: str, code: str = CODE, **more: str) -> Any:
     """Locate and fetch a model in a process of its own, which reads the hub's address at its start."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     env |= {
@@ -101,7 +101,7 @@ def ask(endpoint: str, home: Path, *args: str, **more: str) -> dict[str, Any]:
         "HF_HUB_DISABLE_XET": "1",
         **more,
     }
-    done = subprocess.run([sys.executable, "-c", CODE, *args], env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code, *args], env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     answer, torch_loaded = done.stdout.splitlines()
     assert torch_loaded == "false"
@@ -165,3 +165,64 @@ def test_the_content_hash_follows_the_weights_and_not_the_readme(base: Path, tmp
 def test_a_folder_without_a_model_has_no_hash(tmp_path: Path) -> None:
     with pytest.raises(pillm.DataError, match=r"no config\.json"):
         content_hash(tmp_path)
+
+
+def adapter_on(base: Path, folder: Path, *, inside: str = "") -> Path:
+    """Write a folder that holds an adapter alone, perhaps in a folder inside."""
+    place = folder / inside
+    place.mkdir(parents=True)
+    (place / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}), "utf-8")
+    (place / "adapter_model.safetensors").write_bytes(b"learnt")
+    (folder / "config.json").write_bytes((base / "config.json").read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("inside", ["", "adapter"])
+def test_the_content_hash_follows_an_adapter_and_its_base(base: Path, tmp_path: Path, inside: str) -> None:
+    import shutil
+
+    below = shutil.copytree(base, tmp_path / "below")
+    student = adapter_on(below, tmp_path / "student", inside=inside)
+    before = content_hash(student)
+    (student / inside / "adapter_model.safetensors").write_bytes(b"learnt more")
+    after = content_hash(student)
+    assert after != before
+    (below / "model.safetensors").write_bytes(b"other weights")
+    assert content_hash(student) not in (before, after)
+
+
+def test_the_content_hash_of_a_merged_model_ignores_the_adapter_beside_it(base: Path, tmp_path: Path) -> None:
+    import shutil
+
+    merged = shutil.copytree(base, tmp_path / "merged")
+    (merged / "adapter").mkdir()
+    (merged / "adapter" / "adapter_config.json").write_text("{}", "utf-8")
+    assert content_hash(merged) == content_hash(base)
+
+
+def test_an_adapter_that_names_no_base_is_refused(base: Path, tmp_path: Path) -> None:
+    student = adapter_on(base, tmp_path / "student")
+    (student / "adapter_config.json").write_text("{}", "utf-8")
+    with pytest.raises(pillm.DataError, match="base_model_name_or_path"):
+        content_hash(student)
+
+
+HERE = """
+import json, sys
+from pillm_hf import LoRA
+found = LoRA(base=sys.argv[1]).base_checkpoint(fetch=False)
+print(json.dumps(found and [found.name, sorted(path.name for path in found.path.iterdir())]))
+print(json.dumps("torch" in sys.modules))
+"""
+
+
+def test_a_base_that_is_not_here_is_not_fetched_for_a_plan(hub: str, tmp_path: Path) -> None:
+    before = len(Hub.asked)
+    assert ask(hub, tmp_path, "acme/tiny", code=HERE) is None
+    assert len(Hub.asked) == before
+    ask(hub, tmp_path, "acme/tiny")
+    before = len(Hub.asked)
+    assert ask(hub, tmp_path, "acme/tiny", code=HERE) == [
+        f"acme/tiny@{COMMIT[:12]}", ["config.json", "model.safetensors", "tokenizer.json"],
+    ]  # fmt: skip
+    assert len(Hub.asked) == before

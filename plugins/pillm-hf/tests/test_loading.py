@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pillm_hf.loading import load_chat, load_model
+from pillm_hf.loading import load_chat, load_model, settled_dtype
 from pillm_hf.quantizing import import_bitsandbytes, quantization
 
 import pillm
@@ -84,3 +84,47 @@ def test_importing_the_plugin_loads_nothing_heavy() -> None:
 
 def test_bitsandbytes_is_here_for_the_tests() -> None:
     assert import_bitsandbytes()
+
+
+@pytest.mark.parametrize("lost", ["model.layers.1.mlp.up_proj.weight", "model.embed_tokens.weight"])
+def test_absent_weights_are_refused_and_not_made_up(base: Path, tmp_path: Path, lost: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    copy = shutil.copytree(base, tmp_path / "holed")
+    weights = load_file(copy / "model.safetensors")
+    del weights[lost]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(pillm.DataError, match=f"missing.*{lost}"):
+        load_model(copy, torch.float32)
+
+
+def test_weights_of_another_shape_are_refused(base: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(base, tmp_path / "reshaped")
+    config = json.loads((copy / "config.json").read_text("utf-8")) | {"intermediate_size": 96}
+    (copy / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(pillm.PillmError, match="reshaped"):
+        load_model(copy, torch.float32)
+
+
+@pytest.mark.parametrize("load_in", ["4bit", "8bit"])
+def test_a_tied_or_an_own_output_layer_loads_whole(make, tmp_path: Path, base: Path, load_in: str) -> None:
+    load_model(base, torch.float32, quantization=quantization(load_in, torch.float32))
+    untied = shutil.copytree(base, tmp_path / "untied")
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(untied / "model.safetensors")
+    save_file(
+        weights | {"lm_head.weight": weights["model.embed_tokens.weight"].clone()},
+        untied / "model.safetensors", metadata={"format": "pt"},
+    )  # fmt: skip
+    config = json.loads((untied / "config.json").read_text("utf-8")) | {"tie_word_embeddings": False}
+    (untied / "config.json").write_text(json.dumps(config), "utf-8")
+    assert load_model(untied, torch.float32).num_parameters() > load_model(base, torch.float32).num_parameters()
+
+
+def test_a_gpu_that_is_not_there_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(pillm.ConfigError, match=f"device_map={device}: .*device_map=cpu"):
+            settled_dtype("auto", device)
+    assert settled_dtype("float32", "cpu") == torch.float32

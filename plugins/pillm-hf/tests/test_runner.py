@@ -44,6 +44,25 @@ def test_a_folder_with_an_adapter_alone_answers_like_the_merged_student(
     assert firsts(alone) != firsts(base)
 
 
+@pytest.mark.parametrize("load_in", ["4bit", "8bit"])
+def test_an_adapter_is_not_merged_into_weights_of_few_bits(
+    base: Path, data: pillm.TrainingData, requests: list[pillm.Request], tmp_path: Path, load_in: str
+) -> None:
+    from pillm_hf.loading import load_adapted
+    from pillm_hf.quantizing import quantization
+
+    LoRA(base=str(base), dtype="float32", num_train_epochs=1).train(data, tmp_path, pillm.Progress())
+    adapter, held = tmp_path / "adapter", quantization(load_in, torch.float32)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json"):
+        shutil.copyfile(tmp_path / name, adapter / name)
+    names = {name for name, _ in load_adapted(adapter, torch.float32, quantization=held).named_parameters()}
+    assert any("lora_A" in name for name in names)
+    assert not [name for name, _ in load_adapted(adapter, torch.float32).named_parameters() if "lora_A" in name]
+    with HFRunner(dtype="float32", load_in=load_in, max_new_tokens=4).open(pillm.Checkpoint(path=adapter)) as session:
+        assert len(list(session.answer(iter(requests)))) == len(requests)
+        assert len(next(iter(session.embed(["lac"])))) == 64
+
+
 def test_embeddings_are_the_mean_of_the_last_hidden_states(base: Path) -> None:
     with HFRunner(dtype="float32").open(pillm.Checkpoint(path=base)) as session:
         one, two = session.embed(["érable", "minuit livre"])

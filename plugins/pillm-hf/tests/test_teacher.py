@@ -12,7 +12,6 @@ import torch
 from pillm_hf import HFTeacher
 from pillm_hf.choosing import Sampling, choose
 from pillm_hf.loading import load_chat, load_model
-from pillm_hf.replies import read_reply
 
 import pillm
 
@@ -92,6 +91,20 @@ def test_the_identity_ignores_batch_and_path_and_follows_the_weights(base: Path,
     assert teacher(base, max_new_tokens=13).identity() != one
 
 
+def test_what_only_drawing_needs_is_in_the_identity_where_there_is_drawing(base: Path) -> None:
+    assert teacher(base, seed=1, top_p=0.5, top_k=9).identity() == teacher(base).identity()
+    warm = teacher(base, temperature=0.7).identity()
+    for changed in ({"seed": 1}, {"top_p": 0.5}, {"top_k": 9}):
+        assert teacher(base, temperature=0.7, **changed).identity() != warm
+
+
+def test_the_estimate_is_a_quarter_of_the_characters_and_an_answer_of_that_length() -> None:
+    prompt = pillm.Prompt(id="x", messages=({"role": "user", "content": "a" * 398},))
+    request = pillm.Contract().request(prompt, {})
+    assert HFTeacher(model="m").estimate(request) == pillm.Usage(prompt_tokens=100, completion_tokens=100)
+    assert HFTeacher(model="m", max_new_tokens=9).estimate(request) == pillm.Usage(prompt_tokens=100, completion_tokens=9)
+
+
 def test_at_most_a_window_is_pulled_ahead(base: Path, requests: list[pillm.Request]) -> None:
     pulled = 0
 
@@ -103,6 +116,22 @@ def test_at_most_a_window_is_pulled_ahead(base: Path, requests: list[pillm.Reque
 
     next(iter(teacher(base, batch_size=2).answer(feed())))
     assert pulled <= 8
+
+
+def test_rows_that_fail_are_handed_back_before_more_are_pulled(make, tmp_path: Path, requests: list[pillm.Request]) -> None:
+    model = make(tmp_path / "never", template="{%- if messages[0]['content'] != '?' -%}{{ raise_exception('no') }}{%- endif -%}")
+    pulled = 0
+
+    def feed() -> Iterator[pillm.Request]:
+        nonlocal pulled
+        for request in requests:
+            pulled += 1
+            yield request
+
+    results = teacher(model, batch_size=1).answer(feed())
+    assert isinstance(next(results)[1], pillm.Failure)
+    assert pulled <= 4
+    assert len(list(results)) == len(requests) - 1
 
 
 def test_open_keeps_the_model_between_calls(base: Path, requests: list[pillm.Request]) -> None:
@@ -131,15 +160,6 @@ def test_a_template_that_refuses_a_row_fails_that_row_alone(make, tmp_path: Path
     assert len(got) == len(requests)
     assert failed == ["p9"]
     assert got["p9"].kind == "invalid"
-
-
-def test_thinking_and_tool_calls_are_read_out_of_the_text() -> None:
-    text = '<think>\nhm\n</think>\n\nSure.\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
-    content, reasoning, calls = read_reply(text, tools=True)
-    assert (content, reasoning) == ("Sure.", "hm")
-    assert calls == ({"type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}},)
-    assert read_reply("<tool_call>{no}</tool_call>", tools=True) == ("<tool_call>{no}</tool_call>", None, ())
-    assert read_reply('{"a": 1}', tools=False) == ('{"a": 1}', None, ())
 
 
 @pytest.mark.parametrize("load_in", ["4bit", "8bit"])

@@ -65,7 +65,7 @@ def test_of_several_turns_only_the_last_answer_is_learnt(marked_chat: Chat, rows
 def test_what_precedes_the_answer_is_what_the_student_is_asked_with(marked_chat: Chat, rows: Callable[..., pillm.Rows]) -> None:
     (row,) = encode(rows([("vert", "rouge")]), PLAIN, marked_chat, 256).rows
     prompt = pillm.Prompt(id="r0", messages=({"role": "user", "content": "vert"},))
-    (asked,) = prompts_of([prompt], PLAIN, marked_chat)
+    (asked,) = prompts_of([prompt], PLAIN, marked_chat, pytest.fail)
     assert row.ids[: row.start] == asked.ids
     assert marked_chat.encode([row.text]) == [row.ids]
 
@@ -123,3 +123,47 @@ def test_tool_calls_are_rendered_with_their_arguments_as_objects(make, tmp_path:
     call = {"type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
     messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
     assert chat.conversation(messages).startswith('{"a": 1}')
+
+
+CALLS = """\
+{%- for message in messages -%}
+{{- '<|im_start|>' + message['role'] + '\\n' + (message['content'] or '') -}}
+{%- for call in message.tool_calls or [] -%}CALL{%- endfor -%}
+{{- '<|im_end|>' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "kept"),
+    [
+        ("", False),
+        ("{{- call.function.name -}}", False),
+        ("{{- call.function.name + ' ' + (call.function.arguments | tojson) -}}", True),
+        ("{{- call.function.name -}}{%- for n, v in call.function.arguments.items() -%}{{- n ~ '=' ~ v -}}{%- endfor -%}", True),
+    ],
+)
+@pytest.mark.parametrize("content", ["", "rouge"])
+def test_a_row_whose_tool_calls_the_template_does_not_write_is_left_out(
+    make, tmp_path: Path, call: str, kept: bool, content: str
+) -> None:
+    chat = load_chat(make(tmp_path / "tools", template=CALLS.replace("CALL", call)))
+    arguments = '{"mot": "gâteau \\"x\\"", "nombre": [4, 0.5], "oui": true, "rien": null}'
+    if "items" in call:
+        arguments = '{"mot": "gâteau", "nombre": [4, 0.5], "oui": true, "rien": null}'
+    answer = pillm.Answer(content, tool_calls=({"type": "function", "function": {"name": "f_neige", "arguments": arguments}},))
+    prompt = pillm.Prompt(id="x", messages=({"role": "user", "content": "vert"},))
+    encoding = encode([pillm.Example(prompt=prompt, answer=answer)], PLAIN, chat, 256)
+    assert len(encoding.rows) == kept
+    assert dict(encoding.left_out) == ({} if kept else {"the template does not write the answer's tool calls": 1})
+
+
+def test_probes_that_the_template_refuses_are_counted_and_told(make, tmp_path: Path) -> None:
+    strict = "{%- if messages[0]['content'] == 'lac' -%}{{ raise_exception('no') }}{%- endif -%}"
+    chat = load_chat(make(tmp_path / "strict", template=strict + "{{- messages[0]['content'] + '<|im_end|>' -}}"))
+    prompts = [pillm.Prompt(id=word, messages=({"role": "user", "content": word},)) for word in ("lac", "vert", "lac")]
+    told: list[str] = []
+    assert [row.id for row in prompts_of(prompts, PLAIN, chat, told.append)] == ["vert"]
+    assert len(told) == 1
+    assert told[0].startswith("2 prompts left out of the probes")

@@ -191,6 +191,38 @@ def test_an_option_that_is_given_beats_its_preset() -> None:
     assert not LoRA(base="x", preset="ampere-balanced", load_in_4bit=False).load_in_4bit
 
 
+def test_a_dtype_that_is_given_beats_the_presets_format(base: Path) -> None:
+    from pillm_hf import students
+
+    made = QLoRA(base=str(base), preset="turing-safe", dtype="float32", target_modules=["q_proj"])
+    assert made.compute_dtype == "auto"
+    assert students.build(made, base, 16, pytest.fail)[1] == torch.float32
+    assert QLoRA(base="x", preset="turing-safe", dtype="float32", compute_dtype="bfloat16").compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("trainer", [LoRA, QLoRA])
+@pytest.mark.parametrize("on", ["base", "qwen"])
+def test_the_merged_weights_are_the_16_bit_bases_plus_the_adapters_product(
+    trainer: type[LoRA], on: str, data: pillm.TrainingData, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    from safetensors.torch import load_file
+
+    folder = request.getfixturevalue(on)
+    train(trainer(base=str(folder), alpha=12, **FAST | {"learning_rate": 0.02}), data, tmp_path)
+    adapter = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    before, after = load_file(folder / "model.safetensors"), load_file(tmp_path / "model.safetensors")
+    layers = [name.removesuffix(".lora_A.weight") for name in adapter if name.endswith(".lora_A.weight")]
+    assert len(layers) == 14
+    for layer in layers:
+        name = layer.removeprefix("base_model.model.") + ".weight"
+        learnt = 12 / 4 * adapter[f"{layer}.lora_B.weight"].float() @ adapter[f"{layer}.lora_A.weight"].float()
+        base = before[name].float()
+        assert (after[name].float() - base - learnt).norm() < 0.1 * learnt.norm()
+        torch.testing.assert_close(after[name].float(), base + learnt, rtol=2**-7, atol=1e-3)
+    untouched = set(before) - {layer.removeprefix("base_model.model.") + ".weight" for layer in layers}
+    assert all(torch.equal(after[name], before[name].bfloat16()) for name in untouched)
+
+
 def test_options_come_from_text_too() -> None:
     made = pillm.trainer("lora", base="x", target_modules="q_proj,v_proj", learning_rate="1e-3", rank="8")
     assert made.target_modules == ["q_proj", "v_proj"]
@@ -210,6 +242,7 @@ def test_the_identity_follows_the_base_and_not_the_log_interval(base: Path, qwen
     assert LoRA(base=str(base), logging_steps=3, device_map="cpu").identity() == one
     assert LoRA(base=str(qwen)).identity() != one
     assert LoRA(base=str(base)).base_checkpoint() == pillm.Checkpoint(path=base, name=base.name)
+    assert LoRA(base=str(base)).base_checkpoint(fetch=False) == pillm.Checkpoint(path=base, name=base.name)
 
 
 def test_rounding_to_16_bit_leaves_the_rotary_frequencies_alone(base: Path) -> None:

@@ -143,19 +143,21 @@ class Batcher:
         """Note the chosen token and return why the answer ends here, or None."""
         if token is None:
             return "grammar"
+        place.answer.append(token)
         if token in self._model.ends:
             return "stop"
         job.chooser.accept(token)
-        place.answer.append(token)
         if len(place.answer) >= job.max_tokens:
             return "length"
         place.todo = [token]
         return None
 
     def _result(self, place: Place, job: Job, finish: str) -> dict[str, Any]:
+        # the token that ended the turn was generated too, but nobody said it
+        spoken = place.answer[:-1] if finish == "stop" else place.answer
         return {
             "id": job.id,
-            "text": self._model.text(place.answer),
+            "text": self._model.text(spoken),
             "ids": place.answer,
             "finish": finish,
             "prompt_tokens": len(job.prompt),

@@ -34,9 +34,14 @@ def check_tools() -> None:
 
 
 def check(checkpoint: pillm.Checkpoint, tree: Path) -> Findings:
-    """Return what the converter must be told; raise DataError, naming the folder, where the model cannot be exported."""
+    """Return what the converter must be told.
+
+    Raises DataError, naming the folder, where the model cannot be exported, UnsafeError where reading it would run code.
+    """
     folder = checkpoint.path
     config = checkpoint.config
+    settings = _json(folder / "tokenizer_config.json") or {}
+    _refuse_code(folder, {"config.json": config, "tokenizer_config.json": settings})
     architectures = config.get("architectures") or []
     known = architectures_of(tree)
     if not any(name in known for name in architectures):
@@ -44,9 +49,7 @@ def check(checkpoint: pillm.Checkpoint, tree: Path) -> Findings:
             f"{folder}: llama.cpp does not know the architecture {', '.join(map(str, architectures)) or '(none named)'} "
             f"of config.json. It knows {len(known)}, among them Llama, Qwen2, Qwen3, Gemma and SmolLM3."
         )
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-        raise pillm.DataError(f"{folder} holds no weights (*.safetensors).")
-    settings = _json(folder / "tokenizer_config.json") or {}
+    _check_weights(folder)
     if not _has_template(folder, settings):
         raise pillm.DataError(
             f"{folder} has no chat template (chat_template.jinja); a device could not be told how to ask the model. "
@@ -56,6 +59,27 @@ def check(checkpoint: pillm.Checkpoint, tree: Path) -> Findings:
     if tokenizer is not None:
         _check_texts(tokenizer, folder)
     return Findings(derive(tokenizer) if tokenizer else None, _stops(checkpoint, settings))
+
+
+def _refuse_code(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+    for name, content in files.items():
+        if "auto_map" in content:
+            raise pillm.UnsafeError(
+                f"{folder} wants to run its own Python code (auto_map in {name}); pillm never does that. If transformers has "
+                "this architecture and tokenizer itself, remove auto_map from the file and export again."
+            )
+
+
+def _check_weights(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+    if pickles:
+        raise pillm.UnsafeError(
+            f"{folder} holds its weights as a pickle ({pickles[0]}), which can run code when it is read; pillm never does "
+            "that. Save the model as *.safetensors and export again."
+        )
+    raise pillm.DataError(f"{folder} holds no weights (*.safetensors).")
 
 
 @cache

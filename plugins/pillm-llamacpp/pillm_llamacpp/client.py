@@ -25,6 +25,7 @@ _ERRORS: dict[str, type[pillm.PillmError]] = {
     "data": pillm.DataError,
     "missing": pillm.MissingDependency,
     "storage": pillm.StorageError,
+    "unsafe": pillm.UnsafeError,
 }
 _SIGNALS = {
     signal.SIGABRT: "llama.cpp aborted: one of its own checks failed",
@@ -51,6 +52,10 @@ def death(code: int) -> str:
     except ValueError:
         return f"the process was ended by signal {-code}"
     return f"{_SIGNALS.get(number, 'the process was ended')} ({number.name})"
+
+
+class WorkerDied(pillm.BackendError):
+    """The process that held llama.cpp has ended by itself."""
 
 
 class Worker:
@@ -109,7 +114,7 @@ class Worker:
         code = self._process.wait()
         tail = self._tail()
         self.close()
-        raise pillm.BackendError(f"{self.what}: {death(code)}. pillm itself and its files are safe.{tail}")
+        raise WorkerDied(f"{self.what}: {death(code)}. pillm itself and its files are safe.{tail}")
 
     def _tail(self) -> str:
         size = self._log.seek(0, os.SEEK_END)

@@ -22,6 +22,14 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Refused(Exception):
     """The model cannot be converted, for a reason that a person can act on."""
 
+    kind = "backend"
+
+
+class Unsafe(Refused):
+    """The model would run code of its own."""
+
+    kind = "unsafe"
+
 
 class Events:
     """Writes events to the pipe that was standard output; everything that prints goes to standard error instead."""
@@ -42,6 +50,7 @@ def main() -> int:
     events = Events()
     sys.path[:0] = [job["tree"], str(Path(job["tree"]) / "gguf-py")]
     try:
+        forbid_code()
         encode(job)
         if job["outfile"]:
             convert(job, events)
@@ -52,13 +61,37 @@ def main() -> int:
         events.send(error="storage" if full else "backend", message=str(error))
         return 1
     except Refused as error:
-        events.send(error="backend", message=str(error))
+        events.send(error=error.kind, message=str(error))
         return 1
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the parent turns it into a BackendError with the log's tail
         traceback.print_exc()
         events.send(error="backend", message=f"{type(error).__name__}: {error}")
         return 1
     return 0
+
+
+def forbid_code() -> None:
+    """Make transformers refuse the Python code of a model's folder, whatever the converter asks for."""
+    import transformers
+    from transformers import dynamic_module_utils
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise Unsafe("the model wants to run its own Python code; pillm never does that")
+
+    # whatever way a class is asked for, the last step is one of these
+    for name in ("get_class_in_module", "get_cached_module_file"):
+        if hasattr(dynamic_module_utils, name):
+            setattr(dynamic_module_utils, name, refuse)
+    for name in ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoProcessor", "AutoTokenizer"):
+        kind = getattr(transformers, name)
+        kind.from_pretrained = staticmethod(_untrusting(kind.from_pretrained))
+
+
+def _untrusting(load: Any) -> Any:
+    def loaded(*args: Any, **options: Any) -> Any:
+        return load(*args, **{**options, "trust_remote_code": False})
+
+    return loaded
 
 
 def encode(job: dict[str, Any]) -> None:

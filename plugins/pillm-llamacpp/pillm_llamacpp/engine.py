@@ -158,7 +158,7 @@ class Context:
     """A KV cache and the batch that is decoded into it."""
 
     def __init__(self, model: Model, log: Log, *, cells: int, sequences: int = 1, **options: Any) -> None:
-        """Make room for `cells` tokens in each sequence; `options` are threads, batch and `embeddings`."""
+        """Make room for `cells` tokens in each sequence; `options` are threads, batch, outputs and `embeddings`."""
         log.lines.clear()
         params = llama.llama_context_default_params()
         params.n_ctx = sequences * (-(-cells // _PAD) * _PAD)
@@ -172,7 +172,7 @@ class Context:
         if params.embeddings:
             params.pooling_type = options.get("pooling", 1)
         else:
-            params.n_outputs_max = sequences
+            params.n_outputs_max = options.get("outputs", sequences)
         self.model = model
         self._log = log
         self.handle = llama.llama_init_from_model(model.handle, params)
@@ -203,6 +203,10 @@ class Context:
         status = llama.llama_decode(self.handle, self._struct)
         if status:
             raise Refusal("backend", f"llama.cpp could not decode (status {status}): {self._log.reason()}")
+
+    def synchronize(self) -> None:
+        """Wait until what was decoded is computed; a graphics processor works on after `decode` returns."""
+        llama.llama_synchronize(self.handle)
 
     def logits(self, rows: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return the logits of the batch's outputs as (rows, vocabulary); valid until the next decode."""

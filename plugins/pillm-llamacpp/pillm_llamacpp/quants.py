@@ -7,12 +7,12 @@ from difflib import get_close_matches
 FTYPES = {
     "F32": 0, "F16": 1, "BF16": 32, "Q8_0": 7, "Q6_K": 18, "Q5_K_M": 17, "Q5_K_S": 16, "Q5_1": 9, "Q5_0": 8,
     "Q4_K_M": 15, "Q4_K_S": 14, "Q4_1": 3, "Q4_0": 2, "IQ4_NL": 25, "IQ4_XS": 30, "Q3_K_L": 13, "Q3_K_M": 12,
-    "Q3_K_S": 11, "IQ3_M": 27, "IQ3_S": 26, "IQ3_XS": 22, "Q2_K": 10, "TQ2_0": 37, "TQ1_0": 36, "Q2_0": 41, "Q1_0": 40,
+    "Q3_K_S": 11, "IQ3_M": 27, "IQ3_S": 26, "Q2_K": 10, "TQ2_0": 37, "TQ1_0": 36, "Q2_0": 41, "Q1_0": 40,
     "MXFP4_MOE": 38,
 }  # fmt: skip
 """Quantisation -> llama.cpp's file type number, from exact to small."""
 ALIASES = {"Q5_K": "Q5_K_M", "Q4_K": "Q4_K_M", "Q3_K": "Q3_K_M"}
-NEED_IMATRIX = ("IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "Q2_K_S")
+NEED_IMATRIX = ("IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "Q2_K_S")
 
 
 def canonical(name: str) -> str:
@@ -22,7 +22,7 @@ def canonical(name: str) -> str:
     if upper in NEED_IMATRIX:
         raise ValueError(
             f"the type {upper} needs an importance matrix, which this version does not compute yet; "
-            "the smallest types that need none are IQ3_XS and Q2_K"
+            "the smallest types that need none are IQ3_S and Q2_K"
         )
     if upper not in FTYPES:
         near = get_close_matches(upper, FTYPES, n=1, cutoff=0.6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _CACHE_BYTES = 512 * 1024 * 1024
 _GRAMMARS = 64
+_THINKING = re.compile(r"<think>\s*\Z")
+_THOUGHT_OUT = "\n</think>\n\n"
 _log: Log | None = None
 
 
@@ -117,6 +120,9 @@ class Served:
         if self.batcher is None:
             raise Refusal("backend", "only the vocabulary was loaded")
         text = self.render(message["messages"], message.get("tools") or (), ask=True)
+        if message.get("grammar") and _THINKING.search(text):
+            # a grammar leaves no room for thoughts, so they are over before they begin
+            text += _THOUGHT_OUT
         try:
             prompt = self.model.tokenize(text)
         except UnicodeEncodeError as error:

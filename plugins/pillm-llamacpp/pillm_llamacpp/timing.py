@@ -33,22 +33,29 @@ def bench(served: Served, *, pp: int, tg: int, repetitions: int, threads: int) -
         prefill, decode, first = [], [], []
         for _ in range(repetitions):
             context.clear()
-            began = time.perf_counter()
+            began = _clock(context)
             _prefill(context, tokens[:pp])
-            prefilled = time.perf_counter()
+            prefilled = _clock(context)
             int(np.argmax(context.logits(1)))
-            first.append((time.perf_counter() - began) * 1000)
+            first.append((_clock(context) - began) * 1000)
             prefill.append(pp / (prefilled - began))
-            began = time.perf_counter()
+            began = _clock(context)
             for place in range(pp, pp + tg):
                 _one(context, tokens[place], place)
-            decode.append(tg / (time.perf_counter() - began))
+                context.synchronize()
+            decode.append(tg / (_clock(context) - began))
     finally:
         context.close()
     return {
         "pp": pp, "tg": tg, "pp_tps": prefill, "tg_tps": decode, "ttft_ms": statistics.median(first),
         "load_ms": served.load_ms, "peak_memory": peak_memory(),
     }  # fmt: skip
+
+
+def _clock(context: Context) -> float:
+    """Return the time when everything that was decoded is computed."""
+    context.synchronize()
+    return time.perf_counter()
 
 
 def _prefill(context: Context, tokens: np.ndarray[Any, Any]) -> None:

@@ -68,9 +68,9 @@ class OpenAI(pillm.Teacher):
         return {**sent, "server": server_name(effective_url(self.base_url))}
 
     def greedy(self) -> Self:
-        """Return the same teacher at temperature 0, unless the temperature is left to the server."""
+        """Return the same teacher unconstrained and at temperature 0, unless the temperature is left to the server."""
         changes: dict[str, Any] = {} if self.temperature is None else {"temperature": 0.0}
-        copy = self.model_copy(update=changes)
+        copy = self.model_copy(update={**changes, "structured": False})
         copy._line = None
         return copy
 

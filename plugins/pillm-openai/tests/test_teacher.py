@@ -402,6 +402,13 @@ def test_greedy_is_at_temperature_zero_unless_the_server_decides():
     assert OpenAI(model="m", temperature=None).greedy().temperature is None
 
 
+def test_evaluations_ask_without_a_constraint_as_they_ask_every_other_subject():
+    asked = OpenAI(model="m")
+    request = pillm.Contract().request(pillm.Prompt(id="a", messages=({"role": "user", "content": "x"},), schema=SCHEMA), {})
+    assert "response_format" in asked.body(request)
+    assert "response_format" not in asked.greedy().body(request)
+
+
 def test_the_estimate_is_a_quarter_of_the_characters():
     request = next(requests())
     assert OpenAI(model="m", max_tokens=50).estimate(request) == pillm.Usage(prompt_tokens=1, completion_tokens=50)

@@ -1,0 +1,102 @@
+"""Running out of memory: answers go on in smaller batches, a training says which options to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pillm_hf import HFTeacher, LoRA
+from pillm_hf.decoding import Decoder
+from pillm_hf.memory import is_out_of_memory, told
+
+import pillm
+
+RAN_OUT = [
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+    RuntimeError("not enough memory: you tried to allocate 9 bytes."),
+    MemoryError(),
+]
+
+
+def answers(base: Path, requests: list[pillm.Request], **options: Any) -> dict[str, pillm.Answer | pillm.Failure]:
+    made = HFTeacher(model=str(base), dtype="float32", max_new_tokens=6, **options)
+    return {request.prompt.id: answer for request, answer in made.answer(iter(requests))}
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, rows: int, error: BaseException, *, after: int = 0) -> list[int]:
+    """Let a forward pass of more than so many rows run out of memory; return the widths that were tried."""
+    forward, widths = Decoder._forward, []
+
+    def counted(self: Decoder, ids: Any, *more: Any) -> torch.Tensor:
+        widths.append(len(ids))
+        if len(ids) > rows and len(widths) > after:
+            raise error
+        return forward(self, ids, *more)
+
+    monkeypatch.setattr(Decoder, "_forward", counted)
+    return widths
+
+
+@pytest.mark.parametrize("error", RAN_OUT)
+@pytest.mark.parametrize("after", [0, 4])
+def test_a_batch_that_does_not_fit_is_halved_and_every_row_is_answered_as_before(
+    base: Path, requests: list[pillm.Request], monkeypatch: pytest.MonkeyPatch, error: BaseException, after: int
+) -> None:
+    options = {"batch_size": 16, "temperature": 1.0, "seed": 3}
+    before = answers(base, requests, **options)
+    widths = limit(monkeypatch, 4, error, after=after)
+    got = answers(base, requests, **options)
+    assert {name: answer.token_ids for name, answer in got.items()} == {name: one.token_ids for name, one in before.items()}
+    assert max(widths) == 16
+    assert max(widths[-10:]) <= 4
+
+
+def test_a_row_that_does_not_fit_alone_fails_alone(
+    base: Path, requests: list[pillm.Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Decoder._forward
+
+    def small(self: Decoder, ids: Any, mask: Any, *more: Any) -> torch.Tensor:
+        if mask.shape[1] > 60:
+            raise RAN_OUT[0]
+        return forward(self, ids, mask, *more)
+
+    monkeypatch.setattr(Decoder, "_forward", small)
+    long = pillm.Prompt(id="long", messages=({"role": "user", "content": "lac " * 40},))
+    got = answers(base, [*requests[:5], pillm.Contract().request(long, {})], batch_size=4)
+    assert [name for name, answer in got.items() if isinstance(answer, pillm.Failure)] == ["long"]
+    assert "memory ran out" in got["long"].message
+    assert len(got) == 6
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(
+    base: Path, requests: list[pillm.Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, 4, RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        answers(base, requests, batch_size=16)
+    assert all(is_out_of_memory(error) for error in RAN_OUT)
+
+
+@pytest.mark.parametrize("error", RAN_OUT)
+def test_a_training_out_of_memory_says_which_options_to_change(
+    base: Path, data: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def short(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("pillm_hf.loop.summed_loss", short)
+    said = "per_device_train_batch_size=5 and gradient_accumulation_steps=4.*gradient_checkpointing"
+    with pytest.raises(pillm.BackendError, match=said):
+        LoRA(base=str(base), per_device_train_batch_size=10, gradient_accumulation_steps=2).train(data, tmp_path, pillm.Progress())
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_a_batch_of_one_row_can_only_get_shorter() -> None:
+    with pytest.raises(pillm.BackendError, match="smaller max_length"), told(1, 4):
+        raise MemoryError
+    with pytest.raises(RuntimeError, match="other"), told(1, 4):
+        raise RuntimeError("other")
