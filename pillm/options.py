@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from pillm.backends import Backend
+
+
+# a user name or a password in an address, or a key in its query or in a table
+_SECRET = re.compile(
+    r"://[^/\s]*@|(api.?key|token|secret|password|credential)[^=:\s]*\s*[=:]|[?&](key|auth|sig)\w*=", re.IGNORECASE
+)
 
 
 def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
@@ -27,7 +34,7 @@ def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
         for step in path:
             target = target.setdefault(step, {})
             if not isinstance(target, dict):
-                raise ConfigError(f"{pair!r}: {step!r} is already set to a value.")
+                raise ConfigError(f"{name!r}: {step!r} is already set to a value.")
         target[last] = _value(text, pair)
     return options
 
@@ -40,7 +47,7 @@ def _value(text: str, pair: str) -> Any:
     try:
         return parse_yaml(text)
     except ValueError as error:
-        raise ConfigError(f"{pair!r}: the value starts like YAML but is not ({error}).") from error
+        raise ConfigError(f"{pair.partition('=')[0]!r}: the value starts like YAML but is not ({error}).") from error
 
 
 def configure(cls: type[Backend], options: Mapping[str, Any], *, kind: str) -> Backend:
@@ -87,9 +94,22 @@ def _one(detail: ErrorDetails, cls: type[Backend], kind: str) -> str:
     if detail["type"] == "missing":
         return f"{kind} {cls.name!r} needs the option {place!r}: {_description(cls, place)}"
     reason = detail["msg"].removeprefix("Value error, ")
-    # a field that takes the name of an environment variable is where people paste the secret itself
-    seen = "" if place.endswith("_env") else f", not {detail['input']!r}"
+    seen = "" if _is_private(detail, cls) else f", not {detail['input']!r}"
     return f"{kind} {cls.name!r} option {place!r}: {reason[:1].lower()}{reason[1:]}{seen}."
+
+
+def _is_private(detail: ErrorDetails, cls: type[Backend]) -> bool:
+    """Return whether a refused value may be, or hold, a secret: then it is not repeated."""
+    from pydantic import BaseModel
+
+    models: list[type[BaseModel]] = [cls]
+    for step in detail["loc"]:  # an option may be a model with options of its own
+        fields = [model.model_fields[step] for model in models if isinstance(step, str) and step in model.model_fields]
+        inner = [choice for field in fields for choice in _choices(field.annotation)]
+        models += [choice for choice in inner if isinstance(choice, type) and issubclass(choice, BaseModel)]
+    hidden = any(model.model_config.get("hide_input_in_errors") for model in models)
+    # a field that takes the name of an environment variable is where people paste the secret itself
+    return hidden or str(detail["loc"][-1]).endswith("_env") or bool(_SECRET.search(repr(detail["input"])))
 
 
 def _description(cls: type[Backend], place: str) -> str:

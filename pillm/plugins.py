@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GROUP = "pillm"
 SLOW_SECONDS = 0.5
-FIRST_PARTY = {
+FIRST_PARTY: dict[str, dict[str, tuple[str, ...]]] = {
     "pillm-hf": {"teacher": ("hf",), "runner": ("hf",), "trainer": ("lora", "dora", "qlora", "full")},
     "pillm-openai": {"teacher": ("openai",)},
     "pillm-llamacpp": {"teacher": ("gguf",), "exporter": ("gguf",), "runner": ("local", "pi4", "vulkan")},

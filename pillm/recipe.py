@@ -4,107 +4,25 @@ from __future__ import annotations
 
 import logging
 import re
-import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing import Any
 
 from pillm.artifacts import BenchPlan
 from pillm.backends import Backend, Exporter, Filter, Metric, Runner, Teacher, Trainer
 from pillm.contract import Contract
-from pillm.errors import ConfigError, MissingDependency, did_you_mean
+from pillm.errors import ConfigError, MissingDependency
 from pillm.gates import Gate, check_names, parse_gates
 from pillm.options import parse_assignments
 from pillm.plugins import build
+from pillm.recipefile import BackendTable, RecipeFile, read_recipe_file
 from pillm.records import JSONObject
 from pillm.yamlfile import parse_yaml
 
-BackendTable = dict[str, Any]
 RESERVED_SETS = ("test", "answers")
 _SET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 log = logging.getLogger(__name__)
-
-
-class Section(BaseModel):
-    """A part of a recipe: unknown keys are refused, text is read as its key wants it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, data: Any) -> Any:
-        return {key: _plain(cls, key, value) for key, value in data.items()} if isinstance(data, dict) else data
-
-
-def _plain(section: type[BaseModel], key: str, value: Any) -> Any:
-    """Split text at commas where the key wants a list, and read "none" where it may be absent."""
-    if not isinstance(value, str) or key not in section.model_fields:
-        return value
-    annotation = section.model_fields[key].annotation
-    choices = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-    if value.casefold() in ("none", "null") and type(None) in choices:
-        return None
-    if any(get_origin(choice) is list for choice in choices):
-        return [item.strip() for item in value.split(",") if item.strip()]
-    return value
-
-
-class SplitSection(Section):
-    """How many rows each side gets at least; whole groups go to one side."""
-
-    test: int = Field(0, ge=0, description="Rows held out for scoring; nothing is ever tuned on them.")
-    validation: int = Field(0, ge=0, description="Rows that training is watched with.")
-    calibration: int = Field(0, ge=0, description="Rows that quantisation may be calibrated with.")
-    by: Literal["group", "id"] = Field("group", description="What stays together: the rows' groups, or nothing.")
-
-
-class LabelSection(Section):
-    """How the teacher is asked."""
-
-    attempts: int = Field(1, ge=1, le=20, description="Answers tried for a row until one satisfies its schema.")
-    relabel: bool = Field(False, description="Ask the teacher also for rows that arrive answered.")
-    schema_in_prompt: Literal["none", "text"] = Field("none", description="How teacher and student learn of a schema.")
-    system: str | None = Field(None, description="A system message for every row that has none.")
-
-
-class EvaluateSection(Section):
-    """What is scored, by what."""
-
-    metrics: list[str | BackendTable] = Field(["exact", "json", "schema", "fields"], description="Names of metrics, or tables.")
-    sets: dict[str, str] = Field({}, description="Further sets of rows, scored apart: name -> JSONL file.")
-    max_rows: int | None = Field(None, ge=1, description="Score at most this many rows of each set.")
-
-
-class BenchSection(Section):
-    """What is timed."""
-
-    pp: int = Field(512, ge=1, description="Prompt tokens of the prefill figure.")
-    tg: int = Field(128, ge=1, description="Generated tokens of the decode figure.")
-    repetitions: int = Field(3, ge=1, description="Runs; the median counts.")
-
-
-class RecipeFile(Section):
-    """A pillm recipe: prompts, backends, splits, evaluation and gates of one run."""
-
-    prompts: str = Field(description="JSONL file of rows, relative to the recipe.")
-    seed: int = Field(0, description="Seed of the split and of training.")
-    device: str | None = Field(None, description="Device profile that the result is planned for, e.g. pi4-4gb.")
-    split: SplitSection = SplitSection()
-    label: LabelSection = LabelSection()
-    filters: list[BackendTable] = Field([], description="Row filters, applied before anything is keyed, stored or sent.")
-    teacher: BackendTable = Field(description="{use: NAME, option: value, ...}")
-    trainer: BackendTable = Field(description="{use: NAME, option: value, ...}")
-    exporter: BackendTable = Field(description="{use: NAME, option: value, ...}")
-    runner: BackendTable = Field({"use": "local"}, description="Runs and times the exported files.")
-    checkpoint_runner: BackendTable | None = Field(
-        {"use": "hf"}, description="Runs the untrained base and the checkpoint; none: they are not scored."
-    )
-    evaluate: EvaluateSection = EvaluateSection()
-    bench: BenchSection = BenchSection()
-    gates: dict[str, float | str | list[float | str]] = Field({}, description="What every shipped file must reach.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +107,7 @@ def _merge(data: JSONObject, changes: Mapping[str, Any]) -> JSONObject:
 
 
 def _build(path: Path, data: JSONObject) -> Recipe:
-    file = _validated(data)
+    file = read_recipe_file(data)
     base = path.parent
     metrics = [{"use": one} if isinstance(one, str) else one for one in file.evaluate.metrics]
     checkpoint_runner = file.checkpoint_runner
@@ -215,7 +133,9 @@ def _check(recipe: Recipe) -> None:
         if name in RESERVED_SETS:
             raise ConfigError(f"evaluate.sets: {name!r} is taken: it names the held-out rows or a folder of pillm's own.")
         if not _SET_NAME.fullmatch(name):
-            raise ConfigError(f"evaluate.sets: {name!r} is not a name. Use up to 32 small letters, digits, dashes, underscores.")
+            raise ConfigError(
+                f"evaluate.sets: {name!r} is not a name. Use up to 32 small letters, digits, dashes, underscores."
+            )
     metrics = [metric.name for metric in recipe.metrics]
     for name in metrics:
         if metrics.count(name) > 1:
@@ -252,24 +172,3 @@ def _backend(kind: str, table: BackendTable) -> Any:
     if not isinstance(table.get("use"), str):
         raise ConfigError(f"{kind}: the table needs 'use: NAME'. See: pillm backends")
     return build(kind, table["use"], {name: value for name, value in table.items() if name != "use"})
-
-
-def _validated(data: JSONObject) -> RecipeFile:
-    try:
-        return RecipeFile(**data)
-    except ValidationError as error:
-        raise ConfigError(" ".join(_sentence(detail) for detail in error.errors())) from error
-    except TypeError as error:
-        raise ConfigError(f"a recipe's keys are words ({error}).") from error
-
-
-def _sentence(detail: Any) -> str:
-    place = ".".join(str(step) for step in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        section, _, name = place.rpartition(".")
-        model = RecipeFile.model_fields[section].annotation if section in RecipeFile.model_fields else RecipeFile
-        known = list(getattr(model, "model_fields", {}))
-        return f"unknown key {place!r}.{did_you_mean(name, known)} Known here: {', '.join(known)}."
-    if detail["type"] == "missing":
-        return f"the key {place!r} is missing: {RecipeFile.model_fields[place].description or ''}"
-    return f"{place}: {detail['msg']}, not {detail['input']!r}."

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pillm.artifacts import Plan
+from pillm.backends import Teacher
+from pillm.contract import Contract
 from pillm.pipeline import evaluation_sets, first_look, sides_of
 from pillm.recipe import Recipe
 from pillm.records import JSONObject, Prompt
+from pillm.runfolder import seconds_of
 from pillm.stages.labelling import Forecast, Labelling, forecast
 from pillm.store import read_manifest
 from pillm.subjects import ANSWERS_FOLDER
@@ -40,11 +43,12 @@ class DryRun:
     folder: Path
     rows: dict[str, int]
     label: Forecast
+    held_out: Forecast | None
+    """What the teacher would be asked to be scored: the held-out rows and the further sets; None without any."""
     disk_bytes: int | None
     free_bytes: int
     stages: tuple[StageForecast, ...]
     plan: Plan | None = None
-    notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> JSONObject:
         """Return the rehearsal as plain JSON."""
@@ -60,41 +64,63 @@ def rehearse(recipe: Recipe, out: Path | str | None = None) -> DryRun:
     sides = sides_of(recipe)
     sets = evaluation_sets(recipe, sides["test"])
     asked = [row for side, rows in sides.items() if side != "test" for row in rows]
-    settings = Labelling(attempts=recipe.file.label.attempts, contract=recipe.contract)
-    labels = forecast(asked, recipe.teacher, folder / "label", settings)
+    scored = [replace(row, given=None) for rows in sets.values() for row in rows]
+    labels = _forecast(asked, recipe.teacher, folder / "label", recipe.contract)
+    greedy, answers = recipe.teacher.greedy(), folder / "evaluate" / ANSWERS_FOLDER
+    held_out = _forecast(scored, greedy, answers, recipe.contract) if scored else None
     parameters = _parameters(recipe)
     return DryRun(
         recipe=recipe.resolved(),
         folder=folder,
         rows={**{side: len(rows) for side, rows in sides.items()}, **{f"set {name}": len(rows) for name, rows in sets.items()}},
         label=labels,
+        held_out=held_out,
         disk_bytes=_disk(recipe, parameters, len(asked)),
         free_bytes=_free(folder),
-        stages=tuple(_stages(recipe, folder, sides, parameters)),
+        stages=(
+            _labelling(folder, labels.to_ask),
+            *_stages(folder, _training_seconds(recipe, sides["train"], parameters)),
+        ),
         plan=planned,
     )
 
 
-def _stages(recipe: Recipe, folder: Path, sides: dict[str, list[Prompt]], parameters: int | None) -> list[StageForecast]:
-    tokens = _tokens(sides["train"]) * int(getattr(recipe.trainer, "num_train_epochs", 1) or 1)
-    rough = 6 * parameters * tokens / (ASSUMED_GFLOPS_PER_CORE * 1e9 * (os.cpu_count() or 1)) if parameters else None
-    folders = {
-        "label": folder / "label",
-        "train": folder / "train",
-        "export": folder / "export",
-        "evaluate": folder / "evaluate" / ANSWERS_FOLDER,
-    }
-    return [_stage(name, path, rough if name == "train" else None) for name, path in folders.items()]
+def _forecast(rows: Sequence[Prompt], teacher: Teacher, folder: Path, contract: Contract) -> Forecast:
+    """Return what a teacher would be asked; rows that make the same request are asked once."""
+    identity = teacher.identity()
+    given = [row for row in rows if row.given]
+    unique = {contract.request(row, identity).key: row for row in rows if not row.given}
+    return forecast([*given, *unique.values()], teacher, folder, Labelling(contract=contract))
 
 
-def _stage(name: str, folder: Path, rough: float | None) -> StageForecast:
-    manifest = read_manifest(folder)
-    if manifest is not None:
+def _labelling(folder: Path, to_ask: int) -> StageForecast:
+    """Return what is left to label; its time is the last run's per row, where there was one."""
+    manifest = read_manifest(folder / "label")
+    if manifest is None or not to_ask:
+        return _stage("label", seconds_of(folder), None)
+    rate = manifest["seconds"] / max(1, manifest["counts"].get("in", 0))
+    return StageForecast(stage="label", state="to do", seconds=round(rate * to_ask, 1), basis="the last run's rate")
+
+
+def _stages(folder: Path, training: float | None) -> list[StageForecast]:
+    """Return what comes after labelling."""
+    took = seconds_of(folder) | ({"report": 0.0} if read_manifest(folder) else {})
+    rough = {"train": training}
+    return [_stage(name, took, rough.get(name)) for name in ("train", "export", "evaluate", "bench", "report")]
+
+
+def _stage(name: str, took: dict[str, float], rough: float | None) -> StageForecast:
+    if name in took:
         state = "has a result, kept unless what it depends on changed"
-        return StageForecast(stage=name, state=state, seconds=manifest["seconds"], basis="last run")
+        return StageForecast(stage=name, state=state, seconds=took[name], basis="last run")
     if rough is not None:
         return StageForecast(stage=name, state="to do", seconds=round(rough, 1), basis="rough arithmetic")
     return StageForecast(stage=name, state="to do")
+
+
+def _training_seconds(recipe: Recipe, rows: Sequence[Prompt], parameters: int | None) -> float | None:
+    tokens = _tokens(rows) * int(getattr(recipe.trainer, "num_train_epochs", 1) or 1)
+    return 6 * parameters * tokens / (ASSUMED_GFLOPS_PER_CORE * 1e9 * (os.cpu_count() or 1)) if parameters else None
 
 
 def _tokens(rows: Sequence[Prompt]) -> int:

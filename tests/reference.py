@@ -23,7 +23,7 @@ from pillm.cli.catalogue import card, installed
 from pillm.cli.formats import FORMATS, format_schema
 from pillm.cli.program import COMMANDS, program
 from pillm.devices import device, device_names
-from pillm.recipe import RecipeFile
+from pillm.recipefile import RecipeFile
 
 ROOT = Path(__file__).parent.parent
 FIRST_PARTY = "hf openai llamacpp nano"

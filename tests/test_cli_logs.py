@@ -16,16 +16,19 @@ log = logging.getLogger("pillm.something")
 
 def test_verbosity_chooses_what_stderr_gets(capsys: pytest.CaptureFixture[str]) -> None:
     said = {}
-    for verbosity in (-1, 0, 1, 2):
+    for verbosity in (-5, -2, -1, 0, 1, 2, 3):
         start_logging(verbosity, None)
         for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
             log.log(level, "%s", logging.getLevelName(level).lower())
         said[verbosity] = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
     assert said == {
-        -1: ["error"],
+        -5: ["error"],
+        -2: ["error"],
+        -1: ["warning", "error"],
         0: ["warning", "error"],
         1: ["info", "warning", "error"],
         2: ["debug", "info", "warning", "error"],
+        3: ["debug", "info", "warning", "error"],
     }
 
 
@@ -53,7 +56,7 @@ def test_a_log_turns_over_when_it_grows(tmp_path: Path) -> None:
 
 
 def test_events_and_the_end_go_to_the_log_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    start_logging(2, tmp_path / "x.log")
+    start_logging(0, tmp_path / "x.log")
     log_event(Event(kind="warning", stage="train", at="", message="hot"))
     log_event(Event(kind="advance", stage="train", at="", done=1))
     log_end("exit 1: full")

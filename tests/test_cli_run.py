@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pillm.plugins import registry
+
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
@@ -60,6 +62,27 @@ def test_one_training_option_trains_anew_and_never_labels(cli: Cli, recipe: Path
     tuned = cli("run", recipe, "--out", tmp_path / "run", "--set", "trainer.upper=true", "--set", "teacher.window=3")
     assert "report: done" in tuned.err
     assert tuned.err.count("done in") == 1  # the report names the resolved recipe
+
+
+def test_v_says_what_was_decided_and_vv_every_option(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    first = cli("run", recipe, "--out", tmp_path / "run", "-v").err
+    assert "info: recipe small.yaml: teacher echo, trainer table, exporter table" in first
+    assert f"info: run folder {tmp_path / 'run'}" in first
+    assert "info: train: made anew" in first
+    assert "debug: " not in first
+    registry.cache_clear()
+    again = cli("run", recipe, "--out", tmp_path / "run", "-vv").err
+    assert "info: train: its result stands: nothing it depends on changed" in again
+    assert "debug: trainer: {'use': 'table', 'upper': False}" in again
+    assert "debug: plugin 'fakes' (pillm-fakes 1.0) was loaded in" in again
+    assert "info: " not in cli("run", recipe, "--out", tmp_path / "run").err
+
+
+def test_q_leaves_warnings_and_qq_errors_alone(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    unscored = ("run", recipe, "--set", "split.test=0", "--out")
+    assert "warning: no rows are held out" in cli(*unscored, tmp_path / "q", "-q").err
+    assert cli(*unscored, tmp_path / "qq", "-qq").err == ""
+    assert cli("run", recipe, "--set", "split.test=99", "-qq").err.startswith("Error: ")
 
 
 def test_a_dry_run_prints_everything_and_touches_nothing(cli: Cli, recipe: Path, tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def test_the_table_fits_eighty_columns_and_tells_failures() -> None:
 
 def test_differences_say_whether_they_may_be_chance() -> None:
     both = [evaluation("a", 0.9), evaluation("b", 0.8)]
-    sure = Difference(mean=-0.1, low=-0.2, high=-0.05, rows=10, better=0, worse=1)
-    unsure = Difference(mean=-0.1, low=-0.2, high=0.05, rows=10, better=1, worse=2)
+    sure = Difference(mean=-0.1, low=-0.2, high=-0.05, rows=10, better=0, worse=1, units=10)
+    unsure = Difference(mean=-0.1, low=-0.2, high=0.05, rows=10, better=1, worse=2, units=10)
     assert "may be chance" not in "".join(differences_lines(both, [{"exact": sure}]))
     assert "may be chance" in "".join(differences_lines(both, [{"exact": unsure}]))
     assert basis_line(both) == "10 rows, compared with the reference; in brackets the 95 % interval"

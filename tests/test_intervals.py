@@ -103,6 +103,26 @@ def test_groups_of_one_row_are_rows() -> None:
     assert figure(values, groups=[None] * 40) == figure(values)
 
 
+def test_few_groups_decide_nothing() -> None:
+    left = {str(number): 0.0 for number in range(100)}
+    right = {str(number): 1.0 for number in range(100)}
+    for groups, sure in ((1, False), (4, False), (5, False), (6, True), (100, True)):
+        found = difference(left, right, groups={row: f"g{int(row) % groups}" for row in left})
+        assert found is not None
+        assert (found.low, found.high, found.units, found.certain) == (1.0, 1.0, groups, sure), groups
+    alone = difference({"a": 0.0}, {"a": 1.0})
+    assert alone is not None
+    assert not alone.certain
+
+
+def test_groups_that_agree_by_chance_do_not_hide_what_their_rows_spread() -> None:
+    values = [1.0, 0.0] * 50
+    for groups in (1, 3, 10):  # every group's mean is 0.5, so resampling groups shows no spread at all
+        found = figure(values, groups=[f"g{number // 2 % groups}" for number in range(100)])
+        assert found.low < 0.45
+        assert found.high > 0.55
+
+
 def test_a_difference_resamples_whole_groups_too() -> None:
     left = {str(number): 0.0 for number in range(100)}
     right = {str(number): float(number < 50) for number in range(100)}

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pillm import ConfigError, Metric, Teacher
 from pillm.options import configure, describe, parse_assignments
@@ -161,6 +161,47 @@ def test_what_is_pasted_where_a_variables_name_belongs_is_never_repeated():
     with pytest.raises(ConfigError, match="token_env") as caught:
         made("token_env=sk-12345")
     assert "sk-12345" not in str(caught.value)
+
+
+class Shy(Metric):
+    """Never repeats what it was given."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+    name: ClassVar[str] = "shy"
+    address: int = Field(0, description="An address.")
+
+    def score(self, prompt, answer):
+        return 1.0
+
+
+class Outer(Metric):
+    """Holds a metric that never repeats what it was given."""
+
+    name: ClassVar[str] = "outer"
+    inner: Shy | None = Field(None, description="A metric.")
+    number: int = Field(0, description="A number.")
+
+    def score(self, prompt, answer):
+        return 1.0
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (Shy, {"address": "https://h/sk-12345"}),
+        (Outer, {"inner": {"address": "sk-12345"}}),
+        (Outer, {"number": "https://user:sk-12345@host/v1"}),
+        (Outer, {"number": "https://host/v1?api_key=sk-12345"}),
+        (Outer, {"number": "https://host/v1?key=sk-12345"}),
+        (Outer, {"number": {"password": "sk-12345"}}),
+    ],
+)
+def test_a_refused_value_that_may_hold_a_secret_is_not_repeated(cls, options):
+    with pytest.raises(ConfigError, match="option") as caught:
+        configure(cls, options, kind="metric")
+    assert "sk-12345" not in str(caught.value)
+    with pytest.raises(ConfigError, match="not 'fast'"):
+        configure(Outer, {"number": "fast"}, kind="metric")
 
 
 def test_every_option_is_described_with_type_default_and_bounds():

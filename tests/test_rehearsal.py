@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pillm.cli.summary import rehearsal_lines
 from pillm.pipeline import run
 from pillm.recipe import load_recipe
 from pillm.rehearsal import rehearse
@@ -40,7 +41,9 @@ def test_a_rehearsal_counts_rows_tokens_disk_and_stages_and_writes_nothing(tmp_p
     found = rehearse(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "run")
     assert (found.rows["train"], found.rows["test"], found.rows["set test"]) == (8, 4, 4)
     assert (found.label.to_ask, found.label.prompt_tokens) == (8, 16)
-    assert [stage.stage for stage in found.stages] == ["label", "train", "export", "evaluate"]
+    assert [stage.stage for stage in found.stages] == ["label", "train", "export", "evaluate", "bench", "report"]
+    assert found.held_out is not None
+    assert (found.held_out.to_ask, found.held_out.prompt_tokens, found.held_out.stored) == (4, 8, 0)
     assert found.free_bytes > 0
     assert sorted(tmp_path.rglob("*")) == before
     json.dumps(found.to_json())
@@ -51,4 +54,31 @@ def test_after_a_run_it_knows_what_stands_and_how_long_it_took(tmp_path: Path) -
     run(recipe, tmp_path / "run")
     found = rehearse(recipe, tmp_path / "run")
     assert found.label.to_ask == 0
+    assert found.held_out is not None
+    assert (found.held_out.to_ask, found.held_out.stored) == (0, 4)
     assert {stage.basis for stage in found.stages} == {"last run"}
+
+
+def test_the_further_sets_count_and_what_is_asked_twice_is_asked_once(tmp_path: Path) -> None:
+    rows = [{"id": f"x{i}", "user": f"more {i % 3}", "assistant": "given"} for i in range(5)]
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = load_recipe(tmp_path / "recipe.yaml", ["evaluate.sets.more=more.jsonl"])
+    found = rehearse(recipe, tmp_path / "run")
+    assert found.held_out is not None
+    assert (found.held_out.to_ask, found.held_out.prompt_tokens) == (4 + 3, 8 + 6)  # an answer that came is not the teacher's
+
+
+def test_new_rows_are_timed_by_the_rate_of_the_last_run(tmp_path: Path) -> None:
+    run(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "run")
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write('{"id": "new", "user": "say something new", "split": "train"}\n')
+    label = rehearse(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "run").stages[0]
+    assert (label.stage, label.state, label.basis) == ("label", "to do", "the last run's rate")
+    assert label.seconds is not None
+
+
+def test_what_nobody_knows_is_called_unknown(tmp_path: Path) -> None:
+    lines = rehearsal_lines(rehearse(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "run"))
+    assert "export   to do, time unknown" in lines
+    assert any(line.startswith("disk     unknown needed") for line in lines)
+    assert any(line.startswith("         to be scored: 4 rows to ask, about 8 prompt") for line in lines)

@@ -1,4 +1,4 @@
-"""Whole groups go to one side, and adding rows moves none."""
+"""Whole groups go to one side, whatever the order of the rows, and nothing trained on comes into the test."""
 
 from __future__ import annotations
 
@@ -40,6 +40,39 @@ def test_a_new_group_does_not_move_the_trained_ones_into_the_test() -> None:
     after = {row.id for row in split([*rows, prompt(99, "new")], test=10)["test"]}
     assert len(after - before) <= 1
     assert after - before <= {"r99"}
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=12, max_size=30), seed=st.integers(0, 99), size=st.integers(1, 9))
+@settings(deadline=None)
+def test_added_groups_push_others_towards_the_training_rows_and_never_back(sizes: list[int], seed: int, size: int) -> None:
+    rows = [prompt(10 * g + i, f"g{g}") for g, many in enumerate(sizes) for i in range(many)]
+    more = [prompt(1000 + i, "new") for i in range(size)]
+    order = ["test", "validation", "calibration", "train"]
+    asked = {"test": 3, "validation": 2, "calibration": 1, "seed": seed}
+    before, after = (
+        {row.id: order.index(name) for name, side in split(some, **asked).items() for row in side}  # type: ignore[arg-type]
+        for some in (rows, [*rows, *more])
+    )
+    assert all(after[row] >= before[row] for row in before)
+
+
+def test_rows_with_the_same_messages_go_to_one_side() -> None:
+    rows = [prompt(i // 2, f"g{i}") for i in range(40)]  # each question stands in two groups
+    rows = [Prompt(id=f"r{i}", messages=row.messages, group=row.group) for i, row in enumerate(rows)]
+    for by in ("group", "id"):
+        sides = split(rows, test=9, validation=5, by=by)
+        said = [{row.text for row in side} for side in sides.values()]
+        assert sum(map(len, said)) == 20, by
+        again = split(rows[::-1], test=9, validation=5, by=by)
+        assert {name: {row.id for row in side} for name, side in again.items()} == {
+            name: {row.id for row in side} for name, side in sides.items()
+        }
+
+
+def test_given_splits_that_cut_through_equal_rows_are_refused() -> None:
+    rows = [prompt(0, None, "test"), Prompt(id="other", messages=prompt(0).messages, split="train"), prompt(1)]
+    with pytest.raises(DataError, match=r"'r0' \(test\) and 'other' \(train\) belong together.*same messages"):
+        split(rows)
 
 
 def test_rows_that_arrive_with_a_split_keep_it_and_count() -> None:

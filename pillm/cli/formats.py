@@ -58,7 +58,7 @@ def row_schema() -> JSONObject:
 
 def recipe_schema() -> JSONObject:
     """Return the schema of a recipe; a backend's own options are checked by the backend."""
-    from pillm.recipe import RecipeFile
+    from pillm.recipefile import RecipeFile
 
     return RecipeFile.model_json_schema()
 

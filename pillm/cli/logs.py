@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 LOG_BYTES, LOG_FILES = 5 * 1024 * 1024, 3
 PROGRESS = "pillm.progress"
+LEVELS = (logging.ERROR, logging.WARNING, logging.WARNING, logging.INFO, logging.DEBUG)
+"""What stderr gets from -qq to -vv."""
+DECISIONS = {"up-to-date": "its result stands: nothing it depends on changed", "finish": "made anew"}
+log = logging.getLogger(__name__)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -51,7 +55,7 @@ def start_logging(verbosity: int, log_file: Path | None) -> None:
     for old in [handler for handler in log.handlers if isinstance(handler, (_Stderr, _File))]:
         log.removeHandler(old)  # one process may run several commands
         old.close()
-    stderr = _Stderr(level=logging.WARNING - 10 * verbosity)
+    stderr = _Stderr(level=LEVELS[max(-2, min(2, verbosity)) + 2])
     log.addHandler(stderr)
     if log_file:
         try:
@@ -75,6 +79,8 @@ def log_end(message: str, *, exc_info: bool = False) -> None:
 def log_event(event: Event) -> None:
     """Write a progress event to the log; advances are for the bar alone."""
     if event.kind != "advance":
+        if event.kind in DECISIONS:
+            log.info("%s: %s", event.stage, DECISIONS[event.kind])
         level = logging.WARNING if event.kind == "warning" else logging.INFO
         said = event.message or (f"{event.total} {event.unit}" if event.total is not None else "")
         logging.getLogger(PROGRESS).log(level, "%s: %s %s", event.stage, event.kind, said)

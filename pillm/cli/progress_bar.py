@@ -76,7 +76,7 @@ def figures(event: Event) -> str:
 class Lines:
     """Writes plain lines: every start and end, and an advance every few seconds."""
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: int = 0) -> None:
         self._quiet = quiet
         self._pace = Pace()
         self._stage_began: dict[str, float] = {}
@@ -93,7 +93,7 @@ class Lines:
             return
         self._last = now
         line = self._line(event, now)
-        if line and (not self._quiet or event.kind == "warning"):
+        if line and (self._quiet < 1 or (self._quiet == 1 and event.kind == "warning")):
             print(f"{event.stage}: {line}" if event.stage else line, file=sys.stderr, flush=True)
 
     def _line(self, event: Event, now: float) -> str:
@@ -142,9 +142,9 @@ class Bar:
 
 
 @contextmanager
-def shown(quiet: bool = False) -> Iterator[Reader]:
-    """Give the reader that suits where stderr goes."""
-    if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+def shown(quiet: int = 0) -> Iterator[Reader]:
+    """Give the reader that suits where stderr goes; `quiet` 1 leaves warnings, 2 leaves nothing."""
+    if quiet > 0 or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield Lines(quiet)
         return
     from rich.console import Console

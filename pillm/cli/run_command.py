@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import click
@@ -13,6 +14,8 @@ from pillm.cli.summary import rehearsal_lines, run_summary
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.errors import GateError
 from pillm.rehearsal import rehearse
+
+log = logging.getLogger(__name__)
 
 
 @cli_command("run")
@@ -29,6 +32,7 @@ def command(terminal: Terminal, /, recipe: Path, out: Path | None, overrides: tu
         expected = rehearse(loaded, target)
         terminal.result(expected.to_json(), *rehearsal_lines(expected))
         return
+    log.info("run folder %s, log %s", target, target / "pillm.log")
     keep_log(target / "pillm.log")
     with terminal.progress() as progress:
         result = pillm.run(loaded, target, progress=progress)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pillm.records import JSONObject
     from pillm.rehearsal import DryRun
+    from pillm.stages.labelling import Forecast
 
 
 def run_summary(report: JSONObject, folder: Path) -> list[Any]:
@@ -75,18 +76,24 @@ def _models(report: JSONObject) -> Table:
 
 def rehearsal_lines(expected: DryRun) -> list[str]:
     """Return what a run would do: the resolved recipe, rows, tokens, disk, time, the plan."""
-    label = expected.label
     lines = [yaml.safe_dump(expected.recipe, allow_unicode=True, sort_keys=False, width=100).rstrip(), ""]
     lines.append("rows     " + ", ".join(f"{name} {count:,}" for name, count in expected.rows.items()))
-    tokens = ""
-    if label.prompt_tokens is not None and label.completion_tokens is not None:
-        tokens = f", about {label.prompt_tokens:,} prompt and {label.completion_tokens:,} completion tokens"
-    lines.append(f"label    {label.to_ask:,} rows to ask{tokens}; {label.given:,} arrive answered, {label.stored:,} are stored")
-    needed = f"about {megabytes(expected.disk_bytes)} MB needed, " if expected.disk_bytes is not None else ""
-    lines.append(f"disk     {needed}{megabytes(expected.free_bytes)} MB free for {expected.folder}")
+    lines.append(f"teacher  to label: {_to_ask(expected.label)}")
+    if expected.held_out is not None:
+        lines.append(f"         to be scored: {_to_ask(expected.held_out)}")
+    needed = f"about {megabytes(expected.disk_bytes)} MB" if expected.disk_bytes is not None else "unknown"
+    lines.append(f"disk     {needed} needed, {megabytes(expected.free_bytes)} MB free for {expected.folder}")
     for stage in expected.stages:
-        time = f", {clock(stage.seconds)} ({stage.basis})" if stage.seconds is not None else ""
-        lines.append(f"{stage.stage:8} {stage.state}{time}")
+        time = f"{clock(stage.seconds)} ({stage.basis})" if stage.seconds is not None else "time unknown"
+        lines.append(f"{stage.stage:8} {stage.state}, {time}")
     if expected.plan is not None:
         lines += ["", *plan_lines(expected.plan)]
-    return [*lines, *(f"note: {note}" for note in expected.notes), "", "Nothing was asked, trained or written."]
+    return [*lines, "", "Nothing was asked, trained or written."]
+
+
+def _to_ask(asked: Forecast) -> str:
+    tokens = "tokens unknown"
+    if asked.prompt_tokens is not None and asked.completion_tokens is not None:
+        tokens = f"about {asked.prompt_tokens:,} prompt and {asked.completion_tokens:,} completion tokens"
+    given = f"; {asked.given:,} arrive answered" if asked.given else ""
+    return f"{asked.to_ask:,} rows to ask, {tokens}{given}; {asked.stored:,} are stored"

@@ -68,7 +68,7 @@ def runner_for(model: ModelFile | Checkpoint, name: str | None, options: dict[st
         if not able:
             raise MissingDependency(
                 f"no installed runner reads {'model folders' if reads == 'checkpoint' else f'.{reads} files'}. "
-                "Install one: pip install pillm-llamacpp pillm-hf (from a checkout: ./plugins/pillm-llamacpp ./plugins/pillm-hf)"
+                "Install one: pip install pillm-llamacpp pillm-hf (from a checkout: ./plugins/pillm-hf ...)"
             )
         name = PREFERRED[reads] if PREFERRED.get(reads) in able else sorted(able)[0]
     runner = pillm.runner(name, **options)

@@ -70,7 +70,7 @@ class Terminal:
         from pillm.cli.progress_bar import shown
         from pillm.progress import Progress
 
-        with shown(quiet=self.verbosity < 0) as bar:
+        with shown(-self.verbosity) as bar:
             yield Progress(stage, (bar, log_event, *readers))
 
 

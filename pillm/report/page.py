@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pillm.report.elements import raw, tag
@@ -34,7 +35,7 @@ def page(report: Mapping[str, Any]) -> str:
     foot = tag(
         "footer",
         f"Made by pillm {version}".strip(), ". Every figure here is in ", tag("code", "report.json"), "; ",
-        tag("code", f"pillm verify {report['recipe']}"), " checks each file against its sha256.",
+        tag("code", f"pillm verify {quote(report.get('folder') or 'RUN')}"), " checks each file against its sha256.",
     )  # fmt: skip
     body = tag("body", tag("main", hero(report), cards(report), navigation(set(shown)), *shown.values(), foot))
     head = tag(

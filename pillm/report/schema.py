@@ -71,6 +71,7 @@ _PLAN = _object(
 )
 _STEP = _object(
     {"set": _TEXT, "metric": _TEXT, "from": _TEXT, "to": _TEXT, **_INTERVAL, "rows": _COUNT, "better": _COUNT, "worse": _COUNT},
+    {"units": {**_COUNT, "description": "Groups, and rows that stand alone; fewer than six decide nothing."}},
     description="The paired difference to - from, over the same rows, with its bootstrap 95 % interval.",
 )
 _PICK = _object(
@@ -103,6 +104,7 @@ SCHEMA: JSONObject = {
         },
         {
             "at": {**_TEXT, "format": "date-time"},
+            "folder": {"type": ["string", "null"], "description": "The run folder, as it was given."},
             "device": {"type": ["string", "null"]},
             "main": _object({"metric": _WRONG_TEXT, "set": _WRONG_TEXT}),
             "pick": _maybe(_PICK),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pillm.stages.intervals import MIN_UNITS
+
 SET_TITLES = {"test": "Held-out", "handwritten": "Hand-written", "community": "Community"}
 SET_NOTES = {
     "test": "Kept out of training.",
@@ -91,5 +93,5 @@ def count(value: int) -> str:
 
 
 def certain(step: Mapping[str, Any]) -> bool:
-    """Return whether the interval of a paired difference leaves out zero."""
-    return bool(step["low"] > 0 or step["high"] < 0)
+    """Return whether the interval of a paired difference leaves out zero and enough groups or rows speak for it."""
+    return bool(step.get("units", MIN_UNITS) >= MIN_UNITS and (step["low"] > 0 or step["high"] < 0))

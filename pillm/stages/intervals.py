@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 TAIL = 0.025
+MIN_UNITS = 6
+"""Groups, or rows that stand alone, below which nothing is certain: even if all agree, chance does that in 2 of 2**5."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +37,13 @@ class Difference:
     better: int
     """Rows on which the right subject scored higher."""
     worse: int
+    units: int
+    """What was resampled: groups, and rows that stand alone."""
 
     @property
     def certain(self) -> bool:
-        """Return whether the interval leaves out zero."""
-        return self.low > 0 or self.high < 0
+        """Return whether the interval leaves out zero and enough groups or rows speak for it."""
+        return self.units >= MIN_UNITS and (self.low > 0 or self.high < 0)
 
 
 def figure(values: Sequence[float], *, groups: Sequence[str | None] = (), seed: int = 0) -> Figure:
@@ -62,17 +66,27 @@ def difference(
     deltas = [right[row] - left[row] for row in shared]
     if not deltas:
         return None
-    mean, low, high = _interval(deltas, [(groups or {}).get(row) for row in shared], seed)
+    named = [(groups or {}).get(row) for row in shared]
+    mean, low, high = _interval(deltas, named, seed)
     better, worse = sum(delta > 0 for delta in deltas), sum(delta < 0 for delta in deltas)
-    return Difference(mean=mean, low=low, high=high, rows=len(deltas), better=better, worse=worse)
+    return Difference(mean=mean, low=low, high=high, rows=len(deltas), better=better, worse=worse, units=_units(named))
 
 
 def _interval(values: Sequence[float], groups: Sequence[str | None], seed: int) -> tuple[float, float, float]:
     if not values:
         raise ValueError("no scores, so no mean")
-    if len(set(groups) - {None}) + groups.count(None) < len(groups):
-        return _of_groups(values, groups, seed)
-    return _of_rows(values, seed)
+    mean, low, high = _of_rows(values, seed)
+    units = _units(groups)
+    if units == len(groups):
+        return mean, low, high
+    _, lowest, highest = _of_groups(values, groups, seed)
+    if units < MIN_UNITS or lowest == highest:  # so few groups, or equal ones, say less than their rows do
+        return mean, min(low, lowest), max(high, highest)
+    return mean, lowest, highest
+
+
+def _units(groups: Sequence[str | None]) -> int:
+    return len(set(groups) - {None}) + groups.count(None)
 
 
 def _of_groups(values: Sequence[float], groups: Sequence[str | None], seed: int) -> tuple[float, float, float]:

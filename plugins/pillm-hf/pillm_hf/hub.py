@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pillm
 
@@ -20,6 +20,8 @@ CONTENT_FILES = (*TOKENIZER_FILES, "config.json", "generation_config.json", "ada
 
 # Weights in safetensors and plain text only: never a pickle, never Python.
 ALLOWED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+# Exports for other programs lie in subfolders.
+_WANTED: dict[str, Any] = {"allow_patterns": list(ALLOWED), "ignore_patterns": ["*/*"]}
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPOSITORY = re.compile(r"(?=.{3,96}$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -69,7 +71,7 @@ def find_here(model: str, revision: str | None = None) -> Source | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        cached = Path(snapshot_download(model, revision=revision, local_files_only=True))
+        cached = Path(snapshot_download(model, revision=revision, local_files_only=True, **_WANTED))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
     whole = (cached / "config.json").is_file() and any(cached.glob("*.safetensors"))
@@ -164,14 +166,7 @@ def _download(repository: str, commit: str) -> Path:
     from huggingface_hub.errors import HTTPError
 
     try:
-        folder = Path(
-            snapshot_download(
-                repository,
-                revision=commit,
-                allow_patterns=list(ALLOWED),
-                ignore_patterns=["*/*"],  # exports for other programs lie in subfolders
-            )
-        )
+        folder = Path(snapshot_download(repository, revision=commit, **_WANTED))
     except (HTTPError, OSError, ValueError) as error:
         _refuse(error, repository, commit)
     if not any(folder.glob("*.safetensors")):

@@ -91,7 +91,9 @@ def test_a_training_out_of_memory_says_which_options_to_change(
     monkeypatch.setattr("pillm_hf.loop.summed_loss", short)
     said = "per_device_train_batch_size=5 and gradient_accumulation_steps=4.*gradient_checkpointing"
     with pytest.raises(pillm.BackendError, match=said):
-        LoRA(base=str(base), per_device_train_batch_size=10, gradient_accumulation_steps=2).train(data, tmp_path, pillm.Progress())
+        LoRA(base=str(base), per_device_train_batch_size=10, gradient_accumulation_steps=2).train(
+            data, tmp_path, pillm.Progress()
+        )
     assert not (tmp_path / "adapter").exists()
 
 

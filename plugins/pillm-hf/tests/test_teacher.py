@@ -119,7 +119,9 @@ def test_at_most_a_window_is_pulled_ahead(base: Path, requests: list[pillm.Reque
 
 
 def test_rows_that_fail_are_handed_back_before_more_are_pulled(make, tmp_path: Path, requests: list[pillm.Request]) -> None:
-    model = make(tmp_path / "never", template="{%- if messages[0]['content'] != '?' -%}{{ raise_exception('no') }}{%- endif -%}")
+    model = make(
+        tmp_path / "never", template="{%- if messages[0]['content'] != '?' -%}{{ raise_exception('no') }}{%- endif -%}"
+    )
     pulled = 0
 
     def feed() -> Iterator[pillm.Request]:

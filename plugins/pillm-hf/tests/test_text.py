@@ -141,7 +141,10 @@ CALLS = """\
         ("", False),
         ("{{- call.function.name -}}", False),
         ("{{- call.function.name + ' ' + (call.function.arguments | tojson) -}}", True),
-        ("{{- call.function.name -}}{%- for n, v in call.function.arguments.items() -%}{{- n ~ '=' ~ v -}}{%- endfor -%}", True),
+        (
+            "{{- call.function.name -}}{%- for n, v in call.function.arguments.items() -%}{{- n ~ '=' ~ v -}}{%- endfor -%}",
+            True,
+        ),
     ],
 )
 @pytest.mark.parametrize("content", ["", "rouge"])

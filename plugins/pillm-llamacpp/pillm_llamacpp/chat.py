@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -43,10 +43,6 @@ def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, s
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
-def _now(form: str) -> str:
-    return datetime.now().strftime(form)
-
-
 class ChatTemplate:
     """A model's chat template, ready to render; the special tokens are those that the template may name."""
 
@@ -55,9 +51,15 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
         )
         environment.filters["tojson"] = _tojson
-        environment.globals.update(raise_exception=_raise, strftime_now=_now)
+        environment.globals.update(raise_exception=_raise, strftime_now=self._now)
         self._template = environment.from_string(source)
         self._specials = dict(specials)
+        self.day: date | None = None
+        """The day that templates print; none: today."""
+
+    def _now(self, form: str) -> str:
+        now = datetime.now()
+        return (datetime.combine(self.day, now.time()) if self.day else now).strftime(form)
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Any] = (), ask: bool = True) -> str:
         """Return the conversation as text; `ask` ends it with the header of the answer. Raises jinja2.TemplateError."""

@@ -33,10 +33,11 @@ def check_tools() -> None:
         )
 
 
-def check(checkpoint: pillm.Checkpoint, tree: Path) -> Findings:
+def check(checkpoint: pillm.Checkpoint, tree: Path, quants: tuple[str, ...] = ()) -> Findings:
     """Return what the converter must be told.
 
-    Raises DataError, naming the folder, where the model cannot be exported, UnsafeError where reading it would run code.
+    Raises DataError, naming the folder, where the model cannot be exported, UnsafeError where reading it would run
+    code, ConfigError where a quantisation is not for it.
     """
     folder = checkpoint.path
     config = checkpoint.config
@@ -50,6 +51,11 @@ def check(checkpoint: pillm.Checkpoint, tree: Path) -> Findings:
             f"of config.json. It knows {len(known)}, among them Llama, Qwen2, Qwen3, Gemma and SmolLM3."
         )
     _check_weights(folder)
+    if "MXFP4_MOE" in quants and not _has_experts(config):
+        raise pillm.ConfigError(
+            f"MXFP4_MOE packs the experts of a model, and {folder} has none: the file would be a larger Q8_0. "
+            "Ask for Q4_K_M or IQ4_NL instead."
+        )
     if not _has_template(folder, settings):
         raise pillm.DataError(
             f"{folder} has no chat template (chat_template.jinja); a device could not be told how to ask the model. "
@@ -90,6 +96,11 @@ def architectures_of(tree: Path) -> frozenset[str]:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "TEXT_MODEL_MAP":
             return frozenset(ast.literal_eval(node.value)) if node.value else frozenset()
     return frozenset()
+
+
+def _has_experts(config: dict[str, Any]) -> bool:
+    settings = {**config, **(config.get("text_config") or {})}
+    return any("experts" in name and isinstance(value, int) and value > 1 for name, value in settings.items())
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import pillm
 from pillm_llamacpp.client import death, error_of
@@ -43,17 +43,32 @@ class Conversion:
     stops: tuple[str, ...]
     keys: dict[str, str] = field(default_factory=dict)
     """String keys added to the GGUF's metadata."""
+    day: str | None = None
+    """The day that chat templates print, as YYYY-MM-DD; none: today."""
+    rows: int = 0
+    """How many probes are put to the model, at most."""
+    tokens: int = 64
+    """After how many tokens a probe is cut for that."""
     metadata: dict[str, str] = field(default_factory=dict)
     """What replaces the metadata that the converter guesses (`general.name`, `general.license`)."""
 
 
-def run(conversion: Conversion, probes: Iterable[pillm.Message], work: Path, progress: pillm.Progress) -> list[dict[str, Any]]:
-    """Convert, and return for each probe its text and ids as the reloaded tokenizer makes them.
+class Converted(NamedTuple):
+    """What the child learnt on the way."""
+
+    encoded: list[dict[str, Any]]
+    """Each probe's text and ids as the reloaded tokenizer makes them."""
+    predicted: list[tuple[list[int], list[int]]]
+    """The first probes' ids, and the checkpoint's most likely next token at each of them."""
+
+
+def run(conversion: Conversion, probes: Iterable[pillm.Message], work: Path, progress: pillm.Progress) -> Converted:
+    """Convert, and return what the tokenizer and the model themselves made of the probes.
 
     Only `work` is written. Raises BackendError with the converter's last words, or StorageError where the disk is full.
     """
     job = work / "job.json"
-    paths = {name: work / f"{name}.json" for name in ("probes", "encoded", "metadata")}
+    paths = {name: work / f"{name}.json" for name in ("probes", "encoded", "predicted", "metadata")}
     with paths["probes"].open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(probe) + "\n" for probe in probes)
     paths["metadata"].write_text(json.dumps(conversion.metadata), "utf-8")
@@ -61,7 +76,13 @@ def run(conversion: Conversion, probes: Iterable[pillm.Message], work: Path, pro
     job.write_text(json.dumps(told), "utf-8")
     with (work / "convert.log").open("w+b") as log:
         _run_child(job, log, progress)
-    with paths["encoded"].open(encoding="utf-8") as file:
+    return Converted(_lines(paths["encoded"]), [(ids, chosen) for ids, chosen in _lines(paths["predicted"])])
+
+
+def _lines(path: Path) -> list[Any]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 

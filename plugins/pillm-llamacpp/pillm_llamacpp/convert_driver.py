@@ -1,4 +1,4 @@
-"""The child process that needs torch and transformers: it re-encodes the probes, then runs llama.cpp's own converter.
+"""The child process that needs torch and transformers: it re-encodes the probes, asks the model, then converts it.
 
 Run as `python -P convert_driver.py JOB.json`; it imports nothing of this package. Its standard output carries one JSON
 object per line: {"progress": done, "total": bytes}, {"note": text} or {"error": kind, "message": text}.
@@ -12,10 +12,13 @@ import os
 import runpy
 import sys
 import traceback
+from datetime import date, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+FITS_IN_32_BIT = 4_000_000_000
+"""Bytes of weights up to which they are widened: 16-bit sums break ties at random."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -51,8 +54,10 @@ def main() -> int:
     sys.path[:0] = [job["tree"], str(Path(job["tree"]) / "gguf-py")]
     try:
         forbid_code()
+        set_day(job["day"])
         encode(job)
         if job["outfile"]:
+            predict(job)
             convert(job, events)
     except OSError as error:
         traceback.print_exc()
@@ -94,6 +99,20 @@ def _untrusting(load: Any) -> Any:
     return loaded
 
 
+def set_day(day: str | None) -> None:
+    """Let chat templates print the day of the training, which the probes carry, instead of today."""
+    if not day:
+        return
+    from transformers.utils import chat_template_utils
+
+    class Then(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Then:
+            return cls.combine(date.fromisoformat(day), datetime.now(tz).time(), tz)
+
+    chat_template_utils.datetime = Then
+
+
 def encode(job: dict[str, Any]) -> None:
     """Write, for each probe, its text and ids as the reloaded tokenizer makes them."""
     from transformers import AutoTokenizer
@@ -104,6 +123,23 @@ def encode(job: dict[str, Any]) -> None:
             found = render(tokenizer, json.loads(line), job["stops"])
             ids = tokenizer(found["text"], add_special_tokens=False)["input_ids"]
             encoded.write(json.dumps({**found, "ids": ids}) + "\n")
+
+
+def predict(job: dict[str, Any]) -> None:
+    """Write, for the first probes, their ids and the most likely next token at each position."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with Path(job["encoded"]).open(encoding="utf-8") as file:
+        rows = [json.loads(line)["ids"][: job["tokens"]] for _, line in zip(range(job["rows"]), file, strict=False)]
+    rows = [ids for ids in rows if ids]
+    weights = sum(path.stat().st_size for path in Path(job["model"]).glob("*.safetensors"))
+    kind = torch.float32 if weights < FITS_IN_32_BIT else "auto"
+    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=kind, local_files_only=True).eval()
+    with Path(job["predicted"]).open("w", encoding="utf-8") as file, torch.inference_mode():
+        for ids in rows:
+            chosen = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].argmax(-1).tolist()
+            file.write(json.dumps([ids, chosen]) + "\n")
 
 
 def render(tokenizer: Any, probe: dict[str, Any], stops: list[str]) -> dict[str, Any]:

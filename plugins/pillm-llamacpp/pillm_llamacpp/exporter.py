@@ -71,7 +71,7 @@ class GGUFExporter(pillm.Exporter):
 
         tree = source.require()
         check_tools()
-        findings = check(checkpoint, tree)
+        findings = check(checkpoint, tree, self.quants)
         stem = self.file_name or _slug(checkpoint.label)
         work = out / ".gguf-work"
         try:
@@ -97,20 +97,21 @@ class GGUFExporter(pillm.Exporter):
             if quant == base:
                 part = target.with_name(target.name + ".part")
                 try:
+                    types = types_of(full)
                     _copy(full, part)
                     publish(part, target)
                 finally:
                     part.unlink(missing_ok=True)
             else:
-                quantize(full, target, quant, threads=self.threads or os.cpu_count() or 1, progress=progress)
-            yield pillm.ModelFile.of(target, quant, parity=parity, types=types_of(target))
+                types = quantize(full, target, quant, threads=self.threads or os.cpu_count() or 1, progress=progress)
+            yield pillm.ModelFile.of(target, quant, parity=parity, types=types)
 
     def _converted(
         self, checkpoint: pillm.Checkpoint, findings: Findings, full: Path, progress: pillm.Progress
     ) -> pillm.Parity:
-        from pillm_llamacpp import convert, parity
+        from pillm_llamacpp import convert, parity, weights
 
-        rows = parity.rows_of(checkpoint)
+        rows, day = parity.rows_of(checkpoint), parity.day_of(checkpoint)
         if rows[0].ids is None:
             progress.note(
                 f"{checkpoint.label} carries no probes of its training; parity is checked on {len(rows)} built-in strings, "
@@ -120,11 +121,13 @@ class GGUFExporter(pillm.Exporter):
         conversion = convert.Conversion(
             tree=str(source.require()), model=str(checkpoint.path.resolve()), outfile=str(full),
             outtype=full.stem.rpartition("-")[2].lower(), pre=self.pre, derived=findings.pre, stops=findings.stops,
-            keys=_keys(checkpoint), metadata=self._metadata(full),
+            keys=_keys(checkpoint), metadata=self._metadata(full), day=day,
+            rows=weights.ROWS, tokens=weights.TOKENS,
         )  # fmt: skip
         probes = ({"messages": row.messages, "text": row.text, "tools": row.tools} for row in rows)
-        reloaded = convert.run(conversion, probes, full.parent, progress)
-        proved = parity.prove(full, rows, reloaded, findings.stops)
+        made = convert.run(conversion, probes, full.parent, progress)
+        proved = parity.prove(full, rows, made.encoded, findings.stops, day)
+        weights.compare(full, made.predicted, full.stem.rpartition("-")[2])
         progress.note(f"parity: {proved.rows} conversations, no difference.")
         return proved
 

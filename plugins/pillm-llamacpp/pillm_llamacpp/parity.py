@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pillm
@@ -35,28 +36,41 @@ def rows_of(checkpoint: pillm.Checkpoint) -> list[Row]:
     ]
 
 
+def day_of(checkpoint: pillm.Checkpoint) -> str | None:
+    """Return the day that the probes were rendered on, which some templates print: the contract's, else the file's."""
+    told = checkpoint.contract.get("date")
+    if told:
+        return str(told)[:10]
+    path = checkpoint.path / "probes.jsonl"
+    return date.fromtimestamp(path.stat().st_mtime).isoformat() if path.is_file() else None
+
+
 def _row(probe: pillm.Probe) -> Row:
     messages = [plain(message) for message in probe.messages]
     return Row(probe.id, messages, probe.text, list(probe.ids), list(probe.tools))
 
 
-def prove(path: Path, rows: Sequence[Row], reloaded: Sequence[dict[str, Any]], stops: Sequence[str]) -> pillm.Parity:
+def prove(
+    path: Path, rows: Sequence[Row], reloaded: Sequence[dict[str, Any]], stops: Sequence[str], day: str | None = None
+) -> pillm.Parity:
     """Return the parity of a GGUF file over all rows; raise BackendError at the first row that differs."""
     with Worker(f"the parity check of {path.name}") as worker:
         facts = worker.ask(op="open", path=str(path), vocab_only=True)
         _check_stops(worker, facts, stops)
-        for row, python, device in zip(rows, reloaded, _encoded(worker, rows, reloaded), strict=True):
+        for row, python, device in zip(rows, reloaded, _encoded(worker, rows, reloaded, day), strict=True):
             _compare(worker, row, python, device)
     return pillm.Parity(rows=len(rows), mismatches=0)
 
 
-def _encoded(worker: Worker, rows: Sequence[Row], reloaded: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _encoded(
+    worker: Worker, rows: Sequence[Row], reloaded: Sequence[dict[str, Any]], day: str | None
+) -> Iterator[dict[str, Any]]:
     for start in range(0, len(rows), _AT_ONCE):
         asked = [
             {"messages": row.messages, "tools": row.tools, "ask": python["ask"], "suffix": python["suffix"]}
             for row, python in zip(rows[start : start + _AT_ONCE], reloaded[start : start + _AT_ONCE], strict=True)
         ]
-        yield from worker.ask(op="encode", rows=asked)["rows"]
+        yield from worker.ask(op="encode", rows=asked, day=day)["rows"]
 
 
 def _check_stops(worker: Worker, facts: dict[str, Any], stops: Sequence[str]) -> None:

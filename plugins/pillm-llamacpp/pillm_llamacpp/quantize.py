@@ -11,8 +11,11 @@ from pillm_llamacpp.client import Worker
 from pillm_llamacpp.quants import FTYPES
 
 
-def quantize(source: Path, target: Path, quant: str, *, threads: int, progress: pillm.Progress) -> None:
-    """Write `target` as a quantisation of `source`, whole or not at all; warn where rows do not fit the blocks."""
+def quantize(source: Path, target: Path, quant: str, *, threads: int, progress: pillm.Progress) -> dict[str, int]:
+    """Write `target` as a quantisation of `source`, whole or not at all; return how many tensors have each storage type.
+
+    Warns where rows do not fit the blocks.
+    """
     part = target.with_name(target.name + ".part")
     try:
         with Worker(f"quantising to {quant}") as worker:
@@ -24,12 +27,14 @@ def quantize(source: Path, target: Path, quant: str, *, threads: int, progress: 
             while "done" not in message:
                 progress.advance(1)
                 message = worker.receive()
+            types = _types(worker, part)
         publish(part, target)
     except pillm.StorageError as error:
         raise full(target, str(error)) from error
     finally:
         part.unlink(missing_ok=True)
     _warn(message["fallbacks"], quant, progress)
+    return types
 
 
 def publish(part: Path, target: Path) -> None:
@@ -69,6 +74,9 @@ def _warn(fallbacks: list[list[str]], quant: str, progress: pillm.Progress) -> N
 
 def types_of(path: Path) -> dict[str, int]:
     """Return how many tensors of a GGUF file have each storage type."""
-    from gguf import GGUFReader
+    with Worker(f"reading {path.name}") as worker:
+        return _types(worker, path)
 
-    return dict(sorted(Counter(tensor.tensor_type.name for tensor in GGUFReader(path).tensors).items()))
+
+def _types(worker: Worker, path: Path) -> dict[str, int]:
+    return dict(worker.ask(op="types", path=str(path))["types"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -87,7 +88,7 @@ class Served:
     def ask(self, operation: str, message: Packet) -> Packet:
         """Answer an operation that is done at once."""
         if operation == "encode":
-            return {"rows": [self._encode(row) for row in message["rows"]]}
+            return {"rows": self._encoded(message["rows"], message.get("day"))}
         if operation == "tokenize":
             return {"ids": self.model.tokenize(message["text"])}
         if operation == "tokens":
@@ -96,11 +97,25 @@ class Served:
             from pillm_llamacpp.embedding import embed
 
             return {"vectors": embed(self, message["texts"])}
+        if operation == "follow":
+            from pillm_llamacpp.following import follow
+
+            return {"next": follow(self, message["ids"])}
         if operation == "bench":
             from pillm_llamacpp.timing import bench
 
             return bench(self, **message)
         raise Refusal("backend", f"there is no operation {operation!r}")
+
+    def _encoded(self, rows: list[Packet], day: str | None) -> list[Packet]:
+        """Return each row's text and ids, as they were on a day where one is given."""
+        if self._template is None or day is None:
+            return [self._encode(row) for row in rows]
+        self._template.day = date.fromisoformat(day)
+        try:
+            return [self._encode(row) for row in rows]
+        finally:
+            self._template.day = None
 
     def _encode(self, row: Packet) -> Packet:
         text = self.render(row["messages"], row.get("tools") or (), ask=row["ask"]) + row.get("suffix", "")

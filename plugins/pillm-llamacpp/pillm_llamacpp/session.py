@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import statistics
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pillm
-from pillm_llamacpp.client import Worker
+from pillm_llamacpp.client import Worker, WorkerDied
 from pillm_llamacpp.header import check_header
+from pillm_llamacpp.machine import cpu_name, physical_cores
 
 if TYPE_CHECKING:
     from pillm_llamacpp.grammar import Compiled
     from pillm_llamacpp.pipe import Packet
 
+Result: TypeAlias = tuple[pillm.Request, pillm.Answer | pillm.Failure]
 
 _SMALL_BYTES = 48_000_000
+_RESTARTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,17 @@ class Settings:
         return self.threads or (1 if size < _SMALL_BYTES else physical_cores())
 
 
+@dataclass(slots=True)
+class Flight:
+    """One call of `answer`: the requests to come, those that the worker has, and how many it may have."""
+
+    requests: Iterator[pillm.Request]
+    window: int
+    flying: dict[int, pillm.Request] = field(default_factory=dict)
+    sent: int = 0
+    open: bool = True
+
+
 class LocalSession(pillm.Session):
     """A GGUF file open in a worker process of this machine."""
 
@@ -53,10 +66,15 @@ class LocalSession(pillm.Session):
         self._path, self._settings = path, settings
         self._grammars: dict[str, Compiled] = {}
         self._threads = settings.threads_for(path.stat().st_size)
-        self._worker = Worker(f"llama.cpp with {path.name}")
+        self._restarts = 0
+        self._start()
+
+    def _start(self) -> None:
+        settings = self._settings
+        self._worker = Worker(f"llama.cpp with {self._path.name}")
         try:
             self.facts = self._worker.ask(
-                op="open", path=str(path.resolve()), threads=self._threads, context=settings.context,
+                op="open", path=str(self._path.resolve()), threads=self._threads, context=settings.context,
                 batch=settings.batch, parallel=settings.parallel, gpu_layers=settings.gpu_layers,
             )  # fmt: skip
         except BaseException:
@@ -68,36 +86,65 @@ class LocalSession(pillm.Session):
         """Return the id of the process that holds the model."""
         return self._worker.pid
 
-    def answer(self, requests: Iterator[pillm.Request]) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
+    def answer(self, requests: Iterator[pillm.Request]) -> Iterator[Result]:
         """Pull requests, at most two rounds of parallel answers ahead, and yield each result as it is done.
 
-        Raises BackendError where the worker dies, ConfigError where a schema cannot be held to under `constrain`.
+        Rows that are in flight when llama.cpp crashes are asked again one by one, and the culprit is a failure; raises
+        BackendError where it crashes again and again.
         """
-        window = 2 * self._settings.parallel
-        requests = iter(requests)
-        flying: dict[int, pillm.Request] = {}
-        number, open_ended = 0, True
+        flight = Flight(iter(requests), 2 * self._settings.parallel)
         finished = False
         try:
-            while True:
-                while open_ended and len(flying) < window:
-                    request = next(requests, None)
-                    if request is None:
-                        open_ended = False
-                        self._worker.send({"op": "end"})
-                        break
-                    self._worker.send(self._packet(request, number))
-                    flying[number] = request
-                    number += 1
-                if not flying:
-                    finished = True
-                    return
-                result = self._worker.receive()
-                request = flying.pop(result["id"])
-                yield request, self._outcome(request, result)
+            while flight.open or flight.flying:
+                try:
+                    yield from self._launched(flight)
+                    if flight.flying:
+                        result = self._worker.receive()
+                        request = flight.flying.pop(result["id"])
+                        yield request, self._outcome(request, result)
+                except WorkerDied as error:
+                    self._restart(error)
+                    yield from self._one_by_one(flight)
+            finished = True
         finally:
             if not finished:
                 self._cancel()
+
+    def _launched(self, flight: Flight) -> Iterator[Result]:
+        """Send requests until the window is full; yield those that cannot be sent as failures."""
+        while flight.open and len(flight.flying) < flight.window:
+            request = next(flight.requests, None)
+            if request is None:
+                flight.open = False
+                self._worker.send({"op": "end"})
+                return
+            try:
+                packet = self._packet(request, flight.sent)
+            except pillm.ConfigError as error:
+                yield request, pillm.Failure("invalid", str(error))
+                continue
+            flight.flying[flight.sent] = request
+            flight.sent += 1
+            self._worker.send(packet)
+
+    def _restart(self, error: WorkerDied) -> None:
+        if self._restarts == _RESTARTS:
+            raise pillm.BackendError(f"{error}\nIt was started again {_RESTARTS} times before; this was the last.") from error
+        self._restarts += 1
+        self._start()
+
+    def _one_by_one(self, flight: Flight) -> Iterator[Result]:
+        """Ask alone each request that was in flight, so that one which makes llama.cpp crash is told from the others."""
+        for number, request in list(flight.flying.items()):
+            try:
+                self._worker.send(self._packet(request, number))
+                self._worker.send({"op": "end"})
+                outcome = self._outcome(request, self._worker.receive())
+            except WorkerDied as error:
+                outcome = pillm.Failure("crashed", str(error))
+                self._restart(error)
+            del flight.flying[number]
+            yield request, outcome
 
     def _cancel(self) -> None:
         """Make the worker drop what nobody waits for any more."""
@@ -142,9 +189,13 @@ class LocalSession(pillm.Session):
         usage = pillm.Usage(
             prompt_tokens=result["prompt_tokens"], completion_tokens=len(result["ids"]), cached_tokens=result["cached"]
         )
+        # what a grammar held is the answer as it is, whatever its strings look like
+        said = (result["text"], None, ()) if compiled else pillm.read_reply(result["text"], tools=bool(request.prompt.tools))
+        content, reasoning, calls = said
         logprobs = tuple(tuple((token, value) for token, value in row) for row in result["logprobs"])
         return pillm.Answer(
-            result["text"], finish_reason=result["finish"], usage=usage, model=self.facts["name"] or self._path.stem,
+            content, reasoning=reasoning, tool_calls=calls, finish_reason=result["finish"], usage=usage,
+            model=self.facts["name"] or self._path.stem,
             token_ids=tuple(result["ids"]), logprobs=logprobs if self._settings.logprobs else None,
             tokenizer_hash=self.facts["tokenizer"],
             timings={"seconds": result["seconds"]},
@@ -175,31 +226,3 @@ class LocalSession(pillm.Session):
     def close(self) -> None:
         """End the worker; calling it twice is harmless."""
         self._worker.close()
-
-
-def physical_cores() -> int:
-    """Return the cores that this process may use, hyper-threads counted once where that can be told."""
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    seen = set()
-    for cpu in usable:
-        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        try:
-            seen.add(path.read_text("ascii").strip())
-        except OSError:
-            return len(usable)
-    return len(seen)
-
-
-def cpu_name() -> str:
-    """Return what the processor, or on a single-board computer the board, is called."""
-    for path, key in ((Path("/proc/device-tree/model"), None), (Path("/proc/cpuinfo"), "model name")):
-        try:
-            text = path.read_text("utf-8", "replace")
-        except OSError:
-            continue
-        if key is None:
-            return text.strip("\0\n ")
-        for line in text.splitlines():
-            if line.startswith(key):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

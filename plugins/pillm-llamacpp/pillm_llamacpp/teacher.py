@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr
 import pillm
 
 _TUNING: dict[str, Any] = {"key": False}
+_CONTEXT = "Tokens of prompt and answer; none: the model's own, at most 4096."
 _THREADS = "Threads to decode with; none: one per physical core, a single one for files under 48 MB."
 
 
@@ -22,7 +23,7 @@ class GGUFTeacher(pillm.Teacher):
     name: ClassVar[str] = "gguf"
 
     model: Path = Field(description="The .gguf file.", json_schema_extra=_TUNING)
-    context: int | None = Field(None, ge=8, description="Tokens of prompt and answer; none: the model's own, at most 4096.")
+    context: int | None = Field(None, ge=8, description=_CONTEXT, json_schema_extra=_TUNING)
     max_tokens: int = Field(256, ge=1, description="Tokens after which an answer is cut; never exceeded.")
     temperature: float = Field(0.0, ge=0.0, le=5.0, description="0 answers greedily.")
     seed: int = Field(0, ge=0, description="Seed of answers with a temperature.")
@@ -35,8 +36,17 @@ class GGUFTeacher(pillm.Teacher):
     _session: pillm.Session | None = PrivateAttr(None)
 
     def identity(self) -> dict[str, Any]:
-        """Return the options and the content of the file; its path does not matter."""
-        return {**super().identity(), "sha256": _sha256(self.model, _stamp(self.model))}
+        """Return the options and the content of the file; its path does not matter, nor a seed that nothing is drawn with."""
+        options = super().identity()
+        if self.temperature == 0:
+            options.pop("seed", None)
+        return {**options, "sha256": _sha256(self.model, _stamp(self.model))}
+
+    def estimate(self, request: pillm.Request) -> pillm.Usage:
+        """Estimate tokens as characters / 4, and the answer as long as the prompt where `max_tokens` allows it."""
+        asked = sum(len(str(message.get("content") or "")) for message in request.messages)
+        prompt = max(1, -(-asked // 4))
+        return pillm.Usage(prompt_tokens=prompt, completion_tokens=min(self.max_tokens, prompt))
 
     @contextmanager
     def open(self) -> Iterator[Self]:

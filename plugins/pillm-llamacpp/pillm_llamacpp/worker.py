@@ -74,6 +74,7 @@ class Server:
             "end": self._end,
             "cancel": self._cancel,
             "devices": self._devices,
+            "types": self._types,
         }
         name = str(message.pop("op"))
         try:
@@ -96,6 +97,11 @@ class Server:
         from pillm_llamacpp.devices import devices
 
         self.send(devices=devices())
+
+    def _types(self, message: Packet) -> None:
+        from pillm_llamacpp.tensortypes import types_of
+
+        self.send(types=types_of(message["path"]))
 
     def _quantize(self, message: Packet) -> None:
         from pillm_llamacpp.quantizing import quantize

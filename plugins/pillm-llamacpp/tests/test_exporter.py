@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pillm_llamacpp import checks, source
+from pillm_llamacpp import checks, convert, source
 from pillm_llamacpp.client import Worker
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.parity import rows_of
-from pillm_llamacpp_tiny import SENTENCES, swap_a_merge, write_model
+from pillm_llamacpp_tiny import SENTENCES, TEMPLATE, swap_a_merge, train_tokenizer, write_model
 
 import pillm
 from pillm.testing import check_backend
@@ -58,6 +61,22 @@ def test_a_tokenizer_changed_after_training_fails_the_export(checkpoint: pillm.C
     swap_a_merge(changed.path)
     with pytest.raises(pillm.BackendError, match=r"parity: row-\d: other token ids\. At position \d+ .*reloaded tokenizer"):
         export(changed, tmp_path / "out", quants=["Q8_0"])
+    assert not list((tmp_path / "out").rglob("*"))
+
+
+def test_weights_that_the_conversion_changed_fail_the_export(
+    exported: dict[str, pillm.ModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = convert.run
+
+    def lossy(told: convert.Conversion, *more: Any) -> convert.Converted:
+        made = run(told, *more)
+        shutil.copyfile(exported["F16"].path, told.outfile)
+        return made
+
+    monkeypatch.setattr(convert, "run", lossy)
+    with pytest.raises(pillm.BackendError, match=r"weights: .* another next token at \d+ of \d+ places of 4 conversations"):
+        export(write_model(tmp_path / "tiny", layers=1), tmp_path / "out", quants=["F16"])
     assert not list((tmp_path / "out").rglob("*"))
 
 
@@ -157,6 +176,7 @@ def test_a_repeated_token_text_is_refused_before_llama_cpp_aborts_on_it(checkpoi
 
 _FULL_DISK = """
 import resource, sys
+from datetime import datetime
 from pathlib import Path
 import pillm
 from pillm_llamacpp.exporter import GGUFExporter
@@ -181,6 +201,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(checkpoint: pillm.C
 
 _FULL_WHILE_QUANTISING = """
 import resource, sys
+from datetime import datetime
 from pathlib import Path
 import pillm
 from pillm_llamacpp.quantize import quantize
@@ -207,3 +228,18 @@ def test_the_identity_names_the_source_and_not_the_threads() -> None:
     identity = GGUFExporter(threads=3).identity()
     assert identity == GGUFExporter().identity()
     assert source.COMMIT in identity["source"]
+
+
+def test_a_template_that_prints_the_date_is_proved_on_the_day_of_its_training(
+    checkpoint: pillm.Checkpoint, tmp_path: Path
+) -> None:
+    made = copy(checkpoint, tmp_path)
+    (made.path / "chat_template.jinja").write_text("{{- strftime_now('%d %b %Y') -}}" + TEMPLATE)
+    probe = json.loads((made.path / "probes.jsonl").read_text().splitlines()[0])
+    probe["text"] = "03 Jan 2026" + probe["text"]
+    probe["ids"] = train_tokenizer().encode(probe["text"]).ids
+    (made.path / "probes.jsonl").write_text(json.dumps(probe) + "\n")
+    trained = datetime(2026, 1, 3, 12).timestamp()
+    os.utime(made.path / "probes.jsonl", (trained, trained))
+    (model,), _ = export(made, tmp_path / "out", quants=["F16"])
+    assert model.parity == pillm.Parity(rows=1, mismatches=0)

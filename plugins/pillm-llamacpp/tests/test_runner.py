@@ -99,14 +99,79 @@ def test_a_temperature_samples_and_a_seed_repeats_it(gguf: pillm.ModelFile) -> N
     assert runs[0] == runs[1] != runs[2]
 
 
-def test_a_killed_worker_is_an_error_and_not_the_end_of_pillm(gguf: pillm.ModelFile) -> None:
+def crash_on(session: LocalSession, monkeypatch: pytest.MonkeyPatch, *culprits: int) -> None:
+    """Make the process die, truly, whenever it is sent one of these rows."""
+    packet = session._packet
+
+    def deadly(asked: pillm.Request, number: int) -> object:
+        if asked.prompt.id in {f"row-{culprit}" for culprit in culprits}:
+            os.kill(session.worker_pid, signal.SIGKILL)
+        return packet(asked, number)
+
+    monkeypatch.setattr(session, "_packet", deadly)
+
+
+def test_a_killed_worker_is_started_again_and_no_row_is_lost(gguf: pillm.ModelFile) -> None:
     with LocalRunner(max_tokens=8).open(gguf) as session:
         assert isinstance(session, LocalSession)
         os.kill(session.worker_pid, signal.SIGKILL)
-        with pytest.raises(pillm.BackendError, match=r"killed, most often because memory ran out \(SIGKILL\)"):
-            list(session.answer(iter([request()])))
-        with pytest.raises(pillm.BackendError, match="closed"):
-            list(session.answer(iter([request()])))
+        ((_, result),) = session.answer(iter([request()]))
+    assert isinstance(result, pillm.Answer)
+
+
+def test_a_row_that_crashes_llama_cpp_fails_alone(gguf: pillm.ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalRunner(max_tokens=2, parallel=2).open(gguf) as session:
+        assert isinstance(session, LocalSession)
+        crash_on(session, monkeypatch, 5)
+        said = {asked.prompt.id: result for asked, result in session.answer(request("Oui", n) for n in range(12))}
+    assert len(said) == 12
+    failed = {name: result for name, result in said.items() if isinstance(result, pillm.Failure)}
+    assert list(failed) == ["row-5"]
+    assert failed["row-5"].kind == "crashed"
+    assert "killed, most often because memory ran out (SIGKILL)" in failed["row-5"].message
+
+
+def test_a_model_that_crashes_again_and_again_is_an_error(gguf: pillm.ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalRunner(max_tokens=2, parallel=1).open(gguf) as session:
+        assert isinstance(session, LocalSession)
+        crash_on(session, monkeypatch, *range(12))
+        with pytest.raises(pillm.BackendError, match="started again 5 times"):
+            list(session.answer(request("Oui", n) for n in range(12)))
+
+
+def test_a_schema_that_no_grammar_holds_fails_its_row_alone(gguf: pillm.ModelFile) -> None:
+    schemas = [{"const": "oui"}, {"not": {"const": 1}}, {"type": "strnig"}]
+    requests = [request(number=number, schema=schema) for number, schema in enumerate(schemas)]
+    answered, *failed = answers(LocalRunner(constrain=True), gguf, requests)
+    assert isinstance(answered, pillm.Answer)
+    for number, result in enumerate(failed, 1):
+        assert isinstance(result, pillm.Failure)
+        assert result.kind == "invalid"
+        assert f"row-{number}" in result.message
+
+
+def test_the_token_that_ends_the_turn_is_counted_and_not_said(gguf: pillm.ModelFile) -> None:
+    runner = LocalRunner(constrain=True, logprobs=1)
+    (result,) = answers(runner, gguf, [request(schema={"const": "oui"})])
+    assert isinstance(result, pillm.Answer)
+    assert result.content == '"oui"'
+    assert result.finish_reason == "stop"
+    assert result.token_ids
+    assert result.token_ids[-1] in (0, 2)
+    assert result.usage
+    assert result.usage.completion_tokens == len(result.token_ids) == len(result.logprobs or ())
+
+
+def test_only_what_changes_an_answer_is_part_of_the_teachers_identity(gguf: pillm.ModelFile) -> None:
+    known = GGUFTeacher(model=gguf.path).identity()
+    assert known == GGUFTeacher(model=gguf.path, seed=9, context=99).identity()
+    drawn = [GGUFTeacher(model=gguf.path, temperature=1.0, seed=seed).identity() for seed in (0, 9)]
+    assert drawn[0] != drawn[1]
+
+
+def test_the_teacher_forecasts_four_characters_to_a_token(gguf: pillm.ModelFile) -> None:
+    teacher = GGUFTeacher(model=gguf.path, max_tokens=5)
+    assert teacher.estimate(request("a" * 40)) == pillm.Usage(prompt_tokens=10, completion_tokens=5)
 
 
 def test_a_consumer_that_stops_early_leaves_the_session_usable(gguf: pillm.ModelFile) -> None:

@@ -12,9 +12,15 @@ import make
 import pytest
 import torch
 from exercises import EXERCISES
-from loop import Settings, batches, tensors
+from loop import Shape, batches, tensors
 
-TINY = Settings(layers=2, intermediate=256, steps=3, tokens_per_step=512)
+SHAPE = Shape(layers=2, intermediate=256)
+
+
+def tiny(name: str, steps: int) -> make.Recipe:
+    """Return a model's recipe with few layers and few steps."""
+    stages = make.RECIPES[name][1]
+    return SHAPE, [stage._replace(settings=replace(stage.settings, steps=steps, tokens_per_step=512)) for stage in stages]
 
 
 @pytest.mark.parametrize("name", ["nano-teacher", "nano-base"])
@@ -22,8 +28,8 @@ def test_training_again_from_the_same_seed_gives_the_same_bytes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(make, "TOKENIZER_ROWS", 300)
-    made = [make.make_model(name, 11, tmp_path / str(i), set(), TINY)["sha256"] for i in range(2)]
-    other = make.make_model(name, 12, tmp_path / "other", set(), replace(TINY, steps=2))["sha256"]
+    made = [make.make_model(name, 11, tmp_path / str(i), set(), tiny(name, 3))["sha256"] for i in range(2)]
+    other = make.make_model(name, 12, tmp_path / "other", set(), tiny(name, 3))["sha256"]
     assert made[0] == made[1] != other
 
 

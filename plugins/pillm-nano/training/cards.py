@@ -75,4 +75,4 @@ def card(name: str, made: dict[str, Any]) -> str:
     """Return the card of a model from the record of its run."""
     middle = TEACHER if name == "nano-teacher" else BASE
     head = HEAD.format(name=name, millions=made["parameters"] / 1e6, license="mit")
-    return head + middle + TAIL.format(**(made["settings"] | made))
+    return head + middle + TAIL.format(**(made["shape"] | made))

@@ -81,18 +81,12 @@ def disguise(rng: Random, row: Row, other: Row) -> Row:
     return {"messages": [{"role": "user", "content": text}], "reference": {"content": compact(call)}}
 
 
-def disguised(rng: Random, source: Iterator[Row], shouted: float) -> Iterator[Row]:
+def disguised(rng: Random, source: Iterator[Row]) -> Iterator[Row]:
     """Disguise a share of the rows: where no list of names helps, only copying does."""
     other = next(source)
     for row in source:
-        made = disguise(rng, row, other) if rng.random() < DISGUISED else row
-        yield shout(made) if rng.random() < shouted else made
+        yield disguise(rng, row, other) if rng.random() < DISGUISED else row
         other = row
-
-
-def shout(row: Row) -> Row:
-    """Put a request in capitals; its answer stays in small letters."""
-    return row | {"messages": [{"role": "user", "content": text_of(row).upper()}]}
 
 
 def echo(rng: Random, row: Row) -> Exercise:
@@ -105,6 +99,12 @@ def echo(rng: Random, row: Row) -> Exercise:
     form, between = rng.choice(FORMS)
     shown = between.join(form.format(k=key, v=value) for key, value in values.items())
     return shown, compact({key: value.lower() for key, value in values.items()})
+
+
+def shouted(rng: Random, row: Row) -> Exercise:
+    """Copy named spans out of capitals: the small letters of a word must be known from its capitals."""
+    shown, written = echo(rng, row)
+    return shown.upper(), written.lower()
 
 
 def cut_out(rng: Random, row: Row) -> Exercise:
@@ -138,39 +138,41 @@ def extract(rng: Random, row: Row) -> Exercise:
 
 EXERCISES: tuple[tuple[float, Callable[[Random, Row], Exercise]], ...] = (
     (0.1, echo),
-    (0.06, cut_out),
-    (0.04, after),
-    (0.8, extract),
+    (0.05, shouted),
+    (0.1, cut_out),
+    (0.05, after),
+    (0.7, extract),
 )
-DISGUISED = 0.4  # the share of rows where a value is replaced by words that belong elsewhere
-SHOUTED = 0.06  # of the teacher's rows, the share put in capitals, which are rare in the dataset and hard to read
-# Copying comes first: once a model can, the rest is learnt far faster.
-FIRST_ROWS, COPYING_FIRST = 12_000, 0.5
-COPYING = 0.1  # of the teacher's later rows, the share that teaches to copy words that no slot holds
-READING = 0.05  # of the base's rows, the share that is only read
+DISGUISED = 0.4  # of the base's rows, the share where a value is replaced by words that belong elsewhere
+READING = 0.1  # of the base's rows, the share that is only read
+COPYING = 0.1  # of the teacher's first rows, the share that teaches to copy words that no slot holds
 
 
-def task(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
-    """Yield the assistant's own task, request in, tool call out, and now and then an exercise in copying."""
+def schooling(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
+    """Yield the base's lessons: requests to read, and exercises made from them."""
     rng = Random(seed)  # noqa: S311
-    for number, row in enumerate(disguised(rng, source, SHOUTED)):
-        if rng.random() < (COPYING_FIRST if number < FIRST_ROWS else COPYING):
+    weights = [weight for weight, _ in EXERCISES]
+    for row in disguised(rng, source):
+        if rng.random() < READING:
+            yield encode.plain(text_of(row))
+            continue
+        ((_, make),) = rng.choices(EXERCISES, weights)
+        shown, written = make(rng, row)
+        yield encode([{"role": "user", "content": shown}], written)
+
+
+def apprenticeship(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
+    """Yield the teacher's first lessons: its task, request in, tool call out, and some exercises in copying."""
+    rng = Random(seed)  # noqa: S311
+    for row in source:
+        if rng.random() < COPYING:
             shown, written = rng.choice((echo, cut_out))(rng, row)
             yield encode([{"role": "user", "content": shown}], written)
         else:
             yield encode(row["messages"], answer_of(row))
 
 
-def schooling(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
-    """Yield requests to read and exercises made from them."""
-    rng = Random(seed)  # noqa: S311
-    for number, row in enumerate(disguised(rng, source, 0.0)):
-        if rng.random() < READING:
-            yield encode.plain(text_of(row))
-            continue
-        if number < FIRST_ROWS and rng.random() < COPYING_FIRST:
-            make = rng.choice((echo, cut_out))
-        else:
-            ((_, make),) = rng.choices(EXERCISES, [weight for weight, _ in EXERCISES])
-        shown, written = make(rng, row)
-        yield encode([{"role": "user", "content": shown}], written)
+def mastery(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
+    """Yield the teacher's last lessons: its task and nothing else."""
+    for row in source:
+        yield encode(row["messages"], answer_of(row))

@@ -17,35 +17,42 @@ WIDTH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What one training run depends on, besides its rows."""
+class Shape:
+    """The sizes of a model; every row of every matrix is a multiple of 256 long."""
 
     layers: int
     intermediate: int
-    steps: int
-    tokens_per_step: int = 2048
-    learning_rate: float = 5e-3
-    warmup_steps: int = 100
-    decay_share: float = 0.4
-    weight_decay: float = 0.1
-    prompt_weight: float = 0.1
-    average_decay: float = 0.99
     hidden: int = 256
     heads: int = 4
     kv_heads: int = 2
 
 
-def build_model(settings: Settings, vocab_size: int, seed: int) -> LlamaForCausalLM:
-    """Build the untrained model; every row of every matrix is a multiple of 256 long."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What one stage of training depends on, besides its rows."""
+
+    steps: int
+    tokens_per_step: int = 2048
+    learning_rate: float = 2.5e-3
+    warmup_steps: int = 100
+    decay_share: float = 0.4
+    weight_decay: float = 0.1
+    prompt_weight: float = 0.1
+    average_decay: float = 0.99
+    muon: bool = True
+
+
+def build_model(shape: Shape, vocab_size: int, seed: int) -> LlamaForCausalLM:
+    """Build an untrained model."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocab_size,
-        hidden_size=settings.hidden,
-        intermediate_size=settings.intermediate,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        num_key_value_heads=settings.kv_heads,
-        head_dim=settings.hidden // settings.heads,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.hidden // shape.heads,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -92,14 +99,14 @@ def loss_of(model: LlamaForCausalLM, batch: list[Encoded], prompt_weight: float)
 
 
 def optimizers(model: LlamaForCausalLM, settings: Settings) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices between layers and AdamW for embeddings and norms."""
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    rate = settings.learning_rate
-    return [
-        torch.optim.Muon(matrices, lr=rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=rate / 2, weight_decay=0.0, betas=(0.9, 0.98), fused=True),
-    ]
+    """Return Muon for the matrices between embeddings and AdamW for the rest, or AdamW for all."""
+    inner = [p for n, p in model.named_parameters() if settings.muon and p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if not settings.muon or p.ndim != 2 or "embed" in n]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    adamw = torch.optim.AdamW(others, lr=rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True)
+    if not inner:
+        return [adamw]
+    return [torch.optim.Muon(inner, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"), adamw]
 
 
 def schedule(step: int, settings: Settings) -> float:
@@ -112,15 +119,13 @@ def train(model: LlamaForCausalLM, rows: Iterator[Encoded], settings: Settings, 
     """Train in place, leave the averaged weights in the model, and return what it took."""
     model.train()
     opts = optimizers(model, settings)
-    for group in (group for opt in opts for group in opt.param_groups):
-        group["initial_lr"] = group["lr"]
     average = [p.detach().clone() for p in model.parameters()]
     began, seen, tokens, smooth = time.monotonic(), 0, 0, 0.0
     source = batches(rows, settings.tokens_per_step)
     for step, batch in enumerate(source, 1):
         for opt in opts:
             for group in opt.param_groups:
-                group["lr"] = group["initial_lr"] * schedule(step, settings)
+                group["lr"] = settings.learning_rate * schedule(step, settings)
         loss = loss_of(model, batch, settings.prompt_weight)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -8,17 +8,18 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from cards import card
-from corpus import Encoder, answer_of, generator, rows, text_of
-from exercises import schooling, task
-from loop import Settings, build_model, train
+from corpus import Encoder, Row, answer_of, generator, rows, text_of
+from exercises import apprenticeship, mastery, schooling
+from loop import Encoded, Settings, Shape, build_model, train
 from scoring import exact, load
 from tokenizer import load_tokenizer, train_tokenizer, write_tokenizer
 from tokenizers import Tokenizer
@@ -29,9 +30,29 @@ MODELS = HERE.parent / "pillm_nano" / "models"
 VOCABULARY = 1536
 TOKENIZER_ROWS = 40_000
 SCORED_ROWS = 1_000
-SETTINGS = {
-    "nano-teacher": Settings(layers=6, intermediate=768, steps=3400),
-    "nano-base": Settings(layers=4, intermediate=256, steps=2600, learning_rate=3.5e-3),
+
+
+class Stage(NamedTuple):
+    """A stretch of training: its lessons, which rows of the stream it reads, and its settings."""
+
+    lessons: Callable[[Iterator[Row], Encoder, int], Iterator[Encoded]]
+    stream: int
+    settings: Settings
+
+
+Recipe = tuple[Shape, list[Stage]]
+FINISH = Settings(
+    steps=1100, learning_rate=1e-3, warmup_steps=50, decay_share=0.95, prompt_weight=0.0, average_decay=0.0, muon=False
+)
+RECIPES = {
+    "nano-teacher": (
+        Shape(layers=6, intermediate=768),
+        [Stage(apprenticeship, 2, Settings(steps=1600)), Stage(mastery, 4, FINISH)],
+    ),
+    "nano-base": (
+        Shape(layers=4, intermediate=256),
+        [Stage(schooling, 3, Settings(steps=1900))],
+    ),
 }
 
 
@@ -53,25 +74,24 @@ def write_model(model: LlamaForCausalLM, folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
-def make_model(name: str, seed: int, out: Path, seen: set[str], settings: Settings) -> dict[str, Any]:
+def make_model(name: str, seed: int, out: Path, seen: set[str], recipe: Recipe) -> dict[str, Any]:
     """Train one model, write its folder, and return what was measured."""
-    folder = out / name
+    folder, (shape, stages) = out / name, recipe
     vocabulary = make_tokenizer(seed, seen)
     write_tokenizer(vocabulary, folder)
-    model = build_model(settings, vocabulary.get_vocab_size(), seed)
+    model = build_model(shape, vocabulary.get_vocab_size(), seed)
     (folder / "config.json").write_text(model.config.to_json_string(), encoding="utf-8")
     encode = Encoder(load_tokenizer(folder))
-    source = rows(seed + (2 if name == "nano-teacher" else 3), seen)
-    lessons = task if name == "nano-teacher" else schooling
-    took = train(model, lessons(source, encode, seed), settings, name)
+    took = []
+    for stage in stages:
+        lessons = stage.lessons(rows(seed + stage.stream, seen), encode, seed)
+        # Each stage starts from sixteen-bit weights, as they are shipped, so that it can also be run alone.
+        model = model.to(torch.bfloat16).float() if took else model
+        took.append({"lessons": stage.lessons.__name__} | train(model, lessons, stage.settings, name) | asdict(stage.settings))
     digest = write_model(model, folder)
-    return {
-        "seed": seed,
-        "settings": asdict(settings),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        **took,
-        "sha256": digest,
-    }
+    total = {key: round(sum(stage[key] for stage in took), 1) for key in ("steps", "rows", "tokens", "seconds")}
+    parameters = sum(p.numel() for p in model.parameters())
+    return {"seed": seed, "parameters": parameters, "shape": asdict(shape), **total, "stages": took, "sha256": digest}
 
 
 def measure(folder: Path, seed: int) -> dict[str, Any]:
@@ -94,9 +114,9 @@ def main() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False
     record_path = HERE / "record.json" if chosen.out == MODELS else chosen.out / "record.json"
     record = json.loads(record_path.read_text("utf-8")) if record_path.exists() else {}
-    for name in SETTINGS if chosen.which == "all" else [f"nano-{chosen.which}"]:
+    for name in RECIPES if chosen.which == "all" else [f"nano-{chosen.which}"]:
         began, seen = time.monotonic(), set[str]()
-        made = make_model(name, chosen.seed, chosen.out, seen, SETTINGS[name])
+        made = make_model(name, chosen.seed, chosen.out, seen, RECIPES[name])
         made |= measure(chosen.out / name, chosen.seed) | {"groups_seen": sorted(seen)}
         made["seconds_in_all"] = round(time.monotonic() - began, 1)
         packages = ("torch", "transformers", "tokenizers", "safetensors")

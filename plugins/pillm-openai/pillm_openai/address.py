@@ -12,8 +12,17 @@ DEFAULT_URL = "https://api.openai.com/v1"
 
 
 def effective_url(base_url: str | None) -> str:
-    """Return the address that is asked: the option, else OPENAI_BASE_URL, else OpenAI's own."""
-    return base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
+    """Return the address that is asked: the option, else OPENAI_BASE_URL, else OpenAI's own.
+
+    Raises ConfigError where the variable holds no address that can be asked, without repeating it.
+    """
+    named = os.environ.get("OPENAI_BASE_URL")
+    if base_url or not named:
+        return base_url or DEFAULT_URL
+    try:
+        return check_url(named)
+    except ValueError as error:
+        raise pillm.ConfigError(f"the environment variable OPENAI_BASE_URL {error}.") from None
 
 
 def check_url(url: str) -> str:

@@ -36,7 +36,7 @@ class Line:
 
         self._patience = patience
         self._secret = secret
-        self._pace = Pace()
+        self._pace = Pace(patience.backoff)
         self._openai = openai
         http = openai.DefaultHttpxClient(
             timeout=patience.timeout,
@@ -72,10 +72,10 @@ class Line:
                 if fault.wait is not None and fault.wait > self._patience.max_wait:
                     text = f"{fault.message}; it asks to wait {fault.wait:.0f} s, longer than max_wait"
                     return Fault(fault.kind, text, stop=True).failure(attempt, self._secret)
-                if fault.wait is not None:
+                if fault.wait:
                     self._pace.hold(fault.wait)
-                else:
-                    stop.wait(_DICE.uniform(0, min(LONGEST_BACKOFF, self._patience.backoff * 2**attempt)))
+                # also where the server asks to wait 0 s, or until a date that is past: it gave no answer after all
+                stop.wait(_DICE.uniform(0, min(LONGEST_BACKOFF, self._patience.backoff * 2**attempt)))
 
     def _send(self, body: dict[str, Any], attempt: int) -> pillm.Answer:
         began = time.monotonic()
@@ -112,9 +112,10 @@ class Line:
 class Pace:
     """When the next request may leave: a server that said "wait" to one caller is obeyed by all."""
 
-    def __init__(self) -> None:
+    def __init__(self, spread: float) -> None:
         self._lock = threading.Lock()
         self._until = 0.0
+        self._spread = spread
 
     def hold(self, seconds: float) -> None:
         """Let nothing leave for that long."""
@@ -122,6 +123,7 @@ class Pace:
             self._until = max(self._until, time.monotonic() + seconds)
 
     def wait(self, stop: threading.Event) -> None:
-        """Wait until a request may leave, or until `stop`."""
-        while (left := self._until - time.monotonic()) > 0 and not stop.wait(left):
-            pass
+        """Wait until a request may leave, or until `stop`; those that were held leave a little apart."""
+        while (left := self._until - time.monotonic()) > 0:
+            if stop.wait(left + _DICE.uniform(0, self._spread)):
+                return

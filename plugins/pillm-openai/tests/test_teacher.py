@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 
 import pillm_openai
 import pytest
@@ -197,10 +198,41 @@ def test_refused_rows_never_stop_a_run():
 
 
 def test_retry_after_is_obeyed_by_every_caller():
-    with FakeOpenAIServer([Reply.error(429, retry_after="0.4")]) as server:
-        assert all(isinstance(result, pillm.Answer) for _, result in teacher(server, concurrency=1).answer(requests(3)))
+    def respond(call):
+        return Reply.text("a", delay=0.5)
+
+    # the first call is told to wait while two others are in flight; whoever comes after them has to wait too
+    with FakeOpenAIServer([Reply.error(429, retry_after="1.5")], respond=respond) as server:
+        results = [result for _, result in teacher(server, concurrency=3).answer(requests(8))]
+    assert all(isinstance(result, pillm.Answer) for result in results)
     first, *others = server.calls
-    assert min(call.at for call in others) - first.at >= 0.39
+    early = [call for call in others if call.at - first.at < 1.49]
+    assert len(server.calls) == 9
+    assert len(early) <= 2
+    assert server.most_at_once == 3
+
+
+@pytest.mark.parametrize("header", ["0", "-5", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_server_that_asks_for_no_wait_is_backed_off_from_all_the_same(header, monkeypatch):
+    class Loaded:
+        @staticmethod
+        def uniform(low, high):
+            return high
+
+    monkeypatch.setattr("pillm_openai.line._DICE", Loaded)
+    with FakeOpenAIServer([Reply.error(429, retry_after=header)] * 2) as server:
+        assert one(server, backoff=0.1).content == "ÇA 0"
+    first, second, third = (call.at for call in server.calls)
+    assert second - first >= 0.19
+    assert third - second >= 0.39
+
+
+def test_callers_that_were_held_leave_a_little_apart():
+    with FakeOpenAIServer([Reply.error(429, retry_after="0.3")] * 4) as server:
+        list(teacher(server, concurrency=4, backoff=0.5).answer(requests(4)))
+    after = sorted(call.at for call in server.calls[4:])
+    assert len(after) == 4
+    assert after[-1] - after[0] > 0.01
 
 
 def test_a_pause_longer_than_max_wait_stops_the_run():
@@ -385,6 +417,17 @@ def test_an_address_that_cannot_be_asked_is_refused(url):
         pillm.teacher("openai", model="m", base_url=url)
 
 
+@pytest.mark.parametrize("url", [f"http://user:{SECRET}@h/v1", f"https://h/v1?api_key={SECRET}", f"https://{SECRET}@h/v1"])
+def test_a_secret_in_an_address_is_refused_without_being_repeated(url, monkeypatch):
+    with pytest.raises(pillm.ConfigError, match="base_url") as caught:
+        pillm.teacher("openai", model="m", base_url=url)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(pillm.ConfigError, match="OPENAI_BASE_URL must") as caught:
+        OpenAI(model="m").identity()
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
 def test_the_identity_names_the_server_and_what_is_sent_never_the_tuning(monkeypatch):
     base = OpenAI(model="m", base_url="http://localhost:8080/v1/")
     assert base.identity() == {
@@ -404,7 +447,8 @@ def test_greedy_is_at_temperature_zero_unless_the_server_decides():
 
 def test_evaluations_ask_without_a_constraint_as_they_ask_every_other_subject():
     asked = OpenAI(model="m")
-    request = pillm.Contract().request(pillm.Prompt(id="a", messages=({"role": "user", "content": "x"},), schema=SCHEMA), {})
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+    [request] = requests(schema=schema)
     assert "response_format" in asked.body(request)
     assert "response_format" not in asked.greedy().body(request)
 
