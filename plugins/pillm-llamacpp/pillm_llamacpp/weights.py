@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ROWS = 8
 TOKENS = 64
-TOLERANCE = 0.1
+TOLERANCE = 0.05
 """Share of positions that may differ: 16-bit rounding breaks near-ties, a wrong tensor changes most positions."""
 
 
