@@ -38,7 +38,10 @@ def test_a_dry_run_says_what_would_be_asked_and_writes_nothing(cli: Cli, fakes: 
 
 
 def test_limit_tries_a_few_rows(cli: Cli, fakes: Path, rows: Path, tmp_path: Path) -> None:
-    assert cli("label", rows, "--teacher", "echo", "--out", tmp_path / "out", "--limit", "1", "--json").json["rows"]["in"] == 1
+    assert (
+        cli("label", rows, "--teacher", "echo", "--out", tmp_path / "out", "--limit", "1", "--json").json["rows"]["pending"]
+        == 1
+    )
 
 
 def test_relabel_asks_for_rows_that_arrive_answered(cli: Cli, fakes: Path, rows: Path, tmp_path: Path) -> None:
@@ -73,10 +76,10 @@ def test_nothing_answered_is_a_failure(cli: Cli, fakes: Path, tmp_path: Path) ->
     assert "rejected.jsonl" in done.err
 
 
-def test_a_filter_leaves_rows_out_before_they_are_counted(cli: Cli, fakes: Path, rows: Path, tmp_path: Path) -> None:
+def test_rows_that_a_filter_leaves_out_are_counted_as_rejected(cli: Cli, fakes: Path, rows: Path, tmp_path: Path) -> None:
     words = ("label", rows, "--teacher", "echo", "--out", tmp_path / "out", "--filter")
     assert "'word'" in cli(*words, "drop").err  # it needs an option
-    assert cli(*words, "drop:word=hello", "--json").json["rows"]["in"] == 2
+    assert cli(*words, "drop:word=hello", "--json").json["rows"]["rejected"] == 1
 
 
 def test_the_schema_may_stand_in_the_prompt(cli: Cli, fakes: Path, tmp_path: Path) -> None:

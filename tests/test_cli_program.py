@@ -15,6 +15,7 @@ import pytest
 from pillm import errors
 from pillm.cli import program
 from pillm.cli.program import COMMANDS, SUMMARIES
+from pillm.plugins import FIRST_PARTY
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -106,10 +107,10 @@ def test_wrong_words_end_with_their_code_and_a_remedy(cli: Cli, fakes: Path, row
 
 
 def test_a_missing_plugin_says_how_to_get_one(cli: Cli, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PILLM_PLUGINS", "")
-    done = cli("label", rows, "--teacher", "hf", "--out", tmp_path / "out")
-    assert done.code == 2
-    assert "pip install ./plugins/pillm-hf" in done.err
+    monkeypatch.setitem(FIRST_PARTY, "pillm-moon", {"teacher": ("moon",)})
+    done = cli("label", rows, "--teacher", "moon", "--out", tmp_path / "out")
+    assert done.code == 4
+    assert "pip install ./plugins/pillm-moon" in done.err
 
 
 def test_json_prints_errors_as_the_one_document(cli: Cli, fakes: Path, rows: Path, tmp_path: Path) -> None:

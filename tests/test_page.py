@@ -132,4 +132,4 @@ def test_a_run_with_nothing_to_show_has_a_page() -> None:
 def test_the_foot_says_how_to_verify_this_very_folder() -> None:
     assert "<code>pillm verify runs/quickstart</code>" in page(report(folder="runs/quickstart"))
     assert "<code>pillm verify &#x27;my runs/one&#x27;</code>" in page(report(folder="my runs/one")).replace("&#39;", "&#x27;")
-    assert "<code>pillm verify RUN</code>" in page(report(folder=None))
+    assert "<code>pillm verify .</code>, said in this folder" in page(report(folder=None))  # absolute: not told

@@ -30,7 +30,7 @@ def build_report(facts: RunFacts, folder: Path | None = None) -> JSONObject:
     return {
         "schema_version": SCHEMA_VERSION,
         "recipe": facts.recipe,
-        "folder": folder.as_posix() if folder is not None else None,
+        "folder": folder.as_posix() if folder is not None and not folder.is_absolute() else None,
         "device": facts.device or next((one.device for one in facts.plans), None),
         "at": facts.at or datetime.now(UTC).isoformat(timespec="seconds"),
         "main": {"metric": metric, "set": main_set(facts.evaluations)},

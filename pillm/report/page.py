@@ -35,7 +35,8 @@ def page(report: Mapping[str, Any]) -> str:
     foot = tag(
         "footer",
         f"Made by pillm {version}".strip(), ". Every figure here is in ", tag("code", "report.json"), "; ",
-        tag("code", f"pillm verify {quote(report.get('folder') or 'RUN')}"), " checks each file against its sha256.",
+        tag("code", f"pillm verify {quote(report.get('folder') or '.')}"),
+        " checks each file against its sha256." if report.get("folder") else ", said in this folder, checks each file.",
     )  # fmt: skip
     body = tag("body", tag("main", hero(report), cards(report), navigation(set(shown)), *shown.values(), foot))
     head = tag(

@@ -104,7 +104,7 @@ SCHEMA: JSONObject = {
         },
         {
             "at": {**_TEXT, "format": "date-time"},
-            "folder": {"type": ["string", "null"], "description": "The run folder, as it was given."},
+            "folder": {"type": ["string", "null"], "description": "The run folder as it was given, where that was relative."},
             "device": {"type": ["string", "null"]},
             "main": _object({"metric": _WRONG_TEXT, "set": _WRONG_TEXT}),
             "pick": _maybe(_PICK),

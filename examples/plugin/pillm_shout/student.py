@@ -67,6 +67,7 @@ class Packed(pillm.Exporter):
     """Packs the table into one small file; a smaller share of the rows makes a smaller file."""
 
     name: ClassVar[str] = "packed"
+    writes: ClassVar[frozenset[str]] = frozenset({"shout"})
     keep: tuple[int, ...] = Field((100,), min_length=1, description="Percent of the rows to keep, one file for each.")
 
     def export(self, checkpoint: pillm.Checkpoint, out: Path, progress: pillm.Progress) -> Iterator[pillm.ModelFile]:

@@ -12,15 +12,15 @@ import make
 import pytest
 import torch
 from exercises import EXERCISES
-from loop import Shape, batches, tensors
+from growth import grow
+from loop import Shape, batches, build_model, tensors
 
-SHAPE = Shape(layers=2, intermediate=256)
 
-
-def tiny(name: str, steps: int) -> make.Recipe:
-    """Return a model's recipe with few layers and few steps."""
-    stages = make.RECIPES[name][1]
-    return SHAPE, [stage._replace(settings=replace(stage.settings, steps=steps, tokens_per_step=512)) for stage in stages]
+def tiny(name: str) -> make.Recipe:
+    """Return a model's recipe with three steps a stage, and no other model needed."""
+    recipe = make.RECIPES[name]
+    stages = [s._replace(settings=replace(s.settings, steps=3, tokens_per_step=512)) for s in recipe.stages]
+    return make.Recipe(Shape(layers=2, intermediate=256), None, stages)
 
 
 @pytest.mark.parametrize("name", ["nano-teacher", "nano-base"])
@@ -28,9 +28,17 @@ def test_training_again_from_the_same_seed_gives_the_same_bytes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(make, "TOKENIZER_ROWS", 300)
-    made = [make.make_model(name, 11, tmp_path / str(i), set(), tiny(name, 3))["sha256"] for i in range(2)]
-    other = make.make_model(name, 12, tmp_path / "other", set(), tiny(name, 3))["sha256"]
-    assert made[0] == made[1] != other
+    made = [make.make_model(name, seed, tmp_path / str(i), set(), tiny(name)) for i, seed in enumerate([11, 11, 12])]
+    digests = [one["sha256"] for one in made]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_grown_model_first_answers_as_the_small_one() -> None:
+    small = build_model(Shape(layers=4, intermediate=256), 320, seed=1)
+    big = grow(small, Shape(layers=6, intermediate=768), seed=2)
+    ids = torch.arange(40).reshape(2, 20)
+    assert torch.allclose(small(input_ids=ids).logits, big(input_ids=ids).logits, atol=1e-5)
+    assert sum(p.numel() for p in big.parameters()) > 2 * sum(p.numel() for p in small.parameters())
 
 
 def test_a_held_out_row_stops_the_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,14 +25,15 @@ Reads one request as people say it in Quebec French or in English, and writes on
 
 ## What it saw
 
-Only train-side rows of the dataset `pillm-assistant`: requests drawn from written phrasings by a program, with
-the answers that the same program gives; and, one row in ten, exercises in copying words out of such requests.
+It was grown from `nano-base`, its own student's base: the same weights, with two more layers and wider ones that begin
+silent. So it has read all that the base has read. Then it learnt the task from train-side rows of the dataset
+`pillm-assistant`: requests drawn from written phrasings by a program, with the answers that the same program gives.
 Phrasings that the dataset holds out were never seen, neither by the weights nor by the tokenizer.
 """
 BASE = """
 ## What it does
 
-Nothing yet: it is the base of a student. Untrained on the task, it does not know the tools or their JSON.
+Nothing yet: it is the base of a student. As it stands, it knows no tool and answers no request.
 
 ## What it saw
 
@@ -40,11 +41,14 @@ Requests from train-side rows of the dataset `pillm-assistant`, never a phrasing
 
 - the requests themselves, to read;
 - copying exercises made from their words: named or marked spans, written as small JSON objects with other keys;
-- extraction exercises: the same request, answered with lines such as `room = cuisine`. The values are those of the
-  reference answers; names, order and notation are not, and the tool is never said.
+- extraction exercises: the same request, answered with lines such as `act = adjust` and `room = cuisine`, or with a JSON
+  object of such keys. The values are those of the reference answers. The keys are not; the act is one of eleven
+  coarse kinds (`adjust` for four tools, `ask` for three, `add` for two); and in four rows of ten one value was
+  replaced by other words, so that copying is the only way.
 
-So it has practised finding values in requests of this very kind, which is far more than a general base has: it
-is what makes two minutes of training enough. What it never saw is a tool call, a tool's name or an argument's name.
+So it has practised finding the values in requests of this very kind, and in part what is wanted, which is far more
+than a general base has: it is what makes two minutes of training enough. What it never saw is a tool call, a tool's
+name or an argument's own key, and untaught it answers nothing right.
 """
 TAIL = """
 ## Figures

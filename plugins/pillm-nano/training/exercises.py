@@ -143,9 +143,8 @@ EXERCISES: tuple[tuple[float, Callable[[Random, Row], Exercise]], ...] = (
     (0.05, after),
     (0.7, extract),
 )
-DISGUISED = 0.4  # of the base's rows, the share where a value is replaced by words that belong elsewhere
-READING = 0.1  # of the base's rows, the share that is only read
-COPYING = 0.1  # of the teacher's first rows, the share that teaches to copy words that no slot holds
+DISGUISED = 0.4  # the share of rows where a value is replaced by words that belong elsewhere
+READING = 0.1  # the share of rows that are only read
 
 
 def schooling(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
@@ -161,18 +160,7 @@ def schooling(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Enc
         yield encode([{"role": "user", "content": shown}], written)
 
 
-def apprenticeship(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
-    """Yield the teacher's first lessons: its task, request in, tool call out, and some exercises in copying."""
-    rng = Random(seed)  # noqa: S311
-    for row in source:
-        if rng.random() < COPYING:
-            shown, written = rng.choice((echo, cut_out))(rng, row)
-            yield encode([{"role": "user", "content": shown}], written)
-        else:
-            yield encode(row["messages"], answer_of(row))
-
-
 def mastery(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
-    """Yield the teacher's last lessons: its task and nothing else."""
+    """Yield the teacher's lessons: its task, request in, tool call out."""
     for row in source:
         yield encode(row["messages"], answer_of(row))

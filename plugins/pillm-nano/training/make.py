@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from cards import card
 from corpus import Encoder, Row, answer_of, generator, rows, text_of
-from exercises import apprenticeship, mastery, schooling
+from exercises import mastery, schooling
+from growth import grow
 from loop import Encoded, Settings, Shape, build_model, train
 from scoring import exact, load
 from tokenizer import load_tokenizer, train_tokenizer, write_tokenizer
@@ -33,26 +34,28 @@ SCORED_ROWS = 1_000
 
 
 class Stage(NamedTuple):
-    """A stretch of training: its lessons, which rows of the stream it reads, and its settings."""
+    """A stretch of training: its lessons, which rows of the stream it reads, its settings, and the shape grown to first."""
 
     lessons: Callable[[Iterator[Row], Encoder, int], Iterator[Encoded]]
     stream: int
     settings: Settings
+    grown: Shape | None = None
 
 
-Recipe = tuple[Shape, list[Stage]]
-FINISH = Settings(
+class Recipe(NamedTuple):
+    """How a model is made: its shape, the model that it grows from, and its stages."""
+
+    shape: Shape
+    grown_from: str | None
+    stages: list[Stage]
+
+
+TASK = Settings(
     steps=1100, learning_rate=1e-3, warmup_steps=50, decay_share=0.95, prompt_weight=0.0, average_decay=0.0, muon=False
 )
 RECIPES = {
-    "nano-teacher": (
-        Shape(layers=6, intermediate=768),
-        [Stage(apprenticeship, 2, Settings(steps=1600)), Stage(mastery, 4, FINISH)],
-    ),
-    "nano-base": (
-        Shape(layers=4, intermediate=256),
-        [Stage(schooling, 3, Settings(steps=1900))],
-    ),
+    "nano-base": Recipe(Shape(layers=4, intermediate=256), None, [Stage(schooling, 3, Settings(steps=1900))]),
+    "nano-teacher": Recipe(Shape(layers=6, intermediate=768), "nano-base", [Stage(mastery, 4, TASK)]),
 }
 
 
@@ -76,22 +79,26 @@ def write_model(model: LlamaForCausalLM, folder: Path) -> str:
 
 def make_model(name: str, seed: int, out: Path, seen: set[str], recipe: Recipe) -> dict[str, Any]:
     """Train one model, write its folder, and return what was measured."""
-    folder, (shape, stages) = out / name, recipe
+    folder = out / name
     vocabulary = make_tokenizer(seed, seen)
     write_tokenizer(vocabulary, folder)
-    model = build_model(shape, vocabulary.get_vocab_size(), seed)
+    if recipe.grown_from:
+        model = grow(load(out / recipe.grown_from)[0], recipe.shape, seed)
+    else:
+        model = build_model(recipe.shape, vocabulary.get_vocab_size(), seed)
     (folder / "config.json").write_text(model.config.to_json_string(), encoding="utf-8")
     encode = Encoder(load_tokenizer(folder))
     took = []
-    for stage in stages:
+    for stage in recipe.stages:
         lessons = stage.lessons(rows(seed + stage.stream, seen), encode, seed)
         # Each stage starts from sixteen-bit weights, as they are shipped, so that it can also be run alone.
         model = model.to(torch.bfloat16).float() if took else model
         took.append({"lessons": stage.lessons.__name__} | train(model, lessons, stage.settings, name) | asdict(stage.settings))
     digest = write_model(model, folder)
-    total = {key: round(sum(stage[key] for stage in took), 1) for key in ("steps", "rows", "tokens", "seconds")}
-    parameters = sum(p.numel() for p in model.parameters())
-    return {"seed": seed, "parameters": parameters, "shape": asdict(shape), **total, "stages": took, "sha256": digest}
+    made = {"seed": seed, "grown_from": recipe.grown_from, "shape": asdict(recipe.shape)}
+    made["parameters"] = sum(p.numel() for p in model.parameters())
+    made |= {key: round(sum(stage[key] for stage in took), 1) for key in ("steps", "rows", "tokens", "seconds")}
+    return made | {"stages": took, "sha256": digest}
 
 
 def measure(folder: Path, seed: int) -> dict[str, Any]:

@@ -1,0 +1,35 @@
+"""Growing a model: more layers and wider ones, with the same answers until it learns more."""
+
+from __future__ import annotations
+
+import torch
+from loop import Shape, build_model
+from transformers import LlamaForCausalLM
+
+SPREAD = {0: 0, 1: 1, 2: 3, 3: 4}  # where each layer of the small model goes; the others are new
+SILENT = ("self_attn.o_proj.weight", "mlp.down_proj.weight")  # what a layer says goes through these
+
+
+def grow(small: LlamaForCausalLM, shape: Shape, seed: int) -> LlamaForCausalLM:
+    """Build a larger model that starts by computing exactly what the small one computes."""
+    big = build_model(shape, small.config.vocab_size, seed)
+    old, new = small.float().state_dict(), big.state_dict()
+    with torch.no_grad():
+        for name, weight in new.items():
+            if not name.startswith("model.layers."):
+                weight.copy_(old[name])
+                continue
+            layer, part = name.removeprefix("model.layers.").split(".", 1)
+            source = [before for before, after in SPREAD.items() if after == int(layer)]
+            if source:
+                _widen(weight, old[f"model.layers.{source[0]}.{part}"], part)
+            elif part in SILENT:
+                weight.zero_()
+    return big
+
+
+def _widen(weight: torch.Tensor, old: torch.Tensor, part: str) -> None:
+    """Copy a matrix into a larger one, whose new hidden units nothing listens to yet."""
+    if part in SILENT:
+        weight.zero_()
+    weight[tuple(slice(size) for size in old.shape)].copy_(old)
