@@ -34,12 +34,11 @@ SCORED_ROWS = 1_000
 
 
 class Stage(NamedTuple):
-    """A stretch of training: its lessons, which rows of the stream it reads, its settings, and the shape grown to first."""
+    """A stretch of training: its lessons, which rows of the stream it reads, and its settings."""
 
     lessons: Callable[[Iterator[Row], Encoder, int], Iterator[Encoded]]
     stream: int
     settings: Settings
-    grown: Shape | None = None
 
 
 class Recipe(NamedTuple):
