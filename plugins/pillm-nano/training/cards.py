@@ -62,6 +62,9 @@ TAIL = """
 | seconds of training, on one CPU core | {seconds:,.0f} |
 | seed | {seed} |
 
+No held-out row was trained on, but a handful of trial recipes were compared on held-out rows: expect a little less on
+phrasings that nobody has looked at.
+
 ## Shape
 
 Llama, {layers} layers, hidden size {hidden}, intermediate size {intermediate}, {heads} heads, {kv_heads} key-value heads, tied
