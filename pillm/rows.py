@@ -32,16 +32,23 @@ def schema_folders(beside: Path | None = None) -> list[Path]:
     return ([beside / "schemas"] if beside else []) + [folder for folder in folders if folder.is_dir()]
 
 
+_PLACES: dict[tuple[str, Path | None], Path] = {}
+
+
 def named_schema(name: str, beside: Path | None = None) -> JSONObject:
     """Return the JSON Schema of that name; raise DataError where there is none."""
+    known = _PLACES.get((name, beside))  # thousands of rows name the same one
+    if known is not None and known.is_file():
+        return _schema_file(known, known.stat().st_mtime_ns)
     folders = schema_folders(beside)
     if _SLUG.fullmatch(name):
         for folder in folders:
             path = folder / f"{name}.schema.json"
             if path.is_file():
+                _PLACES[name, beside] = path
                 return _schema_file(path, path.stat().st_mtime_ns)
-    known = sorted({path.name.removesuffix(".schema.json") for folder in folders for path in folder.glob("*.schema.json")})
-    raise DataError(f"no schema is called {name!r}; known: {', '.join(known) or 'none'}. An inline JSON Schema works too.")
+    names = sorted({path.name.removesuffix(".schema.json") for folder in folders for path in folder.glob("*.schema.json")})
+    raise DataError(f"no schema is called {name!r}; known: {', '.join(names) or 'none'}. An inline JSON Schema works too.")
 
 
 @lru_cache(maxsize=256)
