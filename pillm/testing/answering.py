@@ -131,10 +131,9 @@ def _content(result: Answer | Failure) -> str:
 
 
 def _check_bench(session: Session, where: str) -> None:
-    try:
-        benchmark = session.bench(BenchPlan(pp=8, tg=4, repetitions=1))
-    except NotImplementedError:
+    if type(session).bench is Session.bench:  # this runner does not time
         return
+    benchmark = session.bench(BenchPlan(pp=8, tg=4, repetitions=1))
     require(isinstance(benchmark, Benchmark), f"bench() of {where} must give a Benchmark, not {benchmark!r}.")
     speeds = (benchmark.pp_tps, benchmark.tg_tps)
     require(
