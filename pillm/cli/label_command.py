@@ -71,6 +71,11 @@ def command(terminal: Terminal, /, prompts: Path, teacher: str, options: dict[st
     with terminal.progress("label") as progress:
         labelled = pillm.label(rows, built, out, settings=settings, progress=progress)
     _show(terminal, labelled, out)
+    if labelled.transient:
+        raise pillm.Unavailable(
+            f"{labelled.transient} rows got no answer; {out}/failed.jsonl says why. The other answers are stored, and the "
+            "same command asks only for these again."
+        )
 
 
 def _filters(texts: Iterable[str]) -> Iterator[Filter]:
