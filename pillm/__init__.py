@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pillm.backends import Trainer as Trainer
     from pillm.backends import TrainingData as TrainingData
     from pillm.contract import Contract as Contract
+    from pillm.contract import template_message as template_message
     from pillm.devices import device as device
     from pillm.devices.planner import plan as plan
     from pillm.errors import BackendError as BackendError
@@ -84,7 +85,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe",
     "backends": "Backend BatchTeacher Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
-    "contract": "Contract",
+    "contract": "Contract template_message",
     "devices": "device",
     "devices.planner": "plan",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "

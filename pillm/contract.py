@@ -74,3 +74,25 @@ class Contract:
     def save(self, path: Path) -> None:
         """Write the contract to a file."""
         path.write_text(json.dumps(self.to_json(), ensure_ascii=False, indent=2) + "\n", "utf-8")
+
+
+def template_message(message: Message) -> Message:
+    """Return a message as chat templates print it: nothing absent, the arguments of tool calls as objects.
+
+    Whoever renders a template must pass its messages through here, or two renderings of one row may differ.
+    """
+    kept = {name: value for name, value in message.items() if value is not None}
+    if kept.get("tool_calls"):
+        kept["tool_calls"] = [_template_call(call) for call in kept["tool_calls"]]
+    return kept
+
+
+def _template_call(call: JSONObject) -> JSONObject:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"])
+    except ValueError:
+        return call  # what a teacher wrote badly is printed as it was written
+    return {**call, "function": {**function, "arguments": arguments}}

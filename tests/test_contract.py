@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillm import Answer, Contract, Example, Prompt
+from pillm import Answer, Contract, Example, Prompt, template_message
 
 USER = {"role": "user", "content": "Allume."}
 SYSTEM = {"role": "system", "content": "Sois bref."}
@@ -102,3 +102,18 @@ def test_a_contract_is_completed_by_the_student_and_saved(tmp_path):
 
 def test_nothing_written_is_the_plain_contract():
     assert Contract.from_json({}) == Contract()
+
+
+def test_templates_get_tool_arguments_as_objects_and_nothing_absent() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    assert template_message(message) == {
+        "role": "assistant",
+        "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}],
+    }
+    assert call["function"] == {"name": "f", "arguments": '{"a": 1}'}  # what came in stays as it was
+
+
+def test_tool_arguments_that_are_no_json_are_printed_as_they_were_written() -> None:
+    message = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{a"}}]}
+    assert template_message(message) == message

@@ -56,7 +56,7 @@ class Chat:
             return None
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        plain = [{name: value for name, value in _plain(message).items() if value is not None} for message in messages]
+        plain = [pillm.template_message(message) for message in messages]
         texts, spans = render_jinja_template(
             [plain],
             tools=list(tools) or None,
@@ -123,29 +123,14 @@ class Chat:
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    [_plain(message) for message in messages], tools=list(tools) or None, tokenize=False, **settings
+                    [pillm.template_message(message) for message in messages],
+                    tools=list(tools) or None,
+                    tokenize=False,
+                    **settings,
                 )
             )
         except Exception as error:
             raise _refused(error, self.folder) from error
-
-
-def _plain(message: pillm.Message) -> pillm.Message:
-    """Give a message's tool calls their arguments as objects, which is what templates print."""
-    if not message.get("tool_calls"):
-        return message
-    return {**message, "tool_calls": [_plain_call(call) for call in message["tool_calls"]]}
-
-
-def _plain_call(call: dict[str, Any]) -> dict[str, Any]:
-    function = call.get("function")
-    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
-        return call
-    try:
-        arguments = json.loads(function["arguments"])
-    except ValueError:
-        return call
-    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def _refused(error: Exception, folder: Path) -> pillm.DataError:

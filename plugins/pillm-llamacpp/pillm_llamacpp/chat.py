@@ -10,7 +10,7 @@ import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from pillm_llamacpp.messages import plain
+import pillm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ class ChatTemplate:
     def render(self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Any] = (), ask: bool = True) -> str:
         """Return the conversation as text; `ask` ends it with the header of the answer. Raises jinja2.TemplateError."""
         return self._template.render(
-            messages=[_aliased(plain(message)) for message in messages],
+            messages=[_aliased(pillm.template_message(message)) for message in messages],
             tools=list(tools) or None,
             documents=None,
             add_generation_prompt=ask,

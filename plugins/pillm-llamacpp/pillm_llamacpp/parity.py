@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pillm
 from pillm_llamacpp.client import Worker
-from pillm_llamacpp.messages import plain
 from pillm_llamacpp.strings import HARD_STRINGS
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def day_of(checkpoint: pillm.Checkpoint) -> str | None:
 
 
 def _row(probe: pillm.Probe) -> Row:
-    messages = [plain(message) for message in probe.messages]
+    messages = [pillm.template_message(message) for message in probe.messages]
     return Row(probe.id, messages, probe.text, list(probe.ids), list(probe.tools))
 
 
