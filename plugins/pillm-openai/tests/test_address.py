@@ -1,0 +1,79 @@
+"""Whom the teacher asks, and that no secret is shown or sent in clear."""
+
+import logging
+import traceback
+
+import pytest
+from pillm_openai import OpenAI
+from pillm_openai_asking import SECRET, one, requests, teacher
+
+import pillm
+from pillm.testing import FakeOpenAIServer, Reply
+
+
+def test_the_secret_is_sent_and_shown_nowhere(caplog, monkeypatch):
+    caplog.set_level(logging.DEBUG)
+    told = f"Incorrect API key provided: {SECRET}"
+    with FakeOpenAIServer([Reply.error(401, told), Reply(body={"error": told})]) as server, teacher(server).open() as opened:
+        failures = [
+            result for _ in range(2) for _, result in OpenAI.answer(opened.model_copy(update={"max_retries": 0}), requests())
+        ]
+        shown = [repr(opened), repr(opened._line), str(opened.options()), str(opened.identity()), str(failures), caplog.text]
+    assert server.calls[0].headers["authorization"] == f"Bearer {SECRET}"
+    assert not [text for text in shown if SECRET in text]
+    assert "[key]" in failures[0].message
+
+
+def test_a_secret_given_as_a_name_is_refused_without_being_repeated():
+    with pytest.raises(pillm.ConfigError, match="api_key_env") as caught:
+        pillm.teacher("openai", model="m", api_key_env=SECRET)
+    assert SECRET not in str(caught.value)
+    with pytest.raises(ValueError, match="api_key_env") as caught:
+        OpenAI(model="m", api_key_env=SECRET)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_local_server_needs_no_key(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with FakeOpenAIServer() as server:
+        assert one(server).content == "ÇA 0"
+
+
+def test_a_missing_key_is_told_before_anything_is_sent(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(pillm.Unavailable, match=r"export OPENAI_API_KEY=.*Nothing was sent"):
+        next(OpenAI(model="m").answer(requests()))
+
+
+def test_a_key_is_never_sent_in_clear_out_of_the_network():
+    with pytest.raises(pillm.UnsafeError, match="https"), OpenAI(model="m", base_url="http://api.example.com/v1").open():
+        pass
+
+
+@pytest.mark.parametrize("url", ["ftp://a/v1", "api.openai.com", "http://user:pass@h/v1", "http://h/v1?key=1", "http://"])
+def test_an_address_that_cannot_be_asked_is_refused(url):
+    with pytest.raises(pillm.ConfigError, match="base_url"):
+        pillm.teacher("openai", model="m", base_url=url)
+
+
+@pytest.mark.parametrize("url", [f"http://user:{SECRET}@h/v1", f"https://h/v1?api_key={SECRET}", f"https://{SECRET}@h/v1"])
+def test_a_secret_in_an_address_is_refused_without_being_repeated(url, monkeypatch):
+    with pytest.raises(pillm.ConfigError, match="base_url") as caught:
+        pillm.teacher("openai", model="m", base_url=url)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(pillm.ConfigError, match="OPENAI_BASE_URL must") as caught:
+        OpenAI(model="m").identity()
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_the_identity_names_the_server_and_what_is_sent_never_the_tuning(monkeypatch):
+    base = OpenAI(model="m", base_url="http://localhost:8080/v1/")
+    assert base.identity() == {
+        "use": "openai", "model": "m", "temperature": 0.0, "structured": True, "logprobs": 0, "server": "localhost:8080/v1",
+    }  # fmt: skip
+    assert base.identity() == OpenAI(model="m", base_url="http://LOCALHOST:8080/v1", concurrency=2, max_retries=0).identity()
+    assert base.identity() != OpenAI(model="m", base_url="http://localhost:8081/v1").identity()
+    assert OpenAI(model="m").identity()["server"] == "api.openai.com/v1"
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8080/v1")
+    assert OpenAI(model="m").identity() == base.identity()
