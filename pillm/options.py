@@ -118,7 +118,7 @@ def _description(cls: type[Backend], place: str) -> str:
 
 
 def describe(cls: type[Backend]) -> list[dict[str, Any]]:
-    """Return each option of a backend: name, type, default, bounds and description."""
+    """Return each option of a backend, the needed ones first: name, type, default, bounds and description."""
     properties = cls.model_json_schema().get("properties", {})
     rows = []
     for name, field in cls.model_fields.items():
@@ -134,7 +134,7 @@ def describe(cls: type[Backend]) -> list[dict[str, Any]]:
             "description": field.description or "",
             "in_key": not (isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("key") is False),
         })  # fmt: skip
-    return rows
+    return sorted(rows, key=lambda row: not row["required"])
 
 
 def _bounds(options: list[dict[str, Any]]) -> str:

@@ -10,31 +10,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pillm
 from pillm_hf.answering import Answerer, Result
-from pillm_hf.choosing import Sampling
-from pillm_hf.fields import BATCH_SIZE, DEVICE_MAP, DTYPE, LOAD_IN, MAX_NEW_TOKENS, SEED, TEMPERATURE, TOP_K, TOP_P
+from pillm_hf.generation import Generation
 from pillm_hf.loading import load_adapted, load_chat, settled_dtype
-from pillm_hf.precision import DType
-from pillm_hf.quantizing import LoadIn, quantization
+from pillm_hf.quantizing import quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class HFRunner(pillm.Runner):
+class HFRunner(Generation, pillm.Runner):
     """Answers from a checkpoint folder with transformers on this machine."""
 
     name: ClassVar[str] = "hf"
     reads: ClassVar[frozenset[str]] = frozenset({"checkpoint"})
-
-    dtype: DType = DTYPE
-    load_in: LoadIn = LOAD_IN
-    device_map: str | None = DEVICE_MAP
-    batch_size: int | None = BATCH_SIZE
-    max_new_tokens: int = MAX_NEW_TOKENS
-    temperature: float = TEMPERATURE
-    top_p: float = TOP_P
-    top_k: int = TOP_K
-    seed: int = SEED
 
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> HFSession:
         """Load a checkpoint; raise DataError where the folder is none and ConfigError for a model file."""
@@ -52,8 +40,7 @@ class HFSession(pillm.Session):
     def __init__(self, answerer: Answerer, runner: HFRunner) -> None:
         self._answerer: Answerer | None = answerer
         self._runner = runner
-        names = [name for name in Sampling.__slots__ if name in HFRunner.model_fields]
-        self._sampling = Sampling(**{name: getattr(runner, name) for name in names})
+        self._sampling = runner.sampling()
 
     @property
     def _open(self) -> Answerer:

@@ -10,30 +10,20 @@ from pydantic import Field, PrivateAttr
 
 import pillm
 from pillm_hf.answering import Answerer, Result
-from pillm_hf.choosing import Sampling
-from pillm_hf.fields import BATCH_SIZE, DEVICE_MAP, DTYPE, LOAD_IN, MAX_NEW_TOKENS, REVISION, SEED, TEMPERATURE, TOP_K, TOP_P
+from pillm_hf.fields import REVISION
+from pillm_hf.generation import Generation
 from pillm_hf.hub import locate
 from pillm_hf.loading import load_adapted, load_chat, settled_dtype
-from pillm_hf.precision import DType
-from pillm_hf.quantizing import LoadIn, quantization
+from pillm_hf.quantizing import quantization
 
 
-class HFTeacher(pillm.Teacher):
+class HFTeacher(Generation, pillm.Teacher):
     """A transformers model on this machine: a folder, an installed name, or a hub id."""
 
     name: ClassVar[str] = "hf"
 
     model: str = Field(description="A model folder, the name of an installed model, or a hub id such as owner/name.")
     revision: str | None = REVISION
-    dtype: DType = DTYPE
-    load_in: LoadIn = LOAD_IN
-    device_map: str | None = DEVICE_MAP
-    batch_size: int | None = BATCH_SIZE
-    max_new_tokens: int = MAX_NEW_TOKENS
-    temperature: float = TEMPERATURE
-    top_p: float = TOP_P
-    top_k: int = TOP_K
-    seed: int = SEED
     logprobs: int = Field(0, ge=0, le=1024, description="Keep this many most likely tokens, with log-probabilities, per token.")
 
     _loaded: Answerer | None = PrivateAttr(default=None)
@@ -66,10 +56,7 @@ class HFTeacher(pillm.Teacher):
         """Yield each request with its answer, in any order; at most 4 batches are pulled ahead."""
         with self.open():
             loaded = self._loaded or self._load()
-            yield from loaded.answer(requests, self._sampling(), self.batch_size)
-
-    def _sampling(self) -> Sampling:
-        return Sampling(**{name: getattr(self, name) for name in Sampling.__slots__})
+            yield from loaded.answer(requests, self.sampling(), self.batch_size)
 
     def _load(self) -> Answerer:
         source = locate(self.model, self.revision)

@@ -7,41 +7,26 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 import pillm
-
-_TUNING: dict[str, Any] = {"key": False}
-_THREADS = "Threads to decode with; none: one per physical core, a single one for files under 48 MB."
+from pillm_llamacpp.decoding import Decoding
 
 
-class LocalRunner(pillm.Runner):
+class LocalRunner(Decoding, pillm.Runner):
     """Runs GGUF files on this machine's CPU."""
 
     name: ClassVar[str] = "local"
     reads: ClassVar[frozenset[str]] = frozenset({"gguf"})
-
-    context: int | None = Field(None, ge=8, description="Tokens of prompt and answer; none: the model's own, at most 4096.")
-    max_tokens: int = Field(256, ge=1, description="Tokens after which an answer is cut; never exceeded.")
-    temperature: float = Field(0.0, ge=0.0, le=5.0, description="0 answers greedily.")
-    seed: int = Field(0, ge=0, description="Seed of answers with a temperature.")
-    constrain: bool = Field(False, description="Hold answers to the row's JSON Schema by a grammar.")
-    logprobs: int = Field(0, ge=0, le=1024, description="Alternatives to record per token, with log-probabilities.")
-    threads: int | None = Field(None, ge=1, le=256, description=_THREADS, json_schema_extra=_TUNING)
-    batch: int = Field(512, ge=1, le=8192, description="Tokens decoded at once at most.", json_schema_extra=_TUNING)
-    parallel: int = Field(8, ge=1, le=64, description="Answers decoded together.", json_schema_extra=_TUNING)
 
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
         """Open a GGUF file; raise DataError where it is none, BackendError where llama.cpp cannot load it."""
         return self._open(model)
 
     def _open(self, model: pillm.ModelFile | pillm.Checkpoint, **more: Any) -> pillm.Session:
-        from pillm_llamacpp.session import LocalSession, Settings
-
         if isinstance(model, pillm.Checkpoint):
             raise pillm.ConfigError(
                 f"runner {self.name!r} reads GGUF files, and {model.path} is a model folder. "
                 "Export it first, or use runner 'hf'."
             )
-        names = type(self).model_fields.keys() & Settings.__dataclass_fields__.keys()
-        return LocalSession(model.path, Settings(**{name: getattr(self, name) for name in names}, **more))
+        return self.session(model.path, **more)
 
 
 class VulkanRunner(LocalRunner):

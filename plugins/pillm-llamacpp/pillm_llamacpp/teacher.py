@@ -11,27 +11,15 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, PrivateAttr
 
 import pillm
-
-_TUNING: dict[str, Any] = {"key": False}
-_CONTEXT = "Tokens of prompt and answer; none: the model's own, at most 4096."
-_THREADS = "Threads to decode with; none: one per physical core, a single one for files under 48 MB."
+from pillm_llamacpp.decoding import TUNING, Decoding
 
 
-class GGUFTeacher(pillm.Teacher):
+class GGUFTeacher(Decoding, pillm.Teacher):
     """Answers from a GGUF file on this machine."""
 
     name: ClassVar[str] = "gguf"
 
-    model: Path = Field(description="The .gguf file.", json_schema_extra=_TUNING)
-    context: int | None = Field(None, ge=8, description=_CONTEXT, json_schema_extra=_TUNING)
-    max_tokens: int = Field(256, ge=1, description="Tokens after which an answer is cut; never exceeded.")
-    temperature: float = Field(0.0, ge=0.0, le=5.0, description="0 answers greedily.")
-    seed: int = Field(0, ge=0, description="Seed of answers with a temperature.")
-    constrain: bool = Field(False, description="Hold answers to the row's JSON Schema by a grammar.")
-    logprobs: int = Field(0, ge=0, le=1024, description="Alternatives to record per token, with log-probabilities.")
-    threads: int | None = Field(None, ge=1, le=256, description=_THREADS, json_schema_extra=_TUNING)
-    batch: int = Field(512, ge=1, le=8192, description="Tokens decoded at once at most.", json_schema_extra=_TUNING)
-    parallel: int = Field(8, ge=1, le=64, description="Answers decoded together.", json_schema_extra=_TUNING)
+    model: Path = Field(description="The .gguf file.", json_schema_extra=TUNING)
 
     _session: pillm.Session | None = PrivateAttr(None)
 
@@ -54,7 +42,7 @@ class GGUFTeacher(pillm.Teacher):
         if self._session is not None:
             yield self
             return
-        with self._opened() as session:
+        with self.session(self.model) as session:
             self._session = session
             try:
                 yield self
@@ -73,12 +61,6 @@ class GGUFTeacher(pillm.Teacher):
         made = self.model_copy(update={"temperature": 0.0})
         made._session = None
         return made
-
-    def _opened(self) -> pillm.Session:
-        from pillm_llamacpp.session import LocalSession, Settings
-
-        names = type(self).model_fields.keys() & Settings.__dataclass_fields__.keys()
-        return LocalSession(self.model, Settings(**{name: getattr(self, name) for name in names}))
 
 
 def _stamp(path: Path) -> tuple[int, int]:

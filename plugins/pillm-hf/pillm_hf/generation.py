@@ -1,0 +1,32 @@
+"""The options of generation, which the teacher and the runner share."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+import pillm
+from pillm_hf.choosing import Sampling
+from pillm_hf.fields import DEVICE_MAP, DTYPE, NOT_IN_KEY
+from pillm_hf.precision import DType
+from pillm_hf.quantizing import LoadIn
+
+
+class Generation(pillm.Backend):
+    """How a transformers model is held and how it answers; mixed into the backends that answer with one."""
+
+    dtype: DType = DTYPE
+    load_in: LoadIn = Field("none", description="Hold the weights in 8 or 4 bit (needs bitsandbytes).")
+    device_map: str | None = DEVICE_MAP
+    batch_size: int | None = Field(
+        None, ge=1, description="Rows answered at once; chosen by the model's size where absent.", json_schema_extra=NOT_IN_KEY
+    )
+    max_new_tokens: int = Field(256, ge=1, description="Longest answer, in tokens.")
+    temperature: float = Field(0.0, ge=0, le=10, description="0 takes the most likely token; above, tokens are drawn.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Draw from the most likely tokens that together have this probability.")
+    top_k: int = Field(0, ge=0, description="Draw from this many most likely tokens; 0 for all.")
+    seed: int = Field(0, ge=0, description="Seed of the draws; each request has its own stream.")
+
+    def sampling(self) -> Sampling:
+        """Return how tokens are chosen."""
+        names = [name for name in Sampling.__slots__ if name in type(self).model_fields]
+        return Sampling(**{name: getattr(self, name) for name in names})
