@@ -66,6 +66,15 @@ def save_student(model: Any, chat: Chat, out: Path) -> None:
     for name in TOKENIZER_FILES:
         if (chat.folder / name).is_file():
             shutil.copyfile(chat.folder / name, out / name)
+    for name in ("config.json", "tokenizer_config.json"):
+        _forget_own_code(out / name)
+
+
+def _forget_own_code(path: Path) -> None:
+    """Take a hub's own Python out of a file: what was trained are classes of transformers, and no reader shall run more."""
+    settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if settings.pop("auto_map", None):
+        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def write_log(options: FineTuning, log: Log, train: Encoding, facts: dict[str, Any], out: Path) -> None:

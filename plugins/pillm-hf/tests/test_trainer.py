@@ -103,6 +103,17 @@ def test_the_tokenizer_files_are_the_bases_byte_for_byte(base: Path, trained: Pa
     assert json.loads((trained / "generation_config.json").read_text("utf-8"))["eos_token_id"] == 2
 
 
+def test_a_student_of_a_base_with_code_of_its_own_names_no_code(base: Path, data: pillm.TrainingData, tmp_path: Path) -> None:
+    named = tmp_path / "named"
+    shutil.copytree(base, named)
+    for name in ("config.json", "tokenizer_config.json"):
+        settings = json.loads((named / name).read_text("utf-8")) | {"auto_map": {"AutoConfig": "own.Config"}}
+        (named / name).write_text(json.dumps(settings), "utf-8")
+    train(LoRA(base=str(named), **FAST | {"num_train_epochs": 1}), data, tmp_path / "out")
+    for name in ("config.json", "tokenizer_config.json"):
+        assert "auto_map" not in (tmp_path / "out" / name).read_text("utf-8")
+
+
 def test_the_contract_carries_template_and_stop_token(base: Path, trained: Path) -> None:
     contract = pillm.Checkpoint(path=trained).contract
     assert contract["template"] == (base / "chat_template.jinja").read_text("utf-8")
