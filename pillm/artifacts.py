@@ -144,7 +144,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A mean with its bootstrap 95 % interval, over `rows` rows."""
+    """A mean with its 95 % interval, over the `rows` rows that the metric applied to."""
 
     mean: float
     low: float
@@ -229,6 +229,8 @@ class Plan:
     verdict: str
     alternatives: tuple[str, ...] = ()
     basis: Basis = "predicted"
+    basis_note: str = ""
+    """What weakens the figures: that they are extrapolated; else empty."""
     source: str = ""
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
 
 from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
 from pillm.contract import Contract
@@ -29,8 +30,9 @@ class Backend(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
     name: ClassVar[str]
+    distribution_name: ClassVar[str | None] = None
     distribution_version: ClassVar[str | None] = None
-    """The version of the distribution whose plugin provides it; set when the plugin is asked."""
+    """The name and version of the distribution whose plugin provides it; set when the plugin is asked."""
 
     def options(self) -> JSONObject:
         """Return every option and its value as plain JSON."""
@@ -41,12 +43,16 @@ class Backend(BaseModel):
     def identity(self) -> JSONObject:
         """Return what this backend is, as far as its results depend on it; keys are made of it.
 
-        Override it to add the content of files that an option only names. It must not import anything heavy.
+        An option at its default is left out, so that a new option re-buys nothing: its default must do what was done
+        before it was there. A default that changes would pass old results off as new ones: give the option another name,
+        or override this and say the value always. Override it too to add the content of files that an option only names.
+        It must not import anything heavy.
         """
         kept = {
             name: getattr(self, name)
             for name, field in type(self).model_fields.items()
             if not (isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("key") is False)
+            and not _is_default(getattr(self, name), field)
         }
         nested = {name: value.identity() for name, value in kept.items() if isinstance(value, Backend)}
         dumped = self.model_dump(mode="json", include=set(kept) - set(nested))
@@ -55,14 +61,37 @@ class Backend(BaseModel):
     @classmethod
     def version(cls) -> str:
         """Return the version of the distribution that provides this backend; "0" where it is not installed."""
-        told = cls.__dict__.get("distribution_version")  # a parent's own may be another distribution's
-        if told is not None:
+        if told := cls.__dict__.get("distribution_version"):  # a parent's own may be another distribution's
             return str(told)
-        package = cls.__module__.partition(".")[0]
-        for distribution in (package.replace("_", "-"), *importlib.metadata.packages_distributions().get(package, ())):
-            with suppress(importlib.metadata.PackageNotFoundError):
-                return importlib.metadata.version(distribution)
-        return "0"
+        home = _home(cls)
+        return home.version if home else "0"
+
+    @classmethod
+    def distribution(cls) -> str | None:
+        """Return the name of the distribution that provides this backend; None where it is not installed."""
+        if told := cls.__dict__.get("distribution_name"):
+            return str(told)
+        home = _home(cls)
+        return home.name if home else None
+
+
+def _is_default(value: Any, field: FieldInfo) -> bool:
+    """Say whether an option has the value it would have if nobody gave it; a required one never has."""
+    if field.is_required():
+        return False
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, Backend) and isinstance(default, Backend):
+        return value.identity() == default.identity()  # tuning it is no difference
+    return isinstance(value, bool) == isinstance(default, bool) and bool(value == default)  # True == 1, and is not the same
+
+
+def _home(cls: type[Backend]) -> importlib.metadata.Distribution | None:
+    """Return the installed distribution that a class comes from, by the name of its package."""
+    package = cls.__module__.partition(".")[0]
+    for name in (package.replace("_", "-"), *importlib.metadata.packages_distributions().get(package, ())):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.distribution(name)
+    return None
 
 
 class Teacher(Backend):
@@ -151,6 +180,12 @@ class Trainer(Backend):
         """
         return None
 
+    def check_prompts(self, prompts: Sequence[Prompt], contract: Contract) -> None:
+        """Raise ConfigError where most of the prompts could not be trained on; a run asks before a teacher is paid.
+
+        It must be quick, download nothing, and say nothing where the student is not on this machine.
+        """
+
 
 class Exporter(Backend):
     """Packs a checkpoint into files for devices."""
@@ -190,6 +225,8 @@ class Runner(Backend):
 
     reads: ClassVar[frozenset[str]] = frozenset({"gguf"})
     """The kinds of model it opens: "gguf" files, "checkpoint" folders, or both."""
+    answers: ClassVar[bool] = True
+    """Whether its sessions answer; one that only times models serves as a recipe's `bench_runner`."""
 
     @abstractmethod
     def open(self, model: ModelFile | Checkpoint) -> Session:
@@ -205,6 +242,10 @@ class Metric(Backend):
 
         `prompt.reference` holds what to compare with: the truth, or the teacher's answer where no truth is known.
         """
+
+    def applies(self, prompt: Prompt) -> bool:
+        """Say, without scoring, whether the metric can apply to a row; True where only scoring tells."""
+        return True
 
 
 class Filter(Backend):

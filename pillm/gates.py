@@ -43,13 +43,21 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
-    """Whether one file met one gate, and by what figures."""
+    """Whether one file met one gate, and by what figures; without them it is not met, and the reason says why."""
 
     gate: str
     model: str
-    value: float
-    bound: float
+    value: float | None
+    bound: float | None
     met: bool
+    reason: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Return what the file reached and what it had to, or why nobody can tell."""
+        if self.value is None or self.bound is None:
+            return f"{self.model}: {self.gate} cannot be checked: {self.reason}"
+        return f"{self.model}: {self.gate} was {self.value:.4g}, needed {self.bound:.4g}"
 
 
 def parse_gates(section: Mapping[str, object]) -> tuple[Gate, ...]:
@@ -102,14 +110,20 @@ class Facts:
 
 
 def check_gates(gates: Sequence[Gate], facts: Facts) -> list[GateResult]:
-    """Check every gate on every shipped file; raise ConfigError where a gate names a figure or subject that is unknown."""
+    """Check every gate on every shipped file; a gate whose figures are missing is not met, and its result says why."""
     return [_check(gate, model, facts) for gate in gates for model in facts.models]
 
 
+class _NoFigure(Exception):
+    """A figure that a gate needs was never made; the message is the reason."""
+
+
 def _check(gate: Gate, model: ModelFile, facts: Facts) -> GateResult:
-    value = _value(gate, model, facts)
-    other = _mean(gate, gate.subject, facts.evaluations) if gate.subject else 0.0
-    bound = gate.bound(other)
+    try:
+        value = _value(gate, model, facts)
+        bound = gate.bound(_mean(gate, gate.subject, facts.evaluations) if gate.subject else 0.0)
+    except _NoFigure as missing:  # hours were spent by now: the run keeps its report, and this gate is not met
+        return GateResult(gate=str(gate), model=model.label, value=None, bound=None, met=False, reason=str(missing))
     met = value <= bound if gate.figure == SIZE else value >= bound - 1e-9
     return GateResult(gate=str(gate), model=model.label, value=value, bound=bound, met=met)
 
@@ -122,17 +136,22 @@ def _value(gate: Gate, model: ModelFile, facts: Facts) -> float:
         if plan is not None and getattr(plan, gate.figure) is not None:
             return float(getattr(plan, gate.figure))
         measured = next((one for one in facts.benchmarks if one.model == model.label), None)
-        return float(getattr(measured, gate.figure)) if measured else 0.0
+        if measured is None:
+            raise _NoFigure("its speed was not measured.")
+        return float(getattr(measured, gate.figure))
     return _mean(gate, model.label, facts.evaluations)
 
 
 def _mean(gate: Gate, subject: str | None, evaluations: Sequence[Evaluation]) -> float:
     """Return a subject's mean on the held-out set; subjects are named by label, kind or quantisation."""
-    for one in evaluations:
-        if one.set == "test" and subject in (one.subject, one.kind, one.quant):
+    held_out = [one for one in evaluations if one.set == "test"]
+    if not held_out:
+        raise _NoFigure("no held-out rows were scored.")
+    for one in held_out:
+        if subject in (one.subject, one.kind, one.quant):
             if gate.figure not in one.metrics:
-                known = ", ".join(one.metrics)
-                raise ConfigError(f"gate {str(gate)!r}: no metric is called {gate.figure!r}; evaluated: {known}.")
+                scored = ", ".join(one.metrics) or "none"
+                raise _NoFigure(f"metric {gate.figure!r} applied to no held-out row of {subject}; scored: {scored}.")
             return one.metrics[gate.figure].mean
-    subjects = sorted({name for one in evaluations for name in (one.kind, one.quant) if name})
-    raise ConfigError(f"gate {str(gate)!r}: there is no subject {subject!r}; evaluated: {', '.join(subjects)}.")
+    subjects = sorted({name for one in held_out for name in (one.kind, one.quant) if name})
+    raise _NoFigure(f"there is no subject {subject!r}; scored: {', '.join(subjects)}.")

@@ -56,7 +56,8 @@ def schema_error(schema: JSONObject, value: Any) -> str | None:
 class Exact(Metric):
     """Equality with the reference: of JSON values where the row has a schema, else of NFC text without outer space.
 
-    Tool calls must be the same too: in order, by name and arguments; their ids do not matter.
+    Where either has tool calls, these must be the same too: in order, by name and arguments as JSON values; their ids do not
+    matter, and the text beside them is compared as text unless the reference's is the JSON that the schema asks for.
     """
 
     name: ClassVar[str] = "exact"
@@ -67,9 +68,10 @@ class Exact(Metric):
             return None
         truth = prompt.reference
         try:
-            if _calls(truth.message.get("tool_calls")) != _calls(answer.tool_calls):
+            calls = _calls(truth.tool_calls)
+            if calls != _calls(answer.tool_calls):
                 return 0.0
-            if prompt.schema is None:
+            if prompt.schema is None or (calls and not truth.content.strip()):  # a call in the place of JSON
                 return float(_plain(answer.content) == _plain(truth.content))
             return float(json_text(answer_json(answer.content)) == json_text(answer_json(truth.content)))
         except ValueError:
@@ -80,6 +82,10 @@ class ValidJSON(Metric):
     """The answer is JSON; applies to rows with a schema."""
 
     name: ClassVar[str] = "json"
+
+    def applies(self, prompt: Prompt) -> bool:
+        """Say whether the row asks for JSON."""
+        return prompt.schema is not None
 
     def score(self, prompt: Prompt, answer: Answer) -> float | None:
         """Return 1 or 0; None for rows that ask for no JSON."""
@@ -97,6 +103,10 @@ class SatisfiesSchema(Metric):
 
     name: ClassVar[str] = "schema"
 
+    def applies(self, prompt: Prompt) -> bool:
+        """Say whether the row asks for JSON."""
+        return prompt.schema is not None
+
     def score(self, prompt: Prompt, answer: Answer) -> float | None:
         """Return 1 or 0; None for rows that ask for no JSON."""
         if prompt.schema is None:
@@ -112,6 +122,10 @@ class Fields(Metric):
     """F1 over the fields of the JSON answer: a field is right when its path and its value are."""
 
     name: ClassVar[str] = "fields"
+
+    def applies(self, prompt: Prompt) -> bool:
+        """Say whether the row asks for JSON."""
+        return prompt.schema is not None
 
     def score(self, prompt: Prompt, answer: Answer) -> float | None:
         """Return the F1 of the row in 0..1; None where reference or schema is missing."""
@@ -153,11 +167,19 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _calls(calls: Iterable[JSONObject] | None) -> list[str]:
+def call_parts(call: JSONObject) -> tuple[Any, Any]:
+    """Return name and arguments of a tool call, these as a JSON value; raise ValueError where they are not JSON."""
+    function = call.get("function")
+    function = function if isinstance(function, dict) else call
+    given = function.get("arguments")
+    if given is None or (isinstance(given, str) and not given.strip()):
+        given = {}  # some servers write the arguments of a call that has none so
+    return function.get("name"), parse_json(given) if isinstance(given, str) else given
+
+
+def _calls(calls: Iterable[JSONObject]) -> list[str]:
     """Return each tool call as one text; raise ValueError where its arguments are not JSON."""
-    functions = [call.get("function") or call for call in calls or ()]
-    parsed = [(one.get("name"), one.get("arguments")) for one in functions]
-    return [json_text([name, parse_json(given) if isinstance(given, str) else given]) for name, given in parsed]
+    return [json_text(list(call_parts(call))) for call in calls]
 
 
 def _plain(text: str) -> str:

@@ -16,14 +16,13 @@ from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates
 from pillm.progress import Progress, events_file
 from pillm.recipe import Recipe
-from pillm.records import JSONObject, Prompt
+from pillm.records import JSONObject
 from pillm.report import RunFacts
-from pillm.rows import read_prompts
 from pillm.runfolder import publish_report, seconds_of, sizes_of, versions_of, write_recipe
+from pillm.runrows import RunRows, rows_of
 from pillm.stages.benchmarking import bench
 from pillm.stages.exporting import export
-from pillm.stages.labelling import Labelled, Labelling, RowCounts, apply_filters, label
-from pillm.stages.splitting import split
+from pillm.stages.labelling import Labelled, Labelling, RowCounts, label
 from pillm.stages.training import Training, checkpoint_key, train
 from pillm.store import Lineage, WorkFolder, is_current, machine, read_manifest, stage_key
 from pillm.subjects import Scoring, ask_teacher, checkpoint_subject, model_subject, score
@@ -51,6 +50,7 @@ class _Run:
     """What a run has so far."""
 
     recipe: Recipe
+    rows: RunRows
     folder: Path
     progress: Progress
     counts: list[RowCounts] = field(default_factory=list)
@@ -61,31 +61,31 @@ def run(recipe: Recipe, out: Path | str | None = None, *, progress: Progress | N
     """Label, train, export, evaluate and bench as the recipe says, and write the report into the run folder `out`.
 
     Stages whose result stands already are skipped; the same command resumes an interrupted run. Raises ConfigError
-    before anything is spent where the device cannot hold the model, and what the stages raise.
+    before anything is spent where the device cannot hold the model, what `rows_of` refuses, and what the stages raise.
     """
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     progress = progress or Progress()
     first_look(recipe)
+    rows = rows_of(recipe)
     first_look(recipe, fetch=True)  # a student that must be downloaded is planned before the teacher costs anything
+    recipe.trainer.check_prompts(rows.sides["train"], recipe.contract)
     with lock(folder / ".lock"), storage_errors(folder), events_file(folder / "events.jsonl") as events:
-        this = _Run(recipe=recipe, folder=folder, progress=progress.with_reader(events))
+        this = _Run(recipe=recipe, rows=rows, folder=folder, progress=progress.with_reader(events))
         write_recipe(recipe, folder)
         return _stages(this)
 
 
 def _stages(this: _Run) -> RunResult:
-    recipe = this.recipe
-    rows, filtered = rows_of(recipe)
+    recipe, sides, filtered = this.recipe, this.rows.sides, this.rows.filtered
     this.counts.append(RowCounts(in_=filtered, rejected=filtered))
-    sides = _split(recipe, rows)
-    labelled = _label(this, sides)
+    labelled = _label(this)
     probes = tuple(replace(row, reference=None, given=None) for rows in sides.values() for row in rows)
     settings = Training(contract=recipe.contract, seed=recipe.file.seed, probes=probes, teacher=recipe.teacher)
     progress = this.progress.for_stage("train")
     checkpoint = train(labelled, recipe.trainer, this.folder / "train", settings=settings, progress=progress)
     named = replace(checkpoint, name=recipe.name)
     models = export(named, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
-    evaluations = _evaluate(this, sides["test"], checkpoint, models)
+    evaluations = _evaluate(this, checkpoint, models)
     benchmarks = _bench(this, models)
     gates = check_gates(recipe.gates, Facts(models=models, evaluations=evaluations, benchmarks=benchmarks, plans=this.plans))
     facts = RunFacts(
@@ -102,6 +102,7 @@ def _stages(this: _Run) -> RunResult:
         sizes=sizes_of(recipe),
         device=recipe.file.device,
         resolved=recipe.resolved(),
+        notes=this.rows.notes,
     )
     report = publish_report(this.folder, facts, this.progress.for_stage("report"), seed=recipe.file.seed)
     return RunResult(folder=this.folder, report=report, models=tuple(models), gates=tuple(gates))
@@ -133,28 +134,10 @@ def first_look(recipe: Recipe, *, fetch: bool = False) -> Plan | None:
     return fitting[-1]
 
 
-def rows_of(recipe: Recipe) -> tuple[list[Prompt], int]:
-    """Return the recipe's rows as its filters leave them, and how many they left out."""
-    rows = read_prompts(recipe.prompts, relabel=recipe.file.label.relabel)
-    kept = [row for row in (apply_filters(row, recipe.filters) for row in rows) if row is not None]
-    return kept, len(rows) - len(kept)
-
-
-def sides_of(recipe: Recipe) -> dict[str, list[Prompt]]:
-    """Return the recipe's rows, filtered and split."""
-    return _split(recipe, rows_of(recipe)[0])
-
-
-def _split(recipe: Recipe, rows: Sequence[Prompt]) -> dict[str, list[Prompt]]:
-    section = recipe.file.split
-    sizes = {"test": section.test, "validation": section.validation, "calibration": section.calibration}
-    return split(rows, **sizes, by=section.by, seed=recipe.file.seed)
-
-
-def _label(this: _Run, sides: dict[str, list[Prompt]]) -> Labelled:
+def _label(this: _Run) -> Labelled:
     progress = this.progress.for_stage("label")
     settings = Labelling(attempts=this.recipe.file.label.attempts, contract=this.recipe.contract)
-    rows = [row for side, rows in sides.items() if side != "test" for row in rows]
+    rows = [row for side, rows in this.rows.sides.items() if side != "test" for row in rows]
     labelled = label(rows, this.recipe.teacher, this.folder / "label", settings=settings, progress=progress)
     this.counts.append(labelled.counts)
     _all_heard(labelled)
@@ -170,9 +153,8 @@ def _all_heard(labelled: Labelled) -> None:
         )
 
 
-def _evaluate(this: _Run, test: Sequence[Prompt], checkpoint: Checkpoint, models: Sequence[ModelFile]) -> list[Evaluation]:
-    recipe = this.recipe
-    sets = evaluation_sets(recipe, test)
+def _evaluate(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -> list[Evaluation]:
+    recipe, sets = this.recipe, this.rows.sets
     if not sets:
         this.progress.for_stage("evaluate").warn("no rows are held out: nothing can be scored. Set split.test in the recipe.")
         return []
@@ -198,21 +180,12 @@ def _evaluate(this: _Run, test: Sequence[Prompt], checkpoint: Checkpoint, models
     return [evaluation for subject in subjects for evaluation in score(subject, scoring)]
 
 
-def evaluation_sets(recipe: Recipe, test: Sequence[Prompt]) -> dict[str, Sequence[Prompt]]:
-    """Return the rows to score by the name of their set: the held-out ones first."""
-    sets: dict[str, Sequence[Prompt]] = {"test": test}
-    for name, path in recipe.sets.items():
-        filtered = (apply_filters(row, recipe.filters) for row in read_prompts(path))
-        sets[name] = [row for row in filtered if row is not None]
-    limit = recipe.file.evaluate.max_rows
-    return {name: rows[:limit] for name, rows in sets.items() if rows}
-
-
 def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
     recipe, progress = this.recipe, this.progress.for_stage("bench")
     found = []
+    runner = recipe.runner if recipe.bench_runner is None else recipe.bench_runner
     for model in models:
-        found.append(_measure(model, recipe.runner, this, progress))
+        found.append(_measure(model, runner, this, progress))
         if recipe.file.device is not None and model.path.suffix == ".gguf":
             predicted = plan(model, device(recipe.file.device))
             this.plans[model.label] = predicted

@@ -142,7 +142,7 @@ class Registry:
                     log.warning("plugin %r: %r is not a %s with a name", status.name, cls, kind)
                     continue
                 if status.version != "?":
-                    cls.distribution_version = status.version
+                    cls.distribution_version, cls.distribution_name = status.version, status.distribution
                 found.setdefault(cls.name, []).append((status, cls))
         return found
 

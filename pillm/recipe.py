@@ -37,6 +37,8 @@ class Recipe:
     exporter: Exporter
     runner: Runner
     checkpoint_runner: Runner | None
+    bench_runner: Runner | None = None
+    """Times the exported files; None: the runner does."""
     metrics: tuple[Metric, ...]
     filters: tuple[Filter, ...] = ()
     gates: tuple[Gate, ...] = ()
@@ -60,7 +62,7 @@ class Recipe:
 
     def backends(self) -> dict[str, Backend]:
         """Return the backends that do the work, by their part."""
-        parts = ("teacher", "trainer", "exporter", "runner", "checkpoint_runner")
+        parts = ("teacher", "trainer", "exporter", "runner", "bench_runner", "checkpoint_runner")
         return {part: getattr(self, part) for part in parts if getattr(self, part) is not None}
 
     def resolved(self) -> JSONObject:
@@ -110,7 +112,7 @@ def _build(path: Path, data: JSONObject) -> Recipe:
     file = read_recipe_file(data)
     base = path.parent
     metrics = [{"use": one} if isinstance(one, str) else one for one in file.evaluate.metrics]
-    checkpoint_runner = file.checkpoint_runner
+    checkpoint_runner, bench_runner = file.checkpoint_runner, file.bench_runner
     return Recipe(
         path=path,
         file=file,
@@ -120,6 +122,7 @@ def _build(path: Path, data: JSONObject) -> Recipe:
         exporter=_backend("exporter", file.exporter),
         runner=_backend("runner", file.runner),
         checkpoint_runner=_backend("runner", checkpoint_runner) if checkpoint_runner else None,
+        bench_runner=_backend("runner", bench_runner) if bench_runner else None,
         metrics=tuple(_backend("metric", table) for table in metrics),
         filters=tuple(_backend("filter", table) for table in file.filters),
         gates=parse_gates(file.gates),
@@ -145,12 +148,19 @@ def _check(recipe: Recipe) -> None:
 
 
 def _check_runners(recipe: Recipe) -> None:
-    runner, exporter, other = recipe.runner, recipe.exporter, recipe.checkpoint_runner
-    if exporter.writes and not exporter.writes & runner.reads:
-        raise ConfigError(
-            f"runner {runner.name!r} reads {', '.join(sorted(runner.reads))}, but exporter {exporter.name!r} writes "
-            f"{', '.join(sorted(exporter.writes))}. Choose another runner."
-        )
+    exporter, other = recipe.exporter, recipe.checkpoint_runner
+    for part, runner in (("runner", recipe.runner), ("bench_runner", recipe.bench_runner)):
+        if runner is not None and exporter.writes and not exporter.writes & runner.reads:
+            raise ConfigError(
+                f"{part} {runner.name!r} reads {', '.join(sorted(runner.reads))}, but exporter {exporter.name!r} writes "
+                f"{', '.join(sorted(exporter.writes))}. Choose another runner."
+            )
+    for part, runner in (("runner", recipe.runner), ("checkpoint_runner", other)):
+        if runner is not None and not runner.answers:
+            raise ConfigError(
+                f"{part} {runner.name!r} times models and does not answer, so it could score nothing. "
+                f"Give it as bench_runner, and choose a {part} that answers."
+            )
     if other is not None and "checkpoint" not in other.reads:
         raise ConfigError(
             f"checkpoint_runner {other.name!r} reads {', '.join(sorted(other.reads))}, not checkpoint folders. "

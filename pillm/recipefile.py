@@ -83,7 +83,10 @@ class RecipeFile(Section):
     teacher: BackendTable = Field(description="{use: NAME, option: value, ...}")
     trainer: BackendTable = Field(description="{use: NAME, option: value, ...}")
     exporter: BackendTable = Field(description="{use: NAME, option: value, ...}")
-    runner: BackendTable = Field({"use": "local"}, description="Runs and times the exported files.")
+    runner: BackendTable = Field({"use": "local"}, description="Runs the exported files, and times them.")
+    bench_runner: BackendTable | None = Field(
+        None, description="Times the exported files instead, e.g. on a Raspberry Pi; none: the runner does."
+    )
     checkpoint_runner: BackendTable | None = Field(
         {"use": "hf"}, description="Runs the untrained base and the checkpoint; none: they are not scored."
     )

@@ -40,6 +40,11 @@ class Reference:
         """Return the text of the reference."""
         return str(self.message.get("content") or "")
 
+    @property
+    def tool_calls(self) -> tuple[JSONObject, ...]:
+        """Return the tool calls of the reference."""
+        return tuple(self.message.get("tool_calls") or ())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:

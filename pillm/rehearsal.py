@@ -10,10 +10,11 @@ from pathlib import Path
 from pillm.artifacts import Plan
 from pillm.backends import Teacher
 from pillm.contract import Contract
-from pillm.pipeline import evaluation_sets, first_look, sides_of
+from pillm.pipeline import first_look
 from pillm.recipe import Recipe
 from pillm.records import JSONObject, Prompt
 from pillm.runfolder import seconds_of
+from pillm.runrows import rows_of
 from pillm.stages.labelling import Forecast, Labelling, forecast
 from pillm.store import read_manifest
 from pillm.subjects import ANSWERS_FOLDER
@@ -42,6 +43,8 @@ class DryRun:
     recipe: JSONObject
     folder: Path
     rows: dict[str, int]
+    notes: tuple[str, ...]
+    """Which rows of a set would not be scored, and why."""
     label: Forecast
     held_out: Forecast | None
     """What the teacher would be asked to be scored: the held-out rows and the further sets; None without any."""
@@ -58,13 +61,17 @@ class DryRun:
 
 
 def rehearse(recipe: Recipe, out: Path | str | None = None) -> DryRun:
-    """Return what a run of the recipe would do, without asking, downloading, training or writing anything."""
+    """Return what a run of the recipe would do, without asking, downloading, training or writing anything.
+
+    Raises what a run would refuse before it asked anything.
+    """
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     planned = first_look(recipe)
-    sides = sides_of(recipe)
-    sets = evaluation_sets(recipe, sides["test"])
-    asked = [row for side, rows in sides.items() if side != "test" for row in rows]
-    scored = [replace(row, given=None) for rows in sets.values() for row in rows]
+    rows = rows_of(recipe)
+    sides, sets = rows.sides, rows.sets
+    recipe.trainer.check_prompts(sides["train"], recipe.contract)
+    asked = [row for side, found in sides.items() if side != "test" for row in found]
+    scored = [replace(row, given=None) for found in sets.values() for row in found]
     labels = _forecast(asked, recipe.teacher, folder / "label", recipe.contract)
     greedy, answers = recipe.teacher.greedy(), folder / "evaluate" / ANSWERS_FOLDER
     held_out = _forecast(scored, greedy, answers, recipe.contract) if scored else None
@@ -73,6 +80,7 @@ def rehearse(recipe: Recipe, out: Path | str | None = None) -> DryRun:
         recipe=recipe.resolved(),
         folder=folder,
         rows={**{side: len(rows) for side, rows in sides.items()}, **{f"set {name}": len(rows) for name, rows in sets.items()}},
+        notes=rows.notes,
         label=labels,
         held_out=held_out,
         disk_bytes=_disk(recipe, parameters, len(asked)),

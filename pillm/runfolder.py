@@ -13,10 +13,11 @@ from pillm.files import write_text
 from pillm.gates import GateResult
 from pillm.plugins import model_folder
 from pillm.progress import Progress
+from pillm.provenance import versions
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, write_report
-from pillm.store import MANIFEST, Lineage, is_current, read_manifest, stage_key, versions, write_manifest
+from pillm.store import MANIFEST, Lineage, is_current, read_manifest, stage_key, write_manifest
 
 RECIPE_FILE = "recipe.yaml"
 REPORTS = ("report.json", "report.md", "report.html")
@@ -48,13 +49,17 @@ def _stage_manifests(folder: Path) -> list[Path]:
 
 
 def versions_of(folder: Path) -> dict[str, str]:
-    """Return the versions that the stages were made with: Python, pillm, and every plugin that took part."""
-    found: dict[str, str] = {}
+    """Return the versions that the stages were made with: Python, pillm, and by distribution every plugin and its libraries.
+
+    Where stages were made with different ones, all of them.
+    """
+    found: dict[str, list[str]] = {name: [] for name in versions()}
     for path in _stage_manifests(folder):
-        manifest = read_manifest(path.parent) or {}
-        found |= manifest.get("versions", {})
-        found |= {f"{one['use']}": one["version"] for one in manifest.get("backends", ())}
-    return found
+        for name, version in (read_manifest(path.parent) or {}).get("versions", {}).items():
+            if version not in found.setdefault(name, []):
+                found[name].append(version)
+    shared = {name: found.pop(name) for name in versions()}
+    return {name: ", ".join(told) for name, told in (shared | dict(sorted(found.items()))).items() if told}
 
 
 def sizes_of(recipe: Recipe) -> dict[str, int]:
@@ -72,7 +77,9 @@ def publish_report(folder: Path, facts: RunFacts, progress: Progress, *, seed: i
     parents = {path.relative_to(folder).as_posix(): sha256_file(path) for path in manifests}
     gates = [asdict(gate) for gate in facts.gates if isinstance(gate, GateResult)]
     plans = [to_json(plan) for plan in facts.plans]  # a profile may change under its name
-    key = stage_key("run", {"stages": parents, "recipe": facts.resolved, "gates": gates, "plans": plans, "by": versions()})
+    rows = [dict(facts.rows), dict(facts.splits), list(facts.notes)]  # a row that is left out changes no stage
+    inputs = {"stages": parents, "recipe": facts.resolved, "gates": gates, "plans": plans, "rows": rows, "by": versions()}
+    key = stage_key("run", inputs)
     if is_current(folder, key):
         progress.up_to_date()
         found: JSONObject = json.loads((folder / "report.json").read_text("utf-8"))

@@ -13,7 +13,6 @@ import os
 import platform
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from pillm.artifacts import sha256_file
 from pillm.backends import Backend
 from pillm.errors import DataError
 from pillm.files import fsync_file, fsync_folder, storage_errors, write_json
+from pillm.provenance import made_with
 from pillm.records import JSONObject, digest
 
 MANIFEST = "manifest.json"
@@ -122,7 +122,7 @@ def write_manifest(folder: Path, lineage: Lineage, files: Iterable[Path] | None 
         "seconds": round(lineage.seconds, 3),
         "counts": lineage.counts,
         "results": lineage.results,
-        "versions": versions(),
+        "versions": made_with(lineage.backends),
         "files": entries,
     }
     write_json(folder / MANIFEST, manifest)
@@ -132,13 +132,6 @@ def write_manifest(folder: Path, lineage: Lineage, files: Iterable[Path] | None 
 def _exempt(name: str) -> bool:
     hidden = any(part.startswith(".") for part in name.split("/"))
     return hidden or EXEMPT.fullmatch(name.rpartition("/")[2]) is not None
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on: Python, pillm and the platform."""
-    from pillm import __version__
-
-    return {"python": sys.version.split()[0], "pillm": __version__, "platform": sys.platform}
 
 
 def machine() -> dict[str, str | int | None]:

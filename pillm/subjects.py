@@ -15,7 +15,7 @@ from pillm.contract import Contract
 from pillm.errors import ConfigError
 from pillm.files import lock
 from pillm.progress import Progress
-from pillm.records import Answer, Failure, JSONObject, Prompt, Request, digest
+from pillm.records import Answer, Failure, JSONObject, Message, Prompt, Request, digest
 from pillm.stages.evaluation import Answers, Scope, evaluate
 from pillm.stages.labelling import STORE, Labelled, Labelling, label
 from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
@@ -95,8 +95,8 @@ class Scoring:
     contract: Contract
     seed: int
     progress: Progress
-    teacher_answers: dict[str, dict[str, str]] = field(default_factory=dict)
-    """The teacher's answer by set and row id, compared with where a row has no reference."""
+    teacher_answers: dict[str, dict[str, str | Message]] = field(default_factory=dict)
+    """The teacher's answer, a message, by set and row id: compared with where a row has no reference."""
 
 
 def ask_teacher(teacher: Teacher, scoring: Scoring) -> tuple[Subject, Labelled]:
@@ -110,8 +110,8 @@ def ask_teacher(teacher: Teacher, scoring: Scoring) -> tuple[Subject, Labelled]:
     with StoredAnswers(folder) as stored:
         for name, prompts in scoring.sets.items():
             requests = (scoring.contract.request(prompt, identity) for prompt in prompts)
-            found = {asked.prompt.id: said.content for asked, said in stored.answer(requests) if isinstance(said, Answer)}
-            scoring.teacher_answers[name] = found
+            answers = ((asked.prompt.id, said) for asked, said in stored.answer(requests) if isinstance(said, Answer))
+            scoring.teacher_answers[name] = {row: said.message for row, said in answers}
     opener = partial(StoredAnswers, folder)
     return Subject(name=_teacher_name(teacher), kind="teacher", identity=identity, open=opener, backends=(greedy,)), answered
 
@@ -182,8 +182,8 @@ def _key(subject: Subject, name: str, scoring: Scoring) -> str:
         [
             prompt.id,
             scoring.contract.request(prompt, subject.identity).key,  # covers messages as sent, schema and tools
-            prompt.reference.message if prompt.reference else said.get(prompt.id),
-            said.get(prompt.id) if subject.kind == "teacher" else None,
+            prompt.reference.message if prompt.reference else _said(said.get(prompt.id)),
+            _said(said.get(prompt.id)) if subject.kind == "teacher" else None,
             list(prompt.tags),
             prompt.group,
         ]
@@ -192,6 +192,14 @@ def _key(subject: Subject, name: str, scoring: Scoring) -> str:
     versions = [backend.version() for backend in subject.backends]
     inputs = {"subject": subject.identity, "versions": versions, "rows": digest(listing), "seed": scoring.seed}
     return stage_key("evaluate", inputs, *scoring.metrics)
+
+
+def _said(message: str | Message | None) -> str | JSONObject | None:
+    """Return what a teacher said for a key: text alone stays text, so that scores made before there were calls stand."""
+    if message is None or isinstance(message, str):
+        return message
+    content, calls = message.get("content") or "", message.get("tool_calls")
+    return {"content": content, "tool_calls": calls} if calls else str(content)
 
 
 def _recorded(out: Path) -> Evaluation:

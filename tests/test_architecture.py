@@ -15,8 +15,9 @@ import pillm
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pillm"
 ORDER = """
-    errors records replies yamlfile files jsonl rowformats rows artifacts contract progress backends options hookspecs metrics
-    plugins answers store stages devices gates recipefile recipe subjects report runfolder pipeline rehearsal cli
+    errors records replies yamlfile files jsonl rowformats rows artifacts contract progress backends provenance options
+    hookspecs metrics plugins answers store stages devices gates recipefile recipe runrows subjects report runfolder pipeline
+    rehearsal cli
 """.split()  # noqa: SIM905 - a row reads better than a column
 """A module imports only from its left; inside a package the order is free. `testing` stands outside and may import all."""
 ONLY_IN = {"click": ("pillm.cli",), "pluggy": ("pillm.hookspecs", "pillm.plugins"), "rich": ("pillm.cli",)}

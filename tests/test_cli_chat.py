@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pillm.contract import Contract
+from pillm.records import Prompt
+from pillm.testing import installed_plugin
+from pillm.testing.fakes import rendered
+
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
@@ -59,3 +64,76 @@ def test_a_model_that_is_not_there_is_named(cli: Cli, fakes: Path, tmp_path: Pat
     done = cli("chat", tmp_path / "nosuch.gguf")
     assert done.code == 2
     assert "nosuch.gguf" in done.err
+
+
+SCHEMA = {"type": "object", "required": ["n"]}
+HOLDING = """
+from pydantic import Field
+from pillm.hookspecs import hookimpl
+from pillm.testing import TableRunner
+class Holding(TableRunner):
+    '''Can hold answers to a schema.'''
+    name = "holding"
+    constrain: bool = Field(False, description="Hold answers to the schema.")
+@hookimpl
+def pillm_runners():
+    return [Holding]
+"""
+
+
+@pytest.fixture
+def taught(fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write a model that was told a schema in its prompt, and schemas by name and as a file; say hello to it."""
+    told = Contract(schema_in_prompt="text").messages(
+        Prompt(id="a", messages=({"role": "user", "content": "hello"},), schema=SCHEMA)
+    )
+    path = tmp_path / "student.table"
+    path.write_text(json.dumps({rendered(told): '{"n": 1}', f"system: Now.\n\n{rendered(told)[8:]}": '{"n": 2}'}), "utf-8")
+    (tmp_path / "schemas").mkdir()
+    for name in ("schemas/number.schema.json", "mine.json"):
+        (tmp_path / name).write_text(json.dumps(SCHEMA), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
+    return path
+
+
+@pytest.mark.parametrize("schema", ["number", "mine.json"])
+def test_the_students_contract_decides_how_a_schema_is_told(cli: Cli, taught: Path, schema: str) -> None:
+    Contract(schema_in_prompt="text").save(taught.parent / "contract.json")
+    done = cli("chat", taught, "--schema", schema)
+    assert (done.out, done.err) == ('{"n": 1}\n', "")
+
+
+def test_another_system_message_leaves_the_schema_where_it_was_taught(cli: Cli, taught: Path) -> None:
+    Contract(schema_in_prompt="text").save(taught.parent / "contract.json")
+    assert cli("chat", taught, "--schema", "number", "--system", "Now.").out == '{"n": 2}\n'
+
+
+def test_an_option_tells_the_schema_where_the_file_has_no_contract(cli: Cli, taught: Path) -> None:
+    assert cli("chat", taught, "--schema", "number", "--schema-in-prompt", "text").out == '{"n": 1}\n'
+
+
+def test_a_schema_that_changes_nothing_is_said(cli: Cli, taught: Path) -> None:
+    assert "--schema changes nothing here" in cli("chat", taught, "--schema", "number").err
+
+
+@pytest.mark.parametrize(("schema", "text"), [("nosuch", "no schema is called"), ("bad.json", "bad.json is not a JSON Schema")])
+def test_a_schema_that_is_none_is_named(cli: Cli, taught: Path, schema: str, text: str) -> None:
+    for content in ("[]", "{"):
+        (taught.parent / "bad.json").write_text(content, "utf-8")
+        done = cli("chat", taught, "--schema", schema)
+        assert done.code == 2
+        assert text in done.err
+
+
+def test_a_constraint_without_a_schema_is_refused_with_the_remedy(
+    cli: Cli, taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILLM_PLUGINS", "fakes,holding")
+    with installed_plugin(tmp_path / "plugin", "holding", HOLDING):
+        words = ("chat", taught, "--runner", "holding", "-o", "constrain=true")
+        refused = cli(*words)
+        held = cli(*words, "--schema", "number")
+    assert refused.code == 2
+    assert "Add --schema" in refused.err
+    assert (held.code, held.err) == (0, "")

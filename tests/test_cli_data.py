@@ -45,3 +45,12 @@ def test_any_format_is_converted_and_keeps_its_answer(cli: Cli, tmp_path: Path) 
     assert [(row.id, row.messages, row.given, row.reference) for row in after] == [
         (row.id, row.messages, row.given, row.reference) for row in before
     ]
+
+
+def test_rows_with_the_same_instruction_are_converted_to_ids_that_label_reads(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "alpaca.jsonl"
+    path.write_text('{"instruction": "say hi", "output": "hi"}\n{"instruction": "say hi", "output": "hello"}\n', "utf-8")
+    assert cli("data", "convert", path, "--out", tmp_path / "native.jsonl").code == 0
+    before, after = pillm.read_prompts(path), pillm.read_prompts(tmp_path / "native.jsonl")
+    assert [row.id for row in after] == [row.id for row in before]
+    assert after[1].id.endswith("-2")

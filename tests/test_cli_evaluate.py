@@ -30,7 +30,7 @@ def test_a_teacher_and_two_files_stand_side_by_side(cli: Cli, student: Path, row
     assert [one["metrics"]["exact"]["mean"] for one in done.json["evaluations"]] == [1, 1, 1]
     assert done.json["differences"][0]["metrics"]["exact"]["mean"] == 0
     shown = cli(*words).out
-    assert "1.000 [1.000, 1.000]" in shown
+    assert "1.000 [0.439, 1.000]" in shown, "three groups, all right: Wilson's interval"
     assert "student-Q8_0.table against echo" in shown
 
 
@@ -38,6 +38,13 @@ def test_rows_without_a_reference_are_compared_with_the_first_teacher(cli: Cli, 
     found = cli("evaluate", rows, "--subject", student, "--subject", "echo", "--json").json["evaluations"]
     assert found[0]["metrics"]["exact"]["rows"] == 3  # one row has a reference, two have the teacher's answer
     assert found[0]["compared_with"] == "reference and teacher"
+
+
+def test_a_metric_that_applies_to_one_row_of_three_says_so(cli: Cli, student: Path, rows: Path) -> None:
+    shown = cli("evaluate", rows, "--subject", student, "--metric", "exact").out
+    assert "n=1" in shown
+    found = cli("evaluate", rows, "--subject", student, "--metric", "exact", "--json").json["evaluations"][0]
+    assert (found["rows"], found["metrics"]["exact"]["rows"]) == (3, 1)
 
 
 def test_predictions_are_kept_where_out_says_so(cli: Cli, student: Path, rows: Path, tmp_path: Path) -> None:

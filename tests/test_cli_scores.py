@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
 from rich.console import Console
@@ -28,6 +29,22 @@ def test_the_table_fits_eighty_columns_and_tells_failures() -> None:
     assert "0.900 [0.800, 0.950]" in text
     assert "failed rows" in text
     console.file.close()
+
+
+def test_a_metric_that_applied_to_fewer_rows_says_to_how_many() -> None:
+    few = Evaluation(
+        subject="a",
+        kind="model",
+        set="test",
+        rows=10,
+        metrics={"exact": Figure(mean=1, low=0.2, high=1, rows=1), "json": Figure(mean=1, low=0.7, high=1, rows=10)},
+    )
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(scores_table([few]))
+    exact, json = [line for line in console.export_text().splitlines() if "[" in line]
+    assert "1.000 [0.200, 1.000] n=1" in exact
+    assert "n=" not in json
+    assert basis_line([few]).startswith("10 rows (n: the rows a metric applies to), compared")
 
 
 def test_differences_say_whether_they_may_be_chance() -> None:

@@ -43,3 +43,35 @@ def test_rows_without_an_answer_are_named(cli: Cli, fakes: Path, rows: Path, tmp
     assert done.code == 2
     assert "rows.jsonl:1" in done.err
     assert "pillm label" in done.err
+
+
+def _trained(folder: Path) -> dict[str, object]:
+    contract: dict[str, object] = json.loads((folder / "contract.json").read_text("utf-8"))
+    return {name: contract[name] for name in ("schema_in_prompt", "system")}
+
+
+@pytest.mark.parametrize("given", ["", "labelled.jsonl"])
+def test_the_student_is_told_what_the_teacher_was_told(cli: Cli, fakes: Path, rows: Path, tmp_path: Path, given: str) -> None:
+    cli("label", rows, "--teacher", "echo", "--out", tmp_path / "l", "--schema-in-prompt", "text", "--system", "Be brief.")
+    words = ("train", tmp_path / "l" / given, "--trainer", "table", "--out", tmp_path / "train")
+    assert cli(*words).code == 0
+    assert _trained(tmp_path / "train") == {"schema_in_prompt": "text", "system": "Be brief."}
+    assert "up to date" in cli(*words, "--schema-in-prompt", "text").err
+
+
+@pytest.mark.parametrize("contradiction", [("--schema-in-prompt", "none"), ("--system", "Be long.")])
+def test_an_option_that_contradicts_what_the_teacher_was_told_is_refused(
+    cli: Cli, fakes: Path, rows: Path, tmp_path: Path, contradiction: tuple[str, str]
+) -> None:
+    cli("label", rows, "--teacher", "echo", "--out", tmp_path / "l", "--schema-in-prompt", "text")
+    done = cli("train", tmp_path / "l", "--trainer", "table", "--out", tmp_path / "train", *contradiction)
+    assert done.code == 2
+    assert "contract.json" in done.err
+    assert repr(contradiction[1]) in done.err
+    assert not (tmp_path / "train").exists()
+
+
+def test_rows_without_a_recorded_contract_are_told_what_the_options_say(cli: Cli, tmp_path: Path, labelled: Path) -> None:
+    (labelled / "contract.json").unlink()
+    cli("train", labelled, "--trainer", "table", "--out", tmp_path / "train", "--system", "Be brief.")
+    assert _trained(tmp_path / "train") == {"schema_in_prompt": "none", "system": "Be brief."}

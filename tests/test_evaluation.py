@@ -14,6 +14,7 @@ from pillm.errors import BackendError, ConfigError, DataError, PluginError, Stor
 from pillm.metrics import Exact, Fields, SatisfiesSchema, ValidJSON
 from pillm.progress import Event, Progress
 from pillm.records import Answer, Failure, Prompt, Reference, Request
+from pillm.rows import prompt_from_row
 from pillm.stages.evaluation import Scope, evaluate
 from pillm.stages.predictions import read_predictions
 
@@ -123,6 +124,45 @@ def test_a_row_without_reference_is_compared_with_the_teacher_and_says_so() -> N
     rows = [row("1"), row("2")]
     both = evaluate(rows, Canned({"1": "hi", "2": "ho"}), [Exact()], scope=Scope(compare_with={"1": "hi", "2": "hi"}))
     assert (both.metrics["exact"].mean, both.compared_with) == (0.5, "teacher")
+
+
+def calling(name: str, arguments: Any, id: str = "1") -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def test_tool_calls_of_the_teacher_are_compared_and_kept_in_the_predictions(tmp_path: Any) -> None:
+    said = {"role": "assistant", "content": "", "tool_calls": [calling("light", '{"on": true}')]}
+    subject = Canned({
+        "same": Answer("", tool_calls=(calling("light", {"on": True}, "7"),)), "empty": "",
+        "other": Answer("", tool_calls=(calling("light", '{"on": false}'),)),
+    })  # fmt: skip
+    rows = [row(name) for name in ("same", "empty", "other")]
+    scope = Scope(compare_with={one.id: said for one in rows})
+    evaluate(rows, subject, [Exact()], out=tmp_path, scope=scope)
+    found = read_predictions(tmp_path)
+    assert [one.scores["exact"] for one in found] == [1.0, 0.0, 0.0]
+    assert found[0].tool_calls == (calling("light", {"on": True}, "7"),)
+    assert found[1].reference_tool_calls == tuple(said["tool_calls"])
+    lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert ["tool_calls" in line for line in lines] == [True, False, True]
+
+
+def test_a_row_that_brings_a_tool_call_as_its_answer_is_compared_with_it() -> None:
+    prompt = prompt_from_row({
+        "id": "1", "messages": [
+            {"role": "user", "content": "light"},
+            {"role": "assistant", "content": None, "tool_calls": [calling("light", '{"on": true}')]},
+        ],
+    })  # fmt: skip
+    for answer, mean in ((Answer("", tool_calls=(calling("light", {"on": True}),)), 1.0), (Answer(""), 0.0)):
+        assert evaluate([prompt], Canned({"1": answer}), [Exact()]).metrics["exact"].mean == mean
+
+
+def test_the_last_line_says_on_how_many_rows_a_metric_was_scored() -> None:
+    events: list[Event] = []
+    scope = Scope(progress=Progress("evaluate", (events.append,)))
+    evaluate([row("1", "yes"), row("2"), row("3")], Canned({"1": "yes", "2": "x", "3": "x"}), [Exact()], scope=scope)
+    assert "3 rows, exact 1.000 (n=1)" in events[-1].message
 
 
 def test_the_truth_goes_before_the_teacher() -> None:

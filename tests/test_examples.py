@@ -25,6 +25,52 @@ def test_every_recipe_loads_and_its_files_exist(path: Path) -> None:
     assert pillm.device(recipe.file.device or "pi4-4gb").name
 
 
+HUB = [EXAMPLES / "server.yaml", EXAMPLES / "one-gpu.yaml"]
+
+
+@pytest.mark.parametrize("path", [*HUB, EXAMPLES / "quickstart.yaml"], ids=lambda path: path.name)
+def test_the_rows_of_every_recipe_fit_the_student_with_their_answers(path: Path) -> None:
+    from pillm_hf.loading import load_chat
+    from pillm_hf.text import encode
+
+    recipe = pillm.load_recipe(path, ["trainer.base=nano-base"])
+    rows = pillm.read_prompts(recipe.prompts, relabel=True)
+    recipe.trainer.check_prompts(rows, recipe.contract)
+    longest = sorted(rows, key=lambda row: len(row.text) + len(row.reference.content if row.reference else ""))[-64:]
+    examples = [pillm.Example(prompt=row, answer=pillm.Answer(row.reference.content)) for row in longest if row.reference]
+    chat = load_chat(pillm.model_folder("nano-base") or Path())
+    encoding = encode(examples, recipe.contract, chat, recipe.trainer.options()["max_length"])
+    assert (len(encoding.rows), encoding.left_out) == (64, {})
+
+
+@pytest.mark.parametrize("path", HUB, ids=lambda path: path.name)
+def test_a_recipe_whose_prompts_cannot_fit_is_refused_before_a_teacher_is_asked(path: Path, tmp_path: Path) -> None:
+    lines = (EXAMPLES.parent / "dataset/assistant/prompts.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "some.jsonl").write_text("".join(lines[:200:5]), "utf-8")
+    (tmp_path / "other.jsonl").write_text("".join(lines[-400::100]), "utf-8")
+    few = [f"prompts={tmp_path / 'some.jsonl'}", f"evaluate.sets.handwritten={tmp_path / 'other.jsonl'}"]
+    few += ["split.test=4", "split.validation=2", "split.calibration=2", "split.by=id"]
+    recipe = pillm.load_recipe(path, [*few, "trainer.base=nano-base", "label.schema_in_prompt=text", "label.system=none"])
+    refused = r"\d+ of \d+ prompts leave no room for an answer in max_length=1536 tokens .* raise max_length"
+    for look in (pillm.run, pillm.rehearse):
+        with pytest.raises(pillm.ConfigError, match=refused):
+            look(recipe, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_the_recipes_of_the_hub_say_every_tool_and_argument_in_one_system_message() -> None:
+    told, other = (pillm.load_recipe(path).contract.system or "" for path in HUB)
+    assert told == other
+    schema = json.loads((EXAMPLES.parent / "schemas" / "assistant.schema.json").read_text("utf-8"))
+    for tool, call in schema["$defs"].items():
+        arguments = call["properties"]["arguments"]
+        assert tool in told
+        for name, said in arguments["properties"].items():
+            assert f"{name}!" in told if name in arguments["required"] else name in told, (tool, name)
+            assert all(str(value) in told for value in said.get("enum", []) if str(value)[0].isalpha() and name != "date")
+    assert len(told) < 2600, "about 600 tokens"
+
+
 def test_the_quickstart_ships_what_it_should() -> None:
     recipe = pillm.load_recipe(EXAMPLES / "quickstart.yaml")
     assert list(recipe.exporter.options()["quants"]) == ["F16", "Q8_0", "Q4_K_M", "IQ4_NL"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,21 @@ def test_wrong_rows_show_who_said_what_those_lost_on_the_way_first(tmp_path: Pat
     assert rows[0]["teacher"] == "yes"
     assert rows[0]["answers"] == [{"subjects": ["checkpoint", "f16"], "answer": "yes"}, {"subjects": ["q4"], "answer": "no"}]
     assert wrong_count(load_predictions(found), found[-1], "exact") == 3
+
+
+def test_wrong_rows_show_tool_calls(tmp_path: Path) -> None:
+    def call(on: bool) -> dict[str, Any]:
+        return {"id": str(on), "function": {"name": "light", "arguments": f'{{"on": {str(on).lower()}}}'}}
+
+    said = replace(prediction(1, False), answer="", tool_calls=(call(False),), reference="", reference_tool_calls=(call(True),))
+    write_predictions(tmp_path / "q4", [said], {})
+    write_predictions(tmp_path / "teacher", [replace(said, tool_calls=(call(True),))], {})
+    found = [
+        evaluation(name, kind, 0.0, predictions=tmp_path / name) for name, kind in (("teacher", "teacher"), ("q4", "model"))
+    ]
+    row = wrong_rows(found, load_predictions(found), found[1])[0]
+    right = '[{"name":"light","arguments":{"on":true}}]'
+    assert (row["reference"], row["teacher"], row["answers"][0]["answer"]) == (right, right, right.replace("true", "false"))
 
 
 def test_wrong_rows_are_few_and_from_every_set(tmp_path: Path) -> None:

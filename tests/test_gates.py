@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,22 @@ def test_a_form_that_is_not_understood_is_refused(demand: object) -> None:
         parse_gates({"exact": demand})
 
 
-def test_an_unknown_subject_or_metric_is_named() -> None:
-    with pytest.raises(ConfigError, match="no subject 'Q4_0'"):
-        check_gates(parse_gates({"exact": "0.9 of Q4_0"}), facts())
-    with pytest.raises(ConfigError, match="no metric is called 'bleu'"):
-        check_gates(parse_gates({"bleu": 0.9}), facts())
+@pytest.mark.parametrize(
+    ("gate", "changed", "reason"),
+    [
+        ({"exact": "0.9 of Q4_0"}, {}, "there is no subject 'Q4_0'; scored: F16, Q8_0, base, model, teacher."),
+        ({"json": 0.9}, {}, "metric 'json' applied to no held-out row of s-Q8_0.gguf; scored: exact."),
+        ({"exact": 0.5}, {"evaluations": []}, "no held-out rows were scored."),
+        ({"tg_tps": 0.0}, {"benchmarks": []}, "its speed was not measured."),
+    ],
+)
+def test_a_gate_that_cannot_be_checked_is_not_met_and_says_why(
+    gate: dict[str, object], changed: dict[str, list[Benchmark]], reason: str
+) -> None:
+    result = check_gates(parse_gates(gate), replace(facts(), **changed))[0]  # type: ignore[arg-type]
+    assert (result.met, result.reason) == (False, reason)
+    assert None in (result.value, result.bound)
+    assert result.sentence.endswith(f"cannot be checked: {reason}")
 
 
 def test_a_result_says_the_gate_the_file_and_both_figures() -> None:

@@ -42,13 +42,29 @@ def test_the_interval_is_the_one_of_the_plain_bootstrap(values: list[float]) -> 
 def test_the_mean_lies_in_its_interval_and_the_interval_in_the_range_of_the_scores(values: list[float], seed: int) -> None:
     found = figure(values, seed=seed)
     slack = 1e-9
-    assert min(values) - slack <= found.low <= found.mean <= found.high <= max(values) + slack
+    assert 0 <= found.low <= found.mean <= found.high <= 1
+    if set(values) not in ({0.0}, {1.0}):
+        assert min(values) - slack <= found.low <= found.high <= max(values) + slack
     assert found == figure(values, seed=seed)
     assert found.rows == len(values)
 
 
 def test_equal_scores_have_no_spread() -> None:
-    assert (figure([1.0] * 7).low, figure([1.0] * 7).high) == (1.0, 1.0)
+    assert (figure([0.5] * 7).low, figure([0.5] * 7).high) == (0.5, 0.5)
+
+
+def test_all_right_or_all_wrong_is_not_certain() -> None:
+    right, wrong = figure([1.0] * 10), figure([0.0] * 10)
+    assert (right.mean, right.low, right.high) == (1.0, pytest.approx(0.7225, abs=1e-4), 1.0)  # Wilson, 10 of 10
+    assert (wrong.mean, wrong.low, wrong.high) == (0.0, 0.0, pytest.approx(0.2775, abs=1e-4))
+    assert figure([1.0] * 1000).low > 0.99
+    assert figure([1.0]).low == pytest.approx(0.2065, abs=1e-4)
+
+
+def test_all_right_counts_groups_where_rows_belong_together() -> None:
+    together = figure([1.0] * 100, groups=[f"g{number % 10}" for number in range(100)])
+    assert (together.low, together.rows) == (figure([1.0] * 10).low, 100)
+    assert figure([1.0] * 3, groups=["a", "a", None]).low == figure([1.0] * 2).low
 
 
 def test_no_scores_have_no_mean() -> None:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from pillm.contract import Contract
 from pillm.errors import BackendError, DataError, StorageError, Unavailable
+from pillm.progress import Event, Progress
 from pillm.records import Answer, Failure, Prompt, Request
 from pillm.rows import prompt_from_row, read_lines
 from pillm.stages.labelling import Labelling, forecast, label
@@ -347,3 +348,51 @@ def test_a_full_disk_under_the_store_is_told_with_the_remedy(tmp_path: Path) -> 
         with pytest.raises(StorageError, match="no space is left"):
             for _ in range(10_000):
                 store.answered(request, store.sent(request, teacher="echo", version="1"), Answer("x" * 5000))
+
+
+TOLD = Contract(schema_in_prompt="text", system="Be brief.")
+
+
+def test_the_folder_records_what_the_teacher_was_told(tmp_path: Path) -> None:
+    labelled = label(prompts(1), EchoTeacher(), tmp_path, settings=Labelling(contract=TOLD))
+    assert labelled.contract == TOLD
+    assert "contract.json" in json.loads((tmp_path / "manifest.json").read_text("utf-8"))["files"]
+    assert verify(tmp_path) == []
+    assert label(prompts(1), EchoTeacher(), tmp_path, settings=Labelling(contract=TOLD)).up_to_date
+
+
+def test_another_contract_is_recorded_also_where_every_row_arrives_answered(tmp_path: Path) -> None:
+    rows = prompts(2, assistant="hello")
+    label(rows, EchoTeacher(), tmp_path)
+    again = label(rows, EchoTeacher(), tmp_path, settings=Labelling(contract=TOLD))
+    assert not again.up_to_date
+    assert again.contract == TOLD
+
+
+def test_a_damaged_contract_is_named_with_the_remedy(tmp_path: Path) -> None:
+    labelled = label(prompts(1), EchoTeacher(), tmp_path)
+    (tmp_path / "contract.json").write_text("[", "utf-8")
+    with pytest.raises(DataError, match=r"contract\.json is damaged.*[Ll]abel again"):
+        _ = labelled.contract
+    (tmp_path / "contract.json").unlink()
+    assert label(prompts(1), EchoTeacher(), tmp_path).contract == Contract()
+
+
+def _said(tmp_path: Path, **settings: object) -> tuple[list[str], int | None]:
+    """Label ten rows, of which the teacher answers two badly and one never; return the notes and the announced total."""
+    seen: list[Event] = []
+    rows = [*prompts(3, schema=SCHEMA), *(prompt_from_row({"id": f"x{i}", "user": f"free {i}"}) for i in range(7))]
+    teacher = EchoTeacher(script={"question 0": '{"n": 1}'}, fails=("free 0",))
+    label(rows, teacher, tmp_path, settings=Labelling(**settings), progress=Progress("label", (seen.append,)))  # type: ignore[arg-type]
+    return [event.message for event in seen if event.kind == "note"], next(e.total for e in seen if e.kind == "start")
+
+
+def test_rows_beyond_the_limit_and_rejected_and_failed_ones_are_not_called_answered(tmp_path: Path) -> None:
+    beyond = "0 of 10 rows are answered already, 8 beyond the limit of 2 and not asked"
+    assert _said(tmp_path, limit=2) == ([beyond], 2)
+    second = "1 of 10 rows are answered already, 1 rejected before, 6 beyond the limit of 4 and not asked"
+    assert _said(tmp_path, limit=4) == ([second], 4)
+    third = "1 of 10 rows are answered already, 2 rejected before, 1 failed for good before"
+    assert _said(tmp_path) == ([third], 10)
+    left_out = "7 of 10 rows are answered already, 2 rejected before, 1 left out by a filter"
+    assert _said(tmp_path, filters=(DropFilter(word="free 0"),)) == ([left_out], 10)

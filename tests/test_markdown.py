@@ -31,6 +31,23 @@ def test_every_part_of_a_report_is_there() -> None:
     assert "token parity: 9 rows, 0 mismatches" in said
 
 
+def test_a_metric_that_applied_to_fewer_rows_says_to_how_many() -> None:
+    found = report()["evaluations"][:1]
+    found[0]["metrics"]["exact"]["rows"] = 7
+    said = markdown(report(evaluations=found))
+    assert "| Teacher | 0.950 [0.930, 0.970] n=7 | 1 |" in said
+    assert "n=" not in markdown(report())
+
+
+def test_tool_calls_are_shown_in_the_wrong_rows() -> None:
+    right = '[{"name":"light","arguments":{"on":true}}]'
+    answers = [{"subjects": ["a.gguf"], "answer": right.replace("true", "false")}]
+    row = {**report()["wrong"]["rows"][0], "reference": right, "answers": answers}
+    said = markdown(report(wrong={"count": 1, "rows": [row]}))
+    assert f"expected: `{right}`" in said
+    assert f"`{right.replace('true', 'false')}`" in said
+
+
 def test_empty_parts_are_left_out() -> None:
     said = markdown(report(pick=None, evaluations=[], ladder=[], models=[], benchmarks=[], plans=[], gates=[], parity=None,
                            wrong={"count": 0, "rows": []}, notes=[], seconds={}, splits={}))  # fmt: skip

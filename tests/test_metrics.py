@@ -60,6 +60,29 @@ def test_exact_compares_tool_calls_by_name_and_arguments() -> None:
     assert Exact().score(prompt(""), Answer("", tool_calls=(call("HassTurnOn", "{}"),))) == 0.0
 
 
+def test_a_tool_call_in_place_of_the_json_that_a_schema_asks_for_is_compared_as_a_call() -> None:
+    def call(arguments: Any) -> dict[str, Any]:
+        return {"function": {"name": "note", "arguments": arguments}}
+
+    row = prompt("", SCHEMA, tool_calls=[call('{"n": 1}')])
+    assert Exact().score(row, Answer("", tool_calls=(call({"n": 1.0}),))) == 1.0
+    assert Exact().score(row, Answer('{"n": 1}', tool_calls=(call({"n": 1}),))) == 0.0
+    assert Exact().score(row, Answer('{"n": 1}')) == 0.0
+
+
+@pytest.mark.parametrize("call", [{"function": "note"}, {"function": {"name": None}}, {}, {"function": []}])
+def test_a_call_of_no_known_form_is_wrong_and_breaks_nothing(call: dict[str, Any]) -> None:
+    row = prompt("", tool_calls=[{"function": {"name": "note", "arguments": "{}"}}])
+    assert Exact().score(row, Answer("", tool_calls=(call,))) == 0.0
+
+
+def test_a_metric_says_without_scoring_whether_it_can_apply() -> None:
+    metrics = (Exact(), ValidJSON(), SatisfiesSchema(), Fields())
+    told = [metric.applies(prompt()) for metric in metrics]
+    assert told == [True, False, False, False]  # exact can compare with the teacher's answer
+    assert all(metric.applies(prompt(schema={"type": "object"})) for metric in metrics)
+
+
 def test_a_metric_that_does_not_apply_gives_none() -> None:
     assert Exact().score(prompt(), Answer("x")) is None
     assert Fields().score(prompt(schema={}), Answer("{}")) is None

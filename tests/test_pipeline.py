@@ -37,7 +37,9 @@ def here(tmp_path: Path) -> Iterator[None]:
         for i in range(24)
     ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "handwritten.jsonl").write_text(json.dumps({"id": "h1", "user": "say 0", "reference": {"content": "x"}}) + "\n")
+    (tmp_path / "handwritten.jsonl").write_text(
+        json.dumps({"id": "h1", "user": "say 0 again", "reference": {"content": "x"}}) + "\n"
+    )
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     with installed_plugin(tmp_path / "site", "fakes", FAKES):
         yield
@@ -151,9 +153,98 @@ def test_a_runner_that_cannot_read_the_files_is_named(tmp_path: Path) -> None:
 def test_filters_reach_every_set_and_what_they_leave_out_is_counted(tmp_path: Path) -> None:
     result = go(tmp_path, "filters=[{use: drop, word: say 0}]")
     rows = result.report["rows"]
-    assert rows["rejected"] == 2
+    assert rows["rejected"] == 3  # one of them of the further set
+    assert rows["in"] == 25
     assert rows["in"] == rows["answered"] + rows["rejected"]
     assert not any(b"say 0" in path.read_bytes() for path in (tmp_path / "run").rglob("answers.sqlite"))
+
+
+def test_rows_that_max_rows_cuts_are_not_taken_in_and_the_report_says_so(tmp_path: Path) -> None:
+    report = go(tmp_path, "evaluate.max_rows=1").report
+    rows = report["rows"]
+    assert rows["in"] == rows["answered"] == 20 + 1 + 1
+    assert report["notes"] == ["3 of 4 rows of set 'test' were not taken in: evaluate.max_rows is 1."]
+    assert "3 of 4 rows of set 'test' were not taken in" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_a_row_that_changes_only_the_balance_writes_the_report_anew(tmp_path: Path) -> None:
+    go(tmp_path, "filters=[{use: drop, word: secret}]")
+    with (tmp_path / "handwritten.jsonl").open("a") as file:
+        file.write('{"id": "h2", "user": "a secret"}\n')
+    assert go(tmp_path, "filters=[{use: drop, word: secret}]").report["rows"]["rejected"] == 1
+
+
+def test_a_gate_without_held_out_rows_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'exact >= 0' needs held-out rows, and there are none\. Set split\.test"):
+        go(tmp_path, "split.test=0")
+    assert not (tmp_path / "run").exists()
+
+
+UNTOLD = '''
+import pillm
+
+class Never(pillm.Metric):
+    """Applies to no row, and says so only when it scores."""
+
+    name = "never"
+
+    def score(self, prompt, answer):
+        return None
+
+@pillm.hookimpl
+def pillm_metrics():
+    return [Never]
+'''
+
+
+def test_a_gate_that_nobody_could_check_is_not_met_and_the_report_stands(tmp_path: Path) -> None:
+    with installed_plugin(tmp_path / "untold", "untold", UNTOLD):
+        result = go(tmp_path, "evaluate.metrics=exact,never", "gates.never=0.5")
+    assert not result.gates_met
+    unchecked = [gate for gate in result.report["gates"] if gate["reason"]]
+    assert len(unchecked) == 2
+    assert "metric 'never' applied to no held-out row" in unchecked[0]["reason"]
+    assert "applied to no held-out row" in (tmp_path / "run" / "report.html").read_text()
+    assert "applied to no held-out row" in (tmp_path / "run" / "report.md").read_text()
+
+
+TIMER = '''
+from pillm.testing.fakes import TableRunner
+import pillm
+
+class Timer(TableRunner):
+    """Times tables and answers nothing."""
+
+    name = "timer"
+    answers = False
+
+    def open(self, model):
+        session = super().open(model)
+        session.answer = None
+        return session
+
+@pillm.hookimpl
+def pillm_runners():
+    return [Timer]
+'''
+
+
+def test_a_bench_runner_times_what_the_runner_scores(tmp_path: Path) -> None:
+    with installed_plugin(tmp_path / "timer", "timer", TIMER):
+        report = go(tmp_path, "bench_runner.use=timer").report
+    assert len(report["benchmarks"]) == 2
+    assert {one["subject"] for one in report["evaluations"] if one["kind"] == "model"}
+    assert report["resolved"]["bench_runner"] == {"use": "timer"}
+    manifests = [json.loads(path.read_text()) for path in (tmp_path / "run" / "bench").rglob("manifest.json")]
+    assert {manifest["backends"][0]["use"] for manifest in manifests} == {"timer"}
+
+
+def test_another_bench_runner_times_again_and_scores_nothing_anew(tmp_path: Path) -> None:
+    with installed_plugin(tmp_path / "timer", "timer", TIMER):
+        go(tmp_path)
+        events: list[Event] = []
+        go(tmp_path, "bench_runner.use=timer", readers=(events.append,))
+    assert {stage for stage, state in states(events).items() if state != "up-to-date"} == {"bench", "report"}
 
 
 FLAKY = '''

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pillm.artifacts import Checkpoint, ModelFile
+from pillm.artifacts import Checkpoint, ModelFile, to_json
+from pillm.cli.cards import plan_lines
 from pillm.devices import device
 from pillm.devices.planner import decode_rate, decode_speed, memory_needed, plan, plan_shape, prefill_speed, size_text
 from pillm.devices.shapes import ModelShape, from_config
@@ -92,7 +93,31 @@ def test_memory_adds_up_and_the_verdict_follows_it(tmp_path: Path) -> None:
     assert found.memory["weights"] == found.bytes
     assert found.verdict.startswith("Fits Raspberry Pi 4, 8 GB: ")
     assert (found.quant, found.basis, found.context) == ("Q4_K_M", "predicted", 4096)
-    assert "trust 3" in found.source
+    assert "trust 1 of 3" in found.source
+
+
+def test_a_model_far_from_the_fitted_ones_is_called_extrapolated_and_less_trusted(tmp_path: Path) -> None:
+    inside = plan(write(tmp_path, SHAPES["Llama-3.2-1B"]), "pi4-4gb", quant="Q4_K_M")
+    assert "trust 3 of 3" in inside.source
+    assert (inside.basis_note, "extrapolated" in inside.verdict) == ("", False)
+    for config_, device_, quant in ((NANO, "pi4-4gb", "Q8_0"), (NANO, "pi5-8gb", "Q4_0"), (LLAMA_8B, "pi4-8gb", "Q4_K_M")):
+        found = plan(write(tmp_path, config_), device_, quant=quant)
+        assert found.basis_note.startswith("extrapolated: the speeds were fitted on files of ")
+        assert "tokens per second, extrapolated" in found.verdict
+        assert "trust 1 of 3" in found.source
+        assert "trust 3" not in found.source
+        assert to_json(found)["basis_note"] == found.basis_note
+        assert "(predicted, extrapolated)" in "\n".join(plan_lines(found))
+    assert "240.0 MB to 2.48 GB, this one has " in plan(write(tmp_path, NANO), "pi4-4gb").basis_note
+    assert plan(write(tmp_path, NANO), "generic-x86").basis_note == "", "nothing was predicted"
+
+
+def test_every_measured_file_lies_within_the_fitted_range() -> None:
+    sizes = [shape_for(row).file_bytes for row in clean_rows()]
+    profile = device("pi4-4gb")
+    assert all(profile.fitted(size) for size in sizes)
+    assert not profile.fitted(int(0.99 * min(sizes)))
+    assert not profile.fitted(int(1.01 * max(sizes)))
 
 
 def test_what_does_not_fit_is_told_what_would(tmp_path: Path) -> None:

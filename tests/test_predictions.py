@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,38 @@ def test_predictions_come_back_as_they_were_written(
     ]  # fmt: skip
     write_predictions(folder, rows, {"rows": 1})
     assert read_predictions(folder) == rows == read_predictions(folder / "predictions.jsonl")
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "light", "arguments": '{"on": true, "area": "é"}'}}
+
+
+def test_tool_calls_come_back_and_stand_only_where_there_are_any(tmp_path: Path) -> None:
+    calls = replace(prediction("1"), tool_calls=(CALL,), reference_tool_calls=(CALL, CALL))
+    write_predictions(tmp_path, [calls, prediction("2")], {})
+    assert read_predictions(tmp_path) == [calls, prediction("2")]
+    lines = (tmp_path / "predictions.jsonl").read_text("utf-8").splitlines()
+    assert ["tool_calls" in line for line in lines] == [True, False]
+
+
+def test_predictions_written_before_there_were_tool_calls_are_read(tmp_path: Path) -> None:
+    (tmp_path / "predictions.jsonl").write_text(
+        '{"id": "1", "prompt": "p", "reference": "r", "compared_with": "reference", "answer": "a", "finish_reason": "stop", '
+        '"scores": {}, "failure": null, "tags": [], "group": null}\n'
+    )
+    assert read_predictions(tmp_path) == [prediction("1")]
+
+
+def test_answer_and_truth_are_shown_with_their_calls_as_compact_json_without_ids() -> None:
+    row = replace(prediction("1"), answer="", tool_calls=(CALL,), reference_tool_calls=({**CALL, "id": "c2"},))
+    assert row.shown_answer == '[{"name":"light","arguments":{"area":"é","on":true}}]'
+    assert row.shown_reference == f"r\n{row.shown_answer}"
+    assert (prediction("2").shown_answer, replace(prediction("3"), answer=None).shown_answer) == ("a", None)
+
+
+@pytest.mark.parametrize("torn", ["{torn", '{"n": NaN}', None, "[" * 9999, ["é"]])
+def test_a_call_that_was_written_badly_is_shown_as_it_was_written(torn: object) -> None:
+    for call in ({"function": {"name": "light", "arguments": torn}}, {"name": "light", "arguments": torn}, {"function": torn}):
+        assert replace(prediction("1"), tool_calls=(call,)).shown_answer
 
 
 def test_a_lone_surrogate_in_an_answer_does_not_lose_the_evaluation(tmp_path: Path) -> None:

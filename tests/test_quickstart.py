@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +73,10 @@ def test_handwritten_sentences_are_scored_apart(report: dict[str, Any]) -> None:
     assert len(exact(report, "model", "handwritten")) == len(QUANTS)
 
 
-def test_a_second_run_takes_less_than_five_seconds(folder: Path) -> None:
-    began = time.monotonic()
+def test_a_second_run_finds_every_stage_up_to_date(folder: Path) -> None:
     again = pillm("run", "examples/quickstart.yaml", "--out", folder)
-    assert time.monotonic() - began < 5
+    for stage in ("label", "train", "export"):
+        assert f"{stage}: up to date" in again.stderr
     assert "done in" not in again.stderr
 
 

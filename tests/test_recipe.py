@@ -36,9 +36,14 @@ class Other(TableRunner):
     name = "gguf-only"
     reads = frozenset({"gguf"})
 
+class Timer(TableRunner):
+    \"\"\"Times tables and answers nothing.\"\"\"
+    name = "timer"
+    answers = False
+
 @pillm.hookimpl
 def pillm_runners():
-    return [Other]
+    return [Other, Timer]
 """
 
 
@@ -89,6 +94,13 @@ def test_lists_take_commas_and_none_leaves_a_part_out(tmp_path: Path) -> None:
     assert again.checkpoint_runner is None
 
 
+def test_a_runner_that_only_times_serves_as_bench_runner_and_stands_in_the_resolved_recipe(tmp_path: Path) -> None:
+    found = recipe(tmp_path, GOOD, "bench_runner.use=timer")
+    assert (found.runner.name, found.backends()["bench_runner"].name) == ("table", "timer")
+    assert found.resolved()["bench_runner"] == {"use": "timer"}
+    assert recipe(tmp_path).resolved()["bench_runner"] is None
+
+
 def test_without_a_checkpoint_runner_no_gate_can_name_the_checkpoint(tmp_path: Path) -> None:
     assert recipe(tmp_path, GOOD, "gates.exact=0.02 below checkpoint").gates
     with pytest.raises(ConfigError, match="no subject 'checkpoint'"):
@@ -133,6 +145,10 @@ def test_the_resolved_recipe_spells_every_option_out_and_loads_again(tmp_path: P
         ("evaluate: {sets: {Mine: more.jsonl}}", ConfigError, r"'Mine' is not a name.*small letters"),
         ("evaluate: {metrics: [exact, exact]}", ConfigError, r"metric 'exact' stands twice"),
         ("runner: {use: gguf-only}", ConfigError, r"runner 'gguf-only' reads gguf.*exporter 'table' writes table"),
+        ("runner: {use: timer}", ConfigError, r"runner 'timer' times models and does not answer.*Give it as bench_runner"),
+        ("checkpoint_runner: {use: timer}", ConfigError, r"checkpoint_runner 'timer' times models and does not answer"),
+        ("bench_runner: {use: gguf-only}", ConfigError, r"bench_runner 'gguf-only' reads gguf.*exporter 'table' writes table"),
+        ("bench_runner: {use: tiemr}", UnknownBackend, r"no runner is called 'tiemr'\. Did you mean 'timer'\?"),
         (
             "checkpoint_runner: {use: gguf-only}",
             ConfigError,

@@ -113,3 +113,9 @@ def test_a_row_at_another_place_is_the_same_row():
 
 def test_a_reference_without_text_is_empty():
     assert Reference(message={"role": "assistant", "content": None}).content == ""
+
+
+def test_a_reference_carries_its_tool_calls():
+    call = {"function": {"name": "light", "arguments": "{}"}}
+    assert Reference(message={"content": None, "tool_calls": [call]}).tool_calls == (call,)
+    assert Reference(message={"content": "x", "tool_calls": None}).tool_calls == ()

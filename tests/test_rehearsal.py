@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pillm.cli.summary import rehearsal_lines
+from pillm.errors import ConfigError
 from pillm.pipeline import run
 from pillm.recipe import load_recipe
 from pillm.rehearsal import rehearse
@@ -75,6 +76,29 @@ def test_new_rows_are_timed_by_the_rate_of_the_last_run(tmp_path: Path) -> None:
     label = rehearse(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "run").stages[0]
     assert (label.stage, label.state, label.basis) == ("label", "to do", "the last run's rate")
     assert label.seconds is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["split.test=0", "gates.exact=0.5"], "needs held-out rows"),
+        (["evaluate.metrics=exact,json", "gates.json=0.5"], "metric 'json' applies to none of the 4 held-out rows"),
+    ],
+)
+def test_a_rehearsal_refuses_a_gate_that_a_run_could_not_check(tmp_path: Path, changes: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        rehearse(load_recipe(tmp_path / "recipe.yaml", changes), tmp_path / "run")
+
+
+def test_a_rehearsal_names_the_rows_of_a_set_that_are_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(
+        '{"id": "a", "user": "say 1", "split": "train"}\n{"id": "b", "user": "two", "split": "test"}\n'
+    )
+    (tmp_path / "more.jsonl").write_text('{"id": "x", "user": "say 1"}\n')
+    expected = rehearse(
+        load_recipe(tmp_path / "recipe.yaml", ["split.test=1", "evaluate.sets.more=more.jsonl"]), tmp_path / "run"
+    )
+    assert "         1 of 1 rows of set 'more' are trained on and not scored: x." in rehearsal_lines(expected)
 
 
 def test_what_nobody_knows_is_called_unknown(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pillm.artifacts import ModelFile
@@ -38,10 +39,19 @@ def test_working_folders_do_not_count(tmp_path: Path) -> None:
     assert seconds_of(tmp_path) == {"label": 3.0}
 
 
-def test_versions_name_python_pillm_and_the_backends_that_took_part(tmp_path: Path) -> None:
+def manifest(folder: Path, name: str, versions: dict[str, str]) -> None:
+    (folder / name).mkdir(parents=True)
+    (folder / name / "manifest.json").write_text(json.dumps({"files": {}, "versions": versions}))
+
+
+def test_versions_name_python_and_pillm_and_each_distribution_once(tmp_path: Path) -> None:
     stage(tmp_path, "label", 1.0)
+    manifest(tmp_path, "train", {"pillm-hf": "0.1.0", "torch": "2.6.0"})
+    manifest(tmp_path, "evaluate/base", {"pillm-hf": "0.1.0", "torch": "2.7.0"})
     found = versions_of(tmp_path)
-    assert {"python", "pillm", "echo"} <= set(found)
+    assert list(found)[:3] == ["python", "pillm", "platform"]
+    assert (found["pillm-hf"], found["torch"]) == ("0.1.0", "2.7.0, 2.6.0")
+    assert "echo" not in found
 
 
 def test_a_report_is_written_once_and_its_manifest_covers_reports_and_stages(tmp_path: Path) -> None:

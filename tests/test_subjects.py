@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
+from pillm.backends import Teacher
 from pillm.contract import Contract
 from pillm.errors import ConfigError
 from pillm.metrics import Exact
 from pillm.progress import Event, Progress
-from pillm.records import Prompt, Reference
+from pillm.records import Answer, Failure, Prompt, Reference, Request
 from pillm.stages.exporting import export
+from pillm.stages.predictions import read_predictions
 from pillm.stages.training import train
 from pillm.subjects import Scoring, ask_teacher, model_subject, score
 from pillm.testing import EchoTeacher, TableExporter, TableRunner, TableTrainer, sample_examples
@@ -35,7 +41,8 @@ def scoring(folder: Path, rows: list[Prompt], events: list[Event] | None = None)
 def test_the_teacher_answers_from_its_store_and_is_scored_against_the_truth(tmp_path: Path) -> None:
     settings = scoring(tmp_path, prompts())
     teacher, answered = ask_teacher(EchoTeacher(), settings)
-    assert (answered.counts.answered, settings.teacher_answers) == (2, {"test": {"r0": "hello", "r1": "bye"}})
+    said = {row: {"role": "assistant", "content": text} for row, text in (("r0", "hello"), ("r1", "bye"))}
+    assert (answered.counts.answered, settings.teacher_answers) == (2, {"test": said})
     evaluation = score(teacher, settings)[0]
     assert (evaluation.kind, evaluation.metrics["exact"].mean, evaluation.compared_with) == ("teacher", 0.5, "reference")
 
@@ -89,7 +96,7 @@ def test_rows_of_two_sets_that_share_an_id_keep_their_own_answers(tmp_path: Path
     )
     teacher, answered = ask_teacher(EchoTeacher(), settings)
     assert answered.counts.answered == 3
-    assert settings.teacher_answers["more"] == {"r0": "elsewhere"}
+    assert settings.teacher_answers["more"] == {"r0": {"role": "assistant", "content": "elsewhere"}}
     assert [one.failed for one in score(teacher, settings)] == [0, 0]
 
 
@@ -111,3 +118,56 @@ def test_a_failure_is_never_a_final_score(tmp_path: Path) -> None:
     again = scoring(tmp_path, rows, events)
     score(ask_teacher(EchoTeacher(fails=("bye",)), again)[0], again)
     assert not any(event.stage == "evaluate echo" and event.kind == "up-to-date" for event in events)
+
+
+def call(name: str, arguments: Any, id: str = "1") -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+class Calling(Teacher):
+    """Answers by tool calls, with the question as argument, or one fixed call."""
+
+    name: ClassVar[str] = "calling"
+    tool: str = "say"
+    silent: bool = False
+
+    def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+        for number, request in enumerate(requests):
+            calls = (
+                () if self.silent else (call(self.tool, json.dumps({"text": request.prompt.text}), f"{self.tool}-{number}"),)
+            )
+            yield request, Answer("", tool_calls=calls)
+
+
+def test_a_teacher_that_answers_by_tool_calls_is_the_reference_with_its_calls(tmp_path: Path) -> None:
+    rows = prompts(reference=False)
+    settings = scoring(tmp_path / "first", rows)
+    teacher, _ = ask_teacher(Calling(), settings)
+    assert score(teacher, settings)[0].metrics["exact"].mean == 1.0, "against itself"
+    means = {}
+    for name, student in {"same": Calling(), "silent": Calling(silent=True), "other": Calling(tool="shout")}.items():
+        again = replace(scoring(tmp_path / name, rows), teacher_answers=dict(settings.teacher_answers))
+        subject, _ = ask_teacher(student, replace(again, teacher_answers={}))
+        means[name] = score(subject, again)[0].metrics["exact"].mean
+    assert means == {"same": 1.0, "silent": 0.0, "other": 0.0}
+
+
+def test_a_teacher_that_calls_another_tool_than_before_is_scored_anew(tmp_path: Path) -> None:
+    settings = scoring(tmp_path, prompts(reference=False))
+    teacher, _ = ask_teacher(Calling(), settings)
+    kept = score(teacher, settings)[0].predictions
+    assert kept is not None
+    assert read_predictions(kept)[0].tool_calls[0]["function"]["name"] == "say"
+    changed = {"r0": {"role": "assistant", "content": "", "tool_calls": [call("shout", "{}")]}}
+    settings.teacher_answers["test"].update(changed)
+    assert score(teacher, settings)[0].metrics["exact"].mean == 0.5
+
+
+def test_scores_of_plain_text_that_stand_are_not_made_anew_for_their_messages(tmp_path: Path) -> None:
+    rows = prompts(reference=False)
+    events: list[Event] = []
+    old, new = scoring(tmp_path, rows), scoring(tmp_path, rows, events)
+    teacher, _ = ask_teacher(EchoTeacher(), new)
+    old.teacher_answers["test"] = {"r0": "hello", "r1": "bye"}  # as they were kept before
+    assert score(teacher, old) == score(teacher, new)
+    assert [event.kind for event in events if event.stage == "evaluate echo"] == ["up-to-date"]

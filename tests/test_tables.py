@@ -28,6 +28,8 @@ def test_each_set_has_its_own_table_with_every_subject() -> None:
 def test_a_cell_deepens_with_the_score() -> None:
     assert "--depth:1.000" in heat({"mean": 1.0, "low": 1.0, "high": 1.0})
     assert "--depth:0.125" in heat({"mean": 0.5, "low": 0.4, "high": 0.6})
+    assert "[0.000, 1.000] n=3<" in heat({"mean": 0.5, "low": 0.0, "high": 1.0, "rows": 3}, 4)
+    assert "n=" not in heat({"mean": 0.5, "low": 0.0, "high": 1.0, "rows": 4}, 4)
     assert heat(None) == '<td class="none">–</td>'
 
 

@@ -39,6 +39,7 @@ from pillm.testing import (
     Reply,
     TableExporter,
     TableRunner,
+    TableSession,
     TableTrainer,
     check_backend,
     check_exporter,
@@ -332,6 +333,47 @@ def test_a_runner_that_answers_twice_in_two_ways_is_told(tmp_path):
         check_runner(Dice(), Checkpoint(path=tmp_path))
     with pytest.raises(ConformanceError, match="reads checkpoint, not gguf"):
         check_runner(Dice(), ModelFile(path=tmp_path / "a.gguf", quant="F16", bytes=1, sha256=""))
+
+
+def test_a_runner_that_does_not_answer_is_only_timed(tmp_path):
+    class Timer(TableRunner):
+        """Times tables and answers nothing."""
+
+        name: ClassVar[str] = "timer"
+        answers: ClassVar[bool] = False
+        session: ClassVar[type[Session]]
+
+        def open(self, model):
+            return self.session()
+
+    class Timed(Session):
+        def answer(self, requests):
+            raise AssertionError("asked")
+
+        def bench(self, plan):
+            return TableSession({}, "a table").bench(plan)
+
+    class Idle(Timed):
+        bench = Session.bench
+
+    Timer.session = Timed
+    assert check_runner(Timer(), Checkpoint(path=tmp_path)) == []
+    Timer.session = Idle
+    with pytest.raises(ConformanceError, match=r"does not answer, and its session has no bench\(\) either"):
+        check_runner(Timer(), Checkpoint(path=tmp_path))
+
+
+def test_a_metric_that_scores_rows_it_says_it_does_not_apply_to_is_told():
+    class Modest(LengthMetric):
+        """Applies to nothing, it says."""
+
+        name: ClassVar[str] = "modest"
+
+        def applies(self, prompt):
+            return False
+
+    with pytest.raises(ConformanceError, match=r"to which applies\(\) says that it does not apply"):
+        check_metric(Modest())
 
 
 def test_a_metric_that_scores_nonsense_is_told():

@@ -11,12 +11,13 @@ import pytest
 
 from pillm.backends import TrainingData
 from pillm.contract import Contract
-from pillm.errors import BackendError, DataError
+from pillm.errors import BackendError, ConfigError, DataError
 from pillm.progress import Progress
 from pillm.records import Example
+from pillm.stages.labelling import Labelling, label
 from pillm.stages.training import Training, checkpoint_key, train
 from pillm.store import read_manifest, verify
-from pillm.testing import TableTrainer, sample_examples
+from pillm.testing import EchoTeacher, TableTrainer, sample_examples
 
 
 class Watching(TableTrainer):
@@ -117,3 +118,22 @@ def test_the_key_of_a_foreign_checkpoint_follows_its_bytes(tmp_path: Path) -> No
     before = checkpoint_key(Checkpoint(path=tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"a": 2}))
     assert checkpoint_key(Checkpoint(path=tmp_path)) != before
+
+
+def test_what_the_label_stage_told_the_teacher_is_told_the_student(tmp_path: Path) -> None:
+    told = Contract(schema_in_prompt="text", system="Be brief.")
+    rows = [example.prompt for example in sample_examples()]
+    labelled = label(rows, EchoTeacher(), tmp_path / "label", settings=Labelling(contract=told))
+    checkpoint = train(labelled, TableTrainer(), tmp_path / "train", settings=Training(seed=2))
+    assert (checkpoint.contract["schema_in_prompt"], checkpoint.contract["system"]) == ("text", "Be brief.")
+    before = read_manifest(tmp_path / "train")
+    train(labelled, TableTrainer(), tmp_path / "train", settings=Training(seed=2, contract=told))
+    assert read_manifest(tmp_path / "train") == before  # said or recorded, it is the same training
+
+
+def test_a_contract_that_contradicts_the_label_stage_is_refused(tmp_path: Path) -> None:
+    rows = [example.prompt for example in sample_examples()]
+    labelled = label(rows, EchoTeacher(), tmp_path / "label", settings=Labelling(contract=Contract(system="Be brief.")))
+    with pytest.raises(ConfigError, match=r"system='Be brief\.'.*contract\.json.*system=None"):
+        train(labelled, TableTrainer(), tmp_path / "train", settings=Training(contract=Contract()))
+    assert not (tmp_path / "train").exists()

@@ -60,6 +60,16 @@ def test_who_said_what_is_named() -> None:
     assert wrong_section(report(wrong={"count": 0, "rows": []})) is None
 
 
+def test_a_wrong_tool_call_is_marked_inside_its_json() -> None:
+    right = '[{"name":"light","arguments":{"on":true}}]'
+    row = {**report()["wrong"]["rows"][0], "reference": right, "teacher": right, "answers": [
+        {"subjects": ["a.gguf"], "answer": right.replace("true", "false")}]}  # fmt: skip
+    said = wrong_section(report(wrong={"count": 1, "rows": [row]}))
+    assert said is not None
+    assert '<mark class="gone">true</mark><mark class="extra">false</mark>' in said
+    assert "(empty)" not in said
+
+
 def test_failures_and_missing_answers_are_said() -> None:
     answers = [{"subjects": [who], "answer": said} for who, said in (("a.gguf", None), ("x", '{"n":1.0}'), ("y", ""))]
     row = {**report()["wrong"]["rows"][0], "failure": {"kind": "server", "message": "it died"}, "answers": answers}

@@ -19,7 +19,7 @@ from generator import Group, Row, groups, held_out, row  # noqa: E402
 from tools import SUBSETS, TOOLS, schema  # noqa: E402
 
 SEED = 20
-TEST_ROWS = 10
+TEST_ROWS = 3
 TRAIN_ROWS_PER_TOOL = 620
 ATTEMPTS = 400
 SCHEMAS = HERE.parents[1] / "schemas"
@@ -73,14 +73,26 @@ def prompts() -> list[Row]:
     """Return the rows of the committed file, in the order of the groups."""
     kept: dict[str, list[Row]] = {}
     seen: set[str] = set()
-    kept_out = reserved()
-    sizes = Counter(group.intent for group in groups() if not held_out(group.name))
+    kept_out, shares = reserved(), train_shares()
+    seen.update(normal(made["messages"][0]["content"]) for made in handwritten())
     # The held-out groups come first, so no train row can repeat one of their prompts.
     for group in sorted(groups(), key=lambda g: not held_out(g.name)):
-        share = -(-TRAIN_ROWS_PER_TOOL // sizes[group.intent])
-        rows = TEST_ROWS if held_out(group.name) else share
+        rows = shares.get(group.name, TEST_ROWS)
         kept[group.name] = list(distinct(group, rows, seen, kept_out))
     return [made for group in groups() for made in kept[group.name]]
+
+
+def train_shares() -> dict[str, int]:
+    """Share a tool's train rows among its groups as evenly as whole rows allow."""
+    pools: dict[str, list[str]] = {}
+    for group in groups():
+        if not held_out(group.name):
+            pools.setdefault(group.intent, []).append(group.name)
+    return {
+        name: TRAIN_ROWS_PER_TOOL * (number + 1) // len(names) - TRAIN_ROWS_PER_TOOL * number // len(names)
+        for names in pools.values()
+        for number, name in enumerate(names)
+    }
 
 
 def jsonl(rows: list[Row]) -> str:

@@ -20,7 +20,7 @@ from tools import TOOLS, arrange
 MATERIAL = Path(__file__).resolve().parent / "material"
 LANGUAGES = {"en": "en-CA", "fr": "fr-CA"}
 REGISTERS = ("standard", "casual", "joual", "terse", "polite", "indirect")
-ONE_IN = 6
+ONE_IN = 10
 FEWEST = 2
 NAME, LICENSE = "pillm-assistant", "CC0-1.0"
 

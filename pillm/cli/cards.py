@@ -26,8 +26,9 @@ def plan_lines(plan: Plan) -> list[str]:
     total = f"  {'together':10} {megabytes(sum(used.values())):>9} MB"
     lines.append(total + (f" of {megabytes(available)} MB" if available else ""))
     lines.append("")
+    basis = f"{plan.basis}, extrapolated" if plan.basis_note else plan.basis
     for name, speed in (("prefill", plan.pp_tps), ("decode", plan.tg_tps)):
-        known = f"{speed:9,.1f} tokens/s ({plan.basis})" if speed is not None else "unknown: nobody measured this device"
+        known = f"{speed:9,.1f} tokens/s ({basis})" if speed is not None else "unknown: nobody measured this device"
         lines.append(f"  {name:10} {known}")
     lines.append(f"  {'context':10} {plan.context:9,} tokens")
     if plan.alternatives:

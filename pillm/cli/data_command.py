@@ -12,11 +12,11 @@ import pillm
 from pillm.cli.choices import out_folder, readable, seed
 from pillm.cli.terminal import Command, Terminal
 from pillm.files import replacing
-from pillm.rows import prompt_from_row, prompt_to_row, read_lines, write_rows
+from pillm.rows import prompt_to_row, read_lines, write_rows
 from pillm.stages.splitting import SPLITS
 
 if TYPE_CHECKING:
-    from pillm.records import JSONObject
+    from pillm.records import JSONObject, Prompt
 
 
 @click.group("data")
@@ -57,7 +57,7 @@ def split(terminal: Terminal, /, rows: Path, out: Path, **sizes: Any) -> None:
 @click.pass_obj
 def convert(terminal: Terminal, /, rows: Path, out: Path | None) -> None:
     """Write ROWS (flat, Alpaca, ShareGPT, prompt/completion) as native `messages` rows."""
-    native = [_native(row, where, rows.parent) for where, row in read_lines(rows)]
+    native = [_native(prompt) for prompt in pillm.read_prompts(rows)]
     if out is None:
         terminal.result(native, *(json.dumps(row, ensure_ascii=False) for row in native))
         return
@@ -66,8 +66,7 @@ def convert(terminal: Terminal, /, rows: Path, out: Path | None) -> None:
     terminal.result({"rows": len(native), "file": str(out)}, f"{len(native)} rows in {out}")
 
 
-def _native(row: JSONObject, where: str, beside: Path) -> JSONObject:
-    prompt = prompt_from_row(row, where=where, beside=beside)
+def _native(prompt: Prompt) -> JSONObject:
     native = prompt_to_row(prompt)
     if prompt.given:
         native["messages"] = [*native["messages"], prompt.given]

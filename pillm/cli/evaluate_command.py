@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pillm.artifacts import Evaluation
-    from pillm.records import Prompt
+    from pillm.records import Message, Prompt
 
 DEFAULT_METRICS = ("exact", "json", "schema", "fields")
 
@@ -98,7 +98,7 @@ class _Scorer:
     terminal: Terminal
     chosen: Mapping[str, Any]
     sets: Mapping[str, list[Prompt]]
-    first_teacher: dict[str, dict[str, str]] = field(default_factory=dict)
+    first_teacher: dict[str, dict[str, str | Message]] = field(default_factory=dict)
     """The answers of the first teacher by set and row id: what rows without a reference are compared with."""
 
     def score(self, text: str, target: object, out: Path) -> Evaluation:

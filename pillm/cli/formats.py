@@ -30,7 +30,14 @@ def row_schema() -> JSONObject:
             "name": text,
         },
     }
-    reference = {"type": "object", "properties": {"content": text, "origin": text}}
+    reference = {
+        "type": "object",
+        "properties": {
+            "content": {"type": ["string", "null"]},
+            "tool_calls": {"type": "array", "items": {"type": "object"}},
+            "origin": text,
+        },
+    }
     return {
         "type": "object",
         "required": ["messages"],

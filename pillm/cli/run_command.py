@@ -39,5 +39,5 @@ def command(terminal: Terminal, /, recipe: Path, out: Path | None, overrides: tu
     terminal.result(result.report, *run_summary(result.report, result.folder))
     if not result.gates_met:
         missed = [gate for gate in result.gates if not gate.met]
-        reasons = "; ".join(f"{gate.model}: {gate.gate} was {gate.value:.4g}, needed {gate.bound:.4g}" for gate in missed)
+        reasons = "; ".join(gate.sentence.rstrip(".") for gate in missed)
         raise GateError(f"{len(missed)} gates were not met. {reasons}. The files and the report in {result.folder} are kept.")

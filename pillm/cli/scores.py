@@ -27,16 +27,25 @@ def scores_table(evaluations: Sequence[Evaluation]) -> Table:
     for one in evaluations:
         table.add_column(one.subject, justify="right", overflow="fold")
     for name in dict.fromkeys(name for one in evaluations for name in one.metrics):
-        table.add_row(name, *(interval(one.metrics[name]) if name in one.metrics else "-" for one in evaluations))
+        table.add_row(name, *(_cell(one, name) for one in evaluations))
     for name in ("failed", "cut"):
         if any(getattr(one, name) for one in evaluations):
             table.add_row(f"{name} rows", *(str(getattr(one, name)) for one in evaluations))
     return table
 
 
+def _cell(one: Evaluation, name: str) -> str:
+    figure = one.metrics.get(name)
+    if figure is None:
+        return "-"
+    return interval(figure) + (f" n={figure.rows}" if figure.rows < one.rows else "")
+
+
 def basis_line(evaluations: Sequence[Evaluation]) -> str:
     """Return how many rows were scored, and what their answers were compared with."""
     rows = " / ".join(dict.fromkeys(f"{one.rows} rows" for one in evaluations))
+    if any(figure.rows < one.rows for one in evaluations for figure in one.metrics.values()):
+        rows += " (n: the rows a metric applies to)"
     compared = " / ".join(dict.fromkeys(one.compared_with for one in evaluations))
     return f"{rows}, compared with the {compared}; in brackets the 95 % interval"
 

@@ -22,7 +22,7 @@ def run_summary(report: JSONObject, folder: Path) -> list[Any]:
     """Return the rows, scores, files and speeds of a report, and where to read on."""
     rows = report["rows"]
     counted = " + ".join(f"{rows[name]} {name}" for name in ("answered", "rejected", "failed", "pending"))
-    shown: list[Any] = [f"{rows['in']} rows = {counted}"]
+    shown: list[Any] = [f"{rows['in']} rows = {counted}", *report.get("notes", ())]
     parity = report.get("parity")
     if parity:
         shown.append(f"parity: {parity['rows']} rows, {parity['mismatches']} mismatches")
@@ -78,6 +78,7 @@ def rehearsal_lines(expected: DryRun) -> list[str]:
     """Return what a run would do: the resolved recipe, rows, tokens, disk, time, the plan."""
     lines = [yaml.safe_dump(expected.recipe, allow_unicode=True, sort_keys=False, width=100).rstrip(), ""]
     lines.append("rows     " + ", ".join(f"{name} {count:,}" for name, count in expected.rows.items()))
+    lines += [f"         {note}" for note in expected.notes]
     lines.append(f"teacher  to label: {_to_ask(expected.label)}")
     if expected.held_out is not None:
         lines.append(f"         to be scored: {_to_ask(expected.held_out)}")

@@ -27,7 +27,7 @@ _MAX_PARENTS = 4
 _WHOLE = ("cores", "threads", "threads_batch", "ubatch", "context")
 _FIGURES = (
     "ghz", "bandwidth_gbps", "layer_ms", "smooth_bandwidth_gbps", "smooth_layer_ms", "attention_cycles", "ram_mib",
-    "reserve_mib", "runtime_mib", *_WHOLE,
+    "reserve_mib", "runtime_mib", "fitted_from_mb", "fitted_to_mb", *_WHOLE,
 )  # fmt: skip
 _TABLES = ("cycles", "cycles_estimated")
 _LISTS = ("compute_bound", "quants", "quants_if_not_256", "avoid")
@@ -62,6 +62,10 @@ class DeviceProfile:
     layer_ms: float = 0.0
     smooth_bandwidth_gbps: float | None = None
     smooth_layer_ms: float = 0.0
+    fitted_from_mb: float | None = None
+    """The smallest file that the speeds were fitted on, in 10^6 bytes; None: not said."""
+    fitted_to_mb: float | None = None
+    """The largest one."""
     attention_cycles: float = 0.0
     """Cycles per multiply-add of the attention and core."""
     cycles: Mapping[str, float] = field(default_factory=dict)
@@ -80,6 +84,11 @@ class DeviceProfile:
     def calibrated(self) -> bool:
         """Return whether decode speed can be predicted at all."""
         return self.bandwidth_gbps is not None
+
+    def fitted(self, size: int) -> bool:
+        """Return whether a file of so many bytes lies within what the speeds were fitted on."""
+        low, high = self.fitted_from_mb or 0.0, self.fitted_to_mb or math.inf
+        return low <= size / 1e6 <= high
 
 
 def device_names() -> list[str]:

@@ -25,6 +25,7 @@ KV_BYTES = 2
 _MIB = 2**20
 _COMPUTE_SHARE = 0.05
 _FASTER = 1.15
+_LEAST_TRUST = 1
 
 
 def plan(model: Any, device: str | Path | DeviceProfile, *, context: int | None = None, quant: str | None = None) -> Plan:
@@ -62,7 +63,8 @@ def plan_shape(shape: ModelShape, profile: DeviceProfile, context: int | None = 
         context=tokens,
         verdict=_verdict(shape, profile, tokens, (needed, speed)),
         alternatives=tuple(_faster(shape, profile, tokens) if fits else _smaller(shape, profile, tokens)),
-        source=_source(profile),
+        basis_note=_extrapolated(shape, profile),
+        source=_source(shape, profile),
     )
 
 
@@ -143,7 +145,7 @@ def _verdict(shape: ModelShape, profile: DeviceProfile, context: int, figures: t
     needed, speed = figures
     reserve = profile.reserve_mib * _MIB
     used, left = size_text(needed - reserve), size_text(max(profile.ram_mib * _MIB - reserve, 0))
-    pace = f"about {_rounded(speed):g} tokens per second" if speed else "speed unknown: this device is not calibrated"
+    pace = _pace(shape, profile, speed) if speed else "speed unknown: this device is not calibrated"
     note = f" The model was trained for {shape.context} tokens of context." if 0 < shape.context < context else ""
     room = f"with {context} tokens of context"
     if needed <= profile.ram_mib * _MIB:
@@ -199,9 +201,26 @@ def _offer(quant: str, shape: ModelShape, speed: float | None) -> str:
     return f"{quant}: {size_text(shape.file_bytes)}" + (f", about {_rounded(speed):g} tokens per second" if speed else "")
 
 
-def _source(profile: DeviceProfile) -> str:
+def _pace(shape: ModelShape, profile: DeviceProfile, speed: float) -> str:
+    return f"about {_rounded(speed):g} tokens per second" + (", extrapolated" if _extrapolated(shape, profile) else "")
+
+
+def _extrapolated(shape: ModelShape, profile: DeviceProfile) -> str:
+    """Return that a model's file lies outside what the speeds were fitted on, or nothing."""
+    if not profile.calibrated or profile.fitted(shape.file_bytes):
+        return ""
+    low, high = (size_text(int((size or 0) * 1e6)) for size in (profile.fitted_from_mb, profile.fitted_to_mb))
+    return f"extrapolated: the speeds were fitted on files of {low} to {high}, this one has {size_text(shape.file_bytes)}"
+
+
+def _source(shape: ModelShape, profile: DeviceProfile) -> str:
     fact = profile.facts.get("bandwidth_gbps")
-    return f"decode: {fact.source} (trust {fact.trust} of 3)" if fact else "speed: not calibrated"
+    if fact is None:
+        return "speed: not calibrated"
+    note = _extrapolated(shape, profile)
+    if note:  # the errors of the fit say nothing about a model of another size
+        return f"{note} (trust {_LEAST_TRUST} of 3); decode: {fact.source}"
+    return f"decode: {fact.source} (trust {fact.trust} of 3)"
 
 
 def _rounded(speed: float | None) -> float | None:

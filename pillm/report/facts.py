@@ -27,7 +27,7 @@ class RunFacts:
     plans: Sequence[Plan] = ()
     """Predictions for the recipe's device; they become benchmarks of the basis "predicted"."""
     gates: Sequence[Any] = ()
-    """Objects or tables with gate, model, value, bound and met."""
+    """Objects or tables with gate, model, value, bound, met and reason."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     parity: Parity | None = None

@@ -141,14 +141,14 @@ def _wrong_row(
         if other is None or one.kind == "base":
             continue
         if one.kind == "teacher":
-            teacher = _short(other.answer)
+            teacher = _short(other.shown_answer)
         else:
-            said.setdefault(_short(other.answer), []).append(one.subject)
+            said.setdefault(_short(other.shown_answer), []).append(one.subject)
     return {
         "set": name,
         "id": row.id,
         "prompt": _short(row.prompt),
-        "reference": _short(row.reference),
+        "reference": _short(row.shown_reference),
         "compared_with": row.compared_with,
         "teacher": teacher,
         "answers": [{"subjects": subjects, "answer": answer} for answer, subjects in said.items()],

@@ -59,18 +59,23 @@ def _scores(report: Mapping[str, Any]) -> str:
         found = [one for one in report["evaluations"] if one["set"] == name]
         metrics = list(dict.fromkeys(metric for one in found for metric in one["metrics"]))
         rows = [
-            [escaped(subject_title(one)), *(_cell(one["metrics"].get(metric)) for metric in metrics), str(one["failed"])]
+            [
+                escaped(subject_title(one)),
+                *(_cell(one["metrics"].get(metric), one["rows"]) for metric in metrics),
+                str(one["failed"]),
+            ]
             for one in found
         ]
         heads = ["subject", *(escaped(metric) for metric in metrics), "failed"]
         compared = dict.fromkeys(one["compared_with"] for one in found)
-        about = f"{count(found[0]['rows'])} rows, compared with the {' / '.join(compared)}; 95 % bootstrap intervals."
+        about = f"{count(found[0]['rows'])} rows, compared with the {' / '.join(compared)}; 95 % intervals."
         tables.append(f"### {escaped(set_title(name))}\n\n{escaped(about)}\n\n{table(heads, rows)}")
     return "\n\n".join(["## Scores", *tables]) if tables else ""
 
 
-def _cell(figure: Mapping[str, Any] | None) -> str:
-    return f"{score(figure['mean'])} {interval(figure)}" if figure else "–"
+def _cell(figure: Mapping[str, Any] | None, rows: int) -> str:
+    applied = f" n={count(figure['rows'])}" if figure and figure["rows"] < rows else ""
+    return f"{score(figure['mean'])} {interval(figure)}{applied}" if figure else "–"
 
 
 def _ladder(report: Mapping[str, Any]) -> str:
@@ -117,9 +122,9 @@ def _gates(report: Mapping[str, Any]) -> str:
         [
             escaped(one["gate"]),
             escaped(one["model"]),
-            f"{one['value']:.4g}",
-            f"{one['bound']:.4g}",
-            "yes" if one["met"] else "**no**",
+            "-" if one["value"] is None else f"{one['value']:.4g}",
+            "-" if one["bound"] is None else f"{one['bound']:.4g}",
+            "yes" if one["met"] else f"**no**: {escaped(one['reason'])}" if one.get("reason") else "**no**",
         ]
         for one in report["gates"]
     ]

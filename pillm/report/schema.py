@@ -32,7 +32,8 @@ def _maybe(of: JSONObject) -> JSONObject:
 
 
 _INTERVAL = {"mean": _NUMBER, "low": _NUMBER, "high": _NUMBER}
-_FIGURES = _table(_object({**_INTERVAL, "rows": _COUNT}, description="A mean with its bootstrap 95 % interval."))
+_APPLIED = {**_COUNT, "description": "The rows that the metric applied to; fewer than the set has where it did not apply."}
+_FIGURES = _table(_object({**_INTERVAL, "rows": _APPLIED}, description="A mean with its 95 % interval."))
 _ROWS = _object(
     dict.fromkeys(("in", "answered", "rejected", "failed", "pending"), _COUNT),
     description="Where every labelled row ended: in = answered + rejected + failed + pending.",
@@ -80,11 +81,16 @@ _PICK = _object(
     description="The smallest file that scores within 0.02 of the best one.",
 )
 _WRONG_TEXT: JSONObject = {"type": ["string", "null"]}
+_SAID: JSONObject = {**_WRONG_TEXT, "description": "Text, and tool calls as compact JSON without their ids."}
 _WRONG = _object(
-    {"set": _TEXT, "id": _TEXT, "prompt": _TEXT, "reference": _WRONG_TEXT, "teacher": _WRONG_TEXT},
-    {"answers": _list(_object({"subjects": _list(_TEXT), "answer": _WRONG_TEXT}))},
+    {"set": _TEXT, "id": _TEXT, "prompt": _TEXT, "reference": _SAID, "teacher": _SAID},
+    {"answers": _list(_object({"subjects": _list(_TEXT), "answer": _SAID}))},
 )
-_GATE = _object({"gate": _TEXT, "model": _TEXT, "value": _NUMBER, "bound": _NUMBER, "met": {"type": "boolean"}})
+_FIGURE: JSONObject = {"type": ["number", "null"]}
+_GATE = _object(
+    {"gate": _TEXT, "model": _TEXT, "value": _FIGURE, "bound": _FIGURE, "met": {"type": "boolean"}},
+    {"reason": {"type": ["string", "null"], "description": "Why the gate could not be checked; it is not met then."}},
+)
 
 SCHEMA: JSONObject = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -25,7 +25,7 @@ def sets_section(report: Mapping[str, Any]) -> Markup | None:
     if not names:
         return None
     tables = [_set_table(report, name) for name in names]
-    lead = "Different kinds of rows, never mixed into one score. Small figures are bootstrap 95 % intervals."
+    lead = "Different kinds of rows, never mixed into one score. Small figures are 95 % intervals."
     return section("sets", "Every subject on every set", lead if len(names) > 1 else "", *tables)
 
 
@@ -40,7 +40,11 @@ def _set_table(report: Mapping[str, Any], name: str) -> Markup:
         star = tag("span", " ★", title="the file the headline speaks of") if one["subject"] == chosen else None
         title = [tag("span", subject_title(one), class_=f"name k-{one['kind']}", title=one["subject"]), star]
         rows.append(
-            [title, *(heat(one["metrics"].get(metric)) for metric in metrics), tag("td", ", ".join(lost), class_="dim")]
+            [
+                title,
+                *(heat(one["metrics"].get(metric), one["rows"]) for metric in metrics),
+                tag("td", ", ".join(lost), class_="dim"),
+            ]
         )
     compared = " / ".join(dict.fromkeys(one["compared_with"] for one in found))
     about = f"{SET_NOTES.get(name, '')} {count(found[0]['rows'])} rows, compared with the {compared}."
@@ -49,12 +53,13 @@ def _set_table(report: Mapping[str, Any], name: str) -> Markup:
     )
 
 
-def heat(figure: Mapping[str, Any] | None) -> Markup:
-    """Return a cell whose colour deepens with the score."""
+def heat(figure: Mapping[str, Any] | None, rows: int = 0) -> Markup:
+    """Return a cell whose colour deepens with the score; it says to how many rows the metric applied where not to all."""
     if figure is None:
         return tag("td", "–", class_="none")
     depth = max(0.0, min(figure["mean"], 1.0)) ** 3
-    return tag("td", tag("b", score(figure["mean"])), tag("small", interval(figure)), style=f"--depth:{depth:.3f}")
+    applied = f" n={count(figure['rows'])}" if rows and figure["rows"] < rows else ""
+    return tag("td", tag("b", score(figure["mean"])), tag("small", interval(figure) + applied), style=f"--depth:{depth:.3f}")
 
 
 def tags_section(report: Mapping[str, Any]) -> Markup | None:
@@ -114,13 +119,18 @@ def _gates(report: Mapping[str, Any]) -> Markup | None:
         [
             one["gate"],
             tag("td", one["model"]),
-            tag("td", f"{one['value']:.4g}"),
-            tag("td", f"{one['bound']:.4g}"),
-            tag("td", "✓ met" if one["met"] else "✗ not met", class_="good-text" if one["met"] else "bad-text"),
+            tag("td", "-" if one["value"] is None else f"{one['value']:.4g}"),
+            tag("td", "-" if one["bound"] is None else f"{one['bound']:.4g}"),
+            tag("td", _fate(one), class_="good-text" if one["met"] else "bad-text"),
         ]
         for one in report["gates"]
     ]
     return tag("div", tag("h3", "Gates"), table(["gate", "file", "value", "bound", ""], rows, "gates")) if rows else None
+
+
+def _fate(gate: Mapping[str, Any]) -> str:
+    reason = gate.get("reason")
+    return "✓ met" if gate["met"] else f"✗ not met: {reason}" if reason else "✗ not met"
 
 
 def _balance(report: Mapping[str, Any]) -> Markup:

@@ -19,7 +19,7 @@ from pillm.backends import Backend, Metric, Teacher
 from pillm.contract import Contract
 from pillm.errors import BackendError, ConfigError, DataError, PluginError, Unavailable
 from pillm.progress import Progress
-from pillm.records import Answer, Failure, JSONObject, Prompt, Reference, Request
+from pillm.records import Answer, Failure, JSONObject, Message, Prompt, Reference, Request
 from pillm.stages.intervals import figure
 from pillm.stages.predictions import PREDICTIONS_FILE, Prediction, metric_names, tally, write_predictions
 
@@ -45,8 +45,8 @@ class Scope:
     contract: Contract = field(default_factory=Contract)
     identity: JSONObject | None = None
     """What the keys of the requests are made of; by default what the teacher says it is."""
-    compare_with: Mapping[str, str] = field(default_factory=dict)
-    """The teacher's answer by row id: the reference of rows that have none."""
+    compare_with: Mapping[str, str | Message] = field(default_factory=dict)
+    """The teacher's answer by row id, as text or as an assistant message: the reference of rows that have none."""
     seed: int = 0
     progress: Progress = field(default_factory=lambda: Progress("evaluate"))
 
@@ -61,7 +61,7 @@ def evaluate(
 ) -> Evaluation:
     """Score a subject's answers to some rows.
 
-    Every metric is scored on every row it applies to; means come with bootstrap 95 % intervals, per tag too. A failure
+    Every metric is scored on every row it applies to; means come with 95 % intervals, per tag too. A failure
     scores 0. An answer cut off by its length limit is scored as it is. `out` is a folder for `predictions.jsonl` and
     `evaluation.json`. Raises DataError for rows without or with repeated ids, Unavailable where asking on is pointless.
     """
@@ -101,10 +101,11 @@ def _named(scope: Scope, subject: Answers) -> Scope:
     return replace(scope, subject=name, kind=kind, identity=identity)
 
 
-def _with_reference(prompt: Prompt, teacher: Mapping[str, str]) -> Prompt:
+def _with_reference(prompt: Prompt, teacher: Mapping[str, str | Message]) -> Prompt:
     if prompt.reference is not None or prompt.id not in teacher:
         return prompt
-    message = {"role": "assistant", "content": teacher[prompt.id]}
+    said = teacher[prompt.id]
+    message = {"role": "assistant", "content": said} if isinstance(said, str) else said
     return replace(prompt, reference=Reference(message=message, origin="teacher"))
 
 
@@ -163,6 +164,8 @@ def _score(prompt: Prompt, result: Answer | Failure, metrics: Sequence[Metric]) 
         failure={"kind": result.kind, "message": result.message} if isinstance(result, Failure) else None,
         tags=prompt.tags,
         group=prompt.group,
+        tool_calls=answer.tool_calls if answer else (),
+        reference_tool_calls=reference.tool_calls if reference else (),
     )
 
 
@@ -188,6 +191,7 @@ def _whose(predictions: Iterable[Prediction]) -> str:
 
 
 def _sentence(found: Evaluation, counts: Mapping[str, int]) -> str:
-    means = ", ".join(f"{name} {one.mean:.3f}" for name, one in found.metrics.items())
+    applied = {name: f" (n={one.rows})" if one.rows < found.rows else "" for name, one in found.metrics.items()}
+    means = ", ".join(f"{name} {one.mean:.3f}{applied[name]}" for name, one in found.metrics.items())
     notes = "".join(f", {count} {name}" for name, count in counts.items() if count)
     return f"{found.subject} on {found.set}: {found.rows} rows, {means or 'no metric applies'}{notes}"

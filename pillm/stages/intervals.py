@@ -1,4 +1,7 @@
-"""Means with percentile-bootstrap 95 % intervals, and paired differences, without numpy.
+"""Means with 95 % intervals, and paired differences, without numpy.
+
+The intervals are percentiles of the bootstrap; but scores that are all 0 or all 1 give every resample the same mean, and
+10 of 10 is not certainty: there the interval is Wilson's.
 
 Rows of one group (phrasings of one template, say) succeed and fail together, so whole groups are resampled: counting
 them as independent would promise intervals that are too narrow. Where every row stands alone, most share one score
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import fsum, lgamma, log, sqrt
 from random import Random
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from pillm.artifacts import Figure
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 TAIL = 0.025
+Z = NormalDist().inv_cdf(1 - TAIL)
 MIN_UNITS = 6
 """Groups, or rows that stand alone, below which nothing is certain: even if all agree, chance does that in 2 of 2**5."""
 
@@ -47,11 +52,14 @@ class Difference:
 
 
 def figure(values: Sequence[float], *, groups: Sequence[str | None] = (), seed: int = 0) -> Figure:
-    """Return the mean of some scores with its bootstrap interval; raise ValueError without scores.
+    """Return the mean of some scores with its 95 % interval; raise ValueError without scores.
 
-    `groups` names each score's group; None, or no groups at all, makes it one of its own.
+    `groups` names each score's group; None, or no groups at all, makes it one of its own. The interval is a percentile
+    bootstrap over groups; where all scores are 0 or all are 1 it is the Wilson interval, each group counted once.
     """
     mean, low, high = _interval(values, groups, seed)
+    if set(values) in ({0.0}, {1.0}):
+        low, high = _wilson(mean, _units(groups) or len(values))
     return Figure(mean=mean, low=low, high=high, rows=len(values))
 
 
@@ -83,6 +91,14 @@ def _interval(values: Sequence[float], groups: Sequence[str | None], seed: int) 
     if units < MIN_UNITS or lowest == highest:  # so few groups, or equal ones, say less than their rows do
         return mean, min(low, lowest), max(high, highest)
     return mean, lowest, highest
+
+
+def _wilson(share: float, trials: int) -> tuple[float, float]:
+    """Return the Wilson score interval of a share of successes: https://doi.org/10.1080/01621459.1927.10502953."""
+    square = Z * Z / trials
+    middle = (share + square / 2) / (1 + square)
+    half = sqrt(share * (1 - share) * square + square * square / 4) / (1 + square)
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 def _units(groups: Sequence[str | None]) -> int:

@@ -74,12 +74,13 @@ class Labeller:
 
     def work(self, rows: Sequence[Row]) -> Failure | bool:
         """Settle every row that can be; return the failure that stopped the run, True where a person did, else False."""
-        limit = len(rows) if self.settings.limit is None else self.settings.limit
-        waiting = [row for number, row in enumerate(rows) if not self._settled(row) and number < limit]
-        self.progress.start(len(rows))
+        open_rows = [(number, row) for number, row in enumerate(rows) if not self._settled(row)]
+        waiting = [row for number, row in open_rows if self.settings.limit is None or number < self.settings.limit]
+        beyond = len(open_rows) - len(waiting)
+        self.progress.start(len(rows) - beyond)
         if len(rows) > len(waiting):
-            self.progress.advance(len(rows) - len(waiting))
-            self.progress.note(f"{len(rows) - len(waiting)} of {len(rows)} rows are answered already")
+            self.progress.advance(len(rows) - len(open_rows))
+            self.progress.note(self._not_asked(rows, beyond))
         if waiting:
             with _stops(self), self.teacher.open() as teacher:
                 while waiting:
@@ -89,6 +90,19 @@ class Labeller:
                         break
                     self._resample(waiting)
         return self.stop
+
+    def _not_asked(self, rows: Sequence[Row], beyond: int) -> str:
+        """Return a sentence on the rows that this pass will not ask, each kind apart."""
+        states = [row.state for row in rows]
+        filtered = sum(row.filtered for row in rows)
+        others = (
+            (states.count("rejected") - filtered, "rejected before"),
+            (states.count("failed"), "failed for good before"),
+            (filtered, "left out by a filter"),
+            (beyond, f"beyond the limit of {self.settings.limit} and not asked"),
+        )
+        told = [f"{states.count('answered')} of {len(rows)} rows are answered already"]
+        return ", ".join([*told, *(f"{number} {what}" for number, what in others if number)])
 
     def _may_try_again(self, row: Row) -> bool:
         return row.request is not None and row.request.sample + 1 < self.settings.attempts

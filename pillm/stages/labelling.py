@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pillm.answers import AnswerStore
+from pillm.artifacts import CONTRACT_FILE
 from pillm.backends import Filter, Rows, Teacher
+from pillm.contract import Contract
 from pillm.errors import BackendError, DataError, Interrupted, Unavailable
 from pillm.files import lock, replacing, storage_errors
 from pillm.progress import Progress
@@ -55,6 +58,11 @@ class Labelled(Rows):
         """Failed rows that the same command asks again, and may well get answered."""
         self.up_to_date = up_to_date
 
+    @property
+    def contract(self) -> Contract | None:
+        """Return what the teacher was told, as the student is to be told it."""
+        return contract_beside(self.path)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
@@ -76,7 +84,7 @@ def label(
     settings: Labelling | None = None,
     progress: Progress | None = None,
 ) -> Labelled:
-    """Answer prompts with a teacher and write `labelled.jsonl`, `answers.sqlite` and `manifest.json` into `out`.
+    """Answer prompts with a teacher and write `labelled.jsonl`, `answers.sqlite`, `contract.json`, `manifest.json` into `out`.
 
     Answers that the store holds are not asked again; rows that arrive answered keep their answer. Raises DataError for
     rows that cannot be asked, Unavailable where the teacher stops the run, Interrupted on Ctrl-C or SIGTERM.
@@ -95,6 +103,8 @@ def label(
             stopped = Labeller(teacher, settings, store, progress).work(rows)
             unknown = len(store.unknown_outcomes())
         _tell(rows, unknown, progress)
+        with replacing(out / CONTRACT_FILE) as part:  # `train` reads it: what the teacher was told, the student is told
+            settings.contract.save(part)
         counts = _publish(out, rows, Lineage(verb="label", key=key, backends=(teacher,), seconds=time.monotonic() - began))
     progress.finish(str(counts))
     if isinstance(stopped, Failure):
@@ -174,6 +184,7 @@ def _key(rows: Sequence[Row], teacher: Teacher, settings: Labelling) -> str:
         for row in rows
     ]
     inputs = {"rows": digest(listing), "attempts": settings.attempts, "limit": settings.limit}
+    inputs["contract"] = settings.contract.hash  # rows that all arrive answered carry no request whose key would tell
     return stage_key("label", inputs, teacher)
 
 
@@ -190,10 +201,21 @@ def _publish(out: Path, rows: Sequence[Row], lineage: Lineage) -> RowCounts:
                 write_rows(part, chosen)
         else:
             (out / name).unlink(missing_ok=True)
-    files = [out / name for name in (LABELLED, REJECTED, FAILED, STORE) if (out / name).is_file()]
+    files = [out / name for name in (LABELLED, REJECTED, FAILED, STORE, CONTRACT_FILE) if (out / name).is_file()]
     results = {"transient": _transient(rows)}
     write_manifest(out, replace(lineage, counts=counts.to_json(), results=results), files)
     return counts
+
+
+def contract_beside(labelled: Path) -> Contract | None:
+    """Return the contract that a file of labelled rows was made under, or None where none is recorded; raise DataError."""
+    path = labelled.parent / CONTRACT_FILE
+    if not path.is_file():
+        return None
+    try:
+        return Contract.from_json(json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged ({error}). Remove it and label again: nothing stored is asked again.") from error
 
 
 def _labelled_row(row: Row) -> JSONObject:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from pillm.errors import DataError, StorageError
 from pillm.files import write_json, write_text
-from pillm.records import JSONObject
+from pillm.metrics import call_parts
+from pillm.records import JSONObject, canonical
 from pillm.rows import read_lines
 from pillm.stages.intervals import Difference, difference
 
 PREDICTIONS_FILE = "predictions.jsonl"
 EVALUATION_FILE = "evaluation.json"
+_CALLS = ("tool_calls", "reference_tool_calls")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -34,6 +36,35 @@ class Prediction:
     failure: JSONObject | None = None
     tags: tuple[str, ...] = ()
     group: str | None = None
+    tool_calls: tuple[JSONObject, ...] = ()
+    """The answer's tool calls, as it made them."""
+    reference_tool_calls: tuple[JSONObject, ...] = ()
+
+    @property
+    def shown_answer(self) -> str | None:
+        """Return the answer as one text, its tool calls as compact JSON; None without an answer."""
+        return _shown(self.answer, self.tool_calls)
+
+    @property
+    def shown_reference(self) -> str | None:
+        """Return the reference as one text, its tool calls as compact JSON; None without a reference."""
+        return _shown(self.reference, self.reference_tool_calls)
+
+
+def _shown(text: str | None, calls: tuple[JSONObject, ...]) -> str | None:
+    if not calls:
+        return text
+    said = f"[{','.join(map(_compact, calls))}]"
+    return f"{text}\n{said}" if text else said
+
+
+def _compact(call: JSONObject) -> str:
+    """Return a tool call without its id, so that equal calls look equal; one that is no JSON as it was written."""
+    try:
+        name, arguments = call_parts(call)
+        return f'{{"name":{canonical(name)},"arguments":{canonical(arguments)}}}'
+    except ValueError:
+        return json.dumps(call.get("function", call), ensure_ascii=False, separators=(",", ":"))
 
 
 def tally(predictions: Iterable[Prediction]) -> dict[str, int]:
@@ -52,7 +83,8 @@ def read_predictions(path: Path | str) -> list[Prediction]:
     found = []
     for where, row in read_lines(path):
         try:
-            found.append(Prediction(**{**row, "tags": tuple(row["tags"])}))
+            calls = {name: tuple(row.get(name) or ()) for name in _CALLS}  # absent where there are none
+            found.append(Prediction(**{**row, **calls, "tags": tuple(row["tags"])}))
         except (KeyError, TypeError) as error:
             raise DataError(f"{where}: not a prediction ({error}). Give a file that `pillm evaluate` wrote.") from error
     return found
@@ -76,9 +108,13 @@ def metric_names(predictions: Iterable[Prediction]) -> list[str]:
 def write_predictions(out: Path, predictions: Iterable[Prediction], summary: JSONObject) -> None:
     """Write `predictions.jsonl` and `evaluation.json` into a folder; raise StorageError where that fails."""
     # half of a surrogate pair cannot be stored as UTF-8; an answer that holds one is kept all the same
-    lines = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in predictions)
+    lines = "".join(json.dumps(_line(row), ensure_ascii=False) + "\n" for row in predictions)
     try:
         write_text(out / PREDICTIONS_FILE, _SURROGATE.sub("\ufffd", lines))
         write_json(out / EVALUATION_FILE, summary)
     except OSError as error:
         raise StorageError(f"{out}: the evaluation could not be written ({error}). Nothing half-written was left.") from error
+
+
+def _line(row: Prediction) -> JSONObject:
+    return {name: value for name, value in asdict(row).items() if value or name not in _CALLS}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pillm.artifacts import CALIBRATION_FILE, CONTRACT_FILE, PROBES_FILE, Checkpoint, sha256_file
 from pillm.backends import Rows, Teacher, Trainer, TrainingData
 from pillm.contract import Contract
-from pillm.errors import BackendError, DataError
+from pillm.errors import BackendError, ConfigError, DataError
 from pillm.files import lock, named, storage_errors
 from pillm.progress import Progress
 from pillm.records import Example, Prompt, digest
 from pillm.rows import example_to_row, write_rows
+from pillm.stages.labelling import Labelled
 from pillm.store import Lineage, WorkFolder, is_current, stage_key
 
 SIDES = ("train", "validation", "calibration")
@@ -23,7 +25,8 @@ SIDES = ("train", "validation", "calibration")
 class Training:
     """What training needs beside examples: the contract, a seed, prompts to prove exports with, a teacher to learn from."""
 
-    contract: Contract = field(default_factory=Contract)
+    contract: Contract | None = None
+    """How rows become prompts; None: as the label stage recorded for its rows, else the plain contract."""
     seed: int = 0
     probes: tuple[Prompt, ...] = ()
     """Prompts of every split; only their messages are used, never an answer."""
@@ -41,9 +44,12 @@ def train(
     """Train a student on examples into the folder `out`, and return it as a checkpoint.
 
     Examples of the split "test" are left out; "validation" and "calibration" go to their own side, all others are
-    trained on. Raises DataError where nothing is left to train on, BackendError where the trainer wrote no checkpoint.
+    trained on. What `label` returned brings its contract; from elsewhere it is `Training(contract=...)`, else the plain one.
+    Raises DataError where nothing is left to train on, ConfigError where the settings tell the student something else
+    than the teacher was told, BackendError where the trainer wrote no checkpoint.
     """
     out, settings, progress = named(out), settings or Training(), progress or Progress("train")
+    settings = replace(settings, contract=_contract(examples, settings))
     sides = _sides(examples)
     key = _key(sides, trainer, settings)
     with lock(out.with_name(f".{out.name}.lock")):
@@ -69,6 +75,27 @@ def train(
     return Checkpoint(path=out)
 
 
+def _contract(examples: Iterable[Example], settings: Training) -> Contract:
+    if not isinstance(examples, Labelled) or examples.contract is None:
+        return settings.contract or Contract()
+    if settings.contract is None:
+        return examples.contract
+    asked = {"schema_in_prompt": settings.contract.schema_in_prompt, "system": settings.contract.system}
+    return replace(settings.contract, **as_labelled(examples.contract, asked, examples.path))
+
+
+def as_labelled(recorded: Contract, asked: Mapping[str, Any], labelled: Path) -> dict[str, Any]:
+    """Return what the student is told: what the teacher was told; raise ConfigError where something else is asked for."""
+    told = {"schema_in_prompt": recorded.schema_in_prompt, "system": recorded.system}
+    for name, wanted in asked.items():
+        if wanted != told[name]:
+            raise ConfigError(
+                f"{labelled}: the teacher was asked with {name}={told[name]!r} ({CONTRACT_FILE} beside it says so), but the "
+                f"student is to be trained with {name}={wanted!r}. Leave {name} out here, or label again with it."
+            )
+    return told
+
+
 def _sides(examples: Iterable[Example]) -> dict[str, list[Example]]:
     sides: dict[str, list[Example]] = {side: [] for side in SIDES}
     for example in examples:
@@ -81,7 +108,7 @@ def _sides(examples: Iterable[Example]) -> dict[str, list[Example]]:
 
 
 def _key(sides: dict[str, list[Example]], trainer: Trainer, settings: Training) -> str:
-    contract = settings.contract
+    contract = settings.contract or Contract()
     rows = {
         side: [[list(contract.conversation(row)), list(row.prompt.tools), row.key] for row in rows]
         for side, rows in sides.items()
@@ -107,7 +134,7 @@ def _data(sides: dict[str, list[Example]], folder: Path, settings: Training) -> 
         validation=rows["validation"],
         calibration=rows["calibration"],
         probes=settings.probes,
-        contract=settings.contract,
+        contract=settings.contract or Contract(),
         seed=settings.seed,
         teacher=settings.teacher,
     )

@@ -108,7 +108,10 @@ def kind_of_model(model: ModelFile | Checkpoint) -> str:
 def check_runner(
     runner: Runner, model: ModelFile | Checkpoint, prompts: Sequence[Prompt] | None = None
 ) -> list[Answer | Failure]:
-    """Open a model, ask it twice, time it and close it; return its answers. Raises ConformanceError."""
+    """Open a model, ask it twice, time it and close it; return its answers. Raises ConformanceError.
+
+    A runner that does not answer is only timed, and the answers are none.
+    """
     check_backend(runner)
     where = f"runner {runner.name!r}"
     kind = kind_of_model(model)
@@ -117,8 +120,10 @@ def check_runner(
     requests = _requests(asked, runner.identity())
     with runner.open(model) as session:
         require(isinstance(session, Session), f"open() of {where} must give a Session, not {session!r}.")
-        said = _answers(session, requests, where)
-        again = _answers(session, requests, where)
+        timed = type(session).bench is not Session.bench
+        require(runner.answers or timed, f"{where} says that it does not answer, and its session has no bench() either.")
+        said = _answers(session, requests, where) if runner.answers else []
+        again = _answers(session, requests, where) if runner.answers else []
         same = [_content(one) == _content(other) for one, other in zip(said, again, strict=True)]
         require(all(same), f"{where} answered differently when asked again; evaluations are greedy.")
         _check_bench(session, where)

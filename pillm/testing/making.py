@@ -89,6 +89,8 @@ def check_metric(metric: Metric, examples: Sequence[Example] | None = None) -> l
             number = isinstance(score, int | float) and math.isfinite(score)
             require(score is None or number, f"{where} must score a finite number or None, not {score!r}.")
             require(score == metric.score(example.prompt, Answer(text)), f"{where} scores one answer in two ways.")
+            untrue = score is not None and not metric.applies(example.prompt)
+            require(not untrue, f"{where} scored row {example.prompt.id!r}, to which applies() says that it does not apply.")
         require(example.prompt == before, f"{where} changed the prompt.")
         scores.append(metric.score(example.prompt, example.answer))
     return scores

@@ -74,16 +74,19 @@ def merged(options: FineTuning, folder: Path, adapter: Path, samples: list[Encod
     with quiet():
         adapted = PeftModel.from_pretrained(load_model(folder, "auto", device_map="cpu"), adapter).eval()
         before = _distributions(adapted, samples, pad_id)
-        model = in_16_bit(adapted.merge_and_unload(), _stored_dtype(options, folder))
+        model = in_16_bit(adapted.merge_and_unload(), stored_dtype(options, folder))
     compare(before, _distributions(model, samples, pad_id), adapter)
     return model
 
 
-def rounded(options: FineTuning, folder: Path, model: Any, samples: list[Encoded], pad_id: int) -> Any:
-    """Return a fully trained model in 16 bit, on the CPU; raise BackendError where rounding changed its answers."""
+def rounded(model: Any, dtype: torch.dtype, kept: Path, samples: list[Encoded], pad_id: int) -> Any:
+    """Return a fully trained model in 16 bit, on the CPU; raise BackendError where rounding changed its answers.
+
+    `kept` is where the model as it was trained stands already, for the error to name.
+    """
     before = _distributions(model.to("cpu"), samples, pad_id)
-    model = in_16_bit(model, _stored_dtype(options, folder))
-    compare(before, _distributions(model, samples, pad_id), folder)
+    model = in_16_bit(model, dtype)
+    compare(before, _distributions(model, samples, pad_id), kept)
     return model
 
 
@@ -94,7 +97,7 @@ def in_16_bit(model: Any, dtype: torch.dtype) -> Any:
     return model
 
 
-def _stored_dtype(options: FineTuning, folder: Path) -> torch.dtype:
+def stored_dtype(options: FineTuning, folder: Path) -> torch.dtype:
     """Return the student's 16-bit format: a base stored in 32 bit becomes bfloat16, which has its range."""
     import torch
 
@@ -112,7 +115,8 @@ def compare(before: torch.Tensor, after: torch.Tensor, kept: Path) -> None:
     if not (bool(torch.isfinite(after).all()) and divergence <= TOLERANCE):
         raise pillm.BackendError(
             f"the student in 16 bit differs from the trained one by {divergence:.3g} nats per token, and at most {TOLERANCE} "
-            f"is rounding; no checkpoint was written, {kept} is unharmed. Train again with a lower learning_rate."
+            f"is rounding; no checkpoint was written. What was trained is kept in {kept}. "
+            "Train again with a lower learning_rate."
         )
 
 

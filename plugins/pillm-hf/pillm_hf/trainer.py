@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -46,13 +47,21 @@ class FineTuning(pillm.Trainer):
     def identity(self) -> dict[str, Any]:
         """Return what the training depends on: the base's content in place of its path, and the options that matter."""
         kept = super().identity()
-        del kept["revision"]
+        kept.pop("revision", None)
         return {**kept, "base": locate(self.base, self.revision).identity}
 
     def base_checkpoint(self, *, fetch: bool = True) -> pillm.Checkpoint | None:
         """Return the untrained student; it is downloaded first where it is not here, or without `fetch` None."""
         source = locate(self.base, self.revision) if fetch else find_here(self.base, self.revision)
         return pillm.Checkpoint(path=source.fetch(), name=source.label) if source else None
+
+    def check_prompts(self, prompts: Sequence[pillm.Prompt], contract: pillm.Contract) -> None:
+        """Raise ConfigError where more than half of the prompts leave no room for an answer in `max_length` tokens."""
+        source = find_here(self.base, self.revision)
+        if source is not None:
+            from pillm_hf.prompts import check_lengths
+
+            check_lengths(prompts, contract, source.fetch(), self.max_length)
 
     def train(self, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
         """Train the student and write its folder.

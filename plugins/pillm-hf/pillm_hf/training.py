@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,7 @@ from pillm_hf.quantizing import import_bitsandbytes
 from pillm_hf.text import Encoded, Encoding, encode, prompts_of
 from pillm_hf.trainer import FineTuning, LoRA
 
+UNROUNDED = "trained-float32"
 _SAMPLES = 8  # conversations on which the merged student is compared with the trained one
 
 
@@ -49,8 +51,10 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
         del model, loop
         student = students.merged(options, folder, adapter, samples, chat.pad_id)
     else:
-        student = students.rounded(options, folder, model, samples, chat.pad_id)
+        outputs.save_student(model, chat, out / UNROUNDED)  # before the rounding, so that a refused one loses nothing
+        student = students.rounded(model, students.stored_dtype(options, folder), out / UNROUNDED, samples, chat.pad_id)
     outputs.save_student(student, chat, out)
+    shutil.rmtree(out / UNROUNDED, ignore_errors=True)  # twice the student's size, and no better than it
     outputs.write_log(options, log, train_rows, facts, out)
 
 

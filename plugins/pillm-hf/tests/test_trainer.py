@@ -68,6 +68,7 @@ def test_a_full_training_writes_all_weights_in_16_bit(qwen: Path, data: pillm.Tr
     assert log["log"][-1]["loss"] < log["log"][0]["loss"]
     assert not (tmp_path / "out" / "adapter").exists()
     assert load_model(tmp_path / "out", "auto").dtype == torch.float16
+    assert not (tmp_path / "out" / "trained-float32").exists()
 
 
 def test_a_student_learns_twenty_rows_and_answers_them_exactly(
@@ -192,6 +193,29 @@ def test_a_merge_that_changes_the_answers_is_refused_and_the_adapter_is_kept(
         train(LoRA(base=str(base), **FAST | {"learning_rate": 0.05}), data, tmp_path / "out")
     assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").is_file()
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_rounding_that_changes_the_answers_is_refused_and_the_trained_weights_are_kept(
+    qwen: Path, data: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pillm_hf import students
+
+    def spoilt(model: Any, dtype: torch.dtype) -> Any:
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(dtype) * 0
+        return model
+
+    monkeypatch.setattr(students, "in_16_bit", spoilt)
+    options = {name: FAST[name] for name in FAST if name != "rank"}
+    kept = tmp_path / "out" / "trained-float32"
+    with pytest.raises(pillm.BackendError, match="nats per token") as refused:
+        train(Full(base=str(qwen), **options), data, tmp_path / "out")
+    assert str(kept) in str(refused.value)
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    model = load_model(kept, "auto")
+    assert model.dtype == torch.float32
+    assert not torch.equal(model.get_input_embeddings().weight, load_model(qwen, torch.float32).get_input_embeddings().weight)
+    assert (kept / "tokenizer.json").is_file()
 
 
 def test_an_option_that_is_given_beats_its_preset() -> None:

@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 
 import pillm_nano
-import pytest
 from corpus import DATASET, generator, text_of
 from safetensors import safe_open
 from scoring import answers, exact, load
@@ -29,10 +28,11 @@ def test_the_plugin_names_both_folders() -> None:
 
 def test_the_teacher_answers_held_out_requests_as_its_record_says(teacher: Path) -> None:
     rows = list(islice(generator().stream(99, split="test"), 200))
-    assert abs(exact(*load(teacher), rows) - RECORD["nano-teacher"]["exact_held_out"]) < 0.1
+    score = exact(*load(teacher), rows)
+    assert score >= 0.8
+    assert abs(score - RECORD["nano-teacher"]["exact_held_out"]) < 0.1
 
 
-@pytest.mark.xfail(strict=True, reason="the goal of 0.80 is not reached yet: the shipped teacher scores 0.782 on these rows")
 def test_the_teacher_reaches_its_goal_on_the_committed_held_out_prompts(teacher: Path) -> None:
     lines = (DATASET / "prompts.jsonl").read_text("utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row.get("split") == "test"]

@@ -17,10 +17,10 @@ from loop import Shape, batches, build_model, tensors
 
 
 def tiny(name: str) -> make.Recipe:
-    """Return a model's recipe with three steps a stage, and no other model needed."""
+    """Return a model's recipe with three steps, and no other model needed."""
     recipe = make.RECIPES[name]
-    stages = [s._replace(settings=replace(s.settings, steps=3, tokens_per_step=512)) for s in recipe.stages]
-    return make.Recipe(Shape(layers=2, intermediate=256), None, stages)
+    settings = replace(recipe.settings, steps=3, tokens_per_step=512)
+    return recipe._replace(shape=Shape(layers=2, intermediate=256), grown_from=None, settings=settings)
 
 
 @pytest.mark.parametrize("name", ["nano-teacher", "nano-base"])
@@ -39,6 +39,19 @@ def test_a_grown_model_first_answers_as_the_small_one() -> None:
     ids = torch.arange(40).reshape(2, 20)
     assert torch.allclose(small(input_ids=ids).logits, big(input_ids=ids).logits, atol=1e-5)
     assert sum(p.numel() for p in big.parameters()) > 2 * sum(p.numel() for p in small.parameters())
+
+
+def test_a_model_of_the_same_shape_goes_on_where_the_other_ended() -> None:
+    small = build_model(Shape(layers=2, intermediate=256), 320, seed=1)
+    same = grow(small, Shape(layers=2, intermediate=256), seed=2)
+    assert all(torch.equal(a, b) for a, b in zip(small.parameters(), same.parameters(), strict=True))
+
+
+def test_what_the_seedling_read_is_counted_as_read() -> None:
+    parent = {"steps": 2, "rows": 3, "tokens": 5, "seconds": 1.5, "stages": ["a"], "groups_seen": ["x", "y"]}
+    made = make.with_parent(dict.fromkeys(make.SUMMED, 1) | {"stages": ["b"], "groups_seen": ["y", "z"]}, parent)
+    assert (made["steps"], made["rows"], made["tokens"], made["seconds"]) == (3, 4, 6, 2.5)
+    assert (made["stages"], made["groups_seen"]) == (["a", "b"], ["x", "y", "z"])
 
 
 def test_a_held_out_row_stops_the_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,10 @@ Reads one request as people say it in Quebec French or in English, and writes on
 
 ## What it saw
 
-It was grown from `nano-base`, its own student's base: the same weights, with two more layers and wider ones that begin
-silent. So it has read all that the base has read. Then it learnt the task from train-side rows of the dataset
-`pillm-assistant`: requests drawn from written phrasings by a program, with the answers that the same program gives.
+It was grown from the seedling of `nano-base`, its own student's base: the same weights, with two more layers and wider
+ones that begin silent. So it has read what the base read first, as the base's card says. Then it learnt the task from
+train-side rows of the dataset `pillm-assistant`: requests drawn from written phrasings by a program, with the answers
+that the same program gives.
 Phrasings that the dataset holds out were never seen, neither by the weights nor by the tokenizer.
 """
 BASE = """
@@ -44,7 +45,8 @@ Requests from train-side rows of the dataset `pillm-assistant`, never a phrasing
 - extraction exercises: the same request, answered with lines such as `act = adjust` and `room = cuisine`, or with a JSON
   object of such keys. The values are those of the reference answers. The keys are not; the act is one of eleven
   coarse kinds (`adjust` for four tools, `ask` for three, `add` for two); and in four rows of ten one value was
-  replaced by other words, so that copying is the only way.
+  replaced by other words, so that copying is the only way;
+- one request in twelve of all these in capitals.
 
 So it has practised finding the values in requests of this very kind, and in part what is wanted, which is far more
 than a general base has: it is what makes two minutes of training enough. What it never saw is a tool call, a tool's
@@ -53,13 +55,15 @@ name or an argument's own key, and untaught it answers nothing right.
 TAIL = """
 ## Figures
 
+What the seedling read, from which both nano models grow, is counted in.
+
 | | |
 |---|---|
 | exact match on {rows_held_out:,} held-out rows (JSON equality, greedy) | {exact_held_out:.3f} |
 | rows read in training | {rows:,} |
 | tokens | {tokens:,} |
 | steps | {steps:,} |
-| seconds of training, on one CPU core | {seconds:,.0f} |
+| seconds of training | {seconds:,.0f} |
 | seed | {seed} |
 
 No held-out row was trained on, but a handful of trial recipes were compared on held-out rows: expect a little less on

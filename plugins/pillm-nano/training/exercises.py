@@ -89,6 +89,14 @@ def disguised(rng: Random, source: Iterator[Row]) -> Iterator[Row]:
         other = row
 
 
+def shouted(rng: Random, source: Iterator[Row]) -> Iterator[Row]:
+    """Put a share of the requests in capitals; their answers stay in small letters."""
+    for row in source:
+        if rng.random() < SHOUTED:
+            row = row | {"messages": [{"role": "user", "content": text_of(row).upper()}]}
+        yield row
+
+
 def echo(rng: Random, row: Row) -> Exercise:
     """Copy named spans into a JSON object, in lower case."""
     words = text_of(row).split()
@@ -99,12 +107,6 @@ def echo(rng: Random, row: Row) -> Exercise:
     form, between = rng.choice(FORMS)
     shown = between.join(form.format(k=key, v=value) for key, value in values.items())
     return shown, compact({key: value.lower() for key, value in values.items()})
-
-
-def shouted(rng: Random, row: Row) -> Exercise:
-    """Copy named spans out of capitals: the small letters of a word must be known from its capitals."""
-    shown, written = echo(rng, row)
-    return shown.upper(), written.lower()
 
 
 def cut_out(rng: Random, row: Row) -> Exercise:
@@ -138,12 +140,12 @@ def extract(rng: Random, row: Row) -> Exercise:
 
 EXERCISES: tuple[tuple[float, Callable[[Random, Row], Exercise]], ...] = (
     (0.1, echo),
-    (0.05, shouted),
     (0.1, cut_out),
     (0.05, after),
-    (0.7, extract),
+    (0.75, extract),
 )
 DISGUISED = 0.4  # the share of rows where a value is replaced by words that belong elsewhere
+SHOUTED = 0.08  # the share put in capitals, beside those of the dataset: other tokens, to be known as the same words
 READING = 0.1  # the share of rows that are only read
 
 
@@ -151,7 +153,7 @@ def schooling(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Enc
     """Yield the base's lessons: requests to read, and exercises made from them."""
     rng = Random(seed)  # noqa: S311
     weights = [weight for weight, _ in EXERCISES]
-    for row in disguised(rng, source):
+    for row in shouted(rng, disguised(rng, source)):
         if rng.random() < READING:
             yield encode.plain(text_of(row))
             continue
@@ -162,5 +164,5 @@ def schooling(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Enc
 
 def mastery(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
     """Yield the teacher's lessons: its task, request in, tool call out."""
-    for row in source:
+    for row in shouted(Random(seed), source):  # noqa: S311
         yield encode(row["messages"], answer_of(row))

@@ -1,4 +1,4 @@
-"""Growing a model: more layers and wider ones, with the same answers until it learns more."""
+"""Growing a model: more layers, wider ones or none of both, with the same answers until it learns more."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import torch
 from loop import Shape, build_model
 from transformers import LlamaForCausalLM
 
-SPREAD = {0: 0, 1: 1, 2: 3, 3: 4}  # where each layer of the small model goes; the others are new
+SPREAD = {0: 0, 1: 1, 2: 3, 3: 4}  # where each layer of a model of four goes in one of six; the others are new
 SILENT = ("self_attn.o_proj.weight", "mlp.down_proj.weight")  # what a layer says goes through these
 
 
 def grow(small: LlamaForCausalLM, shape: Shape, seed: int) -> LlamaForCausalLM:
     """Build a larger model that starts by computing exactly what the small one computes."""
     big = build_model(shape, small.config.vocab_size, seed)
+    same_depth = shape.layers == small.config.num_hidden_layers
+    spread = {layer: layer for layer in range(shape.layers)} if same_depth else SPREAD
     old, new = small.float().state_dict(), big.state_dict()
     with torch.no_grad():
         for name, weight in new.items():
@@ -20,7 +22,7 @@ def grow(small: LlamaForCausalLM, shape: Shape, seed: int) -> LlamaForCausalLM:
                 weight.copy_(old[name])
                 continue
             layer, part = name.removeprefix("model.layers.").split(".", 1)
-            source = [before for before, after in SPREAD.items() if after == int(layer)]
+            source = [before for before, after in spread.items() if after == int(layer)]
             if source:
                 _widen(weight, old[f"model.layers.{source[0]}.{part}"], part)
             elif part in SILENT:

@@ -1,4 +1,7 @@
-"""Make the nano models again from a seed: `python make.py [teacher|base|all] [--seed N] [--out FOLDER]`."""
+"""Make the nano models again from a seed.
+
+`python make.py [seedling|base|teacher|all] [--seed N] [--threads N] [--out FOLDER]`
+"""
 
 from __future__ import annotations
 
@@ -31,30 +34,29 @@ MODELS = HERE.parent / "pillm_nano" / "models"
 VOCABULARY = 1536
 TOKENIZER_ROWS = 40_000
 SCORED_ROWS = 1_000
+SUMMED = ("steps", "rows", "tokens", "seconds")
 
 
-class Stage(NamedTuple):
-    """A stretch of training: its lessons, which rows of the stream it reads, and its settings."""
+class Recipe(NamedTuple):
+    """How a model is made: its shape, the model that it grows from, its lessons, and which rows of the stream they read."""
 
+    shape: Shape
+    grown_from: str | None
     lessons: Callable[[Iterator[Row], Encoder, int], Iterator[Encoded]]
     stream: int
     settings: Settings
 
 
-class Recipe(NamedTuple):
-    """How a model is made: its shape, the model that it grows from, and its stages."""
-
-    shape: Shape
-    grown_from: str | None
-    stages: list[Stage]
-
-
+SMALL, LARGE = Shape(layers=4, intermediate=256), Shape(layers=6, intermediate=768)
+MORE = Settings(steps=4000, learning_rate=2e-3, decay_share=0.8)
 TASK = Settings(
-    steps=1100, learning_rate=1e-3, warmup_steps=50, decay_share=0.95, prompt_weight=0.0, average_decay=0.0, muon=False
+    steps=2000, learning_rate=1e-3, warmup_steps=50, decay_share=0.95, prompt_weight=0.0, average_decay=0.0, muon=False
 )
+# Both shipped models grow from one seedling, which can read requests and is not shipped.
 RECIPES = {
-    "nano-base": Recipe(Shape(layers=4, intermediate=256), None, [Stage(schooling, 3, Settings(steps=1900))]),
-    "nano-teacher": Recipe(Shape(layers=6, intermediate=768), "nano-base", [Stage(mastery, 4, TASK)]),
+    "nano-seedling": Recipe(SMALL, None, schooling, 3, Settings(steps=6000)),
+    "nano-base": Recipe(SMALL, "nano-seedling", schooling, 5, MORE),
+    "nano-teacher": Recipe(LARGE, "nano-seedling", mastery, 4, TASK),
 }
 
 
@@ -76,28 +78,35 @@ def write_model(model: LlamaForCausalLM, folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
+def folder_of(name: str, out: Path) -> Path:
+    """Return where a model is written; what is not shipped lies beside this program."""
+    return HERE / name if out == MODELS and name == "nano-seedling" else out / name
+
+
 def make_model(name: str, seed: int, out: Path, seen: set[str], recipe: Recipe) -> dict[str, Any]:
     """Train one model, write its folder, and return what was measured."""
-    folder = out / name
+    folder = folder_of(name, out)
     vocabulary = make_tokenizer(seed, seen)
     write_tokenizer(vocabulary, folder)
     if recipe.grown_from:
-        model = grow(load(out / recipe.grown_from)[0], recipe.shape, seed)
+        model = grow(load(folder_of(recipe.grown_from, out))[0], recipe.shape, seed)
     else:
         model = build_model(recipe.shape, vocabulary.get_vocab_size(), seed)
     (folder / "config.json").write_text(model.config.to_json_string(), encoding="utf-8")
     encode = Encoder(load_tokenizer(folder))
-    took = []
-    for stage in recipe.stages:
-        lessons = stage.lessons(rows(seed + stage.stream, seen), encode, seed)
-        # Each stage starts from sixteen-bit weights, as they are shipped, so that it can also be run alone.
-        model = model.to(torch.bfloat16).float() if took else model
-        took.append({"lessons": stage.lessons.__name__} | train(model, lessons, stage.settings, name) | asdict(stage.settings))
-    digest = write_model(model, folder)
+    lessons = recipe.lessons(rows(seed + recipe.stream, seen), encode, seed)
+    took = train(model, lessons, recipe.settings, name)
+    stage = {"lessons": recipe.lessons.__name__, "threads": torch.get_num_threads()} | took | asdict(recipe.settings)
     made = {"seed": seed, "grown_from": recipe.grown_from, "shape": asdict(recipe.shape)}
-    made["parameters"] = sum(p.numel() for p in model.parameters())
-    made |= {key: round(sum(stage[key] for stage in took), 1) for key in ("steps", "rows", "tokens", "seconds")}
-    return made | {"stages": took, "sha256": digest}
+    made |= {"parameters": sum(p.numel() for p in model.parameters())} | {key: took[key] for key in SUMMED}
+    return made | {"stages": [stage], "sha256": write_model(model, folder)}
+
+
+def with_parent(made: dict[str, Any], parent: dict[str, Any]) -> dict[str, Any]:
+    """Count what a model's parent read as read by the model."""
+    sums = {key: round(made[key] + parent[key], 1) for key in SUMMED}
+    groups = sorted({*made["groups_seen"], *parent["groups_seen"]})
+    return made | sums | {"stages": parent["stages"] + made["stages"], "groups_seen": groups}
 
 
 def measure(folder: Path, seed: int) -> dict[str, Any]:
@@ -110,12 +119,12 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
 def main() -> None:
     """Read the command line, make the models, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", nargs="?", default="all", choices=["teacher", "base", "all"])
+    parser.add_argument("which", nargs="?", default="all", choices=["seedling", "base", "teacher", "all"])
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1, help="part of the seed: another number sums in another order")
     parser.add_argument("--out", type=Path, default=MODELS)
     chosen = parser.parse_args()
-    # One thread gives the same sums everywhere, and never waits for a second core that others are using.
-    torch.set_num_threads(1)
+    torch.set_num_threads(chosen.threads)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False
     record_path = HERE / "record.json" if chosen.out == MODELS else chosen.out / "record.json"
@@ -123,12 +132,15 @@ def main() -> None:
     for name in RECIPES if chosen.which == "all" else [f"nano-{chosen.which}"]:
         began, seen = time.monotonic(), set[str]()
         made = make_model(name, chosen.seed, chosen.out, seen, RECIPES[name])
-        made |= measure(chosen.out / name, chosen.seed) | {"groups_seen": sorted(seen)}
+        made |= measure(folder_of(name, chosen.out), chosen.seed) | {"groups_seen": sorted(seen)}
+        if parent := RECIPES[name].grown_from:
+            made = with_parent(made, record[parent])
         made["seconds_in_all"] = round(time.monotonic() - began, 1)
         packages = ("torch", "transformers", "tokenizers", "safetensors")
         made["versions"] = {"python": platform.python_version()} | {p: version(p) for p in packages}
         record[name] = made
-        (chosen.out / name / "README.md").write_text(card(name, made), encoding="utf-8")
+        if name != "nano-seedling":
+            (chosen.out / name / "README.md").write_text(card(name, made), encoding="utf-8")
         record_path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{name}: exact {made['exact_held_out']:.3f} on held-out rows", file=sys.stderr)
 

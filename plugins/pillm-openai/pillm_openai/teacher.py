@@ -63,9 +63,9 @@ class OpenAI(pillm.Teacher):
         return value if value is None else check_url(value)
 
     def identity(self) -> dict[str, Any]:
-        """Return model, server and every parameter that is sent; what is left to the server is left out."""
-        sent = {name: value for name, value in super().identity().items() if value not in (None, {}) and name != "base_url"}
-        return {**sent, "server": server_name(effective_url(self.base_url))}
+        """Return model and server, and every parameter that is not sent as it usually is."""
+        given = {name: value for name, value in super().identity().items() if name != "base_url"}
+        return {**given, "server": server_name(effective_url(self.base_url))}
 
     def greedy(self) -> Self:
         """Return the same teacher unconstrained and at temperature 0, unless the temperature is left to the server."""

@@ -69,9 +69,9 @@ def test_a_secret_in_an_address_is_refused_without_being_repeated(url, monkeypat
 
 def test_the_identity_names_the_server_and_what_is_sent_never_the_tuning(monkeypatch):
     base = OpenAI(model="m", base_url="http://localhost:8080/v1/")
-    assert base.identity() == {
-        "use": "openai", "model": "m", "temperature": 0.0, "structured": True, "logprobs": 0, "server": "localhost:8080/v1",
-    }  # fmt: skip
+    assert base.identity() == {"use": "openai", "model": "m", "server": "localhost:8080/v1"}
+    left_open = OpenAI(model="m", base_url="http://localhost:8080/v1", temperature=None)
+    assert left_open.identity() == {**base.identity(), "temperature": None}, "the server's own temperature is not 0"
     assert base.identity() == OpenAI(model="m", base_url="http://LOCALHOST:8080/v1", concurrency=2, max_retries=0).identity()
     assert base.identity() != OpenAI(model="m", base_url="http://localhost:8081/v1").identity()
     assert OpenAI(model="m").identity()["server"] == "api.openai.com/v1"
