@@ -54,6 +54,11 @@ def named_schema(name: str, beside: Path | None = None) -> JSONObject:
 @lru_cache(maxsize=256)
 def _schema_file(path: Path, _changed: int) -> JSONObject:
     """Return a schema file's content; every row that names it shares one object."""
+    return read_schema(path)
+
+
+def read_schema(path: Path) -> JSONObject:
+    """Return the JSON Schema that a file holds; raise DataError where it holds none."""
     try:
         found = parse_json(path.read_text("utf-8"))
     except ValueError as error:

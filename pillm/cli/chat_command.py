@@ -12,9 +12,9 @@ import click
 from pillm.cli.choices import assignments, backend_option, schema_in_prompt, system_message
 from pillm.cli.targets import contract_for, model_of, runner_for
 from pillm.cli.terminal import Terminal, cli_command
-from pillm.errors import BackendError, ConfigError, DataError
+from pillm.errors import BackendError, ConfigError
 from pillm.records import Answer, JSONObject, Message, Prompt
-from pillm.rows import named_schema, parse_json
+from pillm.rows import named_schema, read_schema
 
 if TYPE_CHECKING:
     from pillm.backends import Runner, Session
@@ -70,13 +70,7 @@ def _schema(text: str | None) -> JSONObject | None:
     path = Path(text)
     if not path.is_file():
         return named_schema(text, Path())
-    try:
-        found = parse_json(path.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"--schema {path} is not a JSON Schema ({error}).") from error
-    if not isinstance(found, dict):
-        raise DataError(f"--schema {path} is not a JSON Schema: it holds no object.")
-    return found
+    return read_schema(path)
 
 
 def _check_use(terminal: Terminal, schema: JSONObject | None, contract: Contract, runner: Runner) -> None:

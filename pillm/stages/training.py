@@ -49,15 +49,15 @@ def train(
     than the teacher was told, BackendError where the trainer wrote no checkpoint.
     """
     out, settings, progress = named(out), settings or Training(), progress or Progress("train")
-    settings = replace(settings, contract=_contract(examples, settings))
+    contract = _contract(examples, settings)
     sides = _sides(examples)
-    key = _key(sides, trainer, settings)
+    key = _key(sides, trainer, contract, settings)
     with lock(out.with_name(f".{out.name}.lock")):
         if is_current(out, key):
             progress.up_to_date()
             return Checkpoint(path=out)
         with WorkFolder(out, key) as work, storage_errors(out):
-            data = _data(sides, work.path / ".rows", settings)
+            data = _data(sides, work.path / ".rows", contract, settings)
             trainer.train(data, work.path, progress)
             _check(work.path, trainer)
             _remove_rows(work.path / ".rows")
@@ -107,8 +107,7 @@ def _sides(examples: Iterable[Example]) -> dict[str, list[Example]]:
     return sides
 
 
-def _key(sides: dict[str, list[Example]], trainer: Trainer, settings: Training) -> str:
-    contract = settings.contract or Contract()
+def _key(sides: dict[str, list[Example]], trainer: Trainer, contract: Contract, settings: Training) -> str:
     rows = {
         side: [[list(contract.conversation(row)), list(row.prompt.tools), row.key] for row in rows]
         for side, rows in sides.items()
@@ -123,7 +122,7 @@ def _key(sides: dict[str, list[Example]], trainer: Trainer, settings: Training) 
     return stage_key("train", inputs, trainer)
 
 
-def _data(sides: dict[str, list[Example]], folder: Path, settings: Training) -> TrainingData:
+def _data(sides: dict[str, list[Example]], folder: Path, contract: Contract, settings: Training) -> TrainingData:
     folder.mkdir(exist_ok=True)
     rows = {}
     for side in SIDES:
@@ -134,7 +133,7 @@ def _data(sides: dict[str, list[Example]], folder: Path, settings: Training) -> 
         validation=rows["validation"],
         calibration=rows["calibration"],
         probes=settings.probes,
-        contract=settings.contract or Contract(),
+        contract=contract,
         seed=settings.seed,
         teacher=settings.teacher,
     )
