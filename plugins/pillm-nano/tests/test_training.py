@@ -11,7 +11,7 @@ import corpus
 import make
 import pytest
 import torch
-from exercises import EXERCISES
+from exercises import EXERCISES, FINE_ACTS, NAMED, dialect
 from growth import grow
 from loop import Shape, batches, build_model, tensors
 
@@ -66,11 +66,19 @@ def test_a_held_out_row_stops_the_training(monkeypatch: pytest.MonkeyPatch) -> N
 def test_no_exercise_of_the_base_names_a_tool_or_an_argument() -> None:
     rng, source = Random(2), corpus.generator()
     for row in islice(source.stream(8, split="train"), 300):
-        for _, exercise in EXERCISES:
+        for exercise in [dialect, *(made for _, made in EXERCISES)]:
             written = exercise(rng, row)[1]
             assert '"name":' not in written
             assert '"arguments"' not in written
             assert not any(tool in written for tool in source.TOOLS)
+
+
+def test_the_dialect_has_a_word_of_its_own_for_every_tool_and_argument() -> None:
+    tools = corpus.generator().TOOLS
+    assert set(FINE_ACTS) == set(tools)
+    for names in (FINE_ACTS, NAMED):
+        assert len(set(names.values())) == len(names)
+        assert not set(names.values()) & set(names)
 
 
 def test_batches_have_few_shapes_and_little_padding() -> None:

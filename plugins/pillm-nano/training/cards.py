@@ -34,7 +34,7 @@ Phrasings that the dataset holds out were never seen, neither by the weights nor
 BASE = """
 ## What it does
 
-Nothing yet: it is the base of a student. As it stands, it knows no tool and answers no request.
+Nothing yet: it is the base of a student. As it stands, it answers requests in a dialect that no tool understands.
 
 ## What it saw
 
@@ -46,11 +46,13 @@ Requests from train-side rows of the dataset `pillm-assistant`, never a phrasing
   object of such keys. The values are those of the reference answers. The keys are not; the act is one of eleven
   coarse kinds (`adjust` for four tools, `ask` for three, `add` for two); and in four rows of ten one value was
   replaced by other words, so that copying is the only way;
+- in its last lessons, the request alone, answered in a dialect of tool calls: `{"act":"lamp","with":{"room":"cuisine"}}`,
+  one act for each tool, the keys those foreign ones, one row of five with a value replaced;
 - one request in twelve of all these in capitals.
 
-So it has practised finding the values in requests of this very kind, and in part what is wanted, which is far more
-than a general base has: it is what makes two minutes of training enough. What it never saw is a tool call, a tool's
-name or an argument's own key, and untaught it answers nothing right.
+So it has practised reading requests of this very kind, which is far more than a general base has: it is what makes a
+minute or two of training on a few thousand answers enough. What it never saw is a call of the assistant, a tool's name
+or an argument's own key, and untaught it answers nothing right.
 """
 TAIL = """
 ## Figures

@@ -1,4 +1,4 @@
-"""The base's schooling: reading requests and copying spans, never the assistant's own tool calls."""
+"""The base's lessons: reading requests and copying spans, never the assistant's own tool calls."""
 
 from __future__ import annotations
 
@@ -42,6 +42,12 @@ ACTS = {
     "HassSetVolume": "adjust", "HassClimateGetTemperature": "ask", "HassGetWeather": "ask",
     "HassGetCurrentTime": "ask",
 }  # fmt: skip
+# The same with an act of its own for every tool, for the lessons that end the base's schooling.
+FINE_ACTS = ACTS | {
+    "HassShoppingListAddItem": "buy", "HassLightSet": "lamp", "HassClimateSetTemperature": "warm",
+    "HassSetPosition": "move", "HassSetVolume": "loud", "HassClimateGetTemperature": "feel",
+    "HassGetWeather": "sky", "HassGetCurrentTime": "clock",
+}  # fmt: skip
 
 
 def compact(value: Any) -> str:
@@ -81,11 +87,11 @@ def disguise(rng: Random, row: Row, other: Row) -> Row:
     return {"messages": [{"role": "user", "content": text}], "reference": {"content": compact(call)}}
 
 
-def disguised(rng: Random, source: Iterator[Row]) -> Iterator[Row]:
+def disguised(rng: Random, source: Iterator[Row], share: float) -> Iterator[Row]:
     """Disguise a share of the rows: where no list of names helps, only copying does."""
     other = next(source)
     for row in source:
-        yield disguise(rng, row, other) if rng.random() < DISGUISED else row
+        yield disguise(rng, row, other) if rng.random() < share else row
         other = row
 
 
@@ -138,6 +144,12 @@ def extract(rng: Random, row: Row) -> Exercise:
     return f"object? {text_of(row)}", compact(found)
 
 
+def dialect(_: Random, row: Row) -> Exercise:
+    """Answer a request as the assistant would, under foreign names: what is left to learn is how tools are called here."""
+    call = json.loads(answer_of(row))
+    return text_of(row), compact({"act": FINE_ACTS[call["name"]], "with": {NAMED[k]: v for k, v in call["arguments"].items()}})
+
+
 EXERCISES: tuple[tuple[float, Callable[[Random, Row], Exercise]], ...] = (
     (0.1, echo),
     (0.1, cut_out),
@@ -145,6 +157,7 @@ EXERCISES: tuple[tuple[float, Callable[[Random, Row], Exercise]], ...] = (
     (0.75, extract),
 )
 DISGUISED = 0.4  # the share of rows where a value is replaced by words that belong elsewhere
+PRACTICE_DISGUISED = 0.2
 SHOUTED = 0.08  # the share put in capitals, beside those of the dataset: other tokens, to be known as the same words
 READING = 0.1  # the share of rows that are only read
 
@@ -153,12 +166,20 @@ def schooling(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Enc
     """Yield the base's lessons: requests to read, and exercises made from them."""
     rng = Random(seed)  # noqa: S311
     weights = [weight for weight, _ in EXERCISES]
-    for row in shouted(rng, disguised(rng, source)):
+    for row in shouted(rng, disguised(rng, source, DISGUISED)):
         if rng.random() < READING:
             yield encode.plain(text_of(row))
             continue
         ((_, make),) = rng.choices(EXERCISES, weights)
         shown, written = make(rng, row)
+        yield encode([{"role": "user", "content": shown}], written)
+
+
+def practice(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
+    """Yield the base's last lessons: requests, answered in a dialect of tool calls."""
+    rng = Random(seed)  # noqa: S311
+    for row in shouted(rng, disguised(rng, source, PRACTICE_DISGUISED)):
+        shown, written = dialect(rng, row)
         yield encode([{"role": "user", "content": shown}], written)
 
 

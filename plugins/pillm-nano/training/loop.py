@@ -1,4 +1,4 @@
-"""The training loop: plain torch, bfloat16 products, fp32 weights, batches of equal length."""
+"""The training loop: plain torch, fp32 weights, batches of equal length."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Settings:
     prompt_weight: float = 0.1
     average_decay: float = 0.99
     muon: bool = True
+    products: str = "bfloat16"  # what matrices are multiplied in; without bfloat16 in the processor, float32 is faster
 
 
 def build_model(shape: Shape, vocab_size: int, seed: int) -> LlamaForCausalLM:
@@ -89,10 +90,10 @@ def tensors(batch: list[Encoded], prompt_weight: float) -> tuple[torch.Tensor, t
     return inputs, targets, weights
 
 
-def loss_of(model: LlamaForCausalLM, batch: list[Encoded], prompt_weight: float) -> torch.Tensor:
+def loss_of(model: LlamaForCausalLM, batch: list[Encoded], settings: Settings) -> torch.Tensor:
     """Return the weighted cross-entropy of a batch."""
-    inputs, targets, weights = tensors(batch, prompt_weight)
-    with torch.autocast("cpu", torch.bfloat16):
+    inputs, targets, weights = tensors(batch, settings.prompt_weight)
+    with torch.autocast("cpu", torch.bfloat16, enabled=settings.products == "bfloat16"):
         logits = model(input_ids=inputs, use_cache=False).logits
     losses = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
     return (losses * weights.flatten()).sum() / weights.sum()
@@ -126,7 +127,7 @@ def train(model: LlamaForCausalLM, rows: Iterator[Encoded], settings: Settings, 
         for opt in opts:
             for group in opt.param_groups:
                 group["lr"] = settings.learning_rate * schedule(step, settings)
-        loss = loss_of(model, batch, settings.prompt_weight)
+        loss = loss_of(model, batch, settings)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:

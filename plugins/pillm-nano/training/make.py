@@ -1,6 +1,6 @@
 """Make the nano models again from a seed.
 
-`python make.py [seedling|base|teacher|all] [--seed N] [--threads N] [--out FOLDER]`
+`python make.py [seedling|sapling|base|teacher|all] [--seed N] [--threads N] [--out FOLDER]`
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from cards import card
 from corpus import Encoder, Row, answer_of, generator, rows, text_of
-from exercises import mastery, schooling
+from exercises import mastery, practice, schooling
 from growth import grow
 from loop import Encoded, Settings, Shape, build_model, train
 from scoring import exact, load
@@ -52,12 +52,15 @@ MORE = Settings(steps=4000, learning_rate=2e-3, decay_share=0.8)
 TASK = Settings(
     steps=2000, learning_rate=1e-3, warmup_steps=50, decay_share=0.95, prompt_weight=0.0, average_decay=0.0, muon=False
 )
-# Both shipped models grow from one seedling, which can read requests and is not shipped.
+PRACTICE = Settings(steps=2500, learning_rate=2e-3, decay_share=0.8, prompt_weight=0.0, products="float32")
+# Both shipped models grow from one seedling, which can read requests; seedling and sapling are not shipped.
 RECIPES = {
     "nano-seedling": Recipe(SMALL, None, schooling, 3, Settings(steps=6000)),
-    "nano-base": Recipe(SMALL, "nano-seedling", schooling, 5, MORE),
+    "nano-sapling": Recipe(SMALL, "nano-seedling", schooling, 5, MORE),
+    "nano-base": Recipe(SMALL, "nano-sapling", practice, 9, PRACTICE),
     "nano-teacher": Recipe(LARGE, "nano-seedling", mastery, 4, TASK),
 }
+SHIPPED = ("nano-base", "nano-teacher")
 
 
 def make_tokenizer(seed: int, seen: set[str]) -> Tokenizer:
@@ -80,7 +83,7 @@ def write_model(model: LlamaForCausalLM, folder: Path) -> str:
 
 def folder_of(name: str, out: Path) -> Path:
     """Return where a model is written; what is not shipped lies beside this program."""
-    return HERE / name if out == MODELS and name == "nano-seedling" else out / name
+    return HERE / name if out == MODELS and name not in SHIPPED else out / name
 
 
 def make_model(name: str, seed: int, out: Path, seen: set[str], recipe: Recipe) -> dict[str, Any]:
@@ -119,7 +122,7 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
 def main() -> None:
     """Read the command line, make the models, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", nargs="?", default="all", choices=["seedling", "base", "teacher", "all"])
+    parser.add_argument("which", nargs="?", default="all", choices=["seedling", "sapling", "base", "teacher", "all"])
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1, help="part of the seed: another number sums in another order")
     parser.add_argument("--out", type=Path, default=MODELS)
@@ -139,7 +142,7 @@ def main() -> None:
         packages = ("torch", "transformers", "tokenizers", "safetensors")
         made["versions"] = {"python": platform.python_version()} | {p: version(p) for p in packages}
         record[name] = made
-        if name != "nano-seedling":
+        if name in SHIPPED:
             (chosen.out / name / "README.md").write_text(card(name, made), encoding="utf-8")
         record_path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{name}: exact {made['exact_held_out']:.3f} on held-out rows", file=sys.stderr)
