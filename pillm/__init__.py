@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from pillm.stages.splitting import split as split
     from pillm.stages.training import Training as Training
     from pillm.stages.training import train as train
-    from pillm.store import verify as verify
+    from pillm.verification import verify as verify
 
 _HOMES = {
     "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe",
@@ -105,7 +105,7 @@ _HOMES = {
     "stages.labelling": "Labelled Labelling label",
     "stages.splitting": "split",
     "stages.training": "Training train",
-    "store": "verify",
+    "verification": "verify",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -7,11 +7,12 @@ is an appended event. What a row's state is follows from them and is never overw
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,9 @@ from pillm.records import Answer, Failure, JSONObject, Request, Usage
 FORMAT = 1
 SYNC_SECONDS = 0.02
 """Every record is committed at once, which a killed process cannot undo; the disk is told to flush at most this often."""
+
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair is no character: it can be neither stored nor written, and becomes U+FFFD."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS calls(
@@ -135,24 +139,28 @@ class AnswerStore:
             )
         return int(cursor.lastrowid or 0)
 
-    def answered(self, request: Request, call: int, answer: Answer) -> None:
-        """Store an answer; the first one of a key stays."""
-        text = json.dumps(answer_to_json(answer), ensure_ascii=False)
+    def answered(self, request: Request, call: int, answer: Answer) -> Answer:
+        """Store an answer, the first one of a key stays; return it with nothing in it that cannot be written."""
+        said = json.dumps(answer_to_json(answer), ensure_ascii=False)
+        text = _HALF_A_PAIR.sub("\ufffd", said)
         with self._transaction():
             self._run(
                 "INSERT OR IGNORE INTO answers(key, call, answer, raw, at) VALUES(?,?,?,?,?)",
                 (request.key, call, text, answer.raw, _now()),
             )
             self._run("UPDATE calls SET outcome='answered' WHERE id=?", (call,))
+        return answer if text == said else answer_from_json(json.loads(text), answer.raw)
 
-    def failed(self, request: Request, call: int, failure: Failure) -> None:
-        """Store a failure of a request."""
+    def failed(self, request: Request, call: int, failure: Failure) -> Failure:
+        """Store a failure of a request, the last one of a key counts; return it with nothing in it that cannot be written."""
+        failure = replace(failure, message=_HALF_A_PAIR.sub("\ufffd", failure.message))
         with self._transaction():
             self._run(
                 "INSERT INTO failures(key, call, kind, message, at) VALUES(?,?,?,?,?)",
                 (request.key, call, failure.kind, failure.message, _now()),
             )
             self._run("UPDATE calls SET outcome='failed' WHERE id=?", (call,))
+        return failure
 
     def judged(self, key: str, verdict: Verdict) -> None:
         """Append a verdict, unless the same judge said the same last time."""
@@ -175,6 +183,10 @@ class AnswerStore:
     def has_answer(self, key: str) -> bool:
         """Say whether a key is answered, without reading the answer."""
         return self._run("SELECT 1 FROM answers WHERE key=?", (key,)).fetchone() is not None
+
+    def has_answers(self) -> bool:
+        """Say whether anything was ever answered."""
+        return self._run("SELECT 1 FROM answers LIMIT 1").fetchone() is not None
 
     def failure(self, key: str) -> Failure | None:
         """Return the last failure of a key that was never answered, or None."""

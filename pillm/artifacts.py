@@ -76,7 +76,9 @@ class Checkpoint:
         path = self.path / CONTRACT_FILE
         try:
             found: JSONObject = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        except ValueError as error:
+            if not isinstance(found, dict):
+                raise TypeError("it holds no object")
+        except (ValueError, TypeError) as error:
             raise DataError(f"{path} is damaged ({error}). Train again.") from error
         return found
 

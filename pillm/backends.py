@@ -58,6 +58,16 @@ class Backend(BaseModel):
         dumped = self.model_dump(mode="json", include=set(kept) - set(nested))
         return {"use": self.name, **dumped, **nested}
 
+    def check(self) -> None:
+        """Raise what would stand in the way of working: a dependency, a tool, a model or a key that is missing.
+
+        A run asks every backend before its teacher costs anything. It must be quick, and change and download nothing. By
+        default the backends among the options are asked.
+        """
+        for value in (getattr(self, name) for name in type(self).model_fields):
+            if isinstance(value, Backend):
+                value.check()
+
     @classmethod
     def version(cls) -> str:
         """Return the version of the distribution that provides this backend; "0" where it is not installed."""
@@ -103,17 +113,28 @@ class Teacher(Backend):
 
     @abstractmethod
     def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
-        """Pull requests on the caller's thread and yield each with its answer or failure, in any order."""
+        """Pull requests on the caller's thread and yield each with its answer or failure, in any order.
+
+        What labelling hands in has an attribute `stopping`. Once it is true nothing more may be sent: what is in flight
+        may finish, what only waits to be sent again becomes a failure that may pass.
+        """
 
     def estimate(self, request: Request) -> Usage | None:
         """Return the tokens that a request is expected to cost, or None where it is unknown."""
         return None
 
     def greedy(self) -> Self:
-        """Return the same teacher answering without sampling, as evaluations ask it."""
-        if "temperature" in type(self).model_fields:
-            return self.model_copy(update={"temperature": 0.0})
-        return self
+        """Return the same teacher answering without sampling and without a grammar, as evaluations ask it.
+
+        Options named `temperature` and `constrain` are set to 0 and False; one that goes by another name overrides this.
+        """
+        plain = {"temperature": 0.0, "constrain": False}
+        changes = {name: value for name, value in plain.items() if name in type(self).model_fields}
+        return self.model_copy(update=changes) if changes else self
+
+    def varies(self) -> bool:
+        """Say whether another sample of the same request may be answered otherwise; by default unless `temperature` is 0."""
+        return bool(getattr(self, "temperature", None) != 0)
 
 
 class BatchTeacher(Teacher):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from pillm.errors import DataError
 from pillm.records import Example, JSONObject, Message, Prompt, Request, digest, request_key
 
 if TYPE_CHECKING:
@@ -70,6 +71,17 @@ class Contract:
         """Return the contract of `to_json`; an empty object gives the plain contract."""
         known = {key: item for key, item in value.items() if key in cls.__slots__}
         return cls(**{**known, "stop_tokens": tuple(known.get("stop_tokens", ()))})
+
+    @classmethod
+    def read(cls, path: Path, remedy: str) -> Contract:
+        """Return the contract that `save` wrote; raise DataError, which ends with the remedy, for a file that holds none."""
+        try:
+            found = cls.from_json(json.loads(path.read_text("utf-8")))
+            if found.schema_in_prompt not in get_args(SchemaInPrompt):
+                raise ValueError(f"schema_in_prompt is {found.schema_in_prompt!r}")
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} is damaged ({error}). {remedy}") from error
+        return found
 
     def save(self, path: Path) -> None:
         """Write the contract to a file."""

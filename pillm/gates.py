@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from pillm.artifacts import Benchmark, Evaluation, ModelFile, Plan
+from pillm.artifacts import Basis, Benchmark, Evaluation, ModelFile, Plan
 from pillm.errors import ConfigError, did_you_mean
 
 Relation: TypeAlias = Literal["of", "above", "below"]
@@ -106,7 +106,19 @@ class Facts:
     evaluations: Sequence[Evaluation]
     benchmarks: Sequence[Benchmark]
     plans: Mapping[str, Plan]
-    """By model file name: the prediction for the recipe's device; speeds are checked against it where there is one."""
+    """By model file name: the prediction for the recipe's device."""
+    device: str | None = None
+    """The recipe's device; where one is named, no other machine's speed counts."""
+
+
+def speed_rank(device: str, basis: Basis, wanted: str | None) -> int | None:
+    """Return how soon a speed counts for the wanted device, 0 first: measured before predicted; None where it does not.
+
+    Another machine's speed never counts, nor an emulator's. Where no device is wanted, any machine will do.
+    """
+    if basis == "emulated" or wanted not in (None, device):
+        return None
+    return ("measured", "predicted").index(basis)
 
 
 def check_gates(gates: Sequence[Gate], facts: Facts) -> list[GateResult]:
@@ -132,26 +144,39 @@ def _value(gate: Gate, model: ModelFile, facts: Facts) -> float:
     if gate.figure == SIZE:
         return float(model.bytes)
     if gate.figure in SPEEDS:
-        plan = facts.plans.get(model.label)
-        if plan is not None and getattr(plan, gate.figure) is not None:
-            return float(getattr(plan, gate.figure))
-        measured = next((one for one in facts.benchmarks if one.model == model.label), None)
-        if measured is None:
-            raise _NoFigure("its speed was not measured.")
-        return float(getattr(measured, gate.figure))
+        return _speed(gate.figure, model, facts)
     return _mean(gate, model.label, facts.evaluations)
 
 
-def _mean(gate: Gate, subject: str | None, evaluations: Sequence[Evaluation]) -> float:
+def _speed(figure: str, model: ModelFile, facts: Facts) -> float:
+    told: list[Benchmark | Plan] = [*facts.benchmarks, *facts.plans.values()]
+    found = [
+        (rank, float(value))
+        for one in told
+        if one.model == model.label
+        and (value := getattr(one, figure)) is not None
+        and (rank := speed_rank(one.device, one.basis, facts.device)) is not None
+    ]
+    if found:
+        return min(found, key=lambda pair: pair[0])[1]
+    if facts.device is None:
+        raise _NoFigure("its speed was not measured.")
+    raise _NoFigure(
+        f"its {figure} on {facts.device} was neither measured nor predicted. A bench_runner that runs there measures it."
+    )
+
+
+def _mean(gate: Gate, subject: str, evaluations: Sequence[Evaluation]) -> float:
     """Return a subject's mean on the held-out set; subjects are named by label, kind or quantisation."""
     held_out = [one for one in evaluations if one.set == "test"]
     if not held_out:
         raise _NoFigure("no held-out rows were scored.")
-    for one in held_out:
-        if subject in (one.subject, one.kind, one.quant):
-            if gate.figure not in one.metrics:
-                scored = ", ".join(one.metrics) or "none"
-                raise _NoFigure(f"metric {gate.figure!r} applied to no held-out row of {subject}; scored: {scored}.")
-            return one.metrics[gate.figure].mean
-    subjects = sorted({name for one in held_out for name in (one.kind, one.quant) if name})
-    raise _NoFigure(f"there is no subject {subject!r}; scored: {', '.join(subjects)}.")
+    files = [one for one in held_out if one.kind == "model" and one.subject == subject]  # a teacher may have a file's name
+    named = files or [one for one in held_out if subject in (one.subject, one.kind, one.quant)]
+    if not named:
+        subjects = sorted({name for one in held_out for name in (one.kind, one.quant) if name})
+        raise _NoFigure(f"there is no subject {subject!r}; scored: {', '.join(subjects)}.")
+    if gate.figure not in named[0].metrics:
+        scored = ", ".join(named[0].metrics) or "none"
+        raise _NoFigure(f"metric {gate.figure!r} applied to no held-out row of {subject}; scored: {scored}.")
+    return named[0].metrics[gate.figure].mean

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
 from pillm.backends import Runner
-from pillm.devices import device
 from pillm.devices.planner import plan
-from pillm.errors import ConfigError, DataError, Unavailable
+from pillm.errors import Unavailable
 from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates
+from pillm.outlook import make_ready
 from pillm.progress import Progress, events_file
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts
-from pillm.runfolder import publish_report, seconds_of, sizes_of, versions_of, write_recipe
-from pillm.runrows import RunRows, rows_of
+from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
+from pillm.runrows import RunRows
 from pillm.stages.benchmarking import bench
 from pillm.stages.exporting import export
-from pillm.stages.labelling import Labelled, Labelling, RowCounts, label
+from pillm.stages.labelling import FAILED, Labelled, RowCounts, label
 from pillm.stages.training import Training, checkpoint_key, train
 from pillm.store import Lineage, WorkFolder, is_current, machine, read_manifest, stage_key
 from pillm.subjects import Scoring, ask_teacher, checkpoint_subject, model_subject, score
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,24 +50,28 @@ class _Run:
     rows: RunRows
     folder: Path
     progress: Progress
+    retry: frozenset[str]
     counts: list[RowCounts] = field(default_factory=list)
     plans: dict[str, Plan] = field(default_factory=dict)
 
 
-def run(recipe: Recipe, out: Path | str | None = None, *, progress: Progress | None = None) -> RunResult:
+def run(
+    recipe: Recipe,
+    out: Path | str | None = None,
+    *,
+    progress: Progress | None = None,
+    retry: frozenset[str] = frozenset(),
+) -> RunResult:
     """Label, train, export, evaluate and bench as the recipe says, and write the report into the run folder `out`.
 
-    Stages whose result stands already are skipped; the same command resumes an interrupted run. Raises ConfigError
-    before anything is spent where the device cannot hold the model, what `rows_of` refuses, and what the stages raise.
+    Stages whose result stands already are skipped; the same command resumes an interrupted run. `retry` holds the states,
+    "failed" or "rejected", whose rows the teacher is asked again. Raises what `run_folder` and `make_ready` raise before
+    the teacher is asked, and what the stages raise.
     """
-    folder = Path(out) if out is not None else Path("runs") / recipe.name
-    progress = progress or Progress()
-    first_look(recipe)
-    rows = rows_of(recipe)
-    first_look(recipe, fetch=True)  # a student that must be downloaded is planned before the teacher costs anything
-    recipe.trainer.check_prompts(rows.sides["train"], recipe.contract)
-    with lock(folder / ".lock"), storage_errors(folder), events_file(folder / "events.jsonl") as events:
-        this = _Run(recipe=recipe, rows=rows, folder=folder, progress=progress.with_reader(events))
+    folder, progress = run_folder(recipe, out), progress or Progress()
+    rows = make_ready(recipe, folder)
+    with lock(folder / ".lock"), storage_errors(folder), events_file(folder / EVENTS_FILE) as events:
+        this = _Run(recipe=recipe, rows=rows, folder=folder, progress=progress.with_reader(events), retry=retry)
         write_recipe(recipe, folder)
         return _stages(this)
 
@@ -87,7 +88,9 @@ def _stages(this: _Run) -> RunResult:
     models = export(named, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
     evaluations = _evaluate(this, checkpoint, models)
     benchmarks = _bench(this, models)
-    gates = check_gates(recipe.gates, Facts(models=models, evaluations=evaluations, benchmarks=benchmarks, plans=this.plans))
+    target = recipe.device.name if recipe.device else None
+    known = Facts(models=models, evaluations=evaluations, benchmarks=benchmarks, plans=this.plans, device=target)
+    gates = check_gates(recipe.gates, known)
     facts = RunFacts(
         recipe=recipe.name,
         rows=_total(this.counts).to_json(),
@@ -100,47 +103,25 @@ def _stages(this: _Run) -> RunResult:
         versions=versions_of(this.folder),
         splits={side: len(rows) for side, rows in sides.items()},
         sizes=sizes_of(recipe),
-        device=recipe.file.device,
-        resolved=recipe.resolved(),
+        device=target,
+        resolved=recipe.resolved(this.folder),
         notes=this.rows.notes,
     )
     report = publish_report(this.folder, facts, this.progress.for_stage("report"), seed=recipe.file.seed)
     return RunResult(folder=this.folder, report=report, models=tuple(models), gates=tuple(gates))
 
 
-def first_look(recipe: Recipe, *, fetch: bool = False) -> Plan | None:
-    """Plan the untrained student for the recipe's device; raise ConfigError where none of its files would fit.
-
-    Without `fetch` nothing is downloaded: None where the student is not on this machine yet, or of an unknown shape.
-    """
-    if recipe.file.device is None:
-        return None
-    profile = device(recipe.file.device)
-    base = recipe.trainer.base_checkpoint(fetch=fetch)
-    if base is None:
-        return None
-    try:
-        plans = [plan(base, profile, quant=quant) for quant in getattr(recipe.exporter, "quants", ()) or (None,)]
-    except DataError as error:
-        log.warning("the student cannot be planned for before it is exported: %s", error)
-        return None
-    fitting = [one for one in plans if one.fits]
-    if not fitting:
-        smallest = min(plans, key=lambda one: one.bytes)
-        raise ConfigError(f"device {recipe.file.device!r}: {smallest.verdict} {' '.join(smallest.alternatives)}")
-    for one in plans:
-        if not one.fits:
-            log.warning("%s: %s", one.quant, one.verdict)
-    return fitting[-1]
-
-
 def _label(this: _Run) -> Labelled:
     progress = this.progress.for_stage("label")
-    settings = Labelling(attempts=this.recipe.file.label.attempts, contract=this.recipe.contract)
+    settings = replace(this.recipe.labelling, retry=this.retry)
     rows = [row for side, rows in this.rows.sides.items() if side != "test" for row in rows]
     labelled = label(rows, this.recipe.teacher, this.folder / "label", settings=settings, progress=progress)
     this.counts.append(labelled.counts)
     _all_heard(labelled)
+    if labelled.counts.failed:
+        why = this.folder / "label" / FAILED
+        untaught = f"{labelled.counts.failed} rows failed for good and are not trained on"
+        progress.warn(f"{untaught}; {why} says why. Ask them again: --retry failed")
     return labelled
 
 
@@ -166,7 +147,7 @@ def _evaluate(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -
         seed=recipe.file.seed,
         progress=this.progress,
     )
-    teacher, answered = ask_teacher(recipe.teacher, scoring)
+    teacher, answered = ask_teacher(recipe.teacher, scoring, retry=this.retry & {"failed"})
     this.counts.append(answered.counts)
     _all_heard(answered)
     subjects = [teacher]
@@ -182,12 +163,16 @@ def _evaluate(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -
 
 def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
     recipe, progress = this.recipe, this.progress.for_stage("bench")
-    found = []
+    profile, found = recipe.device, []
     runner = recipe.runner if recipe.bench_runner is None else recipe.bench_runner
     for model in models:
-        found.append(_measure(model, runner, this, progress))
-        if recipe.file.device is not None and model.path.suffix == ".gguf":
-            predicted = plan(model, device(recipe.file.device))
+        measured = _measure(model, runner, this, progress)
+        if recipe.bench_runner is not None and profile is not None:  # it runs there: its figures are the device's
+            details = {**measured.details, "machine": measured.device}
+            measured = replace(measured, device=profile.name, details=details)
+        found.append(measured)
+        if profile is not None and model.path.suffix == ".gguf":
+            predicted = plan(model, profile)
             this.plans[model.label] = predicted
             if predicted.tg_tps is not None and predicted.pp_tps is not None:
                 found.append(_as_benchmark(predicted))
@@ -203,7 +188,7 @@ def _measure(model: ModelFile, runner: Runner, this: _Run, progress: Progress) -
         if is_current(out, key):
             progress.up_to_date(f"{model.label}: up to date")
         else:
-            with WorkFolder(out, key) as work:
+            with WorkFolder(out, "bench", key) as work:
                 file = work.path / "benchmark.json"
                 record = bench(model, runner, plan=this.recipe.bench, out=file, progress=progress)
                 work.publish(

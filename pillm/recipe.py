@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,12 +13,14 @@ from typing import Any
 from pillm.artifacts import BenchPlan
 from pillm.backends import Backend, Exporter, Filter, Metric, Runner, Teacher, Trainer
 from pillm.contract import Contract
+from pillm.devices import DeviceProfile, device, is_path
 from pillm.errors import ConfigError, MissingDependency
 from pillm.gates import Gate, check_names, parse_gates
 from pillm.options import parse_assignments
 from pillm.plugins import build
 from pillm.recipefile import BackendTable, RecipeFile, read_recipe_file
 from pillm.records import JSONObject
+from pillm.stages.rowstates import Labelling
 from pillm.yamlfile import parse_yaml
 
 RESERVED_SETS = ("test", "answers")
@@ -55,6 +58,17 @@ class Recipe:
         return Contract(schema_in_prompt=self.file.label.schema_in_prompt, system=self.file.label.system)
 
     @property
+    def labelling(self) -> Labelling:
+        """Return how the rows are labelled; what filters leave out is no row of a run."""
+        return Labelling(attempts=self.file.label.attempts, contract=self.contract)
+
+    @property
+    def device(self) -> DeviceProfile | None:
+        """Return the profile of the device that the result is planned for; raise ConfigError where it is not known."""
+        told = self.file.device
+        return device(self.path.parent / told if is_path(told) else told) if told is not None else None
+
+    @property
     def bench(self) -> BenchPlan:
         """Return what is timed."""
         section = self.file.bench
@@ -65,13 +79,26 @@ class Recipe:
         parts = ("teacher", "trainer", "exporter", "runner", "bench_runner", "checkpoint_runner")
         return {part: getattr(self, part) for part in parts if getattr(self, part) is not None}
 
-    def resolved(self) -> JSONObject:
-        """Return the recipe with every option of every backend spelt out."""
-        return {
-            **self.file.model_dump(mode="json"),
-            **{part: backend.options() for part, backend in self.backends().items()},
-            "prompts": str(self.prompts),
-        }
+    def resolved(self, folder: Path | None = None) -> JSONObject:
+        """Return the recipe with every option of every backend spelt out, its paths counted from `folder`.
+
+        By default they count from the recipe's own folder. Absolute paths stay, and so do those in options of backends.
+        """
+        file = self.file
+        said = file.model_dump(mode="json")
+        said |= {part: backend.options() for part, backend in self.backends().items()}
+        said["prompts"] = self._counted_from(folder, file.prompts)
+        said["evaluate"]["sets"] = {name: self._counted_from(folder, path) for name, path in file.evaluate.sets.items()}
+        if file.device and is_path(file.device):
+            said["device"] = self._counted_from(folder, file.device)
+        return said
+
+    def _counted_from(self, folder: Path | None, path: str) -> str:
+        base = self.path.parent
+        if folder is None or Path(path).is_absolute():
+            return path
+        # what runs in another folder, or was moved together with its recipe, says the same
+        return os.path.relpath((base / path).parent.resolve() / Path(path).name, folder.resolve())
 
 
 def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
@@ -143,6 +170,7 @@ def _check(recipe: Recipe) -> None:
     for name in metrics:
         if metrics.count(name) > 1:
             raise ConfigError(f"evaluate.metrics: metric {name!r} stands twice. Give each metric once.")
+    recipe.labelling.check(recipe.teacher)
     _check_runners(recipe)
     _check_gates(recipe, metrics)
 

@@ -59,7 +59,7 @@ class EvaluateSection(Section):
     """What is scored, by what."""
 
     metrics: list[str | BackendTable] = Field(["exact", "json", "schema", "fields"], description="Names of metrics, or tables.")
-    sets: dict[str, str] = Field({}, description="Further sets of rows, scored apart: name -> JSONL file.")
+    sets: dict[str, str] = Field({}, description="Further sets, scored apart: name -> JSONL file, relative to the recipe.")
     max_rows: int | None = Field(None, ge=1, description="Score at most this many rows of each set.")
 
 
@@ -76,7 +76,9 @@ class RecipeFile(Section):
 
     prompts: str = Field(description="JSONL file of rows, relative to the recipe.")
     seed: int = Field(0, description="Seed of the split and of training.")
-    device: str | None = Field(None, description="Device profile that the result is planned for, e.g. pi4-4gb.")
+    device: str | None = Field(
+        None, description="Device that the result is planned for, e.g. pi4-4gb, or a YAML file, relative to the recipe."
+    )
     split: SplitSection = SplitSection()
     label: LabelSection = LabelSection()
     filters: list[BackendTable] = Field([], description="Row filters, applied before anything is keyed, stored or sent.")
@@ -85,7 +87,7 @@ class RecipeFile(Section):
     exporter: BackendTable = Field(description="{use: NAME, option: value, ...}")
     runner: BackendTable = Field({"use": "local"}, description="Runs the exported files, and times them.")
     bench_runner: BackendTable | None = Field(
-        None, description="Times the exported files instead, e.g. on a Raspberry Pi; none: the runner does."
+        None, description="Times the exported files instead, on `device` where one is named, e.g. a Pi; none: the runner does."
     )
     checkpoint_runner: BackendTable | None = Field(
         {"use": "hf"}, description="Runs the untrained base and the checkpoint; none: they are not scored."

@@ -57,6 +57,8 @@ class Prompt:
     tools: tuple[JSONObject, ...] = ()
     reference: Reference | None = None
     given: Message | None = None
+    provenance: JSONObject = field(default_factory=dict)
+    """How `given` was made, as `label` wrote it beside the answer; empty where nobody says."""
     split: str | None = None
     group: str | None = None
     source: str | None = None
@@ -66,6 +68,11 @@ class Prompt:
     parents: tuple[str, ...] = ()
     metadata: JSONObject = field(default_factory=dict)
     where: str = field(default="", compare=False)
+
+    @property
+    def teacher_answer(self) -> Message | None:
+        """Return the answer that the row arrived with where a teacher gave it: something to compare with, never the truth."""
+        return self.given if self.provenance.get("source") == "teacher" else None
 
     @property
     def text(self) -> str:

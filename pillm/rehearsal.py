@@ -8,13 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pillm.artifacts import Plan
-from pillm.backends import Teacher
-from pillm.contract import Contract
-from pillm.pipeline import first_look
+from pillm.outlook import look_ahead
 from pillm.recipe import Recipe
 from pillm.records import JSONObject, Prompt
-from pillm.runfolder import seconds_of
-from pillm.runrows import rows_of
+from pillm.runfolder import run_folder, seconds_of
 from pillm.stages.labelling import Forecast, Labelling, forecast
 from pillm.store import read_manifest
 from pillm.subjects import ANSWERS_FOLDER
@@ -52,6 +49,8 @@ class DryRun:
     free_bytes: int
     stages: tuple[StageForecast, ...]
     plan: Plan | None = None
+    obstacles: tuple[str, ...] = ()
+    """What a run would stop at before it asked anything: a tool, a model or a key that is missing here."""
 
     def to_json(self) -> JSONObject:
         """Return the rehearsal as plain JSON."""
@@ -60,27 +59,26 @@ class DryRun:
         return found
 
 
-def rehearse(recipe: Recipe, out: Path | str | None = None) -> DryRun:
+def rehearse(recipe: Recipe, out: Path | str | None = None, *, retry: frozenset[str] = frozenset()) -> DryRun:
     """Return what a run of the recipe would do, without asking, downloading, training or writing anything.
 
-    Raises what a run would refuse before it asked anything.
+    Raises what a run would refuse of the recipe and its rows; what is only missing here is told as `obstacles`.
     """
-    folder = Path(out) if out is not None else Path("runs") / recipe.name
-    planned = first_look(recipe)
-    rows = rows_of(recipe)
-    sides, sets = rows.sides, rows.sets
-    recipe.trainer.check_prompts(sides["train"], recipe.contract)
+    folder = run_folder(recipe, out)
+    ahead = look_ahead(recipe, folder)
+    sides, sets = ahead.rows.sides, ahead.rows.sets
     asked = [row for side, found in sides.items() if side != "test" for row in found]
     scored = [replace(row, given=None) for found in sets.values() for row in found]
-    labels = _forecast(asked, recipe.teacher, folder / "label", recipe.contract)
+    labels = forecast(asked, recipe.teacher, folder / "label", replace(recipe.labelling, retry=retry))
     greedy, answers = recipe.teacher.greedy(), folder / "evaluate" / ANSWERS_FOLDER
-    held_out = _forecast(scored, greedy, answers, recipe.contract) if scored else None
+    greedily = Labelling(contract=recipe.contract, retry=retry & {"failed"})
+    held_out = forecast(scored, greedy, answers, greedily) if scored else None
     parameters = _parameters(recipe)
     return DryRun(
         recipe=recipe.resolved(),
         folder=folder,
         rows={**{side: len(rows) for side, rows in sides.items()}, **{f"set {name}": len(rows) for name, rows in sets.items()}},
-        notes=rows.notes,
+        notes=ahead.rows.notes,
         label=labels,
         held_out=held_out,
         disk_bytes=_disk(recipe, parameters, len(asked)),
@@ -89,16 +87,9 @@ def rehearse(recipe: Recipe, out: Path | str | None = None) -> DryRun:
             _labelling(folder, labels.to_ask),
             *_stages(folder, _training_seconds(recipe, sides["train"], parameters)),
         ),
-        plan=planned,
+        plan=ahead.plan,
+        obstacles=tuple(str(one) for one in ahead.obstacles),
     )
-
-
-def _forecast(rows: Sequence[Prompt], teacher: Teacher, folder: Path, contract: Contract) -> Forecast:
-    """Return what a teacher would be asked; rows that make the same request are asked once."""
-    identity = teacher.identity()
-    given = [row for row in rows if row.given]
-    unique = {contract.request(row, identity).key: row for row in rows if not row.given}
-    return forecast([*given, *unique.values()], teacher, folder, Labelling(contract=contract))
 
 
 def _labelling(folder: Path, to_ask: int) -> StageForecast:

@@ -31,7 +31,8 @@ def read_reply(text: str, *, tools: bool) -> tuple[str, str | None, tuple[JSONOb
 def _call(text: str) -> JSONObject | None:
     try:
         call = json.loads(text)
-    except ValueError:
+        json.dumps(call, ensure_ascii=False).encode()  # half of a surrogate pair could be neither stored nor written
+    except (ValueError, RecursionError):
         return None
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
         return None

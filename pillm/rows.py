@@ -71,9 +71,9 @@ def read_schema(path: Path) -> JSONObject:
 def read_prompts(path: Path | str, *, relabel: bool = False) -> list[Prompt]:
     """Read the prompts of a JSONL file (native, flat, Alpaca, ShareGPT or prompt/completion rows).
 
-    Unknown keys survive in `metadata`. Rows that arrive answered keep the answer as `reference` and, unless
-    `relabel`, as `given`. A row without an id is named by its content, so that moving it changes nothing. Raises
-    DataError with file and line, for duplicate ids too.
+    Unknown keys survive in `metadata`. Rows that arrive answered keep the answer as `given` with its `provenance`, unless
+    `relabel`, and as `reference`, unless a teacher gave it. A row without an id is named by its content, so that moving
+    it changes nothing. Raises DataError with file and line, for duplicate ids too.
     """
     path = Path(path)
     seen: dict[str, str] = {}
@@ -99,14 +99,17 @@ def prompt_from_row(row: Mapping[str, Any], *, where: str = "", beside: Path | N
         if not any(message["role"] == "user" for message in asked):
             raise DataError("no 'user' message with text. A row needs 'messages' with a user turn, or 'user'.")
         schema, schema_name = _schema(native.get("schema"), beside)
+        made = _object(native, "provenance") if answered else {}
+        truth = answered if made.get("source") != "teacher" else None
         return Prompt(
             id=_text(native, "id") or f"row-{digest(asked)[:12]}",
             messages=tuple(asked),
             schema=schema,
             schema_name=schema_name,
             tools=tuple(_list(native, "tools", dict)),
-            reference=_reference(native.get("reference"), answered),
+            reference=_reference(native.get("reference"), truth),
             given=None if relabel else answered,
+            provenance={} if relabel else made,
             split=_text(native, "split"),
             group=_text(native, "group"),
             source=_text(native, "source"),
@@ -172,11 +175,15 @@ def _list(row: Mapping[str, Any], name: str, kind: type) -> list[Any]:
     return value
 
 
+def _object(row: Mapping[str, Any], name: str) -> JSONObject:
+    value = row.get(name) or {}
+    if not isinstance(value, dict):
+        raise DataError(f"{name!r} must be an object.")
+    return value
+
+
 def _metadata(row: Mapping[str, Any]) -> JSONObject:
-    kept = row.get("metadata") or {}
-    if not isinstance(kept, dict):
-        raise DataError("'metadata' must be an object.")
-    return {**kept, **{key: value for key, value in row.items() if key not in FIELDS}}
+    return {**_object(row, "metadata"), **{key: value for key, value in row.items() if key not in FIELDS}}
 
 
 def prompt_to_row(prompt: Prompt) -> JSONObject:
@@ -222,14 +229,15 @@ def example_to_row(example: Example) -> JSONObject:
 def example_from_row(row: Mapping[str, Any], *, where: str = "", beside: Path | None = None) -> Example:
     """Return the labelled example of one row; raise DataError where the row carries no answer."""
     prompt = prompt_from_row({"reference": None, **row}, where=where, beside=beside)
-    given = prompt.given
-    if given is None:
+    if prompt.given is None:
         raise DataError(f"{where or prompt.id}: the row has no assistant message. Label it first: pillm label ...")
-    if row.get("reference") is None:
-        prompt = replace(prompt, reference=None)  # a teacher's answer is not the truth
-    made = row.get("provenance") or {}
-    if not isinstance(made, dict):
-        raise DataError(f"{where or prompt.id}: 'provenance' must be an object.")
+    # what is to be learnt is not the truth as well: only a reference that stands apart is kept
+    return given_example(prompt if row.get("reference") is not None else replace(prompt, reference=None))
+
+
+def given_example(prompt: Prompt) -> Example:
+    """Return the example of a prompt that arrived answered, made as its provenance says, else "given"."""
+    given, made = prompt.given or {}, prompt.provenance
     usage = Usage(prompt_tokens=made.get("prompt_tokens", 0), completion_tokens=made.get("completion_tokens", 0))
     answer = Answer(
         content=str(given.get("content") or ""),

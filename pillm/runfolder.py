@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 
 from pillm.artifacts import sha256_file, to_json
-from pillm.files import write_text
+from pillm.errors import ConfigError
+from pillm.files import named, write_text
 from pillm.gates import GateResult
 from pillm.plugins import model_folder
 from pillm.progress import Progress
@@ -17,18 +18,30 @@ from pillm.provenance import versions
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, write_report
-from pillm.store import MANIFEST, Lineage, is_current, read_manifest, stage_key, write_manifest
+from pillm.store import MANIFEST, Lineage, is_current, read_manifest, refuse_foreign, stage_key, write_manifest
 
-RECIPE_FILE = "recipe.yaml"
+RECIPE_FILE, EVENTS_FILE = "recipe.yaml", "events.jsonl"
 REPORTS = ("report.json", "report.md", "report.html")
 STAGES = ("label", "train", "export", "evaluate", "bench")
 
 
+def run_folder(recipe: Recipe, out: Path | str | None = None) -> Path:
+    """Return the folder of a run, by default `runs/NAME`; raise ConfigError where a run would write over something else."""
+    folder = named(out if out is not None else Path("runs") / recipe.name)
+    if (folder / RECIPE_FILE).resolve() == recipe.path.resolve():
+        raise ConfigError(
+            f"the recipe itself lies in {folder}, where a run writes a {RECIPE_FILE} of its own; nothing was touched. "
+            f"Choose another --out, such as {Path('runs') / recipe.name}."
+        )
+    refuse_foreign(folder, "run", trace=EVENTS_FILE, beside=STAGES)  # each stage looks after its own folder
+    return folder
+
+
 def write_recipe(recipe: Recipe, folder: Path) -> None:
     """Write the resolved recipe; where it changed, no manifest vouches for the run until its report is written."""
-    text = yaml.safe_dump(recipe.resolved(), allow_unicode=True, sort_keys=False)
+    text = yaml.safe_dump(recipe.resolved(folder), allow_unicode=True, sort_keys=False)
     path = folder / RECIPE_FILE
-    if not path.is_file() or path.read_text("utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():  # a damaged one need not be text
         (folder / MANIFEST).unlink(missing_ok=True)
         write_text(path, text)
 
@@ -46,6 +59,12 @@ def seconds_of(folder: Path) -> dict[str, float]:
 def _stage_manifests(folder: Path) -> list[Path]:
     found = (path for path in folder.rglob(MANIFEST) if path.parent != folder)
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def makers_of(folder: Path) -> list[JSONObject]:
+    """Return the backends, as recorded, that made the results that stand in a run's folder."""
+    manifests = (read_manifest(path.parent) or {} for path in _stage_manifests(folder))
+    return [maker for manifest in manifests for maker in manifest.get("backends", ())]
 
 
 def versions_of(folder: Path) -> dict[str, str]:

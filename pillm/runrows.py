@@ -11,6 +11,7 @@ from pillm.recipe import Recipe
 from pillm.records import Prompt, canonical
 from pillm.rows import read_prompts
 from pillm.stages.labelling import apply_filters
+from pillm.stages.rowschemas import check_schemas
 from pillm.stages.splitting import split
 
 HELD_OUT = "test"
@@ -33,7 +34,7 @@ def rows_of(recipe: Recipe) -> RunRows:
     """Return the rows of a recipe, filtered and split, and the sets that it scores.
 
     A row of a further set that is trained on is left out: its score would be of what was learnt by heart. Raises
-    ConfigError for a gate that no held-out row could meet.
+    ConfigError for a gate that no held-out row could meet, DataError for a schema that could judge no answer.
     """
     rows, left_out = _kept(read_prompts(recipe.prompts, relabel=recipe.file.label.relabel), recipe.filters)
     section = recipe.file.split
@@ -50,6 +51,7 @@ def rows_of(recipe: Recipe) -> RunRows:
             )
     limit = recipe.file.evaluate.max_rows
     sets = {name: found[:limit] for name, found in whole.items() if found}
+    check_schemas(row for found in (*sides.values(), *sets.values()) for row in found)
     _refuse_unmet(recipe, sets.get(HELD_OUT, []))
     return RunRows(sides=sides, sets=sets, filtered=left_out, notes=(*notes, *_cut(whole, sets)))
 

@@ -1,7 +1,8 @@
-"""Where results live: working folders, atomic publishing, manifests, and their verification.
+"""Where results live: working folders, atomic publishing and manifests.
 
 A stage folder exists whole or not at all: a backend writes into its working folder (`.NAME.KEY/`, which survives a
 kill), the result is renamed into place and its manifest is written last. No manifest means that it does not exist.
+Nothing is replaced but what the same stage made: a folder that holds anything else is refused and left alone.
 """
 
 from __future__ import annotations
@@ -14,34 +15,29 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pillm.artifacts import sha256_file
 from pillm.backends import Backend
-from pillm.errors import DataError
+from pillm.errors import ConfigError
 from pillm.files import fsync_file, fsync_folder, storage_errors, write_json
 from pillm.provenance import made_with
 from pillm.records import JSONObject, digest
 
 MANIFEST = "manifest.json"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 EXEMPT = re.compile(r"events\.jsonl|pillm\.log(\.[0-9]+)?")
 """Files that go on growing after a manifest is written: the event stream and the log, with its rotations."""
 
-
-WHOLE = ("train", "export", "bench")
-"""Stages whose folder holds nothing but what their manifest lists."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """A file that is not what its manifest says."""
-
-    path: Path
-    reason: str
+LOCK = re.compile(r"\.(.+\.)?lock")
+"""Lock files: nobody misses one."""
+MAKERS = ("split", "label", "train", "export", "evaluate", "bench", "run")
+"""The verbs that write manifests."""
+HASHED_AT_A_GLANCE = 16 * 2**20
+"""Files up to so many bytes are hashed to see whether a result stands; of larger ones the size must do."""
 
 
 def stage_key(verb: str, inputs: JSONObject, *backends: Backend) -> str:
@@ -55,16 +51,40 @@ def stage_key(verb: str, inputs: JSONObject, *backends: Backend) -> str:
 
 
 def read_manifest(folder: Path) -> JSONObject | None:
-    """Return a folder's manifest, or None where there is no readable one."""
+    """Return a folder's manifest, or None where there is none, or one that is not what was written."""
+    found = _parsed(folder)
+    sealed = found.pop("sha256", None)
+    try:
+        whole = sealed is None if found.get("manifest_version") == 1 else sealed == digest(found)  # version 1 had no seal
+    except ValueError:  # NaN: no manifest says that
+        return None
+    return found if whole and _lists_files(found) else None
+
+
+def _parsed(folder: Path) -> JSONObject:
     try:
         found = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and isinstance(found.get("files"), dict) else None
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _lists_files(manifest: JSONObject) -> bool:
+    files = manifest.get("files")
+    return isinstance(files, dict) and all(
+        isinstance(entry, dict) and isinstance(entry.get("sha256"), str) and isinstance(entry.get("bytes"), int)
+        for entry in files.values()
+    )
+
+
+def made_by(folder: Path) -> str | None:
+    """Return the verb that a folder's manifest names as its maker, damaged elsewhere or not; None where it names none."""
+    verb = _parsed(folder).get("verb")
+    return verb if verb in MAKERS else None
 
 
 def is_current(folder: Path, key: str) -> bool:
-    """Say whether a folder holds the finished result of that key, every file of its manifest at its recorded size.
+    """Say whether a folder holds the finished result of that key, every file as its manifest records it.
 
     A result that was finished when a kill came just before its renaming is put in place first.
     """
@@ -78,14 +98,15 @@ def _holds(folder: Path, key: str) -> bool:
     manifest = read_manifest(folder)
     if manifest is None or manifest.get("key") != key:
         return False
-    return all(_size(folder / name) == entry["bytes"] for name, entry in manifest["files"].items())
+    return all(_stands(folder / name, entry) for name, entry in manifest["files"].items())
 
 
-def _size(path: Path) -> int:
+def _stands(path: Path, entry: JSONObject) -> bool:
     try:
-        return path.stat().st_size
+        size = path.stat().st_size
+        return bool(size == entry["bytes"] and (size > HASHED_AT_A_GLANCE or sha256_file(path) == entry["sha256"]))
     except OSError:
-        return -1
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,17 +127,17 @@ def write_manifest(folder: Path, lineage: Lineage, files: Iterable[Path] | None 
     """Hash a folder's files (all of them where none are named) and write its manifest, last."""
     chosen = files if files is not None else (path for path in folder.rglob("*") if path.is_file())
     names = sorted(path.relative_to(folder).as_posix() for path in chosen)
-    names = [name for name in names if name != MANIFEST and not _exempt(name)]
+    names = [name for name in names if name != MANIFEST and not exempt(name)]
     with storage_errors(folder):
         for name in names:
             fsync_file(folder / name)
-        entries = {name: {"sha256": sha256_file(folder / name), "bytes": _size(folder / name)} for name in names}
+        entries = {name: {"sha256": sha256_file(folder / name), "bytes": (folder / name).stat().st_size} for name in names}
     manifest: JSONObject = {
         "manifest_version": MANIFEST_VERSION,
         "verb": lineage.verb,
         "key": lineage.key,
         "parents": lineage.parents,
-        "backends": [{**backend.options(), "version": backend.version()} for backend in lineage.backends],
+        "backends": [recorded(backend) for backend in lineage.backends],
         "seed": lineage.seed,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(lineage.seconds, 3),
@@ -125,11 +146,17 @@ def write_manifest(folder: Path, lineage: Lineage, files: Iterable[Path] | None 
         "versions": made_with(lineage.backends),
         "files": entries,
     }
-    write_json(folder / MANIFEST, manifest)
+    write_json(folder / MANIFEST, {**manifest, "sha256": digest(manifest)})
     return manifest
 
 
-def _exempt(name: str) -> bool:
+def recorded(backend: Backend) -> JSONObject:
+    """Return a backend as manifests record it: its options and its version."""
+    return {**backend.options(), "version": backend.version()}
+
+
+def exempt(name: str) -> bool:
+    """Say whether manifests leave a file out: a hidden one, or one that goes on growing."""
     hidden = any(part.startswith(".") for part in name.split("/"))
     return hidden or EXEMPT.fullmatch(name.rpartition("/")[2]) is not None
 
@@ -143,20 +170,46 @@ def machine() -> dict[str, str | int | None]:
     return {"host": platform.node(), "architecture": platform.machine(), "processor": model, "cores": os.cpu_count()}
 
 
+def refuse_foreign(out: Path, verb: str, *, trace: str | None = None, beside: Collection[str] = ()) -> None:
+    """Raise ConfigError where a folder holds something that `verb` did not make: it would be written over.
+
+    `trace` is a file by which the verb knows its own folder without a manifest; the names `beside` do not matter.
+    """
+    names = [path.name for path in out.iterdir()] if out.exists() else []
+    maker = made_by(out)
+    own = maker == verb or (maker is None and trace is not None and (out / trace).is_file())
+    if own or all(name in beside or EXEMPT.fullmatch(name) or LOCK.fullmatch(name) for name in names):
+        return
+    said = f"holds what `{maker}` made" if maker else "was not made by pillm, or its manifest is damaged"
+    raise ConfigError(f"{out} {said}; it is left alone. Choose another --out, or move it away.")
+
+
+def _refuse_to_replace(out: Path, verb: str) -> None:
+    """Raise ConfigError where a folder is not wholly what `verb` made: what is replaced is removed."""
+    refuse_foreign(out, verb)
+    listed = _parsed(out).get("files")
+    known = {MANIFEST, *(listed if isinstance(listed, dict) else ())}
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out).as_posix()
+        if name not in known and not path.is_dir() and not LOCK.fullmatch(path.name):
+            raise ConfigError(
+                f"{out} holds {name}, which `{verb}` did not put there; the folder is left alone. "
+                "Move that away, or choose another --out."
+            )
+
+
 class WorkFolder:
     """A stage's working folder: `path` is where a backend writes, `publish` makes it the result."""
 
-    def __init__(self, out: Path, key: str) -> None:
+    def __init__(self, out: Path, verb: str, key: str) -> None:
         self.out = out
+        self.verb = verb
         self.path = _work_path(out, key)
         self.began = time.monotonic()
 
     def __enter__(self) -> WorkFolder:
         with storage_errors(self.out):
-            if self.out.exists() and read_manifest(self.out) is None and any(self.out.iterdir()):
-                raise DataError(
-                    f"{self.out} exists and was not made by pillm; it is left alone. Choose another --out, or move it away."
-                )
+            _refuse_to_replace(self.out, self.verb)
             self.path.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -171,6 +224,7 @@ class WorkFolder:
     def publish(self, lineage: Lineage) -> JSONObject:
         """Write the manifest into the working folder, then rename the folder into place: the renaming is the commit."""
         with storage_errors(self.out):
+            _remove_hidden(self.path)
             manifest = write_manifest(self.path, lineage)
             _put_in_place(self.path, self.out)
         return manifest
@@ -180,9 +234,20 @@ def _work_path(out: Path, key: str) -> Path:
     return out.with_name(f".{out.name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}")
 
 
+def _remove_hidden(work: Path) -> None:
+    """Remove what a backend keeps for itself: hidden files are no part of a result."""
+    for path in sorted(work.rglob(".*")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def _put_in_place(work: Path, out: Path) -> None:
+    _refuse_to_replace(out, str(made_by(work)))
     aside = work.with_name(f"{work.name}.old")
     if out.exists():
+        shutil.rmtree(aside, ignore_errors=True)  # left by a kill, after the result it had made place for was there
         out.rename(aside)
     work.rename(out)
     fsync_folder(out.parent)
@@ -190,57 +255,3 @@ def _put_in_place(work: Path, out: Path) -> None:
     for left in out.parent.iterdir():  # what this stage was before, and attempts with other options
         if ours.fullmatch(left.name) and left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
-
-
-def verify(path: Path | str) -> list[Problem]:
-    """Recompute every manifest below a run or stage folder, or the one that lists a file; return what does not hold.
-
-    Raises DataError where there is nothing to verify.
-    """
-    path = Path(path)
-    if path.is_file():
-        folder = next((parent for parent in path.resolve().parents if read_manifest(parent)), None)
-        if folder is None:
-            raise DataError(f"{path}: no {MANIFEST} stands in its folder or above it; there is nothing to check it against.")
-        name = path.resolve().relative_to(folder).as_posix()
-        manifest = read_manifest(folder) or {"files": {}}
-        if name not in manifest["files"]:
-            raise DataError(f"{path} is not listed in {folder / MANIFEST}.")
-        return _check(folder, {name: manifest["files"][name]})
-    manifests = sorted(path.rglob(MANIFEST)) if path.is_dir() else []
-    if not manifests:
-        raise DataError(f"{path} holds no {MANIFEST}: no finished run or stage is there.")
-    problems = [Problem(path=path / MANIFEST, reason="is missing: the run did not finish")] if _unfinished(path) else []
-    for file in manifests:
-        if any(part.startswith(".") for part in file.relative_to(path).parts[:-1]):
-            continue  # a working folder: not a result
-        found = read_manifest(file.parent)
-        if found is None:
-            problems.append(Problem(path=file, reason="is not a readable manifest"))
-        else:
-            problems += _check(file.parent, found["files"])
-            if found.get("verb") in WHOLE:
-                problems += _added(file.parent, found["files"])
-    return problems
-
-
-def _unfinished(path: Path) -> bool:
-    return (path / "recipe.yaml").is_file() and (path / "events.jsonl").is_file() and not (path / MANIFEST).is_file()
-
-
-def _added(folder: Path, files: Mapping[str, JSONObject]) -> list[Problem]:
-    """Return the files of a stage that its manifest does not list."""
-    names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
-    added = (name for name in names if name not in files and name != MANIFEST and not _exempt(name))
-    return [Problem(path=folder / name, reason="was added: the manifest does not list it") for name in added]
-
-
-def _check(folder: Path, files: Mapping[str, JSONObject]) -> list[Problem]:
-    problems = []
-    for name, entry in files.items():
-        path = folder / name
-        if not path.is_file():
-            problems.append(Problem(path=path, reason="is missing"))
-        elif sha256_file(path) != entry["sha256"]:
-            problems.append(Problem(path=path, reason="was changed: its sha256 is not the recorded one"))
-    return problems

@@ -18,6 +18,8 @@ from pillm.progress import Progress
 from pillm.records import Answer, Failure, JSONObject, Message, Prompt, Request, digest
 from pillm.stages.evaluation import Answers, Scope, evaluate
 from pillm.stages.labelling import STORE, Labelled, Labelling, label
+from pillm.stages.predictions import read_predictions
+from pillm.stages.rowstates import LASTING
 from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
 
 ANSWERS_FOLDER = "answers"
@@ -97,15 +99,20 @@ class Scoring:
     progress: Progress
     teacher_answers: dict[str, dict[str, str | Message]] = field(default_factory=dict)
     """The teacher's answer, a message, by set and row id: compared with where a row has no reference."""
+    row_keys: dict[str, str] = field(default_factory=dict)
+    """What is already known of `_rows_key`."""
 
 
-def ask_teacher(teacher: Teacher, scoring: Scoring) -> tuple[Subject, Labelled]:
+def ask_teacher(
+    teacher: Teacher, scoring: Scoring, *, retry: frozenset[str] = frozenset()
+) -> tuple[Subject, Labelled]:
     """Answer the rows of every set with a teacher, greedily, and return it as a subject that answers from its store."""
     greedy = teacher.greedy()
     folder = scoring.folder / ANSWERS_FOLDER
     rows = [replace(prompt, given=None) for prompts in scoring.sets.values() for prompt in prompts]
     progress = scoring.progress.for_stage("evaluate teacher")
-    answered = label(rows, greedy, folder, settings=Labelling(contract=scoring.contract), progress=progress)
+    settings = Labelling(contract=scoring.contract, retry=retry)
+    answered = label(rows, greedy, folder, settings=settings, progress=progress)
     identity = greedy.identity()
     with StoredAnswers(folder) as stored:
         for name, prompts in scoring.sets.items():
@@ -131,7 +138,7 @@ def score(subject: Subject, scoring: Scoring) -> list[Evaluation]:
             out = scoring.folder / subject.folder / name
             key = _key(subject, name, scoring)
             with lock(out.with_name(f".{name}.lock")):
-                if is_current(out, key) and not _recorded(out).failed:  # a failure may not come again
+                if is_current(out, key) and not _transient(out):
                     progress.up_to_date(f"{name}: up to date")
                     found.append(_recorded(out))
                     continue
@@ -160,9 +167,10 @@ def _evaluate(subject: Subject, answers: Answers, rows: Sequence[Prompt], target
         seed=scoring.seed,
         progress=scoring.progress.for_stage(f"evaluate {subject.name}"),
     )
-    with WorkFolder(target.out, target.key) as work:
+    with WorkFolder(target.out, "evaluate", target.key) as work:
         evaluation = evaluate(rows, answers, scoring.metrics, out=work.path, scope=scope)
         facts = to_json(replace(evaluation, predictions=None))
+        failures = [row.failure["kind"] for row in read_predictions(work.path) if row.failure]
         lineage = Lineage(
             verb="evaluate",
             key=target.key,
@@ -170,28 +178,43 @@ def _evaluate(subject: Subject, answers: Answers, rows: Sequence[Prompt], target
             seed=scoring.seed,
             seconds=work.seconds,
             counts={"rows": evaluation.rows, "failed": evaluation.failed},
-            results={"evaluation": facts},
+            results={"evaluation": facts, "transient": sum(kind not in LASTING for kind in failures)},
         )
         work.publish(lineage)
     return _recorded(target.out)
 
 
+def _transient(out: Path) -> int:
+    """Return how many rows failed in a way that asking again may mend; all, where nobody counted them yet."""
+    results = (read_manifest(out) or {})["results"]
+    return int(results.get("transient", results["evaluation"].get("failed", 0)))
+
+
 def _key(subject: Subject, name: str, scoring: Scoring) -> str:
-    said = scoring.teacher_answers.get(name, {})
-    listing = [
-        [
-            prompt.id,
-            scoring.contract.request(prompt, subject.identity).key,  # covers messages as sent, schema and tools
-            prompt.reference.message if prompt.reference else _said(said.get(prompt.id)),
-            _said(said.get(prompt.id)) if subject.kind == "teacher" else None,
-            list(prompt.tags),
-            prompt.group,
-        ]
-        for prompt in scoring.sets[name]
-    ]
     versions = [backend.version() for backend in subject.backends]
-    inputs = {"subject": subject.identity, "versions": versions, "rows": digest(listing), "seed": scoring.seed}
+    inputs = {"subject": subject.identity, "versions": versions, "rows": _rows_key(name, scoring), "seed": scoring.seed}
+    if subject.kind == "teacher":
+        said = scoring.teacher_answers.get(name, {})
+        inputs["said"] = digest([_said(said.get(prompt.id)) for prompt in scoring.sets[name]])
     return stage_key("evaluate", inputs, *scoring.metrics)
+
+
+def _rows_key(name: str, scoring: Scoring) -> str:
+    """Return a hash of a set's rows, as far as scores depend on them; it is the same for every subject."""
+    if name not in scoring.row_keys:
+        said = scoring.teacher_answers.get(name, {})
+        listing = [
+            [
+                prompt.id,
+                scoring.contract.request(prompt, {}).key,  # covers messages as sent, schema and tools
+                prompt.reference.message if prompt.reference else _said(said.get(prompt.id, prompt.teacher_answer)),
+                list(prompt.tags),
+                prompt.group,
+            ]
+            for prompt in scoring.sets[name]
+        ]
+        scoring.row_keys[name] = digest(listing)
+    return scoring.row_keys[name]
 
 
 def _said(message: str | Message | None) -> str | JSONObject | None:

@@ -175,8 +175,9 @@ def recipe_page() -> str:
             parts += [_key_row(f"{name}.{key}", inner) for key, inner in section.items()]
     parts.append(
         "\nA gate is a number (`exact: 0.9`), or relative to another subject: `0.95 of teacher`, `0.3 above base`,\n"
-        "`0.02 below F16`. It names a metric, `tg_tps` or `pp_tps` (against the prediction for `device`, where there is\n"
-        "one), or `bytes` (at most). Every shipped file must meet it, else the run ends with exit code 3 and keeps its\n"
+        "`0.02 below F16`. It names a metric, `tg_tps` or `pp_tps` (on the `device` that is named: as a `bench_runner`\n"
+        "measured it there, else as predicted, and never as another machine did it; without a device, as it was\n"
+        "measured), or `bytes` (at most). Every shipped file must meet it, else the run ends with exit code 3 and keeps its\n"
         "files and report.\n"
     )
     return "\n".join(parts)

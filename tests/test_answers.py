@@ -74,6 +74,17 @@ def test_a_failure_is_remembered_until_an_answer_comes(tmp_path: Path) -> None:
         assert store.failure("v1:a") is None
 
 
+def test_half_of_a_surrogate_pair_is_stored_and_given_back_as_the_sign_for_what_is_lost(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "a.sqlite") as store:
+        assert not store.has_answers()
+        call = store.sent(REQUEST, teacher="echo", version="1")
+        assert store.failed(REQUEST, call, Failure("server", "no\udc00")) == Failure("server", "no\ufffd")
+        assert store.failure("v1:a") == Failure("server", "no\ufffd")
+        kept = store.answered(REQUEST, call, Answer("a\ud83d", tool_calls=({"arguments": "\ud83d"},), raw=b"sent"))
+        assert (kept.content, kept.tool_calls, kept.raw) == ("a\ufffd", ({"arguments": "\ufffd"},), b"sent")
+        assert (store.answer("v1:a"), store.has_answers()) == (kept, True)
+
+
 def test_verdicts_are_appended_and_never_repeated(tmp_path: Path) -> None:
     with AnswerStore(tmp_path / "a.sqlite") as store:
         for accepted in (True, True, False, True):

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pillm"
 ORDER = """
     errors records replies yamlfile files jsonl rowformats rows artifacts contract progress backends provenance options
-    hookspecs metrics plugins answers store stages devices gates recipefile recipe runrows subjects report runfolder pipeline
-    rehearsal cli
+    hookspecs metrics plugins answers store verification stages devices gates recipefile recipe runrows subjects report
+    runfolder outlook pipeline rehearsal cli
 """.split()  # noqa: SIM905 - a row reads better than a column
 """A module imports only from its left; inside a package the order is free. `testing` stands outside and may import all."""
 ONLY_IN = {"click": ("pillm.cli",), "pluggy": ("pillm.hookspecs", "pillm.plugins"), "rich": ("pillm.cli",)}

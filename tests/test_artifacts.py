@@ -46,6 +46,13 @@ def test_a_checkpoint_brings_its_contract_probes_and_calibration_texts(checkpoin
     assert checkpoint.calibration()[0].startswith("user: ")
 
 
+@pytest.mark.parametrize("content", ['{"a":', "[1]"])
+def test_a_damaged_contract_is_named_with_the_remedy(checkpoint, content):
+    (checkpoint.path / "contract.json").write_text(content)
+    with pytest.raises(DataError, match=r"contract\.json is damaged .* Train again"):
+        _ = checkpoint.contract
+
+
 def test_a_folder_that_another_program_made_has_no_contract_and_no_probes(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     stranger = Checkpoint(path=tmp_path)

@@ -6,7 +6,19 @@ from typing import ClassVar
 import pytest
 from pydantic import Field, ValidationError
 
-from pillm import Answer, BackendError, Benchmark, BenchPlan, Contract, Metric, Prompt, Session, Teacher, TrainingData
+from pillm import (
+    Answer,
+    BackendError,
+    Benchmark,
+    BenchPlan,
+    Contract,
+    Metric,
+    Prompt,
+    Session,
+    Teacher,
+    TrainingData,
+    Unavailable,
+)
 from pillm.backends import KINDS, Rows, kind_of
 from pillm.testing import EchoTeacher, TableRunner, TableTrainer
 
@@ -110,6 +122,18 @@ def test_a_backend_inside_a_backend_is_told_whole():
     assert judge.identity() == Judge(teacher=Sampler(model="n", batch_size=1)).identity()
 
 
+def test_a_backend_needs_nothing_but_what_the_backends_among_its_options_need():
+    class Keyed(Sampler):
+        """Needs a key."""
+
+        def check(self):
+            raise Unavailable("the key is not set.")
+
+    assert Judge(teacher=Sampler()).check() is None
+    with pytest.raises(Unavailable, match="the key is not set"):
+        Judge(teacher=Keyed()).check()
+
+
 def test_a_preset_is_a_subclass_and_an_explicit_option_beats_it():
     class Warm(Sampler):
         """Answers very warmly."""
@@ -125,6 +149,20 @@ def test_evaluations_ask_greedily():
     assert Sampler().greedy().temperature == 0.0
     assert Sampler().temperature == 0.7
     assert EchoTeacher().greedy() == EchoTeacher()
+
+
+def test_evaluations_ask_without_a_constraint():
+    class Held(Sampler):
+        """Holds answers to a grammar."""
+
+        name: ClassVar[str] = "held"
+        constrain: bool = Field(True, description="Hold answers to the row's schema.")
+
+    assert (Held().greedy().temperature, Held().greedy().constrain) == (0.0, False)
+
+
+def test_a_teacher_answers_otherwise_another_time_unless_its_temperature_is_0():
+    assert (Sampler().varies(), Sampler(temperature=0).varies(), EchoTeacher().varies()) == (True, False, True)
 
 
 def test_a_teacher_that_keeps_nothing_open_opens_as_itself():

@@ -39,11 +39,38 @@ def test_slower_than_the_baseline_ends_with_3(cli: Cli, model: Path, tmp_path: P
     assert cli("bench", model, "--baseline", slow).code == 0
 
 
-def test_a_baseline_that_is_no_record_is_refused_before_anything_is_timed(cli: Cli, model: Path, tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text('{"speed": 1}', "utf-8")
+RECORD = {"model": "student-Q8_0.table", "device": "here", "basis": "measured", "pp_tps": 1e-3, "tg_tps": 1e-3}
+NO_RECORDS = {
+    "other keys": '{"speed": 1}',
+    "no JSON": "[",
+    "a list": "[]",
+    "a speed that is text": json.dumps({**RECORD, "pp_tps": "x"}),
+    "a speed of nothing": json.dumps({**RECORD, "tg_tps": 0}),
+    "another model": json.dumps({**RECORD, "model": "student-Q4_0.table"}),
+    "another prefill": json.dumps({**RECORD, "pp": 64}),
+    "another decode": json.dumps({**RECORD, "tg": 64}),
+    "other threads": json.dumps({**RECORD, "threads": 3}),
+}
+
+
+@pytest.mark.parametrize("case", NO_RECORDS)
+def test_a_baseline_that_cannot_be_compared_is_refused_before_anything_is_timed(
+    cli: Cli, model: Path, tmp_path: Path, case: str
+) -> None:
+    (tmp_path / "x.json").write_text(NO_RECORDS[case], "utf-8")
+    done = cli("bench", model, "--baseline", tmp_path / "x.json", "--threads", "2")
+    assert (done.code, done.out) == (2, "")
+    assert "x.json" in done.err
+    assert "bench:" not in done.err
+
+
+def test_a_baseline_of_another_device_is_not_compared(cli: Cli, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({**RECORD, "device": "a Raspberry Pi"}), "utf-8")
     done = cli("bench", model, "--baseline", tmp_path / "x.json")
     assert done.code == 2
-    assert "bench:" not in done.err
+    assert "t/s" in done.out  # what was measured is not lost
+    assert "times the baseline" not in done.out
+    assert "device a Raspberry Pi, not here" in done.err
 
 
 def test_a_runner_that_cannot_read_the_model_is_refused(cli: Cli, fakes: Path, tmp_path: Path) -> None:

@@ -43,6 +43,14 @@ def test_json_gives_every_turn_as_it_was(cli: Cli, model: Path, monkeypatch: pyt
     ]
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # what stdin does depends on the locale
+def test_a_line_that_is_not_utf_8_is_refused(cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch, errors: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), "utf-8", errors))
+    done = cli("chat", model)
+    assert (done.code, done.out) == (2, "")
+    assert "not UTF-8" in done.err
+
+
 def test_a_terminal_is_asked_until_its_end(cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -107,6 +115,18 @@ def test_the_students_contract_decides_how_a_schema_is_told(cli: Cli, taught: Pa
 def test_another_system_message_leaves_the_schema_where_it_was_taught(cli: Cli, taught: Path) -> None:
     Contract(schema_in_prompt="text").save(taught.parent / "contract.json")
     assert cli("chat", taught, "--schema", "number", "--system", "Now.").out == '{"n": 2}\n'
+
+
+def test_another_place_for_the_schema_leaves_the_system_message_as_it_was_taught(cli: Cli, taught: Path) -> None:
+    Contract(system="Now.").save(taught.parent / "contract.json")
+    assert cli("chat", taught, "--schema", "number", "--schema-in-prompt", "text").out == '{"n": 2}\n'
+
+
+@pytest.mark.parametrize("content", ['{"a":', "[1]"])
+def test_a_damaged_contract_is_named(cli: Cli, taught: Path, content: str) -> None:
+    (taught.parent / "contract.json").write_text(content, "utf-8")
+    done = cli("chat", taught)
+    assert (done.code, "contract.json is damaged" in done.err) == (2, True)
 
 
 def test_an_option_tells_the_schema_where_the_file_has_no_contract(cli: Cli, taught: Path) -> None:

@@ -50,20 +50,29 @@ def test_two_plugins_with_one_name_are_noted(fakes: Path, tmp_path: Path, monkey
     [
         ("import nosuch_module", "missing"),
         ("import os; os.abort()", "broken"),
+        ("import time; time.sleep(60)", "broken"),
+        ("pass", "broken"),
+        ("print('welcome')", "broken"),
+        ("print('{')", "broken"),
         ('print(\'{"version": "1", "gpu": null, "bf16": false, "threads": 2}\')', "ok"),
     ],
 )
 def test_a_library_is_loaded_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, code: str, state: str) -> None:
     monkeypatch.setitem(checkup.PROBES, "torch", code)
+    monkeypatch.setattr(checkup, "PROBE_SECONDS", 3)
     found = checkup._library("torch", "pillm-hf")
     assert found.state == state
     assert (found.remedy == "") == (state == "ok")
 
 
-@pytest.mark.parametrize(("script", "state"), [("echo /there", "ok"), ("echo 'not fetched' >&2; exit 4", "missing")])
+@pytest.mark.parametrize(
+    ("script", "state"),
+    [("echo /there", "ok"), ("echo 'not fetched' >&2; exit 4", "missing"), ("exec sleep 60", "broken")],
+)
 def test_the_converter_is_asked_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, state: str) -> None:
     tool = tmp_path / "pillm-llamacpp"
     tool.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
     tool.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(checkup, "PROBE_SECONDS", 3)
     assert [found.state for found in checkup._converter()] == [state]

@@ -28,6 +28,23 @@ def test_a_split_that_leaves_nothing_to_train_on_is_refused(cli: Cli, rows: Path
     assert not (tmp_path / "out").exists()
 
 
+def test_label_reads_the_sides_of_rows_that_name_a_schema_of_their_own(cli: Cli, fakes: Path, tmp_path: Path) -> None:
+    (tmp_path / "ds" / "schemas").mkdir(parents=True)
+    (tmp_path / "ds" / "schemas" / "mine.schema.json").write_text('{"type": "string"}', "utf-8")
+    rows = tmp_path / "ds" / "rows.jsonl"
+    rows.write_text('{"user": "a", "schema": "mine", "assistant": "\\"b\\""}\n', "utf-8")
+    parts = tmp_path / "ds" / "parts"
+    assert cli("data", "split", rows, "--out", parts).code == 0
+    done = cli("label", parts / "train.jsonl", "--teacher", "echo", "--out", tmp_path / "label")
+    assert (done.code, done.err.count("no schema")) == (0, 0)
+
+
+def test_a_split_into_the_folder_of_its_rows_is_refused(cli: Cli, rows: Path) -> None:
+    done = cli("data", "split", rows, "--out", rows.parent)
+    assert done.code == 2
+    assert "Choose another --out" in done.err
+
+
 def test_any_format_is_converted_and_keeps_its_answer(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "mixed.jsonl"
     path.write_text(

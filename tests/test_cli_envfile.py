@@ -29,6 +29,15 @@ def test_a_wrong_line_is_named_and_its_text_is_not(tmp_path: Path) -> None:
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize("wrong", [b"caf\xe9-secret", b"secret\0"])
+def test_a_line_that_is_no_text_is_named_and_its_text_is_not(cli: Cli, tmp_path: Path, wrong: bytes) -> None:
+    (tmp_path / "env").write_bytes(b"A=1\nB=" + wrong + b"\n")
+    done = cli("--env-file", tmp_path / "env", "plugins")
+    assert done.code == 2
+    assert done.err.startswith("Error: env:2: ")
+    assert "secret" not in done.err
+
+
 def test_what_is_set_already_stays(cli: Cli, fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("PILLM_TEST_OLD=file\nPILLM_TEST_NEW=file\n", "utf-8")
     monkeypatch.setenv("PILLM_TEST_OLD", "here")

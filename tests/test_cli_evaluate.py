@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from pillm.contract import Contract
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -34,10 +38,36 @@ def test_a_teacher_and_two_files_stand_side_by_side(cli: Cli, student: Path, row
     assert "student-Q8_0.table against echo" in shown
 
 
+def test_subjects_of_one_name_go_by_what_was_typed(cli: Cli, student: Path, rows: Path, tmp_path: Path) -> None:
+    for name in ("r1", "r2"):
+        shutil.copytree(student, tmp_path / name / "train")
+    typed = [str(tmp_path / "r1" / "train"), str(tmp_path / "r2" / "train")]
+    done = cli("evaluate", rows, "--subject", typed[0], "--subject", typed[1], "--subject", "echo", "--json")
+    assert [one["subject"] for one in done.json["evaluations"]] == [*typed, "echo"]
+    assert [(one["left"], one["right"]) for one in done.json["differences"]] == [(typed[0], typed[1]), (typed[0], "echo")]
+
+
 def test_rows_without_a_reference_are_compared_with_the_first_teacher(cli: Cli, student: Path, rows: Path) -> None:
     found = cli("evaluate", rows, "--subject", student, "--subject", "echo", "--json").json["evaluations"]
     assert found[0]["metrics"]["exact"]["rows"] == 3  # one row has a reference, two have the teacher's answer
     assert found[0]["compared_with"] == "reference and teacher"
+
+
+def test_a_teachers_answers_are_never_called_the_truth_wherever_its_rows_went(
+    cli: Cli, student: Path, rows: Path, tmp_path: Path
+) -> None:
+    rows.write_text('{"user": "hello"}\n{"user": "hi"}\n', "utf-8")
+    assert cli("label", rows, "--teacher", "echo", "--out", tmp_path / "lab").code == 0
+    labelled = tmp_path / "lab" / "labelled.jsonl"
+    assert cli("data", "convert", labelled, "--out", tmp_path / "native.jsonl").code == 0
+    assert cli("label", labelled, "--teacher", "echo", "--out", tmp_path / "again").code == 0
+    assert cli("data", "split", labelled, "--test", "1", "--out", tmp_path / "sides").code == 0
+    places = (labelled, tmp_path / "native.jsonl", tmp_path / "again" / "labelled.jsonl", tmp_path / "sides" / "test.jsonl")
+    for place in places:
+        found = cli("evaluate", place, "--subject", student, "--json").json["evaluations"][0]
+        assert found["compared_with"] == "teacher", place
+        made = json.loads(place.read_text("utf-8").splitlines()[0])["provenance"]
+        assert (made["source"], made["key"][:3], made["model"]) == ("teacher", "v1:", "echo-1"), place
 
 
 def test_a_metric_that_applies_to_one_row_of_three_says_so(cli: Cli, student: Path, rows: Path) -> None:
@@ -60,6 +90,30 @@ def test_a_metric_a_split_and_a_limit_can_be_chosen(cli: Cli, student: Path, row
     assert list(done.json["evaluations"][0]["metrics"]) == ["shortness"]
     assert done.json["evaluations"][0]["rows"] == 2
     assert cli("evaluate", rows, "--subject", student, "--split", "test").code == 2
+
+
+def test_a_teacher_is_asked_as_the_student_was_trained(cli: Cli, student: Path, rows: Path, tmp_path: Path) -> None:
+    Contract(system="Be brief.").save(student / "contract.json")
+    done = cli("evaluate", rows, "--subject", student, "--subject", "echo", "--out", tmp_path / "scores")
+    assert done.code == 0, done.err
+    assert "different contracts" not in done.err
+    [asked] = (tmp_path / "scores").glob("echo-*/answers/contract.json")
+    assert Contract.from_json(json.loads(asked.read_text("utf-8"))) == Contract(system="Be brief.")
+
+
+def test_subjects_that_are_asked_differently_are_told_apart_with_the_remedy(
+    cli: Cli, student: Path, rows: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(student, other)
+    Contract(system="Be brief.").save(student / "contract.json")
+    words = ("evaluate", rows, "--subject", student, "--subject", other)
+    said = cli(*words).err
+    assert "The subjects are asked under different contracts, and their scores differ by that too:" in said
+    assert f"{student}: schema in the prompt: none, system message: 'Be brief.'" in said
+    assert f"{other}: schema in the prompt: none, system message: none" in said
+    assert "--system" in said
+    assert "different contracts" not in cli(*words, "--system", "Hm.").err
 
 
 @pytest.mark.parametrize(("subject", "said"), [("nosuch.gguf", "does not exist"), ("ecko", "Did you mean 'echo'?")])

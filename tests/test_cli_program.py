@@ -153,6 +153,30 @@ def test_a_full_disk_is_a_sentence_and_a_bug_keeps_its_traceback(cli: Cli, monke
         program.main(["plugins"])
 
 
+def test_a_place_that_cannot_be_made_is_a_sentence(cli: Cli, fakes: Path, rows: Path) -> None:
+    done = cli("label", rows, "--teacher", "echo", "--out", "/proc/x")
+    assert done.code == 1
+    assert done.err.startswith("Error: /proc/x: it does not exist")
+
+
+@pytest.mark.parametrize("name", ["EEXIST", "ENOENT", "ENOTDIR", "ENOTEMPTY", "ELOOP", "EIO"])
+def test_what_a_file_system_refuses_is_a_sentence(cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(getattr(errno, name), "no", "/tmp/x")
+
+    monkeypatch.setattr("pillm.cli.plugins_command.registry", refuse)
+    done = cli("plugins")
+    assert (done.code, done.err.startswith("Error: /tmp/x: ")) == (1, True)
+
+
+def test_words_that_are_not_utf_8_are_refused_with_one_sentence(tmp_path: Path) -> None:
+    words = ["chat", "x.gguf", "--system", b"caf\xe9"]
+    done = subprocess.run([sys.executable, "-m", "pillm", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: word 4 of the command line is not UTF-8")
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_interrupt_ends_with_130(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

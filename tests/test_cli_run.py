@@ -42,6 +42,13 @@ def test_a_recipe_runs_to_its_report(cli: Cli, recipe: Path, tmp_path: Path) -> 
     assert "train: finish" in (tmp_path / "run" / "pillm.log").read_text("utf-8")
 
 
+def test_what_to_ask_again_is_a_word_of_two(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    done = cli("run", recipe, "--out", tmp_path / "run", "--retry", "lost")
+    assert done.code == 2
+    assert "lost is not one of failed, rejected" in done.err
+    assert cli("run", recipe, "--out", tmp_path / "run", "--retry", "failed,rejected", "--dry-run").code == 0
+
+
 def test_json_is_the_report(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     done = cli("run", recipe, "--out", tmp_path / "run", "--json")
     assert done.json["rows"] == {"in": 3, "answered": 3, "rejected": 0, "failed": 0, "pending": 0}
@@ -136,3 +143,16 @@ def test_a_run_that_another_process_holds_is_refused(cli: Cli, recipe: Path, tmp
         done = cli("run", recipe, "--out", tmp_path / "run")
     assert done.code == 5
     assert "in use" in done.err
+
+
+def test_a_folder_that_is_refused_gets_not_even_a_log(cli: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = recipe.rename(recipe.with_name("recipe.yaml"))
+    monkeypatch.chdir(own.parent)
+    before = {path: path.read_bytes() for path in own.parent.iterdir() if path.is_file()}
+    for words in (("--out", "."), ("--out", ".", "--dry-run")):
+        done = cli("run", "recipe.yaml", *words)
+        assert done.code == 2
+        assert "the recipe itself lies in" in done.err
+    assert {path: path.read_bytes() for path in own.parent.iterdir() if path.is_file()} == before
+    assert cli("run", "recipe.yaml").code == 0
+    assert (own.parent / "runs" / "recipe" / "report.json").is_file()

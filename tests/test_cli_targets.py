@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import pillm
-from pillm.cli.targets import contract_for, model_of, runner_for, subject_of
+from pillm.cli.targets import contract_for, contracts_for, model_of, runner_for, subject_of
 
 
 @pytest.mark.parametrize(
@@ -59,14 +60,51 @@ def test_the_runner_that_reads_a_model_is_found(fakes: Path, tmp_path: Path) -> 
         runner_for(model_of(str(tmp_path / "x.gguf")), "table", {})
 
 
-def test_a_model_is_asked_as_it_was_trained_unless_told_otherwise(tmp_path: Path) -> None:
-    trained = pillm.Contract(schema_in_prompt="text", system="Be brief.")
-    (tmp_path / "train").mkdir()
-    (tmp_path / "export").mkdir()
-    trained.save(tmp_path / "train" / "contract.json")
+TRAINED = pillm.Contract(schema_in_prompt="text", system="Be brief.")
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> pillm.Checkpoint:
+    """Give a checkpoint that was trained under a contract, with the file `x.gguf` exported from it."""
+    for name in ("train", "export"):
+        (tmp_path / name).mkdir()
+    TRAINED.with_student(template="t", special_tokens={}, stop_tokens=()).save(tmp_path / "train" / "contract.json")
     (tmp_path / "export" / "x.gguf").write_bytes(b"GGUF")
-    file = model_of(str(tmp_path / "export" / "x.gguf"))
-    assert contract_for(file, None).system == "Be brief."
-    assert contract_for(pillm.Checkpoint(path=tmp_path / "train"), None).schema_in_prompt == "text"
-    assert contract_for(file, "none").system is None
-    assert contract_for(object(), None) == pillm.Contract()
+    return pillm.Checkpoint(path=tmp_path / "train")
+
+
+def test_a_model_is_asked_as_it_was_trained(trained: pillm.Checkpoint, tmp_path: Path) -> None:
+    assert contract_for(trained, {}) == contract_for(model_of(str(tmp_path / "export" / "x.gguf")), {}) == TRAINED
+    assert contract_for(object(), {}) == pillm.Contract()
+
+
+@pytest.mark.parametrize("chosen", [{"schema_in_prompt": "text"}, {"schema_in_prompt": "none"}, {"system": "Say so."}])
+def test_an_override_changes_itself_and_nothing_else(trained: pillm.Checkpoint, chosen: dict[str, str]) -> None:
+    asked = {"schema_in_prompt": None, "system": None, **chosen}  # as the command line gives them
+    assert contract_for(trained, asked) == replace(TRAINED, **chosen)  # type: ignore[arg-type]
+
+
+def test_subjects_that_record_one_contract_are_all_asked_under_it(
+    fakes: Path, trained: pillm.Checkpoint, tmp_path: Path
+) -> None:
+    subjects = {"echo": subject_of("echo"), "a": trained, "b": model_of(str(tmp_path / "export" / "x.gguf"))}
+    assert contracts_for(subjects, {}) == dict.fromkeys(subjects, TRAINED)
+    assert contracts_for({"echo": subjects["echo"]}, {"system": "S"}) == {"echo": pillm.Contract(system="S")}
+
+
+def test_subjects_that_record_different_contracts_are_asked_each_under_its_own(
+    fakes: Path, trained: pillm.Checkpoint, tmp_path: Path
+) -> None:
+    pillm.Contract(system="Be long.").save(tmp_path / "export" / "contract.json")
+    subjects = {"echo": subject_of("echo"), "a": trained, "b": model_of(str(tmp_path / "export" / "x.gguf"))}
+    own = {"echo": pillm.Contract(), "a": TRAINED, "b": pillm.Contract(system="Be long.")}
+    assert contracts_for(subjects, {}) == own
+    alike = contracts_for(subjects, {"schema_in_prompt": "none", "system": "S"})
+    assert alike == dict.fromkeys(subjects, pillm.Contract(system="S"))
+
+
+@pytest.mark.parametrize("content", ['{"a":', "[1]", '{"schema_in_prompt": "telepathy"}', '{"stop_tokens": 3}', "\udcff"])
+def test_a_damaged_contract_is_named_with_the_remedy(trained: pillm.Checkpoint, content: str) -> None:
+    (trained.path / "contract.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(pillm.DataError, match=r"train.contract\.json is damaged .*[Tt]rain again"):
+        contract_for(trained, {})

@@ -171,6 +171,15 @@ def test_the_truth_goes_before_the_teacher() -> None:
     assert (found.metrics["exact"].mean, found.compared_with) == (1.0, "reference and teacher")
 
 
+def test_what_a_teacher_answered_before_is_compared_with_as_the_teachers(tmp_path: Any) -> None:
+    taught = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]}
+    rows = [prompt_from_row({**taught, "id": id, "provenance": {"source": "teacher"}}) for id in ("1", "2")]
+    found = evaluate(rows, Canned({"1": "yes", "2": "yes"}), [Exact()], scope=Scope(compare_with={"2": "no"}))
+    assert (found.compared_with, found.metrics["exact"].mean) == ("teacher", 0.5), "who is asked now goes first"
+    given = evaluate([prompt_from_row({**taught, "id": "1"})], Canned({"1": "yes"}), [Exact()])
+    assert given.compared_with == "reference"
+
+
 def test_the_subject_sees_neither_the_truth_nor_a_given_answer() -> None:
     subject = Canned({"1": "x"})
     evaluate([row("1", "truth", given={"role": "assistant", "content": "truth"})], subject, [Exact()])

@@ -10,12 +10,13 @@ from typing import ClassVar
 import pytest
 
 from pillm.artifacts import Checkpoint, ModelFile, Parity
-from pillm.errors import BackendError, DataError
+from pillm.errors import BackendError, ConfigError, DataError
 from pillm.progress import Progress
 from pillm.stages.exporting import export
 from pillm.stages.training import train
-from pillm.store import verify
+from pillm.store import Lineage, write_manifest
 from pillm.testing import TableExporter, TableTrainer, sample_examples
+from pillm.verification import verify
 
 
 @pytest.fixture
@@ -106,3 +107,24 @@ def test_the_contract_goes_with_the_files(checkpoint: Checkpoint, tmp_path: Path
 def test_a_folder_that_is_no_model_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no config\.json.*folder that train wrote"):
         export(Checkpoint(path=tmp_path), TableExporter(), tmp_path / "export")
+
+
+def test_an_export_never_replaces_the_run_that_holds_its_checkpoint(tmp_path: Path) -> None:
+    inner = train(sample_examples(), TableTrainer(), tmp_path / "run" / "train")
+    write_manifest(tmp_path / "run", Lineage(verb="run", key="k"))
+    with pytest.raises(ConfigError, match=r"run holds what `run` made; it is left alone"):
+        export(inner, TableExporter(), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"train holds what `train` made; it is left alone"):
+        export(inner, TableExporter(), inner.path)
+    (tmp_path / "run" / "manifest.json").unlink()
+    with pytest.raises(ConfigError, match="run was not made by pillm"):
+        export(inner, TableExporter(), tmp_path / "run")
+    assert verify(inner.path) == []
+
+
+def test_an_export_that_holds_a_checkpoint_is_not_replaced(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    export(checkpoint, TableExporter(), tmp_path / "export")
+    inner = train(sample_examples(), TableTrainer(), tmp_path / "export" / "train")
+    with pytest.raises(ConfigError, match=r"export holds train/\S+, which `export` did not put there"):
+        export(inner, TableExporter(), tmp_path / "export")
+    assert verify(inner.path) == []

@@ -96,6 +96,22 @@ def test_the_ladder_compares_each_step_over_the_same_rows(tmp_path: Path) -> Non
     assert all(step["low"] <= step["mean"] <= step["high"] for step in steps)
 
 
+def test_subjects_of_one_name_are_told_apart_by_their_kind(tmp_path: Path) -> None:
+    found = []
+    for kind, right in (("teacher", {0, 1, 2, 3}), ("base", set()), ("checkpoint", {0, 1, 2}), ("model", {0, 1})):
+        out = tmp_path / kind
+        write_predictions(out, [prediction(number, number in right) for number in range(4)], {})
+        found.append(evaluation("same", kind, len(right) / 4, predictions=out))
+    predictions = load_predictions(found)
+    steps = ladder(found, predictions, {"same": 1})
+    assert [(step["from_kind"], step["to_kind"], step["mean"]) for step in steps] == [
+        ("base", "checkpoint", 0.75), ("teacher", "checkpoint", -0.25), ("checkpoint", "model", -0.25),
+    ]  # fmt: skip
+    [lost, *_] = wrong_rows(found, predictions, found[-1])
+    assert (lost["id"], lost["teacher"], [one["answer"] for one in lost["answers"]]) == ("r2", "yes", ["yes", "no"])
+    assert wrong_count(predictions, found[-1], "exact") == 2
+
+
 def test_without_a_checkpoint_the_largest_file_takes_its_place(tmp_path: Path) -> None:
     found = run(tmp_path, {"teacher": {1, 2}, "f16": {1}, "q4": {1}})
     assert [(step["from"], step["to"]) for step in ladder(found, load_predictions(found), SIZES)] == [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pillm.artifacts import Benchmark, Evaluation, Figure, ModelFile
+from pillm.artifacts import Basis, Benchmark, Evaluation, Figure, ModelFile, Plan
 from pillm.errors import ConfigError
 from pillm.gates import Facts, check_gates, parse_gates
 
@@ -25,8 +25,20 @@ def facts(student: float = 0.8, size: int = 1000, speed: float = 9.0) -> Facts:
         evaluation("s-F16.gguf", "model", 0.81, "F16"),
         evaluation("s-Q8_0.gguf", "model", student, "Q8_0"),
     ]
-    speeds = Benchmark(model="s-Q8_0.gguf", device="here", basis="measured", pp_tps=50, tg_tps=speed)
-    return Facts(models=[model], evaluations=evaluations, benchmarks=[speeds], plans={})
+    return Facts(models=[model], evaluations=evaluations, benchmarks=[bench("here", speed)], plans={})
+
+
+def bench(device: str, speed: float, basis: Basis = "measured") -> Benchmark:
+    return Benchmark(model="s-Q8_0.gguf", device=device, basis=basis, pp_tps=50, tg_tps=speed)
+
+
+def predicted(pp: float | None, tg: float | None) -> dict[str, Plan]:
+    return {
+        "s-Q8_0.gguf": Plan(
+            model="s-Q8_0.gguf", device="pi4", quant="Q8_0", fits=True, bytes=1, memory={}, tg_tps=tg, pp_tps=pp, context=1,
+            verdict="fits",
+        )
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -71,6 +83,39 @@ def test_a_gate_that_cannot_be_checked_is_not_met_and_says_why(
     assert (result.met, result.reason) == (False, reason)
     assert None in (result.value, result.bound)
     assert result.sentence.endswith(f"cannot be checked: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("benchmarks", "plan", "value"),
+    [
+        ([bench("here", 9000)], 9.0, 9.0),
+        ([bench("pi4", 4), bench("pi4", 9, "predicted")], 9.0, 4.0),
+        ([bench("here", 9000), bench("pi4", 4)], None, 4.0),
+        ([bench("here", 9000), bench("pi4", 7000, "emulated")], None, None),
+        ([], None, None),
+    ],
+)
+def test_a_speed_is_the_devices_measured_before_predicted_and_never_another_machines(
+    benchmarks: list[Benchmark], plan: float | None, value: float | None
+) -> None:
+    there = replace(facts(), device="pi4", benchmarks=benchmarks, plans=predicted(None, plan))
+    result = check_gates(parse_gates({"tg_tps": 1}), there)[0]
+    assert (result.value, result.met) == (value, value is not None)
+
+
+def test_each_speed_is_looked_up_by_itself_and_a_missing_one_says_where_it_is_missing() -> None:
+    there = replace(facts(speed=9000), device="pi4", plans=predicted(None, 9.0))
+    prefill, decode = check_gates(parse_gates({"pp_tps": 50, "tg_tps": 8}), there)
+    assert (prefill.met, prefill.value) == (False, None)
+    assert prefill.reason == "its pp_tps on pi4 was neither measured nor predicted. A bench_runner that runs there measures it."
+    assert (decode.met, decode.value) == (True, 9.0)
+
+
+def test_a_teacher_of_the_same_name_does_not_answer_for_a_file() -> None:
+    named = facts(student=0.1)
+    teacher = evaluation("s-Q8_0.gguf", "teacher", 0.9)
+    result = check_gates(parse_gates({"exact": 0.8}), replace(named, evaluations=[teacher, *named.evaluations]))[0]
+    assert (result.met, result.value) == (False, 0.1)
 
 
 def test_a_result_says_the_gate_the_file_and_both_figures() -> None:

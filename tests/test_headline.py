@@ -51,6 +51,8 @@ def test_the_recipes_device_goes_first_and_measured_before_predicted() -> None:
     assert pick_speed(report(benchmarks=found, device="pi4")) == found[2]
     assert pick_speed(report(benchmarks=found[:2], device="pi4")) == found[1]
     assert pick_speed(report(benchmarks=found)) in (found[0], found[2])
+    assert pick_speed(report(benchmarks=found[:1], device="pi4")) is None, "this machine does not speak for the Pi"
+    assert pick_speed(report(benchmarks=[bench("pi4", "emulated", 3), found[1]], device="pi4")) == found[1]
     assert pick_speed(report(pick=None, benchmarks=found)) is None
 
 

@@ -15,13 +15,14 @@ import pytest
 from pydantic import Field
 
 from pillm.contract import Contract
-from pillm.errors import BackendError, DataError, StorageError, Unavailable
+from pillm.errors import BackendError, ConfigError, DataError, StorageError, Unavailable
 from pillm.progress import Event, Progress
 from pillm.records import Answer, Failure, Prompt, Request
 from pillm.rows import prompt_from_row, read_lines
 from pillm.stages.labelling import Labelling, forecast, label
-from pillm.store import verify
-from pillm.testing import DropFilter, EchoTeacher
+from pillm.stages.training import train
+from pillm.testing import DropFilter, EchoTeacher, TableTrainer
+from pillm.verification import verify
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
@@ -226,6 +227,66 @@ def test_a_forecast_counts_without_asking_or_writing(tmp_path: Path) -> None:
     assert forecast(rows, EchoTeacher(), tmp_path).to_ask == 0
 
 
+def test_a_broken_schema_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    rows = [*prompts(2, schema=SCHEMA), prompt_from_row({"id": "bad", "user": "?", "schema": {"type": "objekt"}}, where="f:3")]
+    teacher = Counting()
+    for look in (forecast, label):
+        with pytest.raises(DataError, match=r"^f:3: the schema itself is wrong at \$\.type.*nothing was asked"):
+            look(rows, teacher, tmp_path / "out")
+    assert teacher.asked == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "to_ask", "calls"),
+    [
+        (Labelling(), 0, 0),
+        (Labelling(attempts=3), 3, 6),
+        (Labelling(retry=frozenset({"rejected"})), 3, 3),
+        (Labelling(retry=frozenset({"failed"})), 2, 2),
+        (Labelling(retry=frozenset({"failed", "rejected"}), attempts=3, limit=4), 4, 9),
+    ],
+)
+def test_a_forecast_counts_what_labelling_would_ask(tmp_path: Path, settings: Labelling, to_ask: int, calls: int) -> None:
+    rows = [*prompts(3, schema=SCHEMA), *(prompt_from_row({"id": f"x{i}", "user": f"free {i}"}) for i in range(3))]
+    fails = ("free 0", "free 1")
+    label(rows, Counting(fails=fails), tmp_path)
+    found, again = forecast(rows, Counting(fails=fails), tmp_path, settings), Counting(fails=fails)
+    assert (found.to_ask, found.calls) == (to_ask, calls)
+    assert (found.prompt_tokens, found.completion_tokens) == (2 * calls, 2 * calls)
+    label(rows, again, tmp_path, settings=settings)
+    assert len(set(again.asked)) == to_ask
+    assert to_ask <= len(again.asked) <= calls
+
+
+def test_a_forecast_tells_answers_from_failures(tmp_path: Path) -> None:
+    label(prompts(4), Counting(fails=("question 1",)), tmp_path)
+    found = forecast(prompts(5), Counting(fails=("question 1",)), tmp_path)
+    assert (found.stored, found.failed, found.to_ask) == (3, 1, 1)
+
+
+class Cold(Counting):
+    """Answers at a temperature."""
+
+    name: ClassVar[str] = "cold"
+    temperature: float = Field(0.0, description="How warm.")
+
+
+def test_attempts_that_would_buy_the_same_answer_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    rows, twice = prompts(2), Labelling(attempts=2)
+    for look in (forecast, label):
+        with pytest.raises(ConfigError, match=r"attempts is 2.*temperature 0.*Nothing was asked.*attempts to 1"):
+            look(rows, Cold(), tmp_path / "out", settings=twice)
+    assert label(rows, Cold(temperature=0.5), tmp_path / "out", settings=twice).counts.answered == 2
+
+
+def test_asking_for_what_was_rejected_says_where_the_answer_will_be_the_same(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    again = Labelling(retry=frozenset({"rejected"}))
+    label(prompts(1), Cold(), tmp_path, settings=again, progress=Progress("label", (seen.append,)))
+    assert "as it did before" in next(event.message for event in seen if event.kind == "warning")
+
+
 SLOW = """
 import sys, time
 from typing import ClassVar
@@ -396,3 +457,50 @@ def test_rows_beyond_the_limit_and_rejected_and_failed_ones_are_not_called_answe
     assert _said(tmp_path) == ([third], 10)
     left_out = "7 of 10 rows are answered already, 2 rejected before, 1 left out by a filter"
     assert _said(tmp_path, filters=(DropFilter(word="free 0"),)) == ([left_out], 10)
+
+
+def test_a_folder_that_label_did_not_make_is_left_as_it_was(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("manifest.json", "failed.jsonl", "labelled.jsonl"):
+        (mine / name).write_text('{"name": "my own"}', "utf-8")
+    for ask in (label, forecast):
+        with pytest.raises(ConfigError, match=r"mine was not made by pillm.*left alone\. Choose another --out"):
+            ask(prompts(1), EchoTeacher(), mine)
+    assert {path.name: path.read_text("utf-8") for path in mine.iterdir()} == dict.fromkeys(
+        ("manifest.json", "failed.jsonl", "labelled.jsonl"), '{"name": "my own"}'
+    )
+
+
+def test_a_checkpoint_is_not_labelled_over(tmp_path: Path) -> None:
+    train(label(prompts(2), EchoTeacher(), tmp_path / "label"), TableTrainer(), tmp_path / "train")
+    with pytest.raises(ConfigError, match="train holds what `train` made"):
+        label(prompts(1), EchoTeacher(), tmp_path / "train")
+    assert verify(tmp_path / "train") == []
+
+
+def test_a_labelling_that_was_killed_goes_on_in_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / ".lock").write_text("")  # killed before the store was there
+    assert label(prompts(1), Counting(), tmp_path / "early").counts.answered == 1
+    (tmp_path / "early" / "manifest.json").unlink()  # killed while it was being written
+    again = Counting()
+    assert label(prompts(2), again, tmp_path / "early").counts.answered == 2
+    assert again.asked == ["r1"]
+
+
+@pytest.mark.parametrize("name", ["labelled.jsonl", "manifest.json", "contract.json"])
+def test_labelling_again_over_a_damaged_file_mends_it_and_buys_nothing(tmp_path: Path, name: str) -> None:
+    label(prompts(2), Counting(), tmp_path)
+    good = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(b"\xff" + good[1:])
+    again = Counting()
+    label(prompts(2), again, tmp_path)
+    assert again.asked == []
+    assert verify(tmp_path) == []
+
+
+def test_label_works_in_the_folder_it_is_called_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    label(prompts(1), EchoTeacher(), ".")
+    assert label(prompts(1), EchoTeacher(), ".").up_to_date

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pillm.errors import ConfigError, PillmError, Unavailable
+from pillm.errors import ConfigError, DataError, PillmError, Unavailable
 from pillm.pipeline import RunResult, run
 from pillm.progress import Event, Progress
 from pillm.recipe import load_recipe
-from pillm.store import verify
 from pillm.testing import FAKES, installed_plugin
+from pillm.verification import verify
 
 RECIPE = """
 prompts: rows.jsonl
@@ -41,6 +41,7 @@ def here(tmp_path: Path) -> Iterator[None]:
         json.dumps({"id": "h1", "user": "say 0 again", "reference": {"content": "x"}}) + "\n"
     )
     (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "board.yaml").write_text("extends: pi4-4gb\n")
     with installed_plugin(tmp_path / "site", "fakes", FAKES):
         yield
 
@@ -239,6 +240,22 @@ def test_a_bench_runner_times_what_the_runner_scores(tmp_path: Path) -> None:
     assert {manifest["backends"][0]["use"] for manifest in manifests} == {"timer"}
 
 
+def test_what_a_bench_runner_measures_is_the_devices_and_its_gates_and_headline_say_so(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("{exact: 0.0}", "{tg_tps: 1}") + "device: pi4-4gb\n")
+    alone = go(tmp_path)
+    assert [gate.reason for gate in alone.gates] == [
+        "its tg_tps on pi4-4gb was neither measured nor predicted. A bench_runner that runs there measures it."
+    ] * 2, "this machine's speed is not the Pi's"
+    assert "tokens per second" not in (tmp_path / "run" / "report.md").read_text().splitlines()[2]
+    with installed_plugin(tmp_path / "timer", "timer", TIMER):
+        there = go(tmp_path, "bench_runner.use=timer")
+    assert there.gates_met
+    assert {(one["device"], one["basis"], one["details"]["machine"]) for one in there.report["benchmarks"]} == {
+        ("pi4-4gb", "measured", "here")
+    }
+    assert "tokens per second** on pi4-4gb" in (tmp_path / "run" / "report.md").read_text().splitlines()[2]
+
+
 def test_another_bench_runner_times_again_and_scores_nothing_anew(tmp_path: Path) -> None:
     with installed_plugin(tmp_path / "timer", "timer", TIMER):
         go(tmp_path)
@@ -259,8 +276,9 @@ class Flaky(EchoTeacher):
 
     def answer(self, requests):
         for request, result in super().answer(requests):
-            lost = (Path(__file__).parent / "offline").exists() and request.prompt.text == "say 3"
-            yield request, Failure("network", "connection reset") if lost else result
+            note = Path(__file__).parent / "offline"
+            lost = note.exists() and request.prompt.text == "say 3"
+            yield request, Failure(note.read_text() or "network", "connection reset") if lost else result
 
 @hookimpl
 def pillm_teachers():
@@ -278,7 +296,84 @@ def test_a_teacher_that_lost_the_network_stops_the_run_and_the_same_command_resu
         assert go(tmp_path).report["rows"]["failed"] == 0
 
 
+def test_rows_that_failed_for_good_are_told_of_and_asked_again_on_demand(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("use: echo", "use: flaky"))
+    events: list[Event] = []
+    with installed_plugin(tmp_path / "flaky", "flaky", FLAKY):
+        (tmp_path / "flaky" / "offline").write_text("refused")
+        assert go(tmp_path, readers=(events.append,)).report["rows"]["failed"] == 2
+        (tmp_path / "flaky" / "offline").unlink()
+        assert go(tmp_path).report["rows"]["failed"] == 2
+        healed = run(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "run", retry=frozenset({"failed"}))
+    assert healed.report["rows"]["failed"] == 0
+    told = [event.message for event in events if "failed for good and are not trained on" in event.message]
+    assert told[0].startswith("2 rows")
+    assert told[0].endswith("says why. Ask them again: --retry failed")
+
+
+def test_a_broken_schema_in_any_row_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    with (tmp_path / "handwritten.jsonl").open("a") as file:
+        file.write('{"id": "h2", "user": "say", "schema": {"$ref": "#"}}\n')
+    with pytest.raises(DataError, match=r"^handwritten\.jsonl:2: the schema refers to itself without end"):
+        go(tmp_path)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unknown_device_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="pi4-4gb"):
         go(tmp_path, "device=pi4-4bg")
     assert not (tmp_path / "run" / "label").exists()
+
+
+def test_a_run_into_the_recipes_own_folder_leaves_the_recipe_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    monkeypatch.chdir(tmp_path)
+    for out in (".", tmp_path, "run/.."):
+        with pytest.raises(ConfigError, match=r"the recipe itself lies in .*Choose another --out"):
+            run(load_recipe("recipe.yaml"), out)
+    with pytest.raises(ConfigError, match="was not made by pillm"):
+        run(load_recipe("recipe.yaml", ["seed=2"]), tmp_path / "site")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_run_in_the_folder_it_is_called_in_is_made_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert run(load_recipe("../recipe.yaml"), ".").report == run(load_recipe("../recipe.yaml"), ".").report
+    assert verify(".") == []
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "report.json", "manifest.json", "train/manifest.json", "export/manifest.json"])
+def test_the_same_command_mends_a_damaged_file_of_a_run(tmp_path: Path, name: str) -> None:
+    go(tmp_path)
+    damaged = tmp_path / "run" / name
+    good = damaged.read_bytes()
+    damaged.write_bytes(good.replace(b"sha256", b"sha257", 1) if name.startswith(("train", "export")) else b"\xff" + good[1:])
+    assert damaged in [problem.path for problem in verify(tmp_path / "run")]
+    go(tmp_path)
+    assert verify(tmp_path / "run") == []
+
+
+def test_the_recipe_of_a_run_folder_runs_and_makes_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    first = run(load_recipe(f"{tmp_path.name}/recipe.yaml", ["device=board.yaml"]), f"{tmp_path.name}/run").report
+    again = run(load_recipe(f"{tmp_path.name}/run/recipe.yaml"), f"{tmp_path.name}/again").report
+    assert again["rows"] == first["rows"]
+    assert again["resolved"] == first["resolved"]
+    assert first["resolved"]["prompts"] == "../rows.jsonl"
+    assert first["resolved"]["evaluate"]["sets"] == {"handwritten": "../handwritten.jsonl"}
+    assert first["resolved"]["device"] == "../board.yaml"
+    assert first["device"] == again["device"] == "board"
+
+
+def test_where_a_run_is_started_and_where_it_lies_make_nothing_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(tmp_path)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("recipe.yaml", "rows.jsonl", "handwritten.jsonl", "run"):
+        (tmp_path / name).rename(moved / name)
+    monkeypatch.chdir(moved)
+    events: list[Event] = []
+    run(load_recipe("recipe.yaml"), "run", progress=Progress("", (events.append,)))
+    assert set(states(events).values()) == {"up-to-date"}

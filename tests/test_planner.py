@@ -17,6 +17,7 @@ from pillm.artifacts import Checkpoint, ModelFile, to_json
 from pillm.cli.cards import plan_lines
 from pillm.devices import device
 from pillm.devices.planner import decode_rate, decode_speed, memory_needed, plan, plan_shape, prefill_speed, size_text
+from pillm.devices.quants import BY_REQUEST
 from pillm.devices.shapes import ModelShape, from_config
 from pillm.errors import ConfigError, DataError
 
@@ -129,6 +130,15 @@ def test_what_does_not_fit_is_told_what_would(tmp_path: Path) -> None:
     assert not half.fits
     assert any(one.startswith("Q6_K: 1.0") for one in half.alternatives)
     assert any(one.startswith("Raspberry Pi 4, 4 GB: ") for one in half.alternatives)
+
+
+@pytest.mark.parametrize("quant", sorted(BY_REQUEST))
+def test_what_suits_few_models_is_planned_for_and_never_offered(tmp_path: Path, quant: str) -> None:
+    path = write(tmp_path, LLAMA_8B)
+    assert plan(path, "pi4-8gb", quant=quant).quant == quant
+    tight = replace(device("pi4-4gb"), ram_mib=3000)
+    for asked in ("F16", "Q8_0"):
+        assert not any(one.startswith(f"{quant}:") for one in plan(path, tight, quant=asked, context=256).alternatives)
 
 
 def test_a_shorter_context_is_offered_where_it_is_enough() -> None:

@@ -35,10 +35,21 @@ def test_the_ladder_colours_what_is_beyond_chance() -> None:
 
 
 def test_what_training_gave_is_not_shown_as_a_loss() -> None:
-    gain = {**report()["ladder"][0], "from": "b", "mean": 0.8, "low": 0.7, "high": 0.9}
+    gain = {**report()["ladder"][0], "from": "b", "from_kind": "base", "mean": 0.8, "low": 0.7, "high": 0.9}
     said = lost_section(report(ladder=[gain]))
     assert said is not None
     assert "+0.800" not in said
+
+
+def test_a_teacher_of_the_chosen_files_name_is_not_the_chosen_file() -> None:
+    named = report()
+    for one in named["evaluations"]:
+        one["subject"] = "a.gguf"
+    named["ladder"][0]["from"] = "a.gguf"
+    said = lost_section(named)
+    assert said is not None
+    assert said.count("1 up, 4 down") == lost_section(report()).count("1 up, 4 down")  # type: ignore[union-attr]
+    assert said.count('class="halo"') == 2, "one file is chosen, drawn twice"
 
 
 def test_speeds_are_grouped_by_device_and_basis_and_what_is_unknown_is_left_out() -> None:

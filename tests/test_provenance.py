@@ -52,7 +52,7 @@ def twin(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_manifest_names_distributions_and_the_libraries_that_they_require(tmp_path: Path) -> None:
     backends = (plugins.teacher("twin"), plugins.runner("twin"))
-    with WorkFolder(tmp_path / "label", "k") as work:
+    with WorkFolder(tmp_path / "label", "label", "k") as work:
         (work.path / "result").write_text("x")
         work.publish(Lineage(verb="label", key="k", backends=backends))
     told = (read_manifest(tmp_path / "label") or {})["versions"]

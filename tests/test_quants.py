@@ -64,6 +64,26 @@ def test_half_of_the_feed_forward_outputs_of_q4_k_m_are_q6_k() -> None:
     assert types == {"Q6_K": 12, "Q4_K": 12}
 
 
+@pytest.mark.parametrize(
+    ("quant", "columns", "types"),
+    [
+        ("TQ2_0", 256, ("TQ2_0", "Q4_K", "Q6_K")), ("TQ1_0", 256, ("TQ1_0", "Q4_K", "Q6_K")),
+        ("Q2_0", 256, ("Q2_0", "Q4_K", "Q6_K")), ("Q1_0", 256, ("Q1_0", "Q1_0", "Q6_K")),
+        ("TQ2_0", 896, ("Q4_0", "Q5_0", "Q8_0")), ("Q2_0", 672, ("Q4_0", "Q5_0", "Q8_0")),
+        ("MXFP4_MOE", 256, ("Q8_0", "Q8_0", "Q8_0")),
+    ],
+)  # fmt: skip
+def test_the_smallest_types_keep_embedding_and_head_finer(quant: str, columns: int, types: tuple[str, str, str]) -> None:
+    layer = layer_type(quant, "ffn_down", columns, (0, 4), False)
+    assert (layer, embedding_type(quant, columns), head_type(quant, columns)) == types
+
+
+def test_experts_alone_are_stored_in_mxfp4() -> None:
+    assert layer_type("MXFP4_MOE", "ffn_up_exps", 256, (0, 4), False) == "MXFP4"
+    assert layer_type("MXFP4_MOE", "ffn_up_shexp", 256, (0, 4), False) == "Q8_0"
+    assert layer_type("Q4_K_M", "ffn_down_exps", 256, (0, 8), False) == "Q6_K", "a rule of the part holds for its experts"
+
+
 def test_shared_heads_and_first_layers_are_kept_finer() -> None:
     assert layer_type("IQ4_NL", "attn_v", 1024, (9, 24), True) == "Q5_K"
     assert layer_type("IQ4_NL", "attn_v", 1024, (9, 24), False) == "IQ4_NL"

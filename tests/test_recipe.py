@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pillm.errors import ConfigError, UnknownBackend
 from pillm.recipe import Recipe, load_recipe
@@ -76,6 +77,30 @@ def test_every_backend_is_built_and_paths_are_relative_to_the_recipe(tmp_path: P
     assert (found.file.split.test, found.file.seed, len(found.filters), len(found.gates)) == (2, 3, 1, 1)
 
 
+COLD = """
+from pydantic import Field
+from pillm.testing import EchoTeacher
+import pillm
+
+class Cold(EchoTeacher):
+    \"\"\"Answers at a temperature.\"\"\"
+    name = "cold"
+    temperature: float = Field(0.0, description="How warm.")
+
+@pillm.hookimpl
+def pillm_teachers():
+    return [Cold]
+"""
+
+
+def test_attempts_that_would_buy_the_same_answer_are_refused_at_once(tmp_path: Path) -> None:
+    with installed_plugin(tmp_path / "cold", "cold", COLD):
+        with pytest.raises(ConfigError, match=r"recipe\.yaml: attempts is 2, but teacher 'cold' at temperature 0"):
+            recipe(tmp_path, GOOD, "teacher.use=cold", "label.attempts=2")
+        warm = recipe(tmp_path, GOOD, "teacher.use=cold", "label.attempts=2", "teacher.temperature=0.7")
+    assert (warm.labelling.attempts, warm.labelling.contract) == (2, warm.contract)
+
+
 def test_overrides_nest_and_are_converted_by_type(tmp_path: Path) -> None:
     found = recipe(tmp_path, GOOD, "trainer.upper=false", "split.test=7", "exporter.quants=Q4_0,Q8_0", "seed=9")
     assert found.trainer.upper is False  # type: ignore[attr-defined]
@@ -88,8 +113,6 @@ def test_lists_take_commas_and_none_leaves_a_part_out(tmp_path: Path) -> None:
     assert [metric.name for metric in found.metrics] == ["exact", "json"]
     assert found.checkpoint_runner is None
     assert found.file.evaluate.max_rows is None
-    import yaml
-
     again = recipe(tmp_path, yaml.safe_dump(found.resolved()))
     assert again.checkpoint_runner is None
 
@@ -113,8 +136,6 @@ def test_gates_may_name_a_file_a_quantisation_and_every_figure(tmp_path: Path) -
 
 
 def test_the_resolved_recipe_spells_every_option_out_and_loads_again(tmp_path: Path) -> None:
-    import yaml
-
     first = recipe(tmp_path)
     second = recipe(tmp_path, yaml.safe_dump(first.resolved()))
     assert second.resolved() == first.resolved()
@@ -193,3 +214,28 @@ def test_a_missing_file_says_how_to_begin(tmp_path: Path) -> None:
 
 def test_numbers_and_words_are_read_as_people_mean_them() -> None:
     assert parse_yaml("{a: 1e-5, b: no, c: true, d: 2.5}") == {"a": 1e-5, "b": "no", "c": True, "d": 2.5}
+
+
+def test_absolute_paths_stay_as_they_were_written(tmp_path: Path) -> None:
+    found = recipe(tmp_path, GOOD.replace("prompts: rows.jsonl", f"prompts: {tmp_path / 'rows.jsonl'}"))
+    assert found.resolved(tmp_path / "run")["prompts"] == str(tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize("folder", ["runs/r", "elsewhere", "."])
+def test_the_resolved_recipe_of_a_run_folder_names_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "board.yaml").write_text("extends: pi4-4gb\n")
+    monkeypatch.chdir(tmp_path.parent)
+    first = recipe(Path(tmp_path.name), GOOD + "device: ./board.yaml\n")
+    at = tmp_path / folder / "run"
+    at.mkdir(parents=True)
+    resolved = first.resolved(at)
+    monkeypatch.chdir(at)
+    second = recipe(at, yaml.safe_dump(resolved))
+    assert second.prompts.resolve() == tmp_path / "rows.jsonl"
+    assert second.sets["extra"].resolve() == tmp_path / "more.jsonl"
+    assert second.device is not None
+    assert second.device.name == "board"
+    assert second.resolved(at) == resolved
+    assert not any(str(tmp_path) in str(value) for value in resolved.values())

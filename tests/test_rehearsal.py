@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,8 +102,51 @@ def test_a_rehearsal_names_the_rows_of_a_set_that_are_trained_on(tmp_path: Path)
     assert "         1 of 1 rows of set 'more' are trained on and not scored: x." in rehearsal_lines(expected)
 
 
+def test_it_counts_attempts_and_failures_as_a_run_would(tmp_path: Path) -> None:
+    failing = load_recipe(tmp_path / "recipe.yaml", ["teacher.fails=say 0,say 1,say 2,say 3", "label.attempts=3"])
+    first = rehearse(failing, tmp_path / "run").label
+    assert (first.to_ask, first.calls, first.prompt_tokens) == (8, 24, 48)
+    run(failing, tmp_path / "run")
+    found = rehearse(failing, tmp_path / "run")
+    assert found.held_out is not None
+    failed = found.label.failed + found.held_out.failed
+    assert (failed, found.label.to_ask, found.held_out.to_ask) == (4, 0, 0)
+    again = rehearse(failing, tmp_path / "run", retry=frozenset({"failed", "rejected"}))
+    assert again.held_out is not None
+    assert again.label.to_ask + again.held_out.to_ask == 4
+    assert any("failed for good (--retry failed asks again)" in line for line in rehearsal_lines(found))
+    assert any("in at most 24 calls" in line for line in rehearsal_lines(replace(found, label=first)))
+
+
 def test_what_nobody_knows_is_called_unknown(tmp_path: Path) -> None:
     lines = rehearsal_lines(rehearse(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "run"))
     assert "export   to do, time unknown" in lines
     assert any(line.startswith("disk     unknown needed") for line in lines)
     assert any(line.startswith("         to be scored: 4 rows to ask, about 8 prompt") for line in lines)
+
+
+TOOLED = '''
+import pillm
+from pillm.testing import TableExporter
+
+class Tooled(TableExporter):
+    """Needs a tool that nobody has."""
+
+    name = "tooled"
+
+    def check(self):
+        raise pillm.MissingDependency("the tool is not installed. Get it with: fetch-tool")
+
+@pillm.hookimpl
+def pillm_exporters():
+    return [Tooled]
+'''
+
+
+def test_a_rehearsal_tells_what_is_missing_here_and_forecasts_all_the_same(tmp_path: Path) -> None:
+    with installed_plugin(tmp_path / "tooled", "tooled", TOOLED):
+        found = rehearse(load_recipe(tmp_path / "recipe.yaml", ["exporter.use=tooled"]), tmp_path / "run")
+    assert found.obstacles == ("the tool is not installed. Get it with: fetch-tool",)
+    assert found.label.to_ask == 8
+    assert f"obstacle {found.obstacles[0]}" in rehearsal_lines(found)
+    assert found.to_json()["obstacles"]

@@ -5,6 +5,7 @@ import pytest
 import pillm
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+DEEP = "[" * 10**5 + "]" * 10**5
 
 
 def test_thinking_and_tool_calls_are_read_out_of_the_text() -> None:
@@ -23,6 +24,8 @@ def test_a_thought_that_the_template_opened_is_reasoning_too() -> None:
         "<tool_call>{no}</tool_call>",
         '<tool_call>{"arguments": {}}</tool_call>',
         f"{CALL}<tool_call>{{no}}</tool_call>",
+        '<tool_call>{"name": "f", "arguments": {"half of a pair": "\\ud83d"}}</tool_call>',
+        pytest.param(f'<tool_call>{{"name": "f", "arguments": {{"deep": {DEEP}}}}}</tool_call>', id="deep"),
         '{"a": 1}',
         "",
     ],

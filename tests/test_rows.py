@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pillm import Answer, DataError, Example, Prompt, Reference, Usage, read_examples, read_prompts
 from pillm.backends import Rows
 from pillm.jsonl import read_lines, write_rows
-from pillm.rows import FIELDS, example_from_row, example_to_row, named_schema, prompt_from_row, prompt_to_row
+from pillm.rows import FIELDS, example_from_row, example_to_row, given_example, named_schema, prompt_from_row, prompt_to_row
 
 USER = {"role": "user", "content": "Salut"}
 SAID = {"role": "assistant", "content": "Allô"}
@@ -97,6 +97,29 @@ def test_a_teachers_answer_is_never_read_back_as_the_truth(tmp_path):
     assert read_examples(write(tmp_path / "l.jsonl", row))[0].prompt.reference is None
 
 
+TAUGHT = {"id": "a", "messages": [USER, SAID], "provenance": {"source": "teacher", "key": "v1:0", "model": "m"}}
+
+
+def test_a_prompt_that_a_teacher_answered_knows_so_and_has_no_truth():
+    prompt = prompt_from_row(TAUGHT)
+    assert (prompt.given, prompt.provenance, prompt.reference) == (SAID, TAUGHT["provenance"], None)
+    assert prompt.teacher_answer == SAID
+    assert prompt_from_row({"messages": [USER, SAID]}).teacher_answer is None
+    stated = prompt_from_row({**TAUGHT, "reference": "Bonjour"})
+    assert stated.reference.content == "Bonjour", "a truth that stands apart stays the truth"
+
+
+def test_relabelling_forgets_a_teachers_answer_and_whose_it_was():
+    prompt = prompt_from_row(TAUGHT, relabel=True)
+    assert (prompt.given, prompt.provenance, prompt.reference, prompt.teacher_answer) == (None, {}, None, None)
+
+
+def test_a_prompt_that_arrived_answered_is_the_example_that_it_was():
+    assert given_example(prompt_from_row(TAUGHT)) == example_from_row(TAUGHT)
+    made = given_example(prompt_from_row({"messages": [USER, SAID]}))
+    assert (made.source, made.key, made.answer.content) == ("given", "", "Allô")
+
+
 def test_a_row_without_an_id_is_named_by_its_content_wherever_it_stands(tmp_path):
     path = write(tmp_path / "p.jsonl", {"user": "a"}, {"user": "b", "id": 12}, {"user": "c", "id": ""}, {"user": "a"})
     first, second, third, twin = read_prompts(path)
@@ -130,6 +153,7 @@ def test_a_row_without_an_id_is_named_by_its_content_wherever_it_stands(tmp_path
         ({"user": "a", "id": True}, "'id' must be text"),
         ({"user": "a", "split": []}, "'split' must be text"),
         ({"user": "a", "metadata": [1]}, "'metadata' must be an object"),
+        ({"user": "a", "assistant": "b", "provenance": "me"}, "'provenance' must be an object"),
         ({"user": "a", "reference": 3}, "'reference' must be text"),
     ],
 )
@@ -148,8 +172,6 @@ def test_two_rows_of_one_id_are_refused_with_both_places(tmp_path):
 def test_a_row_without_an_answer_is_no_example(tmp_path):
     with pytest.raises(DataError, match=r"l\.jsonl:1: .*Label it first"):
         read_examples(write(tmp_path / "l.jsonl", {"user": "a"}))
-    with pytest.raises(DataError, match="'provenance' must be an object"):
-        example_from_row({"user": "a", "assistant": "b", "provenance": "me"})
 
 
 @pytest.fixture

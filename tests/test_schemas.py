@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from pillm.cli.formats import FORMATS, format_schema, row_schema
 from pillm.progress import Event
 from pillm.records import JSONObject
 from pillm.rows import FIELDS, example_to_row, prompt_to_row
+from pillm.stages.predictions import Prediction, write_predictions
+from pillm.store import Lineage, write_manifest
+from pillm.testing import EchoTeacher
 from pillm.yamlfile import parse_yaml
 
 ROOT = Path(__file__).parent.parent
@@ -79,6 +82,38 @@ def test_what_pillm_writes_satisfies_its_schema() -> None:
                       pp_tps=1.0, context=8, verdict="v")  # fmt: skip
     check("plan", to_json(plan))
     check("events", asdict(Event(kind="advance", stage="train", at="now", done=1, total=2, figures={"loss": 0.1})))
+
+
+def test_a_manifest_satisfies_its_schema_which_names_all_that_it_says(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("w")
+    lineage = Lineage(verb="train", key="k", backends=(EchoTeacher(),), seed=3, counts={"rows": 1}, parents={"train": "x"})
+    write_manifest(tmp_path, lineage)
+    written = json.loads((tmp_path / "manifest.json").read_text("utf-8"))
+    check("manifest", written)
+    assert list(format_schema("manifest")["properties"]) == list(written)
+
+
+def test_a_contract_satisfies_its_schema_which_names_all_that_it_says(tmp_path: Path) -> None:
+    told = pillm.Contract(schema_in_prompt="text", system="a")
+    for contract in (told, told.with_student(template="t", special_tokens={"<eos>": 1}, stop_tokens=("<eos>",))):
+        contract.save(tmp_path / "contract.json")
+        written = json.loads((tmp_path / "contract.json").read_text("utf-8"))
+        check("contract", written)
+        assert list(format_schema("contract")["properties"]) == list(written)
+
+
+def test_predictions_satisfy_their_schema(tmp_path: Path) -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+    said = {"id": "a", "prompt": "b", "reference": "c", "compared_with": "reference", "scores": {"exact": 1.0}}
+    rows = [
+        Prediction(**said, answer="c", finish_reason="stop", tags=("fr",), group="g", tool_calls=(call,)),
+        Prediction(**said, answer=None, finish_reason=None, failure={"kind": "network", "message": "m"}),
+    ]
+    write_predictions(tmp_path, rows, {})
+    lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text("utf-8").splitlines()]
+    for line in lines:
+        check("predictions", line)
+    assert list(format_schema("predictions")["properties"]) == [field.name for field in fields(Prediction)]
 
 
 def test_a_stored_answer_satisfies_the_answer_schema() -> None:

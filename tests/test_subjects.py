@@ -10,16 +10,16 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pillm.backends import Teacher
+from pillm.backends import Session, Teacher
 from pillm.contract import Contract
 from pillm.errors import ConfigError
 from pillm.metrics import Exact
 from pillm.progress import Event, Progress
-from pillm.records import Answer, Failure, Prompt, Reference, Request
+from pillm.records import Answer, Failure, FailureKind, Prompt, Reference, Request
 from pillm.stages.exporting import export
 from pillm.stages.predictions import read_predictions
 from pillm.stages.training import train
-from pillm.subjects import Scoring, ask_teacher, model_subject, score
+from pillm.subjects import Scoring, Subject, ask_teacher, model_subject, score
 from pillm.testing import EchoTeacher, TableExporter, TableRunner, TableTrainer, sample_examples
 
 
@@ -77,7 +77,7 @@ def test_a_runner_of_another_format_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "‥／etc", ".", "", "x" * 300])
 def test_names_never_choose_a_path(tmp_path: Path, name: str) -> None:
-    from pillm.subjects import StoredAnswers, Subject
+    from pillm.subjects import StoredAnswers
 
     folder = Subject(name=name, kind="model", identity={}, open=lambda: StoredAnswers(tmp_path)).folder
     assert (tmp_path / folder).resolve().parent == tmp_path.resolve()
@@ -109,15 +109,49 @@ def test_a_set_called_answers_does_not_touch_the_store(tmp_path: Path) -> None:
     assert (tmp_path / "answers" / "answers.sqlite").is_file()
 
 
-def test_a_failure_is_never_a_final_score(tmp_path: Path) -> None:
-    rows = prompts()
-    settings = scoring(tmp_path, rows)
-    teacher, _ = ask_teacher(EchoTeacher(fails=("bye",)), settings)
-    assert score(teacher, settings)[0].failed == 1
-    events: list[Event] = []
-    again = scoring(tmp_path, rows, events)
-    score(ask_teacher(EchoTeacher(fails=("bye",)), again)[0], again)
-    assert not any(event.stage == "evaluate echo" and event.kind == "up-to-date" for event in events)
+class Failing(Session):
+    """Answers all rows but one, and counts what it is asked."""
+
+    def __init__(self, kind: FailureKind) -> None:
+        self.kind, self.asked = kind, 0
+
+    def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+        for request in requests:
+            self.asked += 1
+            late = request.prompt.id == "r1"
+            yield request, Failure(self.kind, "not now") if late else Answer(request.prompt.text)
+
+
+@pytest.mark.parametrize(("kind", "asked"), [("invalid", 2), ("crashed", 2), ("refused", 2), ("server", 6), ("network", 6)])
+def test_rows_are_asked_again_only_where_that_may_help(tmp_path: Path, kind: FailureKind, asked: int) -> None:
+    session = Failing(kind)
+    subject = Subject(name="m", kind="model", identity={}, open=lambda: session)
+    found = [score(subject, scoring(tmp_path, prompts()))[0] for _ in range(3)]
+    assert [one.failed for one in found] == [1, 1, 1]
+    assert session.asked == asked
+
+
+def test_scores_of_before_failures_were_told_apart_are_made_anew_once(tmp_path: Path) -> None:
+    session = Failing("invalid")
+    subject = Subject(name="m", kind="model", identity={}, open=lambda: session)
+    score(subject, scoring(tmp_path, prompts()))
+    [path] = tmp_path.rglob("manifest.json")
+    manifest = json.loads(path.read_text("utf-8"))
+    del manifest["results"]["transient"]
+    path.write_text(json.dumps(manifest), "utf-8")
+    for _ in range(2):
+        score(subject, scoring(tmp_path, prompts()))
+    assert session.asked == 4
+
+
+def test_scores_that_took_a_teachers_answer_for_the_truth_are_made_anew(tmp_path: Path) -> None:
+    said = {"role": "assistant", "content": "hello"}
+    [row, _] = prompts()
+    before = replace(row, reference=Reference(message=said), given=said)
+    subject, _ = ask_teacher(EchoTeacher(), scoring(tmp_path, [before]))
+    assert score(subject, scoring(tmp_path, [before]))[0].compared_with == "reference"
+    now = replace(before, reference=None, provenance={"source": "teacher"})
+    assert score(subject, scoring(tmp_path, [now]))[0].compared_with == "teacher"
 
 
 def call(name: str, arguments: Any, id: str = "1") -> dict[str, Any]:

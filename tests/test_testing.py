@@ -25,6 +25,7 @@ from pillm import (
     Session,
     Teacher,
     Trainer,
+    Unavailable,
     hookimpl,
 )
 from pillm.contract import Contract
@@ -157,6 +158,23 @@ def test_a_teacher_that_breaks_a_rule_is_told_which(rule, sentence):
         check_teacher(Wrong(rule=rule))
 
 
+@pytest.mark.parametrize(("option", "value"), [("temperature", 0.5), ("constrain", True)])
+def test_a_teacher_that_evaluations_cannot_ask_plainly_is_told(option, value):
+    class Set(EchoTeacher):
+        """Keeps its options whoever asks."""
+
+        name: ClassVar[str] = "set"
+        temperature: float = Field(0.0, description="How warm.")
+        constrain: bool = Field(False, description="Hold answers to the row's schema.")
+
+        def greedy(self):
+            return self
+
+    assert check_teacher(Set())
+    with pytest.raises(ConformanceError, match=f"greedy.. of teacher 'set' keeps '{option}'"):
+        check_teacher(Set(**{option: value}))
+
+
 def test_a_teacher_that_breaks_no_rule_passes():
     assert len(check_teacher(Wrong())) == 4
 
@@ -250,6 +268,24 @@ def test_a_class_that_declares_itself_badly_is_told_how(cls, sentence):
 def test_an_identity_that_moves_is_found(backend, sentence):
     with pytest.raises(ConformanceError, match=sentence):
         check_backend(backend)
+
+
+class Unready(LengthMetric):
+    """Says that something stands in its way, as told."""
+
+    name: ClassVar[str] = "unready"
+    raises: bool = Field(True, description="Raise it, or return it.")
+
+    def check(self):
+        if self.raises:
+            raise Unavailable("the key is not set")
+        return "the key is not set"
+
+
+@pytest.mark.parametrize(("raises", "sentence"), [(True, "raised before it was put to work: the key"), (False, "give nothing")])
+def test_a_backend_that_is_put_to_work_must_say_that_it_can(raises, sentence):
+    with pytest.raises(ConformanceError, match=sentence):
+        check_metric(Unready(raises=raises))
 
 
 def test_a_plugin_without_hooks_or_with_one_name_twice_is_refused():

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import pytest
 
+from pillm.artifacts import Checkpoint
 from pillm.backends import TrainingData
 from pillm.contract import Contract
 from pillm.errors import BackendError, ConfigError, DataError
@@ -16,8 +17,18 @@ from pillm.progress import Progress
 from pillm.records import Example
 from pillm.stages.labelling import Labelling, label
 from pillm.stages.training import Training, checkpoint_key, train
-from pillm.store import read_manifest, verify
+from pillm.store import read_manifest
 from pillm.testing import EchoTeacher, TableTrainer, sample_examples
+from pillm.verification import verify
+
+
+class Unasked(TableTrainer):
+    """Must not be asked."""
+
+    name: ClassVar[str] = "unasked"
+
+    def train(self, data: TrainingData, out: Path, progress: Progress) -> None:
+        pytest.fail("work was begun")
 
 
 class Watching(TableTrainer):
@@ -112,8 +123,6 @@ def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_key_of_a_foreign_checkpoint_follows_its_bytes(tmp_path: Path) -> None:
-    from pillm.artifacts import Checkpoint
-
     (tmp_path / "config.json").write_text(json.dumps({"a": 1}))
     before = checkpoint_key(Checkpoint(path=tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"a": 2}))
@@ -137,3 +146,52 @@ def test_a_contract_that_contradicts_the_label_stage_is_refused(tmp_path: Path) 
     with pytest.raises(ConfigError, match=r"system='Be brief\.'.*contract\.json.*system=None"):
         train(labelled, TableTrainer(), tmp_path / "train", settings=Training(contract=Contract()))
     assert not (tmp_path / "train").exists()
+
+
+def test_what_another_stage_made_is_refused_before_any_work_and_left_whole(tmp_path: Path) -> None:
+    rows = [example.prompt for example in sample_examples()]
+    labelled = label(rows, EchoTeacher(), tmp_path / "work")
+    with pytest.raises(ConfigError, match=r"work holds what `label` made; it is left alone\. Choose another --out"):
+        train(labelled, Unasked(), tmp_path / "work")
+    assert (tmp_path / "work" / "answers.sqlite").is_file()
+    assert verify(tmp_path / "work") == []
+
+
+def test_a_file_of_the_users_own_keeps_a_checkpoint_from_being_replaced(tmp_path: Path) -> None:
+    train(sample_examples(), TableTrainer(), tmp_path / "train")
+    (tmp_path / "train" / ".git").mkdir()
+    (tmp_path / "train" / ".git" / "HEAD").write_text("mine")
+    train(sample_examples(), TableTrainer(), tmp_path / "train")  # up to date: nothing is replaced
+    with pytest.raises(ConfigError, match=r"train holds \.git/HEAD, which `train` did not put there"):
+        train(sample_examples(), Unasked(upper=True), tmp_path / "train")
+    assert (tmp_path / "train" / ".git" / "HEAD").read_text() == "mine"
+
+
+def test_the_base_is_never_replaced_by_its_own_student(tmp_path: Path) -> None:
+    base = train(sample_examples(), TableTrainer(), tmp_path / "train")
+
+    class Continuing(TableTrainer):
+        """Goes on from a checkpoint."""
+
+        name: ClassVar[str] = "continuing"
+
+        def base_checkpoint(self, *, fetch: bool = True) -> Checkpoint | None:
+            return base
+
+    with pytest.raises(ConfigError, match=r"train holds the base .*Choose another --out"):
+        train(sample_examples(), Continuing(), tmp_path / "train")
+    assert train(sample_examples(), Continuing(), tmp_path / "more").path == tmp_path / "more"
+    assert verify(tmp_path / "train") == []
+
+
+def test_a_checkpoint_whose_manifest_was_changed_is_trained_anew(tmp_path: Path) -> None:
+    before = len(Watching.seen)
+    manifest = tmp_path / "train" / "manifest.json"
+    for old, new in (('"sha256"', '"sha257"'), ('"bytes"', '"bytez"'), ('"seed": 0', '"seed": 1')):
+        train(sample_examples(), Watching(), tmp_path / "train")
+        changed = manifest.read_text("utf-8").replace(old, new, 1)
+        assert changed != manifest.read_text("utf-8")
+        manifest.write_text(changed, "utf-8")
+    train(sample_examples(), Watching(), tmp_path / "train")
+    assert len(Watching.seen) == before + 4
+    assert verify(tmp_path / "train") == []

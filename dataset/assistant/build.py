@@ -20,7 +20,7 @@ from tools import SUBSETS, TOOLS, schema  # noqa: E402
 
 SEED = 20
 TEST_ROWS = 3
-TRAIN_ROWS_PER_TOOL = 620
+TRAIN_ROWS_PER_TOOL = 270
 ATTEMPTS = 400
 SCHEMAS = HERE.parents[1] / "schemas"
 BEGIN, END = "<!-- counts -->", "<!-- /counts -->"

@@ -12,7 +12,7 @@ import click
 from pillm.cli.choices import assignments, backend_option, schema_in_prompt, system_message
 from pillm.cli.targets import contract_for, model_of, runner_for
 from pillm.cli.terminal import Terminal, cli_command
-from pillm.errors import BackendError, ConfigError
+from pillm.errors import BackendError, ConfigError, DataError
 from pillm.records import Answer, JSONObject, Message, Prompt
 from pillm.rows import named_schema, read_schema
 
@@ -36,17 +36,17 @@ def command(
     """Talk to MODEL. On a terminal it asks for your line; `echo text | pillm chat MODEL` gives one answer per line.
 
     How a --schema is told is decided by the contract that MODEL was trained under: its contract.json, for a .gguf file one
-    beside it; --schema-in-prompt decides where there is none, and overrides it. `-o constrain=true` holds answers to it.
+    beside it; --schema-in-prompt and --system each override their part of it. `-o constrain=true` holds answers to it.
     """
     found = model_of(model)
     built = runner_for(found, runner, options)
-    contract = _contract(found, chosen["schema_in_prompt"], chosen["system"])
+    contract = contract_for(found, chosen)
     schema = _schema(chosen["schema"])
     _check_use(terminal, schema, contract, built)
     turns: list[dict[str, str]] = []
     with built.open(found) as session:
         talk = _Talk(session, contract, memory, schema)
-        for line in _lines(terminal):
+        for line in _text(_lines(terminal)):
             answer = talk.say(line)
             turns.append({"prompt": line, "answer": answer})
             if not terminal.json:
@@ -54,13 +54,6 @@ def command(
                 sys.stdout.flush()
     if terminal.json:
         terminal.result(turns)
-
-
-def _contract(model: object, schema_in_prompt: str | None, system: str | None) -> Contract:
-    """Return the contract to ask under; another system message alone leaves the place of the schema as it was taught."""
-    if schema_in_prompt is None and system is not None:
-        schema_in_prompt = contract_for(model, None).schema_in_prompt
-    return contract_for(model, schema_in_prompt, system)
 
 
 def _schema(text: str | None) -> JSONObject | None:
@@ -85,6 +78,16 @@ def _check_use(terminal: Terminal, schema: JSONObject | None, contract: Contract
             "--schema changes nothing here: the contract tells the model no schema, and constrain is off. "
             "Add --schema-in-prompt text if the model was taught so, or -o constrain=true."
         )
+
+
+def _text(lines: Iterator[str]) -> Iterator[str]:
+    """Refuse lines that are not UTF-8: no tokenizer takes them, and in which shape they come depends on the locale."""
+    try:
+        for line in lines:
+            line.encode("utf-8")
+            yield line
+    except UnicodeError as error:
+        raise DataError("a line of stdin is not UTF-8. Write it in UTF-8.") from error
 
 
 def _lines(terminal: Terminal) -> Iterator[str]:

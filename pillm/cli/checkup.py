@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -134,14 +135,16 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _library(module: str, distribution: str) -> Finding:
-    done = subprocess.run(
-        [sys.executable, "-c", PROBES[module]], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+    code, out, err = _ask(sys.executable, "-c", PROBES[module])
+    if code:
+        last = (err.strip().splitlines() or [f"it ended with {code}"])[-1]
         state: State = "missing" if "ModuleNotFoundError" in last else "broken"
         return Finding(module, state, f"{distribution} needs it, and loading it failed: {last}", f"pip install {distribution}")
-    facts = json.loads(done.stdout.strip().splitlines()[-1])
+    try:
+        facts = json.loads(out.strip().rpartition("\n")[2])
+    except ValueError:
+        said = f"{distribution} needs it, and it was loaded without saying its version"
+        return Finding(module, "broken", said, f"pip install {distribution}")
     if module == "torch":
         gpu = f"{facts['gpu']}, bf16 {'yes' if facts['bf16'] else 'no'}" if facts["gpu"] else "no GPU, so the CPU is used"
         return Finding(module, "ok", f"{facts['version']}: {gpu}, {facts['threads']} threads")
@@ -154,9 +157,20 @@ def _converter() -> Iterator[Finding]:
     tool = shutil.which("pillm-llamacpp", path=search)
     if tool is None:
         return
-    done = subprocess.run([tool, "where"], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
-    if done.returncode:
-        said = done.stderr.strip().removeprefix("pillm-llamacpp: ")
-        yield Finding("converter", "missing", said, "pillm-llamacpp fetch")
+    code, out, err = _ask(tool, "where")
+    if code:
+        said = err.strip().removeprefix("pillm-llamacpp: ")
+        yield Finding("converter", "missing" if code > 0 else "broken", said, "pillm-llamacpp fetch")
     else:
-        yield Finding("converter", "ok", f"llama.cpp's source is in {done.stdout.strip()}")
+        yield Finding("converter", "ok", f"llama.cpp's source is in {out.strip()}")
+
+
+def _ask(*command: str) -> tuple[int, str, str]:
+    """Run a command and return its exit code and what it said; one that hangs is killed, and that is what it said."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=PROBE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return -signal.SIGKILL, "", f"it said nothing for {PROBE_SECONDS} s"
+    return done.returncode, done.stdout, done.stderr

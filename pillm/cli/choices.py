@@ -16,8 +16,25 @@ from pillm.options import parse_assignments
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
 
+
+class _Place(click.Path):
+    """A path to write to; one that leads nowhere is refused before any work is done for it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]  # path_type says so
+        try:
+            path.stat()
+        except FileNotFoundError:
+            if path.is_symlink():
+                self.fail(f"{path} is a link that leads nowhere. Choose another path.", param, ctx)
+        except OSError as error:  # below a file, or through a circle of links
+            self.fail(f"{path}: {error.strerror}. Choose another path.", param, ctx)
+        return path
+
+
 readable = partial(click.Path, exists=True, path_type=Path)
-folder = partial(click.Path, file_okay=False, path_type=Path)
+folder = partial(_Place, file_okay=False, path_type=Path)
+new_file = partial(_Place, dir_okay=False, path_type=Path)
 
 
 def backend_option(kind: str, flag: str | None = None, *, required: bool = True, more: str = "") -> Decorator[Any]:
@@ -54,6 +71,20 @@ def schema_in_prompt() -> Decorator[Any]:
 def system_message() -> Decorator[Any]:
     """Return the option for a system message."""
     return click.option("--system", metavar="TEXT", help="A system message for every row that has none.")
+
+
+def retry() -> Decorator[Any]:
+    """Return the option for which rows a teacher is asked again."""
+    return click.option(
+        "--retry", default="", metavar="failed,rejected", callback=_states, help="Ask again for rows that ended so.",
+    )  # fmt: skip
+
+
+def _states(_ctx: click.Context, _param: click.Parameter, text: str) -> frozenset[str]:
+    asked, known = frozenset(word.strip() for word in text.split(",") if word.strip()), ("failed", "rejected")
+    if wrong := asked.difference(known):
+        raise click.BadParameter(f"{', '.join(sorted(wrong))} is not one of {', '.join(known)}")
+    return asked
 
 
 seed = click.option("--seed", type=int, default=0, show_default=True, help="The seed of everything random.")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import pillm
-from pillm.cli.choices import out_folder, readable, seed
+from pillm.cli.choices import new_file, out_folder, readable, seed
 from pillm.cli.terminal import Command, Terminal
 from pillm.files import replacing
-from pillm.rows import prompt_to_row, read_lines, write_rows
-from pillm.stages.splitting import SPLITS
+from pillm.rows import prompt_to_row, write_rows
+from pillm.stages.sides import split_file
 
 if TYPE_CHECKING:
     from pillm.records import JSONObject, Prompt
@@ -35,25 +35,14 @@ def command() -> None:
 @click.pass_obj
 def split(terminal: Terminal, /, rows: Path, out: Path, **sizes: Any) -> None:
     """Split ROWS (JSONL), whole groups to one side. Sizes are least sizes; the rest is for training."""
-    sides = pillm.split(pillm.read_prompts(rows), **sizes)
-    side_of = {prompt.where: side for side, prompts in sides.items() for prompt in prompts}
-    kept: dict[str, list[JSONObject]] = {side: [] for side in SPLITS}
-    for where, row in read_lines(rows):
-        kept[side_of[where]].append({**row, "split": side_of[where]})
-    document, lines = {}, []
-    for side, chosen in kept.items():
-        if chosen:
-            path = out / f"{side}.jsonl"
-            with replacing(path) as part:
-                write_rows(part, chosen)
-            document[side] = {"rows": len(chosen), "file": str(path)}
-            lines.append(f"{len(chosen):6} {path}")
-    terminal.result(document, *lines)
+    made = split_file(rows, out, **sizes)
+    document = {path.stem: {"rows": count, "file": str(path)} for path, count in made.items()}
+    terminal.result(document, *(f"{count:6} {path}" for path, count in made.items()))
 
 
 @command.command("convert", cls=Command)
 @click.argument("rows", type=readable(dir_okay=False))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of to stdout.")
+@click.option("--out", type=new_file(), help="Write here instead of to stdout.")
 @click.pass_obj
 def convert(terminal: Terminal, /, rows: Path, out: Path | None) -> None:
     """Write ROWS (flat, Alpaca, ShareGPT, prompt/completion) as native `messages` rows."""
@@ -70,4 +59,6 @@ def _native(prompt: Prompt) -> JSONObject:
     native = prompt_to_row(prompt)
     if prompt.given:
         native["messages"] = [*native["messages"], prompt.given]
+    if prompt.provenance:
+        native["provenance"] = prompt.provenance
     return native

@@ -23,12 +23,15 @@ def load_env(path: Path) -> None:
 def read_env(path: Path) -> dict[str, str]:
     """Return the `NAME=value` lines of a file; raise ConfigError that names a wrong line, never its text."""
     found = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        text = line.strip()
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            text = line.decode("utf-8").strip()
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path.name}:{number}: not UTF-8. Save the file as UTF-8.") from None
         if not text or text.startswith("#"):
             continue
         match = _LINE.fullmatch(text)
-        if match is None:
+        if match is None or "\0" in text:
             raise ConfigError(f"{path.name}:{number}: not of the form NAME=value.")
         found[match[1]] = _unquoted(match[2].strip())
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from pillm.artifacts import to_json
 from pillm.backends import Teacher
 from pillm.cli.choices import assignments, backend_option, out_folder, readable, schema_in_prompt, seed, system_message
 from pillm.cli.scores import basis_line, differences_lines, scores_table
-from pillm.cli.targets import contract_for, name_and_options, runner_for, subject_of
+from pillm.cli.targets import contracts_for, name_and_options, runner_for, subject_of
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.errors import DataError
 from pillm.records import digest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pillm.artifacts import Evaluation
+    from pillm.contract import Contract
     from pillm.records import Message, Prompt
 
 DEFAULT_METRICS = ("exact", "json", "schema", "fields")
@@ -62,16 +64,19 @@ DEFAULT_METRICS = ("exact", "json", "schema", "fields")
 @click.pass_obj
 def command(terminal: Terminal, /, rows: Path, subjects: tuple[str, ...], **chosen: Any) -> None:
     """Score each --subject on ROWS (JSONL), greedily, with 95 % intervals, and the paired difference to the first one."""
-    scorer = _Scorer(terminal, chosen, {rows.stem: _rows(rows, chosen["split"], chosen["limit"])})
+    sets = {rows.stem: _rows(rows, chosen["split"], chosen["limit"])}
     names = list(dict.fromkeys(subjects))
     built = {name: subject_of(name) for name in names}
+    contracts = contracts_for(built, chosen)
+    _tell_contracts(terminal, contracts)
+    scorer = _Scorer(terminal, chosen, sets, contracts)
     with ExitStack() as stack:
         out = chosen["out"] or Path(stack.enter_context(TemporaryDirectory(prefix="pillm-evaluate-")))
         found = {}
         # teachers first: rows without a reference are compared with their answers
         for name in sorted(names, key=lambda name: not isinstance(built[name], Teacher)):
             found[name] = scorer.score(name, built[name], out)
-        evaluations = [found[name] for name in names]
+        evaluations = _told_apart({name: found[name] for name in names})
         first, *others = [read_predictions(one.predictions or "") for one in evaluations]
         differences = [compare(first, other, seed=chosen["seed"]) for other in others]
     document = {
@@ -91,6 +96,24 @@ def _rows(path: Path, split: str | None, limit: int | None) -> list[Prompt]:
     return prompts
 
 
+def _tell_contracts(terminal: Terminal, contracts: Mapping[str, Contract]) -> None:
+    """Say so where the subjects are not all told the same: no longer the models alone make the difference."""
+    first, *others = contracts.values()
+    if all(one == first for one in others):
+        return
+    terminal.say("The subjects are asked under different contracts, and their scores differ by that too:")
+    for name, one in contracts.items():
+        system = "none" if one.system is None else repr(one.system)
+        terminal.say(f"  {name}: schema in the prompt: {one.schema_in_prompt}, system message: {system}")
+    terminal.say("--schema-in-prompt and --system tell all of them the same.")
+
+
+def _told_apart(found: Mapping[str, Evaluation]) -> list[Evaluation]:
+    """Return the evaluations by the text that names each; subjects that would share a name are called by that text."""
+    names = Counter(one.subject for one in found.values())
+    return [replace(one, subject=text) if names[one.subject] > 1 else one for text, one in found.items()]
+
+
 @dataclass(frozen=True, slots=True)
 class _Scorer:
     """Scores one subject after another, each into a folder of its own."""
@@ -98,6 +121,8 @@ class _Scorer:
     terminal: Terminal
     chosen: Mapping[str, Any]
     sets: Mapping[str, list[Prompt]]
+    contracts: Mapping[str, Contract]
+    """What each subject is asked under, by the text that names it."""
     first_teacher: dict[str, dict[str, str | Message]] = field(default_factory=dict)
     """The answers of the first teacher by set and row id: what rows without a reference are compared with."""
 
@@ -108,7 +133,7 @@ class _Scorer:
                 folder=out / _slug(text),
                 sets=self.sets,
                 metrics=metrics,
-                contract=contract_for(target, self.chosen["schema_in_prompt"], self.chosen["system"]),
+                contract=self.contracts[text],
                 seed=self.chosen["seed"],
                 progress=progress,
                 teacher_answers=dict(self.first_teacher),

@@ -8,9 +8,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pillm.artifacts import Benchmark, Evaluation, Plan
+from pillm.contract import Contract
 from pillm.progress import Event
 from pillm.records import Answer, JSONObject
 from pillm.rows import ROLES
+from pillm.stages.predictions import Prediction
+from pillm.store import MAKERS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -92,11 +95,40 @@ def answer_schema() -> JSONObject:
     return made
 
 
+def contract_schema() -> JSONObject:
+    """Return the schema of `contract.json`: the contract, and the hash that names it."""
+    made = _made_of(Contract)
+    hashed = {"type": "string", "description": "The sha256 of all the rest, as canonical JSON."}
+    return {**made, "properties": {**made["properties"], "hash": hashed}}
+
+
+def manifest_schema() -> JSONObject:
+    """Return the schema of `manifest.json`, which makes a folder a finished result."""
+    text, whole = {"type": "string"}, {"type": "integer"}
+    entry = {"type": "object", "required": ["sha256", "bytes"], "properties": {"sha256": text, "bytes": whole}}
+    properties = {
+        "manifest_version": {**whole, "description": "What is written now is 2; version 1 had no `sha256`."},
+        "verb": {"enum": list(MAKERS), "description": "What made the folder."},
+        "key": {**text, "description": "A hash of inputs, options and versions: where it is the same, nothing is made anew."},
+        "parents": {"type": "object", "additionalProperties": text, "description": "What it was made from: name to hash."},
+        "backends": {"type": "array", "items": {"type": "object"}, "description": "Each backend's options and version."},
+        "seed": {"type": ["integer", "null"]},
+        "finished": {**text, "format": "date-time"},
+        "seconds": {"type": "number"},
+        "counts": {"type": "object", "additionalProperties": whole},
+        "results": {"type": "object", "description": "What the verb has to tell about its files."},
+        "versions": {"type": "object", "additionalProperties": text, "description": "Of Python, pillm and the plugins."},
+        "files": {"type": "object", "additionalProperties": entry, "description": "Every file by its path in the folder."},
+        "sha256": {**text, "description": "Of this manifest without this line, as canonical JSON."},
+    }
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
 def _made_of(kind: type[Any]) -> JSONObject:
     """Return the schema of a dataclass as `to_json` writes it, which leaves out what is absent."""
     made = TypeAdapter(kind).json_schema()
     nullable = {name for name, spec in made["properties"].items() if {"type": "null"} in spec.get("anyOf", ())}
-    made["required"] = [name for name in made["required"] if name not in nullable]
+    made["required"] = [name for name in made.get("required", ()) if name not in nullable]
     return made
 
 
@@ -111,8 +143,11 @@ FORMATS: dict[str, tuple[str, Callable[[], JSONObject]]] = {
     "answer": ("An answer as the store keeps it.", answer_schema),
     "events": ("One line of events.jsonl: what a run is doing.", _of(Event)),
     "evaluation": ("The scores of one subject on one set of rows.", _of(Evaluation)),
+    "predictions": ("One line of predictions.jsonl: a row as it was asked, answered and scored.", _of(Prediction)),
     "benchmark": ("How fast a model file is on a device.", _of(Benchmark)),
     "plan": ("Whether a model fits a device.", _of(Plan)),
+    "contract": ("contract.json: how rows become prompts, for teacher and student alike.", contract_schema),
+    "manifest": ("manifest.json: what a folder holds, and how it was made.", manifest_schema),
 }
 
 

@@ -9,28 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import pillm
-from pillm.cli.choices import assignments, backend_option, out_folder, readable, schema_in_prompt, system_message
+from pillm.cli.choices import assignments, backend_option, out_folder, readable, retry, schema_in_prompt, system_message
 from pillm.cli.targets import name_and_options
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.contract import Contract
 from pillm.errors import BackendError
-from pillm.stages.labeller import Labelling
-from pillm.stages.labelling import Forecast, forecast
+from pillm.stages.labelling import Forecast, Labelling, forecast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pillm.backends import Filter
     from pillm.stages.labelling import Labelled
-
-STATES = ("failed", "rejected")
-
-
-def _retry(_ctx: click.Context, _param: click.Parameter, text: str) -> frozenset[str]:
-    asked = frozenset(word.strip() for word in text.split(",") if word.strip())
-    if asked - set(STATES):
-        raise click.BadParameter(f"{', '.join(sorted(asked - set(STATES)))} is not one of {', '.join(STATES)}")
-    return asked
 
 
 @cli_command("label")
@@ -42,7 +32,7 @@ def _retry(_ctx: click.Context, _param: click.Parameter, text: str) -> frozenset
 @click.option("--attempts", type=click.IntRange(1, 20), default=1, show_default=True, help="Answers tried until one fits.")
 @click.option("--dry-run", is_flag=True, help="Say what would be asked; ask and write nothing.")
 @click.option("--relabel", is_flag=True, help="Ask the teacher also for rows that arrive answered.")
-@click.option("--retry", default="", metavar="failed,rejected", callback=_retry, help="Ask again for rows that ended so.")
+@retry()
 @click.option(
     "--filter",
     "filters",
@@ -87,9 +77,11 @@ def _sentence(expected: Forecast) -> str:
     tokens = "an unknown number of tokens"
     if expected.prompt_tokens is not None and expected.completion_tokens is not None:
         tokens = f"about {expected.prompt_tokens:,} prompt and {expected.completion_tokens:,} completion tokens"
+    failed = f"{expected.failed} failed for good (--retry failed asks again), " if expected.failed else ""
+    most = f" in at most {expected.calls} calls" if expected.calls > expected.to_ask else ""
     return (
-        f"{expected.rows} rows: {expected.given} arrive answered, {expected.stored} answers are stored, "
-        f"{expected.to_ask} would be asked ({tokens}). Nothing was asked or written."
+        f"{expected.rows} rows: {expected.given} arrive answered, {expected.stored} answers are stored, {failed}"
+        f"{expected.to_ask} would be asked{most} ({tokens}). Nothing was asked or written."
     )
 
 

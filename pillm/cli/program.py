@@ -47,9 +47,14 @@ _SENTENCES = {
     errno.EACCES: "permission was refused. Choose another path, or change its permissions",
     errno.EPERM: "permission was refused. Choose another path, or change its permissions",
     errno.EROFS: "the file system is read-only. Choose another path",
-    errno.EISDIR: "it is a folder, and a file is needed",
-    errno.ENOTDIR: "a part of the path is a file, and a folder is needed",
-    errno.ENAMETOOLONG: "the name is too long",
+    errno.EISDIR: "it is a folder, and a file is needed. Choose another path",
+    errno.ENOTDIR: "a part of the path is a file, and a folder is needed. Choose another path",
+    errno.EEXIST: "a file or a broken link stands there, and a folder is needed. Choose another path, or move it away",
+    errno.ENOTEMPTY: "a folder that is not empty stands there. Choose another path, or move it away",
+    errno.ENOENT: "it does not exist and cannot be made there. Choose another path, or make its folder",
+    errno.ELOOP: "its links lead in a circle. Choose another path",
+    errno.EIO: "the disk failed (input/output error). Look after it, then run the same command again",
+    errno.ENAMETOOLONG: "the name is too long. Choose another path",
 }
 
 
@@ -118,6 +123,7 @@ def _interrupt(*_: object) -> None:
 def _exit_code(words: list[str]) -> int:
     terminal = Terminal(json="--json" in words)
     try:
+        _refuse_other_bytes(words)
         code = program.main(words, prog_name="pillm", standalone_mode=False, obj=terminal)
         sys.stdout.flush()
     except click.ClickException as error:
@@ -138,6 +144,13 @@ def _exit_code(words: list[str]) -> int:
         _log("a bug", exc_info=True)
         raise
     return code if isinstance(code, int) else 0
+
+
+def _refuse_other_bytes(words: list[str]) -> None:
+    """Refuse words that are not UTF-8: neither a tokenizer nor a JSON file could hold them."""
+    for number, word in enumerate(words, 1):
+        if any("\ud800" <= letter <= "\udfff" for letter in word):  # how Python keeps bytes that it cannot decode
+            raise click.UsageError(f"word {number} of the command line is not UTF-8: {word!a}. Write it in UTF-8.")
 
 
 def _log(message: str, *, exc_info: bool = False) -> None:

@@ -75,7 +75,7 @@ def _models(report: JSONObject) -> Table:
 
 
 def rehearsal_lines(expected: DryRun) -> list[str]:
-    """Return what a run would do: the resolved recipe, rows, tokens, disk, time, the plan."""
+    """Return what a run would do: the resolved recipe, rows, tokens, disk, time, the plan, obstacles."""
     lines = [yaml.safe_dump(expected.recipe, allow_unicode=True, sort_keys=False, width=100).rstrip(), ""]
     lines.append("rows     " + ", ".join(f"{name} {count:,}" for name, count in expected.rows.items()))
     lines += [f"         {note}" for note in expected.notes]
@@ -89,6 +89,8 @@ def rehearsal_lines(expected: DryRun) -> list[str]:
         lines.append(f"{stage.stage:8} {stage.state}, {time}")
     if expected.plan is not None:
         lines += ["", *plan_lines(expected.plan)]
+    if expected.obstacles:
+        lines += ["", *(f"obstacle {one}" for one in expected.obstacles)]
     return [*lines, "", "Nothing was asked, trained or written."]
 
 
@@ -97,4 +99,6 @@ def _to_ask(asked: Forecast) -> str:
     if asked.prompt_tokens is not None and asked.completion_tokens is not None:
         tokens = f"about {asked.prompt_tokens:,} prompt and {asked.completion_tokens:,} completion tokens"
     given = f"; {asked.given:,} arrive answered" if asked.given else ""
-    return f"{asked.to_ask:,} rows to ask, {tokens}{given}; {asked.stored:,} are stored"
+    most = f" in at most {asked.calls:,} calls" if asked.calls > asked.to_ask else ""
+    failed = f"; {asked.failed:,} failed for good (--retry failed asks again)" if asked.failed else ""
+    return f"{asked.to_ask:,} rows to ask{most}, {tokens}{given}; {asked.stored:,} are stored{failed}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pillm
+from pillm.artifacts import CONTRACT_FILE
 from pillm.backends import Runner
 from pillm.contract import Contract
 from pillm.errors import ConfigError, DataError, MissingDependency
@@ -77,14 +79,32 @@ def runner_for(model: ModelFile | Checkpoint, name: str | None, options: dict[st
     return runner
 
 
-def contract_for(model: object, schema_in_prompt: str | None, system: str | None = None) -> Contract:
-    """Return the prompt contract that was asked for, else the one that the model was trained with, else the plain one."""
-    if schema_in_prompt is not None or system is not None:
-        return Contract(schema_in_prompt=schema_in_prompt or "none", system=system)  # type: ignore[arg-type]  # click checked it
+def contract_for(model: object, chosen: Mapping[str, Any]) -> Contract:
+    """Return the contract that a model was trained under, else the plain one; what is chosen changes itself alone.
+
+    `chosen` holds the options `schema_in_prompt` and `system`. Raises DataError for a damaged contract.json.
+    """
+    asked = {name: chosen[name] for name in ("schema_in_prompt", "system") if chosen.get(name) is not None}
+    return replace(_recorded(model) or Contract(), **asked)
+
+
+def contracts_for(models: Mapping[str, object], chosen: Mapping[str, Any]) -> dict[str, Contract]:
+    """Return the contract to ask each model under: one for all, unless two of them were trained under different ones."""
+    own = {name: contract_for(model, chosen) for name, model in models.items()}
+    trained = [own[name] for name, model in models.items() if _recorded(model) is not None]
+    agreed = bool(trained) and all(one == trained[0] for one in trained)
+    return dict.fromkeys(models, trained[0]) if agreed else own
+
+
+def _recorded(model: object) -> Contract | None:
+    """Return what a model was told in training, or None where no contract.json says so."""
+    folders: tuple[Path, ...] = ()
     if isinstance(model, pillm.Checkpoint):
-        return Contract.from_json(model.contract)
-    path = getattr(model, "path", None)
-    for file in (path.parent / "contract.json", path.parent.parent / "train" / "contract.json") if path else ():
-        if file.is_file():
-            return Contract.from_json(json.loads(file.read_text("utf-8")))
-    return Contract()
+        folders = (model.path,)
+    elif isinstance(model, pillm.ModelFile):
+        folders = (model.path.parent, model.path.parent.parent / "train")
+    for folder in folders:
+        if (folder / CONTRACT_FILE).is_file():
+            found = Contract.read(folder / CONTRACT_FILE, "Copy it anew from where the model was trained, or train again.")
+            return Contract(schema_in_prompt=found.schema_in_prompt, system=found.system)
+    return None

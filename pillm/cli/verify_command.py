@@ -11,8 +11,9 @@ from pillm.cli.choices import readable
 from pillm.cli.terminal import Terminal, cli_command
 
 REMEDY = (
-    "Error: the files above are not what was made. Remove the changed ones and run the same command again: their stage is made "
-    "anew. Keep answers.sqlite, changed or not: it holds the answers that were bought, and the command reads them from it."
+    "Error: the files above are not what was made. Remove the changed ones, but no manifest.json, and run the same command "
+    "again: their stage is made anew. "
+    "Keep answers.sqlite, changed or not: it holds the answers that were bought, and the command reads them from it."
 )
 
 

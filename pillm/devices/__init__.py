@@ -99,12 +99,17 @@ def device_names() -> list[str]:
 def device(name: str | Path) -> DeviceProfile:
     """Return the profile of a device by its name or by the path of a YAML file; raise ConfigError where there is none."""
     text = str(name)
-    if text.endswith((".yaml", ".yml")) or "/" in text:
+    if is_path(text):
         path = Path(text)
         if not path.is_file():
             raise ConfigError(f"{text} is not a file. Give a profile's name ({', '.join(device_names())}) or a YAML file.")
         return _profile(path)
     return _profile(_find(text, families=False))
+
+
+def is_path(name: str) -> bool:
+    """Say whether a device is given by the path of its profile, not by its name."""
+    return name.endswith((".yaml", ".yml")) or "/" in name
 
 
 def _folders() -> list[Path]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pillm.artifacts import Plan
 from pillm.devices import DeviceProfile, device, device_names
-from pillm.devices.quants import QUANTS, bits
+from pillm.devices.quants import BY_REQUEST, QUANTS, bits
 from pillm.devices.shapes import ModelShape, shape_of
 from pillm.errors import ConfigError
 
@@ -178,7 +178,7 @@ def _smaller(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterato
 def _fitting(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
     """Yield the smaller quantisations that fit, largest first."""
     for quant in QUANTS:
-        if quant in profile.avoid or bits(QUANTS[quant]) >= 16:
+        if quant in profile.avoid or quant in BY_REQUEST or bits(QUANTS[quant]) >= 16:
             continue
         other = shape.quantised(quant)
         if other.file_bytes < shape.file_bytes and _needed(other, profile, context) <= profile.ram_mib * _MIB:

@@ -36,12 +36,15 @@ QUANTS: dict[str, str] = {
     "Q5_1": "Q5_1", "Q5_0": "Q5_0", "Q4_K_M": "Q4_K", "Q4_K_S": "Q4_K", "Q4_1": "Q4_1", "Q4_0": "Q4_0", "IQ4_NL": "IQ4_NL",
     "IQ4_XS": "IQ4_XS", "Q3_K_L": "Q3_K", "Q3_K_M": "Q3_K", "Q3_K_S": "Q3_K", "IQ3_M": "IQ3_S", "IQ3_S": "IQ3_S",
     "IQ3_XS": "IQ3_S", "Q2_K": "Q2_K",
+    "MXFP4_MOE": "Q8_0", "Q2_0": "Q2_0", "TQ2_0": "TQ2_0", "TQ1_0": "TQ1_0", "Q1_0": "Q1_0",
 }  # fmt: skip
-"""The quantisations whose mix is known, largest first, and the type that most of their weights get."""
+"""The quantisations whose mix is known, largest first, and the type that most of a dense model's weights get."""
+BY_REQUEST = frozenset({"MXFP4_MOE", "Q2_0", "TQ2_0", "TQ1_0", "Q1_0"})
+"""For models with experts, or trained in so few bits: any other would suffer, so nobody is offered these."""
 
 _FALLBACK = {
     **dict.fromkeys(("IQ3_XXS", "IQ3_S", "IQ4_XS"), "IQ4_NL"),
-    **dict.fromkeys(("Q2_K", "Q3_K"), "Q4_0"),
+    **dict.fromkeys(("Q2_K", "Q3_K", "Q2_0", "TQ1_0", "TQ2_0"), "Q4_0"),
     "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
 }  # fmt: skip
 _MIX: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
@@ -71,13 +74,21 @@ _MIX: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
         "attn_v": (("grouped", "Q4_K"), ("all", "Q3_K")),
         **dict.fromkeys(("ffn_down", "attn_output"), (("all", "Q3_K"),)),
     },
+    "MXFP4_MOE": dict.fromkeys(("ffn_gate_exps", "ffn_up_exps", "ffn_gate_up_exps", "ffn_down_exps"), (("all", "MXFP4"),)),
 }
-"""For each quantisation and part of a layer: the first rule that holds gives the type."""
+"""For each quantisation and part of a layer: the first rule that holds gives the type. Experts follow their part."""
+_EMBEDDING = dict.fromkeys(("Q2_0", "TQ2_0", "TQ1_0"), "Q4_K")
+"""The quantisations that store an embedding finer than the rest."""
+
+
+def find_quant(name: str) -> str | None:
+    """Return the canonical spelling of a quantisation's name, or None where its mix is not known."""
+    return next((quant for quant in QUANTS if quant.casefold() == name.casefold()), None)
 
 
 def known_quant(name: str) -> str:
     """Return the canonical spelling of a quantisation's name; raise ConfigError where its mix is not known."""
-    found = next((quant for quant in QUANTS if quant.casefold() == name.casefold()), None)
+    found = find_quant(name)
     if found is None:
         raise ConfigError(
             f"no size is known for quantisation {name!r}.{did_you_mean(name, QUANTS)} Known: {', '.join(QUANTS)}."
@@ -110,14 +121,15 @@ def layer_type(quant: str, part: str, columns: int, layer: tuple[int, int], grou
 
     `grouped` says whether four or more query heads share a key head. A row that does not divide into blocks falls back.
     """
-    rules = _MIX.get(quant, {}).get(part, ())
+    mix = _MIX.get(quant, {})
+    rules = mix.get(part) or mix.get(part.removesuffix("_exps"), ())
     chosen = next((type_ for when, type_ in rules if _holds(when, *layer, grouped)), QUANTS[quant])
     return _fitting(chosen, columns)
 
 
 def embedding_type(quant: str, columns: int) -> str:
     """Return the type of a token embedding that is not the head."""
-    return _fitting(QUANTS[quant], columns)
+    return _fitting(_EMBEDDING.get(quant, QUANTS[quant]), columns)
 
 
 def _holds(when: str, layer: int, layers: int, grouped: bool) -> bool:

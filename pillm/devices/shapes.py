@@ -81,7 +81,7 @@ class ModelShape:
         elif part.startswith("blk."):
             number, _, place = part.removeprefix("blk.").partition(".")
             layer = int(number) if number.isdecimal() and len(number) < 6 else 0
-            type_ = layer_type(quant, place.removesuffix("_exps"), columns, (layer, self.layers), grouped)
+            type_ = layer_type(quant, place, columns, (layer, self.layers), grouped)
         else:
             type_ = embedding_type(quant, columns)
         return replace(tensor, type=type_)

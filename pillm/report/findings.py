@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from typing import TypeAlias
 
-from pillm.artifacts import Evaluation
+from pillm.artifacts import Evaluation, SubjectKind
 from pillm.errors import PillmError
 from pillm.records import JSONObject
 from pillm.stages.intervals import Difference
@@ -18,21 +19,26 @@ NEAR = 0.02
 MAX_WRONG = 40
 MAX_TEXT = 2000
 
-Predictions = Mapping[tuple[str, str], Sequence[Prediction]]
-"""Predictions by subject and set."""
+Whose: TypeAlias = tuple[SubjectKind, str, str]
+"""Kind, name and set of a subject's evaluation; the name alone is not enough: teacher and base may both be called so."""
+Predictions = Mapping[Whose, Sequence[Prediction]]
 
 
 def load_predictions(evaluations: Sequence[Evaluation]) -> Predictions:
     """Read what was predicted; an evaluation whose predictions are gone is left out."""
-    found: dict[tuple[str, str], Sequence[Prediction]] = {}
+    found: dict[Whose, Sequence[Prediction]] = {}
     for one in evaluations:
         if one.predictions is None:
             continue
         try:
-            found[one.subject, one.set] = read_predictions(one.predictions)
+            found[_whose(one)] = read_predictions(one.predictions)
         except PillmError:
             continue
     return found
+
+
+def _whose(one: Evaluation) -> Whose:
+    return one.kind, one.subject, one.set
 
 
 def main_metric(evaluations: Sequence[Evaluation]) -> str | None:
@@ -68,10 +74,14 @@ def ladder(evaluations: Sequence[Evaluation], predictions: Predictions, sizes: M
     """Return the paired difference of each step: base and teacher to checkpoint, to the largest file, to the others."""
     metric = main_metric(evaluations)
     return [
-        {"set": later.set, "metric": metric, "from": earlier.subject, "to": later.subject, **asdict(found)}
+        {"set": later.set, "metric": metric, **_ends(earlier, later), **asdict(found)}
         for earlier, later in _steps(on_main_set(evaluations), sizes)
         if (found := _difference(earlier, later, predictions, metric or "")) is not None
     ]
+
+
+def _ends(earlier: Evaluation, later: Evaluation) -> JSONObject:
+    return {"from": earlier.subject, "from_kind": earlier.kind, "to": later.subject, "to_kind": later.kind}
 
 
 def _steps(evaluations: Sequence[Evaluation], sizes: Mapping[str, int]) -> Iterator[tuple[Evaluation, Evaluation]]:
@@ -91,7 +101,7 @@ def _steps(evaluations: Sequence[Evaluation], sizes: Mapping[str, int]) -> Itera
 
 
 def _difference(left: Evaluation, right: Evaluation, predictions: Predictions, metric: str) -> Difference | None:
-    sides = [predictions.get((one.subject, one.set)) for one in (left, right)]
+    sides = [predictions.get(_whose(one)) for one in (left, right)]
     if sides[0] is None or sides[1] is None:
         return None
     return compare(sides[0], sides[1]).get(metric)
@@ -104,7 +114,7 @@ def wrong_rows(evaluations: Sequence[Evaluation], predictions: Predictions, chos
         return []
     sets = list(dict.fromkeys(one.set for one in evaluations))
     answers = {key: {row.id: row for row in rows} for key, rows in predictions.items()}
-    teachers = {one.set: answers.get((one.subject, one.set), {}) for one in evaluations if one.kind == "teacher"}
+    teachers = {one.set: answers.get(_whose(one), {}) for one in evaluations if one.kind == "teacher"}
 
     def lost(name: str, row: Prediction) -> bool:
         """Say whether the teacher was right, so that the row was lost on the way; those come first."""
@@ -113,7 +123,8 @@ def wrong_rows(evaluations: Sequence[Evaluation], predictions: Predictions, chos
 
     queues = {}
     for name in sets:
-        wrong = [row for row in predictions.get((chosen.subject, name), ()) if row.scores.get(metric, 1.0) < 1.0]
+        given = predictions.get((chosen.kind, chosen.subject, name), ())
+        wrong = [row for row in given if row.scores.get(metric, 1.0) < 1.0]
         queues[name] = sorted(wrong, key=lambda row: not lost(name, row))
     found: list[JSONObject] = []
     for place in range(MAX_WRONG):
@@ -127,17 +138,18 @@ def wrong_count(predictions: Predictions, chosen: Evaluation | None, metric: str
     """Return how many rows of all sets the chosen file got wrong."""
     if chosen is None or metric is None:
         return 0
-    rows = [row for (subject, _), found in predictions.items() if subject == chosen.subject for row in found]
+    ours = (chosen.kind, chosen.subject)
+    rows = [row for (kind, subject, _), found in predictions.items() if (kind, subject) == ours for row in found]
     return sum(row.scores.get(metric, 1.0) < 1.0 for row in rows)
 
 
 def _wrong_row(
-    row: Prediction, name: str, evaluations: Sequence[Evaluation], answers: Mapping[tuple[str, str], Mapping[str, Prediction]]
+    row: Prediction, name: str, evaluations: Sequence[Evaluation], answers: Mapping[Whose, Mapping[str, Prediction]]
 ) -> JSONObject:
     said: dict[str | None, list[str]] = {}
     teacher = None
     for one in evaluations:
-        other = answers.get((one.subject, one.set), {}).get(row.id) if one.set == name else None
+        other = answers.get(_whose(one), {}).get(row.id) if one.set == name else None
         if other is None or one.kind == "base":
             continue
         if one.kind == "teacher":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pillm.gates import speed_rank
 from pillm.report.words import percent, score, size, speed
 
 
@@ -37,12 +38,22 @@ def headline_text(report: Mapping[str, Any]) -> str:
     return "".join(piece for piece, _ in headline(report))
 
 
+def is_pick(report: Mapping[str, Any], one: Mapping[str, Any]) -> bool:
+    """Return whether an evaluation is of the chosen file; a teacher or a checkpoint may have its name."""
+    return bool(one["kind"] == "model" and one["subject"] == (report["pick"] or {}).get("model"))
+
+
 def pick_speed(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the benchmark of the chosen file that matters most: the recipe's device first, measured before predicted."""
+    """Return the benchmark of the chosen file that its gates are checked against, or None where no speed counts."""
     chosen = report["pick"]
-    found = [one for one in report["benchmarks"] if chosen and one["model"] == chosen["model"]]
-    order = {"measured": 0, "emulated": 1, "predicted": 2}
-    return min(found, key=lambda one: (one["device"] != report["device"], order[one["basis"]]), default=None)
+    found = [
+        (rank, one)
+        for one in report["benchmarks"]
+        if chosen
+        and one["model"] == chosen["model"]
+        and (rank := speed_rank(one["device"], one["basis"], report["device"])) is not None
+    ]
+    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def gates_sentence(report: Mapping[str, Any]) -> tuple[str, bool] | None:

@@ -7,7 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pillm.report.headline import gates_sentence, headline
-from pillm.report.words import certain, count, duration, interval, score, set_title, signed, size, speed, subject_title
+from pillm.report.words import (
+    certain,
+    count,
+    duration,
+    interval,
+    score,
+    set_title,
+    signed,
+    size,
+    speed,
+    student_titles,
+    subject_title,
+)
 
 MAX_WRONG = 10
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&$@])")
@@ -81,17 +93,18 @@ def _cell(figure: Mapping[str, Any] | None, rows: int) -> str:
 def _ladder(report: Mapping[str, Any]) -> str:
     if not report["ladder"]:
         return ""
-    names = {one["subject"]: subject_title(one) for one in report["evaluations"]}
+    names = {(one["kind"], one["subject"]): subject_title(one) for one in report["evaluations"]}
+    ends = [[names.get((step[f"{end}_kind"], step[end]), step[end]) for end in ("from", "to")] for step in report["ladder"]]
     rows = [
         [
-            f"{escaped(names.get(step['from'], step['from']))} → {escaped(names.get(step['to'], step['to']))}",
+            " → ".join(map(escaped, named)),
             signed(step["mean"]),
             f"[{signed(step['low'])}, {signed(step['high'])}]",
             str(step["better"]),
             str(step["worse"]),
             "yes" if certain(step) else "no",
         ]
-        for step in report["ladder"]
+        for named, step in zip(ends, report["ladder"], strict=True)
     ]
     metric = escaped(report["ladder"][0]["metric"])
     heads = ["step", f"{metric}, paired", "95 %", "rows better", "rows worse", "beyond chance"]
@@ -136,7 +149,7 @@ def _wrong(report: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     lines = [f"## Wrong rows\n\n{len(rows)} of {report['wrong']['count']} shown; more in `report.html`."]
-    names = {one["subject"]: subject_title(one) for one in report["evaluations"]}
+    names = student_titles(report)
     for row in rows:
         who = [", ".join(names.get(subject, subject) for subject in one["subjects"]) for one in row["answers"]]
         answers = [f"  - {escaped(name)}: {code(one['answer'] or '')}" for name, one in zip(who, row["answers"], strict=True)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pillm.report.elements import Child, Markup, tag
-from pillm.report.headline import gates_sentence, headline, pick_speed
+from pillm.report.headline import gates_sentence, headline, is_pick, pick_speed
 from pillm.report.words import count, interval, percent, score, set_title, size, speed
 
 LINKS = (
@@ -35,7 +35,7 @@ def _other_sets(report: Mapping[str, Any]) -> Markup | None:
         return None
     found: dict[str, dict[str, float]] = {}
     for one in report["evaluations"]:
-        who = "teacher" if one["kind"] == "teacher" else "ours" if one["subject"] == chosen["model"] else None
+        who = "teacher" if one["kind"] == "teacher" else "ours" if is_pick(report, one) else None
         if who and one["set"] != report["main"]["set"] and metric in one["metrics"]:
             found.setdefault(one["set"], {})[who] = one["metrics"][metric]["mean"]
     told = []
@@ -86,7 +86,7 @@ def _quality_card(report: Mapping[str, Any]) -> Markup | None:
     if chosen is None:
         return None
     metric, name = report["main"]["metric"], report["main"]["set"]
-    found = next(one for one in report["evaluations"] if one["subject"] == chosen["model"] and one["set"] == name)
+    found = next(one for one in report["evaluations"] if is_pick(report, one) and one["set"] == name)
     figure = found["metrics"][metric]
     about: list[Child] = [
         f"{metric} {score(chosen['score'])} {interval(figure)} on {count(found['rows'])} {set_title(name).lower()} rows"

@@ -8,6 +8,7 @@ from typing import Any
 
 from pillm.report.charts import Point, quality_against_size, quality_ladder, speed_bars
 from pillm.report.elements import Child, Markup, tag
+from pillm.report.headline import is_pick
 from pillm.report.words import certain, set_title, signed, subject_title
 
 WIDE, SLIM = 880, 360
@@ -25,7 +26,7 @@ def section(name: str, title: str, lead: Child, *body: Child) -> Markup:
 
 def size_section(report: Mapping[str, Any]) -> Markup | None:
     """Return the plot of quality against size, where two sizes or more are known."""
-    points = _points(report)
+    points = [point for point, _ in _points(report)]
     if sum(point.bytes is not None for point in points) < 2:
         return None
     metric = report["main"]["metric"]
@@ -38,8 +39,8 @@ def size_section(report: Mapping[str, Any]) -> Markup | None:
 
 def lost_section(report: Mapping[str, Any]) -> Markup | None:
     """Return the ladder from the teacher down to each file, with the paired difference of every step."""
-    steps = {step["to"]: step for step in report["ladder"] if _is_loss(step, report)}
-    points = [_rung(one, steps) for one in _points(report, with_subject=True)]
+    losses = {(step["to_kind"], step["to"]): step for step in report["ladder"] if step["from_kind"] != "base"}
+    points = [_rung(point, losses.get((point.kind, subject))) for point, subject in _points(report)]
     if len(points) < 2:
         return None
     lead = (
@@ -47,8 +48,7 @@ def lost_section(report: Mapping[str, Any]) -> Markup | None:
         "every other file against the largest. Coloured differences are beyond chance, grey ones are not."
     )
     metric = report["main"]["metric"]
-    plain = [point for point, _ in points]
-    return section("lost", "Where quality was lost", lead, _both(lambda width: quality_ladder(plain, metric, width)))
+    return section("lost", "Where quality was lost", lead, _both(lambda width: quality_ladder(points, metric, width)))
 
 
 def speed_section(report: Mapping[str, Any]) -> Markup | None:
@@ -85,11 +85,10 @@ def _title(report: Mapping[str, Any], model: str) -> str:
     return str(quants.get(model, model))
 
 
-def _points(report: Mapping[str, Any], *, with_subject: bool = False) -> list[Any]:
-    """Return the scored subjects of the main set: teacher, checkpoint, files from large to small, the base last."""
+def _points(report: Mapping[str, Any]) -> list[tuple[Point, str]]:
+    """Return the scored subjects of the main set with their names: teacher, checkpoint, files from large to small, the base."""
     metric, name = report["main"]["metric"], report["main"]["set"]
     bytes_ = {one["file"].rpartition("/")[2]: one["bytes"] for one in report["models"]} | dict(report["sizes"])
-    chosen = (report["pick"] or {}).get("model")
     found = [one for one in report["evaluations"] if one["set"] == name and metric in one["metrics"]]
     order = {"teacher": 0, "checkpoint": 1, "model": 2, "base": 3}
     found.sort(key=lambda one: (order[one["kind"]], -(bytes_.get(one["subject"]) or 0)))
@@ -99,27 +98,19 @@ def _points(report: Mapping[str, Any], *, with_subject: bool = False) -> list[An
             kind=one["kind"],
             figure=one["metrics"][metric],
             bytes=bytes_.get(one["subject"] if one["kind"] == "model" else one["kind"]),
-            picked=one["subject"] == chosen,
+            picked=is_pick(report, one),
         )
         for one in found
     ]
-    return [(point, one["subject"]) for point, one in zip(points, found, strict=True)] if with_subject else points
+    return [(point, one["subject"]) for point, one in zip(points, found, strict=True)]
 
 
-def _is_loss(step: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
-    kinds = {one["subject"]: one["kind"] for one in report["evaluations"]}
-    return kinds.get(step["from"]) != "base"
-
-
-def _rung(pair: tuple[Point, str], steps: Mapping[str, Mapping[str, Any]]) -> tuple[Point, str]:
-    point, subject = pair
-    step = steps.get(subject)
+def _rung(point: Point, step: Mapping[str, Any] | None) -> Point:
     if step is None:
-        return point, subject
+        return point
     tone = ("worse" if step["mean"] < 0 else "better") if certain(step) else "same"
     rows = f"{step['better']} up, {step['worse']} down"
-    told = replace(point, step=signed(step["mean"]), rows=rows, tone=tone)
-    return told, subject
+    return replace(point, step=signed(step["mean"]), rows=rows, tone=tone)
 
 
 def _both(draw: Any) -> Markup:

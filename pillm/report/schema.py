@@ -11,6 +11,7 @@ _COUNT: JSONObject = {"type": "integer", "minimum": 0}
 _NUMBER: JSONObject = {"type": "number"}
 _TEXT: JSONObject = {"type": "string"}
 _SPEED: JSONObject = {"type": ["number", "null"], "minimum": 0}
+_KIND: JSONObject = {"enum": ["teacher", "base", "checkpoint", "model"]}
 _BASIS: JSONObject = {"enum": ["measured", "predicted", "emulated"]}
 
 
@@ -50,7 +51,7 @@ _MODEL = _object(
 _EVALUATION = _object(
     {
         "subject": _TEXT,
-        "kind": {"enum": ["teacher", "base", "checkpoint", "model"]},
+        "kind": _KIND,
         "set": {**_TEXT, "description": "test, handwritten, community, or a set of the recipe's own."},
         "quant": {"type": ["string", "null"]},
         "rows": _COUNT,
@@ -72,7 +73,11 @@ _PLAN = _object(
 )
 _STEP = _object(
     {"set": _TEXT, "metric": _TEXT, "from": _TEXT, "to": _TEXT, **_INTERVAL, "rows": _COUNT, "better": _COUNT, "worse": _COUNT},
-    {"units": {**_COUNT, "description": "Groups, and rows that stand alone; fewer than six decide nothing."}},
+    {
+        "units": {**_COUNT, "description": "Groups, and rows that stand alone; fewer than six decide nothing."},
+        "from_kind": {**_KIND, "description": "Teacher and base may have one name."},
+        "to_kind": _KIND,
+    },
     description="The paired difference to - from, over the same rows, with its bootstrap 95 % interval.",
 )
 _PICK = _object(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pillm.report.elements import Child, Markup, tag
+from pillm.report.headline import is_pick
 from pillm.report.plots import section
 from pillm.report.words import SET_NOTES, count, duration, interval, score, set_title, size, subject_title
 
@@ -32,12 +33,11 @@ def sets_section(report: Mapping[str, Any]) -> Markup | None:
 def _set_table(report: Mapping[str, Any], name: str) -> Markup:
     found = [one for one in report["evaluations"] if one["set"] == name]
     metrics = list(dict.fromkeys(metric for one in found for metric in one["metrics"]))
-    chosen = (report["pick"] or {}).get("model")
     rows = []
     for one in found:
         lost = [f"{count(one['failed'])} without answer"] if one["failed"] else []
         lost += [f"{count(one['cut'])} cut off"] if one["cut"] else []
-        star = tag("span", " ★", title="the file the headline speaks of") if one["subject"] == chosen else None
+        star = tag("span", " ★", title="the file the headline speaks of") if is_pick(report, one) else None
         title = [tag("span", subject_title(one), class_=f"name k-{one['kind']}", title=one["subject"]), star]
         rows.append(
             [
@@ -65,13 +65,12 @@ def heat(figure: Mapping[str, Any] | None, rows: int = 0) -> Markup:
 def tags_section(report: Mapping[str, Any]) -> Markup | None:
     """Return the main metric by tag for teacher and chosen file, the weakest tags first."""
     metric, name = report["main"]["metric"], report["main"]["set"]
-    chosen = (report["pick"] or {}).get("model")
     shown = [
         one
         for one in report["evaluations"]
-        if one["set"] == name and (one["kind"] in ("teacher", "checkpoint") or one["subject"] == chosen)
+        if one["set"] == name and (one["kind"] in ("teacher", "checkpoint") or is_pick(report, one))
     ]
-    ours = next((one for one in shown if one["subject"] == chosen), None)
+    ours = next((one for one in shown if is_pick(report, one)), None)
     if ours is None or not ours["tags"]:
         return None
     names = sorted(

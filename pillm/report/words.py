@@ -28,6 +28,11 @@ def subject_title(one: Mapping[str, Any]) -> str:
     return KIND_TITLES[one["kind"]]
 
 
+def student_titles(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return the titles of checkpoint and files by name; teacher and base, which may have a student's name, are none."""
+    return {one["subject"]: subject_title(one) for one in report["evaluations"] if one["kind"] in ("checkpoint", "model")}
+
+
 def score(value: float | None) -> str:
     """Return a mean with three digits, or a dash."""
     return "–" if value is None else f"{value:.3f}"

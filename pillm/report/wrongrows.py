@@ -11,7 +11,7 @@ from typing import Any
 
 from pillm.report.elements import Child, Markup, tag
 from pillm.report.plots import section
-from pillm.report.words import count, set_title, subject_title
+from pillm.report.words import count, set_title, student_titles
 
 MAX_TOKENS = 400
 """Longer answers are shown without marks: comparing them would take longer than it helps."""
@@ -23,7 +23,7 @@ def wrong_section(report: Mapping[str, Any]) -> Markup | None:
     wrong = report["wrong"]
     if not wrong["rows"]:
         return None
-    names = {one["subject"]: subject_title(one) for one in report["evaluations"]}
+    names = student_titles(report)
     blocks: list[Child] = []
     for set_, rows in groupby(wrong["rows"], key=lambda row: row["set"]):
         blocks += [tag("h3", set_title(set_)), *(_row(row, names) for row in rows)]

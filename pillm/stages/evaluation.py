@@ -46,7 +46,10 @@ class Scope:
     identity: JSONObject | None = None
     """What the keys of the requests are made of; by default what the teacher says it is."""
     compare_with: Mapping[str, str | Message] = field(default_factory=dict)
-    """The teacher's answer by row id, as text or as an assistant message: the reference of rows that have none."""
+    """The teacher's answer by row id, as text or as an assistant message: the reference of rows that have none.
+
+    Rows that it lacks are compared with the answer that a teacher gave them in an earlier labelling, where they bring one.
+    """
     seed: int = 0
     progress: Progress = field(default_factory=lambda: Progress("evaluate"))
 
@@ -102,9 +105,9 @@ def _named(scope: Scope, subject: Answers) -> Scope:
 
 
 def _with_reference(prompt: Prompt, teacher: Mapping[str, str | Message]) -> Prompt:
-    if prompt.reference is not None or prompt.id not in teacher:
+    said = teacher.get(prompt.id, prompt.teacher_answer)
+    if prompt.reference is not None or said is None:
         return prompt
-    said = teacher[prompt.id]
     message = {"role": "assistant", "content": said} if isinstance(said, str) else said
     return replace(prompt, reference=Reference(message=message, origin="teacher"))
 

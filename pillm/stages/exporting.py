@@ -19,7 +19,8 @@ from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_ke
 def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progress: Progress | None = None) -> list[ModelFile]:
     """Pack a checkpoint into model files in the folder `out`, and return them.
 
-    Raises DataError for an unreadable checkpoint, BackendError where the exporter made no file or a false one.
+    Raises ConfigError where `out` holds what another stage made, DataError for an unreadable checkpoint, BackendError
+    where the exporter made no file or a false one.
     """
     out, progress = named(out), progress or Progress("export")
     if not (checkpoint.path / "config.json").is_file():
@@ -29,7 +30,7 @@ def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progr
         if is_current(out, key):
             progress.up_to_date()
             return _recorded(out)
-        with WorkFolder(out, key) as work, storage_errors(out):
+        with WorkFolder(out, "export", key) as work, storage_errors(out):
             models = []
             for model in exporter.export(checkpoint, work.path, progress):
                 _check(model, exporter, work.path)
@@ -63,11 +64,10 @@ def _check(model: ModelFile, exporter: Exporter, folder: Path) -> None:
 
 
 def _keep_only(folder: Path, models: list[ModelFile]) -> None:
-    """Remove an exporter's work files: only model files and what stands beside them ships."""
+    """Remove an exporter's half-made files: only model files and what stands beside them ships."""
     kept = {model.path for model in models}
     for path in sorted(folder.rglob("*"), reverse=True):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and path not in kept and (hidden or path.suffix in (".part", ".tmp")):
+        if path.is_file() and path not in kept and path.suffix in (".part", ".tmp"):
             path.unlink()
         elif path.is_dir() and not any(path.iterdir()):
             path.rmdir()

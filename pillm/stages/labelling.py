@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,13 +13,15 @@ from pillm.artifacts import CONTRACT_FILE
 from pillm.backends import Filter, Rows, Teacher
 from pillm.contract import Contract
 from pillm.errors import BackendError, DataError, Interrupted, Unavailable
-from pillm.files import lock, replacing, storage_errors
+from pillm.files import lock, named, replacing, storage_errors
 from pillm.progress import Progress
-from pillm.records import Answer, Example, Failure, JSONObject, Prompt, digest
-from pillm.rows import example_to_row, prompt_to_row, write_rows
-from pillm.stages.labeller import Labeller, Row, given_answer, refusal_reason
-from pillm.stages.labeller import Labelling as Labelling
-from pillm.store import MANIFEST, Lineage, is_current, read_manifest, stage_key, write_manifest
+from pillm.records import Answer, Example, JSONObject, Prompt, digest
+from pillm.rows import example_to_row, given_example, prompt_to_row, write_rows
+from pillm.stages.labeller import Labeller
+from pillm.stages.rowschemas import check_schemas
+from pillm.stages.rowstates import Labelling as Labelling
+from pillm.stages.rowstates import Memory, Row, State, refusal_reason
+from pillm.store import MANIFEST, Lineage, is_current, read_manifest, refuse_foreign, stage_key, write_manifest
 
 LABELLED, REJECTED, FAILED, STORE = "labelled.jsonl", "rejected.jsonl", "failed.jsonl", "answers.sqlite"
 
@@ -66,13 +68,21 @@ class Labelled(Rows):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What labelling would cost: rows, how many are answered already, how many would be asked, tokens where known."""
+    """What labelling would cost: its rows, what is settled already, what would be asked, tokens where known."""
 
     rows: int
     given: int
+    """Rows that arrive answered."""
     stored: int
+    """Answers that are stored and would stand, rejected ones included."""
+    failed: int
+    """Questions that failed for good, and would be asked again on demand only."""
     to_ask: int
+    """Questions that would be asked; rows that make the same request make one."""
+    calls: int
+    """The most calls that could become of them: more than questions where a rejected answer is asked for again."""
     prompt_tokens: int | None
+    """Tokens of all these calls."""
     completion_tokens: int | None
 
 
@@ -89,7 +99,8 @@ def label(
     Answers that the store holds are not asked again; rows that arrive answered keep their answer. Raises DataError for
     rows that cannot be asked, Unavailable where the teacher stops the run, Interrupted on Ctrl-C or SIGTERM.
     """
-    out, settings, progress = Path(out), settings or Labelling(), progress or Progress("label")
+    out, settings, progress = named(out), settings or Labelling(), progress or Progress("label")
+    refuse_foreign(out, "label", trace=STORE)
     rows = _rows(prompts, teacher, settings)
     key = _key(rows, teacher, settings)
     with lock(out / ".lock"):
@@ -97,20 +108,24 @@ def label(
         if manifest and not settings.retry and _finished(manifest) and is_current(out, key):
             progress.up_to_date()
             return Labelled(out / LABELLED, _counts_of(manifest["counts"]), up_to_date=True)
+        if "rejected" in settings.retry and not teacher.varies():
+            progress.warn(f"teacher {teacher.name!r} at temperature 0 will answer what was rejected as it did before")
         began = time.monotonic()
         (out / MANIFEST).unlink(missing_ok=True)  # from here on the store changes, and no manifest vouches for it
         with storage_errors(out), AnswerStore(out / STORE) as store:
-            stopped = Labeller(teacher, settings, store, progress).work(rows)
+            labeller = Labeller(teacher, settings, store, progress)
+            labeller.work(rows)
             unknown = len(store.unknown_outcomes())
         _tell(rows, unknown, progress)
         with replacing(out / CONTRACT_FILE) as part:  # `train` reads it: what the teacher was told, the student is told
             settings.contract.save(part)
         counts = _publish(out, rows, Lineage(verb="label", key=key, backends=(teacher,), seconds=time.monotonic() - began))
     progress.finish(str(counts))
-    if isinstance(stopped, Failure):
-        raise Unavailable(f"the teacher stopped the run: {stopped.message} Stored: {counts}. The same command resumes.")
-    if stopped:
+    if labeller.interrupted:
         raise Interrupted(f"Interrupted. Stored: {counts}. The same command resumes.")
+    if labeller.stopped:
+        why = labeller.stopped.message
+        raise Unavailable(f"the teacher stopped the run: {why} Stored: {counts}. The same command resumes.")
     return Labelled(out / LABELLED, counts, transient=_transient(rows))
 
 
@@ -118,7 +133,7 @@ def _tell(rows: Sequence[Row], unknown: int, progress: Progress) -> None:
     if unknown:
         progress.warn(f"{unknown} calls of killed runs were never heard of again; they may have been billed")
     broken = sum(
-        row.request is None and not row.filtered and bool(refusal_reason(row.prompt, given_answer(row.prompt))) for row in rows
+        row.request is None and not row.filtered and bool(refusal_reason(row.prompt, row.answer or Answer(""))) for row in rows
     )
     if broken:
         progress.warn(f"{broken} rows arrived with an answer that is empty or breaks the row's schema; they count as answered")
@@ -129,25 +144,30 @@ def _transient(rows: Sequence[Row]) -> int:
 
 
 def forecast(prompts: Iterable[Prompt], teacher: Teacher, out: Path | str, settings: Labelling | None = None) -> Forecast:
-    """Return what labelling would cost, without asking or writing anything."""
-    settings = settings or Labelling()
+    """Return what labelling would cost, without asking or writing anything; raise what `label` would refuse."""
+    settings, path = settings or Labelling(), Path(out) / STORE
+    refuse_foreign(path.parent, "label", trace=STORE)
     rows = _rows(prompts, teacher, settings)
-    asked = [row.request for row in rows[: settings.limit] if row.request]
-    stored = 0
-    if (Path(out) / STORE).is_file():
-        with AnswerStore(Path(out) / STORE, read_only=True) as store:
-            fresh = [request for request in asked if not store.has_answer(request.key)]
-        stored, asked = len(asked) - len(fresh), fresh
-    usages = [usage for request in asked if (usage := teacher.estimate(request))]
+    with AnswerStore(path, read_only=True) if path.is_file() else nullcontext() as store:
+        waiting, _ = Memory(settings=settings, teacher=teacher.identity(), store=store).open_rows(rows)
+    asked = {row.request.key: row.request for row in waiting if row.request}
+    calls = {key: settings.calls_left(request) for key, request in asked.items()}
+    usages = [(usage, calls[key]) for key, request in asked.items() if (usage := teacher.estimate(request))]
     known = len(usages) == len(asked)
     return Forecast(
         rows=len(rows),
         given=sum(row.request is None and not row.filtered for row in rows),
-        stored=stored,
-        to_ask=len({request.key for request in asked}),
-        prompt_tokens=sum(usage.prompt_tokens for usage in usages) if known else None,
-        completion_tokens=sum(usage.completion_tokens for usage in usages) if known else None,
+        stored=len(_requests(rows, "answered", "rejected")),
+        failed=len(_requests(rows, "failed")),
+        to_ask=len(asked),
+        calls=sum(calls.values()),
+        prompt_tokens=sum(usage.prompt_tokens * times for usage, times in usages) if known else None,
+        completion_tokens=sum(usage.completion_tokens * times for usage, times in usages) if known else None,
     )
+
+
+def _requests(rows: Iterable[Row], *states: State) -> set[str]:
+    return {row.request.key for row in rows if row.request and row.state in states}
 
 
 def _finished(manifest: JSONObject) -> bool:
@@ -155,6 +175,8 @@ def _finished(manifest: JSONObject) -> bool:
 
 
 def _rows(prompts: Iterable[Prompt], teacher: Teacher, settings: Labelling) -> list[Row]:
+    """Return the rows as they are to be asked; raise ConfigError or DataError where they cannot be."""
+    settings.check(teacher)
     identity = teacher.identity()
     rows: list[Row] = []
     for prompt in prompts:
@@ -165,6 +187,7 @@ def _rows(prompts: Iterable[Prompt], teacher: Teacher, settings: Labelling) -> l
             rows.append(Row(prompt=kept, request=None if kept.given else settings.contract.request(kept, identity)))
     if all(row.filtered for row in rows):
         raise DataError("there are no rows to label. Check the prompts file and the filters.")
+    check_schemas(row.prompt for row in rows if not row.filtered)
     return rows
 
 
@@ -180,7 +203,7 @@ def _key(rows: Sequence[Row], teacher: Teacher, settings: Labelling) -> str:
     listing = [
         [row.prompt.id, "filtered"]
         if row.filtered
-        else [prompt_to_row(row.prompt), row.prompt.given, row.request.key if row.request else None]
+        else [prompt_to_row(row.prompt), row.prompt.given, row.request.key if row.request else row.prompt.provenance or None]
         for row in rows
     ]
     inputs = {"rows": digest(listing), "attempts": settings.attempts, "limit": settings.limit}
@@ -210,19 +233,14 @@ def _publish(out: Path, rows: Sequence[Row], lineage: Lineage) -> RowCounts:
 def contract_beside(labelled: Path) -> Contract | None:
     """Return the contract that a file of labelled rows was made under, or None where none is recorded; raise DataError."""
     path = labelled.parent / CONTRACT_FILE
-    if not path.is_file():
-        return None
-    try:
-        return Contract.from_json(json.loads(path.read_text("utf-8")))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is damaged ({error}). Remove it and label again: nothing stored is asked again.") from error
+    remedy = "Remove it and label again: nothing stored is asked again."
+    return Contract.read(path, remedy) if path.is_file() else None
 
 
 def _labelled_row(row: Row) -> JSONObject:
-    answer = row.answer or Answer("")
-    source = "given" if row.request is None else "teacher"
-    key = row.request.key if row.request else ""
-    return example_to_row(Example(prompt=row.prompt, answer=answer, source=source, key=key))
+    if row.request is None:
+        return example_to_row(given_example(row.prompt))
+    return example_to_row(Example(prompt=row.prompt, answer=row.answer or Answer(""), key=row.request.key))
 
 
 def _refused_row(row: Row) -> JSONObject:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pillm.artifacts import CALIBRATION_FILE, CONTRACT_FILE, PROBES_FILE, Checkpoint, sha256_file
+from pillm.artifacts import CALIBRATION_FILE, CONTRACT_FILE, PROBES_FILE, Checkpoint, sha256_file, sha256_folder
 from pillm.backends import Rows, Teacher, Trainer, TrainingData
 from pillm.contract import Contract
 from pillm.errors import BackendError, ConfigError, DataError
@@ -16,7 +16,7 @@ from pillm.progress import Progress
 from pillm.records import Example, Prompt, digest
 from pillm.rows import example_to_row, write_rows
 from pillm.stages.labelling import Labelled
-from pillm.store import Lineage, WorkFolder, is_current, stage_key
+from pillm.store import MANIFEST, Lineage, WorkFolder, is_current, read_manifest, stage_key
 
 SIDES = ("train", "validation", "calibration")
 
@@ -46,9 +46,10 @@ def train(
     Examples of the split "test" are left out; "validation" and "calibration" go to their own side, all others are
     trained on. What `label` returned brings its contract; from elsewhere it is `Training(contract=...)`, else the plain one.
     Raises DataError where nothing is left to train on, ConfigError where the settings tell the student something else
-    than the teacher was told, BackendError where the trainer wrote no checkpoint.
+    than the teacher was told or `out` holds what another stage made, BackendError where the trainer wrote no checkpoint.
     """
     out, settings, progress = named(out), settings or Training(), progress or Progress("train")
+    _spare_base(trainer, out)
     contract = _contract(examples, settings)
     sides = _sides(examples)
     key = _key(sides, trainer, contract, settings)
@@ -56,11 +57,10 @@ def train(
         if is_current(out, key):
             progress.up_to_date()
             return Checkpoint(path=out)
-        with WorkFolder(out, key) as work, storage_errors(out):
+        with WorkFolder(out, "train", key) as work, storage_errors(out):
             data = _data(sides, work.path / ".rows", contract, settings)
             trainer.train(data, work.path, progress)
             _check(work.path, trainer)
-            _remove_rows(work.path / ".rows")
             lineage = Lineage(
                 verb="train",
                 key=key,
@@ -73,6 +73,12 @@ def train(
             work.publish(lineage)
     progress.finish(f"trained on {len(sides['train'])} rows")
     return Checkpoint(path=out)
+
+
+def _spare_base(trainer: Trainer, out: Path) -> None:
+    base = trainer.base_checkpoint(fetch=False)
+    if base is not None and base.path.resolve().is_relative_to(out.resolve()):
+        raise ConfigError(f"{out} holds the base {base.path}, which its student would replace. Choose another --out.")
 
 
 def _contract(examples: Iterable[Example], settings: Training) -> Contract:
@@ -144,12 +150,6 @@ def _blind(example: Example) -> dict[str, object]:
     return {name: value for name, value in example_to_row(example).items() if name != "reference"}
 
 
-def _remove_rows(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-
-
 def _check(folder: Path, trainer: Trainer) -> None:
     missing = [name for name in ("config.json", CONTRACT_FILE, PROBES_FILE, CALIBRATION_FILE) if not (folder / name).is_file()]
     if missing:
@@ -158,9 +158,6 @@ def _check(folder: Path, trainer: Trainer) -> None:
 
 def checkpoint_key(checkpoint: Checkpoint) -> str:
     """Return a key of a checkpoint's content: its manifest's key where pillm made it, else a hash of its files."""
-    from pillm.artifacts import sha256_folder
-    from pillm.store import MANIFEST, read_manifest
-
     manifest = read_manifest(checkpoint.path)
     if manifest is not None:
         return sha256_file(checkpoint.path / MANIFEST)

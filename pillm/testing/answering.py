@@ -11,7 +11,7 @@ from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
 from pillm.backends import Runner, Session, Teacher
 from pillm.contract import Contract
 from pillm.records import Answer, Failure, Prompt, Request, Usage
-from pillm.testing.declarations import ConformanceError, check_backend, require
+from pillm.testing.declarations import ConformanceError, check_ready, require
 from pillm.testing.samples import sample_examples
 
 MOST_AHEAD = 512
@@ -27,7 +27,7 @@ def check_teacher(teacher: Teacher, prompts: Sequence[Prompt] | None = None) -> 
 
     A cloud teacher is asked for real: give it a server of `FakeOpenAIServer`'s kind. Raises ConformanceError.
     """
-    check_backend(teacher)
+    check_ready(teacher)
     where = f"teacher {teacher.name!r}"
     asked = [example.prompt for example in sample_examples()] if prompts is None else list(prompts)
     requests = _requests(asked, teacher.identity())
@@ -42,6 +42,8 @@ def check_teacher(teacher: Teacher, prompts: Sequence[Prompt] | None = None) -> 
     require(usage is None or (counts and min(counts) >= 0), f"estimate() of {where} must be a Usage or None, not {usage!r}.")
     greedy = teacher.greedy()
     require(type(greedy) is type(teacher), f"greedy() of {where} must be a {type(teacher).__name__}, not {greedy!r}.")
+    for option in ("temperature", "constrain"):
+        require(not getattr(greedy, option, None), f"greedy() of {where} keeps {option!r}; evaluations do without.")
     return said
 
 
@@ -112,7 +114,7 @@ def check_runner(
 
     A runner that does not answer is only timed, and the answers are none.
     """
-    check_backend(runner)
+    check_ready(runner)
     where = f"runner {runner.name!r}"
     kind = kind_of_model(model)
     require(kind in runner.reads, f"{where} reads {', '.join(sorted(runner.reads))}, not {kind}.")

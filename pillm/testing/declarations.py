@@ -123,6 +123,17 @@ def check_backend(backend: Backend) -> None:
             require(tuned.identity() == identity, f"identity() of {where} changes with {name!r}, which is declared key=False.")
 
 
+def check_ready(backend: Backend) -> None:
+    """Check a configured backend that is about to be put to work: then its `check` has nothing to refuse either."""
+    check_backend(backend)
+    where = f"{kind_of(type(backend))} {backend.name!r}"
+    try:
+        said = backend.check()  # type: ignore[func-returns-value]  # that is the question
+    except Exception as error:
+        raise ConformanceError(f"check() of {where} raised before it was put to work: {error}") from error
+    require(said is None, f"check() of {where} must raise what stands in its way and give nothing, not {said!r}.")
+
+
 def _other(value: Any, default: Any) -> Any:
     """Return another value of the same type, or None where none is obvious."""
     if isinstance(value, bool):

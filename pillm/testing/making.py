@@ -12,7 +12,7 @@ from pillm.backends import Exporter, Filter, Metric, Rows, Trainer, TrainingData
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Prompt
 from pillm.rows import example_to_row, write_rows
-from pillm.testing.declarations import check_backend, require
+from pillm.testing.declarations import check_ready, require
 from pillm.testing.samples import sample_examples
 
 
@@ -23,7 +23,7 @@ def check_trainer(
 
     With `resume` it trains a second time into what the first attempt left. Raises ConformanceError.
     """
-    check_backend(trainer)
+    check_ready(trainer)
     where = f"trainer {trainer.name!r}"
     rows = list(examples or sample_examples())
     source, out = folder / "rows.jsonl", folder / "student"
@@ -51,7 +51,7 @@ def check_trainer(
 
 def check_exporter(exporter: Exporter, checkpoint: Checkpoint, folder: Path) -> list[ModelFile]:
     """Export a checkpoint into an empty folder, check the files and return them; raise ConformanceError."""
-    check_backend(exporter)
+    check_ready(exporter)
     where = f"exporter {exporter.name!r}"
     folder.mkdir(parents=True, exist_ok=True)
     before = sha256_folder(checkpoint.path)
@@ -79,7 +79,7 @@ def check_exporter(exporter: Exporter, checkpoint: Checkpoint, folder: Path) -> 
 
 def check_metric(metric: Metric, examples: Sequence[Example] | None = None) -> list[float | None]:
     """Score true and hostile answers; return the scores of the true ones. Raises ConformanceError."""
-    check_backend(metric)
+    check_ready(metric)
     where = f"metric {metric.name!r}"
     scores = []
     for example in examples or sample_examples():
@@ -98,7 +98,7 @@ def check_metric(metric: Metric, examples: Sequence[Example] | None = None) -> l
 
 def check_filter(row_filter: Filter, prompts: Sequence[Prompt] | None = None) -> list[Prompt | None]:
     """Pass prompts through a filter; return what became of them. Raises ConformanceError."""
-    check_backend(row_filter)
+    check_ready(row_filter)
     where = f"filter {row_filter.name!r}"
     results = []
     for prompt in [example.prompt for example in sample_examples()] if prompts is None else prompts:

@@ -7,8 +7,8 @@ from pydantic import Field
 import pillm
 from pillm_hf.choosing import Sampling
 from pillm_hf.fields import DEVICE_MAP, DTYPE, NOT_IN_KEY
-from pillm_hf.precision import DType
-from pillm_hf.quantizing import LoadIn
+from pillm_hf.precision import DType, require_device
+from pillm_hf.quantizing import LoadIn, require_bitsandbytes
 
 
 class Generation(pillm.Backend):
@@ -25,6 +25,11 @@ class Generation(pillm.Backend):
     top_p: float = Field(1.0, gt=0, le=1, description="Draw from the most likely tokens that together have this probability.")
     top_k: int = Field(0, ge=0, description="Draw from this many most likely tokens; 0 for all.")
     seed: int = Field(0, ge=0, description="Seed of the draws; each request has its own stream.")
+
+    def check(self) -> None:
+        """Raise where there is no such GPU, or nothing to hold weights in 8 or 4 bit with."""
+        require_device(self.device_map)
+        require_bitsandbytes(self.load_in)
 
     def sampling(self) -> Sampling:
         """Return how tokens are chosen."""

@@ -93,13 +93,22 @@ def _folder(model: str, revision: str | None) -> Path | None:
     return None
 
 
+def require_model(model: str, revision: str | None = None) -> None:
+    """Raise what `locate` raises, and DataError where a folder holds no model; nothing is downloaded, no weight read."""
+    folder = locate(model, revision).folder
+    if folder is None:
+        return
+    _require_config(folder)
+    adapter = adapter_of(folder)
+    if adapter is not None:
+        base_of(adapter)
+    elif not any(folder.glob("*.safetensors")):
+        raise pillm.DataError(f"{folder} holds no weights as *.safetensors; other formats can run code and are not read.")
+
+
 def content_hash(folder: Path) -> str:
     """Return one sha256 over the weights, tokenizer and configuration of a model folder, its adapter's base included."""
-    if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
-        raise pillm.DataError(
-            f"{folder} is not a model folder: it has no config.json. "
-            "Give a folder with config.json, *.safetensors and the tokenizer's files."
-        )
+    _require_config(folder)
     listing = _listing(folder)
     adapter = adapter_of(folder)
     if adapter is not None:
@@ -107,6 +116,14 @@ def content_hash(folder: Path) -> str:
         if adapter != folder:
             listing |= {f"{adapter.name}/{name}": value for name, value in _listing(adapter).items()}
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def _require_config(folder: Path) -> None:
+    if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
+        raise pillm.DataError(
+            f"{folder} is not a model folder: it has no config.json. "
+            "Give a folder with config.json, *.safetensors and the tokenizer's files."
+        )
 
 
 def adapter_of(folder: Path) -> Path | None:

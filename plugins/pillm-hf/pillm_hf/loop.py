@@ -42,7 +42,8 @@ class Loop:
 
         self.model, self.options, self.dtype, self.pad_id, self.progress = model, options, dtype, pad_id, progress
         self.learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.learnt, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
+        groups = _groups(model, getattr(options, "embedding_learning_rate", None))
+        self.optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
         # float16 gradients underflow without scaling; bfloat16 has float32's range
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=dtype == torch.float16)
         self.log = Log()
@@ -150,6 +151,19 @@ class Loop:
         loss = summed / tokens
         self.log.validation.append({"epoch": number, "step": self.log.steps, "validation_loss": loss})
         self.progress.advance(0, validation_loss=loss)
+
+
+def _groups(model: Any, embedding_rate: float | None) -> list[dict[str, Any]]:
+    """Return what is learnt, the tables of tokens apart where they have a learning rate of their own."""
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if embedding_rate is None:
+        return [{"params": learnt}]
+    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+    tables = {id(layer.weight) for layer in layers if layer is not None}
+    return [
+        {"params": [parameter for parameter in learnt if id(parameter) not in tables]},
+        {"params": [parameter for parameter in learnt if id(parameter) in tables], "lr": embedding_rate},
+    ]
 
 
 def _checkpoint_activations(model: Any) -> None:

@@ -43,13 +43,13 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def require_device(device: str) -> None:
+def require_device(device: str | None) -> None:
     """Raise ConfigError where a GPU is asked for that this machine, or its torch, does not have."""
-    import torch
-
-    kind, _, number = device.partition(":")
+    kind, _, number = (device or "").partition(":")
     if kind != "cuda":
         return
+    import torch
+
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (int(number) if number.isdigit() else 0) >= count:
         have = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0 only" if count else "no GPU that torch can use"

@@ -22,8 +22,8 @@ def quantization(
     """Return how bitsandbytes shall hold the weights, or None; raise MissingDependency where it is not installed."""
     if load_in == "none":
         return None
-    if not import_bitsandbytes():
-        raise pillm.MissingDependency(f"{load_in} weights need bitsandbytes. Install it: pip install 'pillm-hf[quant]'")
+    require_bitsandbytes(load_in)
+    import_bitsandbytes()
     from transformers import BitsAndBytesConfig
 
     if load_in == "8bit":
@@ -34,6 +34,12 @@ def quantization(
         bnb_4bit_use_double_quant=double,
         bnb_4bit_compute_dtype=compute,
     )
+
+
+def require_bitsandbytes(load_in: LoadIn) -> None:
+    """Raise MissingDependency where weights shall be held in 8 or 4 bit and bitsandbytes is not installed."""
+    if load_in != "none" and find_spec("bitsandbytes") is None:
+        raise pillm.MissingDependency(f"{load_in} weights need bitsandbytes. Install it: pip install 'pillm-hf[quant]'")
 
 
 def keep_gradients(model: Any) -> None:

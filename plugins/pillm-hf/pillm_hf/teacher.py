@@ -12,7 +12,7 @@ import pillm
 from pillm_hf.answering import Answerer, Result
 from pillm_hf.fields import REVISION
 from pillm_hf.generation import Generation
-from pillm_hf.hub import locate
+from pillm_hf.hub import locate, require_model
 from pillm_hf.loading import load_adapted, load_chat, settled_dtype
 from pillm_hf.quantizing import quantization
 
@@ -34,6 +34,11 @@ class HFTeacher(Generation, pillm.Teacher):
         unused = {"revision"} if self.temperature else {"revision", "seed", "top_p", "top_k"}  # nothing is drawn at 0
         kept = {name: value for name, value in kept.items() if name not in unused}
         return {**kept, "model": locate(self.model, self.revision).identity}
+
+    def check(self) -> None:
+        """Raise where there is no such model or no such GPU, or nothing to hold weights in 8 or 4 bit with."""
+        require_model(self.model, self.revision)
+        super().check()
 
     def estimate(self, request: pillm.Request) -> pillm.Usage:
         """Estimate tokens as characters / 4, and the answer as long as the prompt where `max_new_tokens` allows it."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 import pillm
 from pillm_hf.fields import DEVICE_MAP, DTYPE, NOT_IN_KEY, REVISION
-from pillm_hf.hub import find_here, locate
-from pillm_hf.precision import DType
+from pillm_hf.hub import find_here, locate, require_model
+from pillm_hf.precision import DType, require_device
 from pillm_hf.presets import PRESETS, Preset
+from pillm_hf.quantizing import require_bitsandbytes
 
+_OF_4_BIT = ("quant_type", "double_quant", "compute_dtype")
 Scheduler: TypeAlias = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 
@@ -49,6 +51,11 @@ class FineTuning(pillm.Trainer):
         kept = super().identity()
         kept.pop("revision", None)
         return {**kept, "base": locate(self.base, self.revision).identity}
+
+    def check(self) -> None:
+        """Raise where there is no such base or no such GPU; the base is not downloaded."""
+        require_model(self.base, self.revision)
+        require_device(self.device_map)
 
     def base_checkpoint(self, *, fetch: bool = True) -> pillm.Checkpoint | None:
         """Return the untrained student; it is downloaded first where it is not here, or without `fetch` None."""
@@ -91,16 +98,21 @@ class LoRA(FineTuning):
     double_quant: bool = Field(True, description="Quantise the 4-bit blocks' scales too.")
     compute_dtype: DType = Field("auto", description="Number format that 4-bit weights are multiplied in; auto follows dtype.")
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _fill_from_preset(cls, given: Any) -> Any:
-        """Put a preset's options under the ones that are given; a dtype that is given says what to compute in too."""
-        if not isinstance(given, dict) or given.get("preset") not in PRESETS:
-            return given
-        preset = PRESETS[given["preset"]]
-        if "dtype" in given:
-            preset = {name: value for name, value in preset.items() if name != "compute_dtype"}
-        return {**preset, **given}
+    def _settle(cls, given: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        """Put a preset's options under the ones that are given; refuse those of 4-bit weights where there are none."""
+        if not isinstance(given, dict):
+            return make(given)
+        preset = PRESETS.get(str(given.get("preset")), {})
+        # a dtype that is given says what to compute in too
+        made = make({**_without(("compute_dtype",) if "dtype" in given else (), preset), **given})
+        if made.load_in_4bit:
+            return made
+        idle = [name for name in _OF_4_BIT if name in given and getattr(made, name) != cls.model_fields[name].default]
+        if idle:
+            raise ValueError(f"{', '.join(idle)} only counts with load_in_4bit=true. Leave it out, or hold the base in 4 bit")
+        return make({**_without(_OF_4_BIT, preset), **given})
 
     @model_validator(mode="before")
     @classmethod
@@ -112,6 +124,16 @@ class LoRA(FineTuning):
         if names is None:
             return given
         return {**given, "target_modules": "all-linear" if list(names) == ["all-linear"] else names}
+
+
+    def check(self) -> None:
+        """Raise where there is no such base or no such GPU, or nothing to hold weights in 4 bit with."""
+        super().check()
+        require_bitsandbytes("4bit" if self.load_in_4bit else "none")
+
+
+def _without(names: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}
 
 
 class DoRA(LoRA):
@@ -136,3 +158,10 @@ class Full(FineTuning):
     name: ClassVar[str] = "full"
 
     learning_rate: float = Field(2e-5, gt=0, le=1, description="Highest learning rate of AdamW.")
+    embedding_learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Highest learning rate of the token embeddings and the output head; absent: learning_rate. "
+        "A higher one teaches words that the base never wrote, and leaves what the base knows in place.",
+    )

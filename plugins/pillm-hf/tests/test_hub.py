@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from pillm_hf import HFTeacher, LoRA
 from pillm_hf.hub import content_hash, locate
 
 import pillm
@@ -226,3 +227,43 @@ def test_a_base_that_is_not_here_is_not_fetched_for_a_plan(hub: str, tmp_path: P
         f"acme/tiny@{COMMIT[:12]}", ["config.json", "model.safetensors", "tokenizer.json"],
     ]  # fmt: skip
     assert len(Hub.asked) == before
+
+
+LOOK = """
+import json, sys
+import pillm
+from pillm_hf import HFTeacher, LoRA
+said = []
+for backend in (LoRA(base=sys.argv[1]), HFTeacher(model=sys.argv[1])):
+    try:
+        said.append(backend.check())
+    except pillm.PillmError as error:
+        said.append(f"{type(error).__name__}: {error}")
+print(json.dumps(said))
+print(json.dumps("torch" in sys.modules))
+"""
+
+
+def test_a_look_ahead_asks_the_hub_for_the_model_and_downloads_nothing(hub: str, tmp_path: Path) -> None:
+    assert ask(hub, tmp_path, "acme/tiny", code=LOOK) == [None, None]
+    assert not list(tmp_path.rglob("*.safetensors"))
+    for error in ask(hub, tmp_path, "acme/gone", code=LOOK):
+        assert error.startswith("DataError: the hub has no model 'acme/gone'")
+    for error in ask(hub, tmp_path / "new", "acme/tiny", code=LOOK, HF_HUB_OFFLINE="1"):
+        assert error.startswith("Unavailable: ")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ((), r"no config\.json"),
+        (("config.json", "pytorch_model.bin"), r"no weights as \*\.safetensors"),
+        (("adapter_config.json", "adapter_model.safetensors"), "base_model_name_or_path"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_told_before_it_is_needed(tmp_path: Path, files: tuple[str, ...], words: str) -> None:
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    for backend in (LoRA(base=str(tmp_path)), HFTeacher(model=str(tmp_path))):
+        with pytest.raises(pillm.DataError, match=words):
+            backend.check()

@@ -67,7 +67,7 @@ def test_bitsandbytes_cannot_fetch_compiled_code(tmp_path: Path) -> None:
 
 
 def test_a_missing_bitsandbytes_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pillm_hf.quantizing.import_bitsandbytes", lambda: False)
+    monkeypatch.setattr("pillm_hf.quantizing.find_spec", lambda name: None)
     with pytest.raises(pillm.MissingDependency, match="pip install"):
         quantization("4bit", torch.float32)
     assert quantization("none", torch.float32) is None

@@ -83,6 +83,17 @@ def test_a_student_learns_twenty_rows_and_answers_them_exactly(
     assert {answer.finish_reason for answer in got.values()} == {"stop"}
 
 
+def test_the_table_of_tokens_learns_at_a_rate_of_its_own(qwen: Path, data: pillm.TrainingData, tmp_path: Path) -> None:
+    options = {name: FAST[name] for name in FAST if name != "rank"} | {"learning_rate": 1e-8}
+    before = load_model(qwen, torch.float32)
+    train(Full(base=str(qwen), embedding_learning_rate=1e-2, save_dtype="float16", **options), data, tmp_path / "out")
+    after = load_model(tmp_path / "out", torch.float32)
+    moved = {name: (after.get_parameter(name) - weight).abs().max() for name, weight in before.named_parameters()}
+    tables = {name for name in moved if "embed_tokens" in name or "lm_head" in name}
+    assert all(moved[name] > 5e-3 for name in tables)
+    assert all(moved[name] < 1e-3 for name in set(moved) - tables)
+
+
 @pytest.fixture(scope="module")
 def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a checkpoint whose training left one row out."""

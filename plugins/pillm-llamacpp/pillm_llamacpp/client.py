@@ -55,7 +55,12 @@ def death(code: int) -> str:
 
 
 class WorkerDied(pillm.BackendError):
-    """The process that held llama.cpp has ended by itself."""
+    """The process that held llama.cpp has ended, by itself or because it was killed."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.killed = -code in (signal.SIGKILL, signal.SIGTERM)
+        """Whether it was ended from outside, by a person or for want of memory: nothing that a row is to blame for."""
 
 
 class Worker:
@@ -114,7 +119,7 @@ class Worker:
         code = self._process.wait()
         tail = self._tail()
         self.close()
-        raise WorkerDied(f"{self.what}: {death(code)}. pillm itself and its files are safe.{tail}")
+        raise WorkerDied(f"{self.what}: {death(code)}. pillm itself and its files are safe.{tail}", code)
 
     def _tail(self) -> str:
         size = self._log.seek(0, os.SEEK_END)

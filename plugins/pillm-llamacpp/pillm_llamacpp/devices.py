@@ -10,8 +10,8 @@ import llama_cpp.llama_cpp as llama
 from pillm_llamacpp.serving import start
 
 
-def devices() -> list[tuple[str, str]]:
-    """Return (backend, description) of each device, as ggml lists them."""
+def devices() -> list[tuple[str, str, int]]:
+    """Return (backend, description, free bytes) of each device, as ggml lists them."""
     start()
     folder = Path(llama.__file__).parent / "lib"
     path = next((folder / name for name in ("libggml.so", "libggml.dylib") if (folder / name).exists()), None)
@@ -25,9 +25,14 @@ def devices() -> list[tuple[str, str]]:
         function.argtypes = [ctypes.c_size_t if name == "get" else ctypes.c_void_p]
     ggml.ggml_backend_reg_name.restype = ctypes.c_char_p
     ggml.ggml_backend_reg_name.argtypes = [ctypes.c_void_p]
+    size = ctypes.POINTER(ctypes.c_size_t)
+    ggml.ggml_backend_dev_memory.restype, ggml.ggml_backend_dev_memory.argtypes = None, [ctypes.c_void_p, size, size]
     found = []
     for index in range(ggml.ggml_backend_dev_count()):
         device = ggml.ggml_backend_dev_get(index)
         backend = ggml.ggml_backend_reg_name(ggml.ggml_backend_dev_backend_reg(device))
-        found.append((backend.decode(), ggml.ggml_backend_dev_description(device).decode("utf-8", "replace")))
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        ggml.ggml_backend_dev_memory(device, free, total)
+        described = ggml.ggml_backend_dev_description(device).decode("utf-8", "replace")
+        found.append((backend.decode(), described, free.value))
     return found

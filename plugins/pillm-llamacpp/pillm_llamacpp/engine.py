@@ -87,10 +87,16 @@ class Model:
     @cached_property
     def kv_bytes(self) -> int:
         """Return the bytes of 16-bit KV cache per token, near enough to size the cache."""
-        heads = max(1, llama.llama_model_n_head(self.handle))
-        width = llama.llama_model_n_embd(self.handle) // heads
+        usual = llama.llama_model_n_embd(self.handle) // max(1, llama.llama_model_n_head(self.handle))
+        attention = f"{self.meta('general.architecture')}.attention"
+        width = sum(int(self.meta(f"{attention}.{side}_length") or usual) for side in ("key", "value"))
         kv_heads = max(1, llama.llama_model_n_head_kv(self.handle))
-        return int(max(1, 4 * llama.llama_model_n_layer(self.handle) * kv_heads * width))
+        return int(max(1, 2 * llama.llama_model_n_layer(self.handle) * kv_heads * width))
+
+    @property
+    def weight_bytes(self) -> int:
+        """Return the size of the weights."""
+        return int(llama.llama_model_size(self.handle))
 
     @cached_property
     def template(self) -> str | None:

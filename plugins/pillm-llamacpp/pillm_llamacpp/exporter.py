@@ -39,7 +39,7 @@ class GGUFExporter(pillm.Exporter):
     title: str | None = Field(None, description="The model's name in the file's metadata; none: the stem.")
     license: str | None = Field(None, description="The model's licence in the file's metadata, as an SPDX id.")
     threads: int | None = Field(
-        None, ge=1, le=256, description="Threads to quantise with; none: one per core.", json_schema_extra={"key": False}
+        None, ge=1, le=256, description="Threads to check and pack with; none: one per core.", json_schema_extra={"key": False}
     )
 
     @field_validator("quants", mode="before")
@@ -61,17 +61,23 @@ class GGUFExporter(pillm.Exporter):
         """Return the options and the source that the files are made with."""
         return {**super().identity(), "source": source.IDENTITY}
 
+    def check(self) -> None:
+        """Raise MissingDependency where the converter, or what it needs, is not installed."""
+        from pillm_llamacpp.checks import check_tools
+
+        source.require()
+        check_tools()
+
     def export(self, checkpoint: pillm.Checkpoint, out: Path, progress: pillm.Progress) -> Iterator[pillm.ModelFile]:
         """Write one GGUF per quantisation into `out`, each whole or not at all, and yield it when it is proved.
 
         Raises MissingDependency where the converter is not installed, DataError where the folder is not a model that
         llama.cpp knows, BackendError where the token ids differ anywhere, StorageError where the disk is full.
         """
-        from pillm_llamacpp.checks import check, check_tools
+        from pillm_llamacpp.checks import check
 
-        tree = source.require()
-        check_tools()
-        findings = check(checkpoint, tree, self.quants)
+        self.check()
+        findings = check(checkpoint, source.require(), self.quants)
         stem = self.file_name or _slug(checkpoint.label)
         work = out / ".gguf-work"
         try:
@@ -110,6 +116,7 @@ class GGUFExporter(pillm.Exporter):
         self, checkpoint: pillm.Checkpoint, findings: Findings, full: Path, progress: pillm.Progress
     ) -> pillm.Parity:
         from pillm_llamacpp import convert, parity, weights
+        from pillm_llamacpp.session import Settings
 
         rows, day = parity.rows_of(checkpoint), parity.day_of(checkpoint)
         if rows[0].ids is None:
@@ -127,7 +134,8 @@ class GGUFExporter(pillm.Exporter):
         probes = ({"messages": row.messages, "text": row.text, "tools": row.tools} for row in rows)
         made = convert.run(conversion, probes, full.parent, progress)
         proved = parity.prove(full, rows, made.encoded, findings.stops, day)
-        weights.compare(full, made.predicted, full.stem.rpartition("-")[2])
+        threads = Settings(threads=self.threads).threads_for(full.stat().st_size)
+        weights.compare(full, made.predicted, threads=threads, progress=progress)
         progress.note(f"parity: {proved.rows} conversations, no difference.")
         return proved
 

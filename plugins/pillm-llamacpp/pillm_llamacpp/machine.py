@@ -1,9 +1,10 @@
-"""What there is to know about the processor that decodes."""
+"""What there is to know about the processor that decodes, and the memory beside it."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -33,3 +34,36 @@ def cpu_name() -> str:
             if line.startswith(key):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes of memory that this process may still take: what is free, or what a container's limit leaves."""
+    return min([_available(proc), *_left_by_limits(proc, groups)])
+
+
+def _available(proc: Path) -> int:
+    try:
+        for line in (proc / "meminfo").read_text("ascii", "replace").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    # this system does not say what is free
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _left_by_limits(proc: Path, groups: Path) -> Iterator[int]:
+    """Yield what is left under the limit of each control group that this process is in."""
+    try:
+        own = next(line[3:] for line in (proc / "self/cgroup").read_text("utf-8").splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return
+    folder = groups / own.strip("/")
+    for group in (folder, *folder.parents):
+        try:
+            limit, used = (int((group / f"memory.{name}").read_text("ascii")) for name in ("max", "current"))
+            stat = dict(line.split() for line in (group / "memory.stat").read_text("ascii").splitlines())
+        except (OSError, ValueError):  # no control group, or one without a limit
+            continue
+        # cached files are given up when memory is wanted
+        yield limit - used + int(stat.get("file", 0))

@@ -36,6 +36,12 @@ class VulkanRunner(LocalRunner):
 
     gpu_layers: int = Field(-1, ge=-1, description="Layers on the graphics processor; -1: all.")
 
+    def check(self) -> None:
+        """Raise MissingDependency where llama.cpp was built without Vulkan or sees no device."""
+        from pillm_llamacpp.vulkan import require_vulkan
+
+        require_vulkan()
+
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
         """Open a GGUF file; raise MissingDependency where llama.cpp was built without Vulkan or sees no device."""
         from pillm_llamacpp.vulkan import require_vulkan

@@ -13,13 +13,14 @@ import llama_cpp.llama_cpp as llama
 from pillm_llamacpp.batching import Batcher, Job
 from pillm_llamacpp.chat import ChatTemplate
 from pillm_llamacpp.engine import Context, Log, Model
+from pillm_llamacpp.machine import free_memory
 from pillm_llamacpp.refusal import Refusal
 from pillm_llamacpp.sampling import Chooser, Grammar
 
 if TYPE_CHECKING:
     from pillm_llamacpp.pipe import Packet
 
-_CACHE_BYTES = 512 * 1024 * 1024
+_TOGETHER = 8
 _GRAMMARS = 64
 _THINKING = re.compile(r"<think>\s*\Z")
 _THOUGHT_OUT = "\n</think>\n\n"
@@ -33,6 +34,15 @@ def start() -> Log:
         _log = Log()
         llama.llama_backend_init()
     return _log
+
+
+def sequences(asked: int | None, *, cost: int, free: int) -> int:
+    """Return how many answers to decode together: as many as asked where memory holds them, else up to 8 in half of it.
+
+    `cost` is the cache of one, `free` the memory that there is, both in bytes.
+    """
+    wanted, budget = (asked, free) if asked else (_TOGETHER, free // 2)
+    return max(1, min(wanted, budget // cost))
 
 
 class Served:
@@ -49,18 +59,34 @@ class Served:
         self.log = log
         self._template = self._chat_template()
         self._grammars: dict[str, Grammar] = {}
-        self.context = 0
+        self.context = self.parallel = 0
         self.batcher: Batcher | None = None
         if not self.vocab_only:
             self.context = min(self.model.context or 4096, context or 4096)
-            self._make_batcher(options.get("parallel", 1))
+            free = self._free_memory(options.get("gpu_layers", 0))
+            self.parallel = sequences(options.get("parallel"), cost=self.context * self.model.kv_bytes, free=free)
         self.load_ms = (time.perf_counter() - began) * 1000
 
-    def _make_batcher(self, parallel: int) -> None:
-        affordable = _CACHE_BYTES // (self.context * self.model.kv_bytes)
-        sequences = max(1, min(parallel, affordable))
-        context = Context(self.model, self.log, cells=self.context, sequences=sequences, threads=self.threads, batch=self.batch)
-        self.batcher = Batcher(self.model, context, sequences)
+    def _free_memory(self, gpu_layers: int) -> int:
+        """Return the bytes that a cache may take: of a graphics processor where layers are there, else of this machine."""
+        if gpu_layers:
+            from pillm_llamacpp.devices import devices
+
+            if found := [free for backend, _, free in devices() if backend != "CPU" and free]:
+                return max(found)
+        # the weights are mapped: what they take is still counted as free
+        return free_memory() - self.model.weight_bytes
+
+    def ready(self) -> Batcher:
+        """Return what answers; its cache is made for the first question, since a model that is only timed needs none."""
+        if self.vocab_only:
+            raise Refusal("backend", "only the vocabulary was loaded")
+        if self.batcher is None:
+            context = Context(
+                self.model, self.log, cells=self.context, sequences=self.parallel, threads=self.threads, batch=self.batch
+            )
+            self.batcher = Batcher(self.model, context, self.parallel)
+        return self.batcher
 
     def _chat_template(self) -> ChatTemplate | None:
         source = self.model.template
@@ -76,6 +102,7 @@ class Served:
         """Return what the other side wants to know about the model."""
         return {
             "context": self.context,
+            "parallel": self.parallel,
             "vocabulary": self.model.n_vocab,
             "template": self._template is not None,
             "load_ms": self.load_ms,
@@ -132,8 +159,7 @@ class Served:
 
     def add(self, message: Packet) -> None:
         """Queue a request; raise Refusal where it cannot be answered."""
-        if self.batcher is None:
-            raise Refusal("backend", "only the vocabulary was loaded")
+        batcher = self.ready()
         text = self.render(message["messages"], message.get("tools") or (), ask=True)
         if message.get("grammar") and _THINKING.search(text):
             # a grammar leaves no room for thoughts, so they are over before they begin
@@ -147,7 +173,7 @@ class Served:
             raise Refusal("backend", f"the prompt has {len(prompt)} tokens; the context is {self.context}")
         grammar = self._grammar(message["grammar"]) if message.get("grammar") else None
         chooser = Chooser(temperature=message["temperature"], seed=message["seed"], grammar=grammar)
-        self.batcher.add(Job(
+        batcher.add(Job(
             id=message["id"], prompt=prompt, max_tokens=min(message["max_tokens"], room), chooser=chooser,
             logprobs=message["logprobs"],
         ))  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
 import statistics
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ Result: TypeAlias = tuple[pillm.Request, pillm.Answer | pillm.Failure]
 
 _SMALL_BYTES = 48_000_000
 _RESTARTS = 5
+log = logging.getLogger("pillm.llamacpp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,7 @@ class Settings:
     context: int | None = None
     threads: int | None = None
     batch: int = 512
-    parallel: int = 8
+    parallel: int | None = None
     gpu_layers: int = 0
     max_tokens: int = 256
     temperature: float = 0.0
@@ -80,6 +82,12 @@ class LocalSession(pillm.Session):
         except BaseException:
             self._worker.close()
             raise
+        given = self.facts["parallel"]
+        if settings.parallel and given < settings.parallel:
+            log.warning(
+                "%s: %d answers are decoded together, not %d: the memory that is free holds no more. They are answered all "
+                "the same; a smaller context makes room for more.", self._path.name, given, settings.parallel,
+            )  # fmt: skip
 
     @property
     def worker_pid(self) -> int:
@@ -92,7 +100,7 @@ class LocalSession(pillm.Session):
         Rows that are in flight when llama.cpp crashes are asked again one by one, and the culprit is a failure; raises
         BackendError where it crashes again and again.
         """
-        flight = Flight(iter(requests), 2 * self._settings.parallel)
+        flight = Flight(iter(requests), 2 * self.facts["parallel"])
         finished = False
         try:
             while flight.open or flight.flying:
@@ -134,14 +142,18 @@ class LocalSession(pillm.Session):
         self._start()
 
     def _one_by_one(self, flight: Flight) -> Iterator[Result]:
-        """Ask alone each request that was in flight, so that one which makes llama.cpp crash is told from the others."""
+        """Ask alone each request that was in flight, so that one which makes llama.cpp crash is told from the others.
+
+        A worker that was killed says nothing against the row: the next run asks it again.
+        """
         for number, request in list(flight.flying.items()):
             try:
                 self._worker.send(self._packet(request, number))
                 self._worker.send({"op": "end"})
                 outcome = self._outcome(request, self._worker.receive())
             except WorkerDied as error:
-                outcome = pillm.Failure("crashed", str(error))
+                remedy = " The next run asks again; a smaller parallel or context takes less memory." if error.killed else ""
+                outcome = pillm.Failure("server" if error.killed else "crashed", f"{error}{remedy}")
                 self._restart(error)
             del flight.flying[number]
             yield request, outcome

@@ -34,7 +34,7 @@ class Remote:
         Raises Unavailable where ssh fails or time runs out, MissingDependency where the command is not installed there,
         BackendError where it fails.
         """
-        return self.shell(shlex.join(command), what=command[0], stdin=stdin)
+        return self.shell(" ".join(map(_quoted, command)), what=command[0], stdin=stdin)
 
     def shell(self, line: str, *, what: str, stdin: IO[bytes] | None = None) -> str:
         """Run a line of the remote shell whose every word from outside was quoted."""
@@ -62,8 +62,8 @@ class Remote:
             )
         if code == _NOT_FOUND:
             return pillm.MissingDependency(
-                f"{self.host} has no {what} ({tail}). Set the device up with rpi4/setup_pi.sh, or name the program's path "
-                "with the option `program`."
+                f"{self.host} has no {what} ({tail}). pillm's page rpi4/README.md says how to build it there; where it is "
+                "built already, name its path with the option `program`."
             )
         reason = _ENDINGS.get(code, f"status {code}")
         return pillm.BackendError(f"{self.host}: {what} failed: {reason}. It last said: {tail}")
@@ -75,10 +75,10 @@ class Remote:
         if self._sha256(target) == sha256:
             return target
         with path.open("rb") as file:
-            self.shell(f"mkdir -p {shlex.quote(folder)} && cat > {shlex.quote(part)}", what="the upload", stdin=file)
+            self.shell(f"mkdir -p {_quoted(folder)} && cat > {_quoted(part)}", what="the upload", stdin=file)
         found = self._sha256(part)
         if found != sha256:
-            self.shell(f"rm -f {shlex.quote(part)}", what="rm")
+            self.shell(f"rm -f {_quoted(part)}", what="rm")
             raise pillm.Unavailable(
                 f"{self.host}: {path.name} arrived with sha256 {found or 'none'}, not {sha256}; run the same command again."
             )
@@ -86,6 +86,14 @@ class Remote:
         return target
 
     def _sha256(self, path: str) -> str:
-        quoted = shlex.quote(path)
+        quoted = _quoted(path)
         line = self.shell(f"if [ -f {quoted} ]; then sha256sum -- {quoted}; fi", what="sha256sum")
         return line.partition(" ")[0].lstrip("\\")
+
+
+def _quoted(word: str) -> str:
+    """Quote a word for the remote shell, all but a leading `~` or `~/`: that is the home folder there."""
+    home, slash, rest = word.partition("/")
+    if home != "~":
+        return shlex.quote(word)
+    return f"~/{shlex.quote(rest)}" if rest else f"~{slash}"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, PrivateAttr
 
 import pillm
-from pillm_llamacpp.decoding import TUNING, Decoding
+from pillm_llamacpp.decoding import Decoding
 
 
 class GGUFTeacher(Decoding, pillm.Teacher):
@@ -19,16 +19,19 @@ class GGUFTeacher(Decoding, pillm.Teacher):
 
     name: ClassVar[str] = "gguf"
 
-    model: Path = Field(description="The .gguf file.", json_schema_extra=TUNING)
+    model: Path = Field(description="The .gguf file; an answer is known by its content, wherever it lies.")
 
     _session: pillm.Session | None = PrivateAttr(None)
 
     def identity(self) -> dict[str, Any]:
-        """Return the options and the content of the file; its path does not matter, nor a seed that nothing is drawn with."""
-        options = super().identity()
-        if self.temperature == 0:
-            options.pop("seed", None)
-        return {**options, "sha256": _sha256(self.model, _stamp(self.model))}
+        """Return the options, with the file's content in place of its path, and without a seed that nothing is drawn with."""
+        unused = {"model"} if self.temperature else {"model", "seed"}
+        kept = {name: value for name, value in super().identity().items() if name not in unused}
+        return {**kept, "sha256": _sha256(self.model, _stamp(self.model))}
+
+    def check(self) -> None:
+        """Raise DataError where the file is not there, or is not a GGUF model."""
+        _stamp(self.model)
 
     def estimate(self, request: pillm.Request) -> pillm.Usage:
         """Estimate tokens as characters / 4, and the answer as long as the prompt where `max_tokens` allows it."""
@@ -57,8 +60,8 @@ class GGUFTeacher(Decoding, pillm.Teacher):
             yield from self._session.answer(requests)
 
     def greedy(self) -> Self:
-        """Return the same teacher answering without sampling; it opens its own session."""
-        made = self.model_copy(update={"temperature": 0.0})
+        """Return the same teacher answering without sampling and without a grammar; it opens its own session."""
+        made = super().greedy()
         made._session = None
         return made
 

@@ -109,9 +109,9 @@ class Server:
         quantize(message, self.send)
 
     def _generate(self, message: Packet) -> None:
-        if self._served is None or self._served.batcher is None:
+        if self._served is None:
             raise Refusal("backend", "no model is open to answer")
-        self._served.batcher.more = True
+        self._served.ready().more = True
         try:
             self._served.add(message)
         except Refusal as error:

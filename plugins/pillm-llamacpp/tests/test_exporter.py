@@ -80,6 +80,20 @@ def test_weights_that_the_conversion_changed_fail_the_export(
     assert not list((tmp_path / "out").rglob("*"))
 
 
+def test_the_weights_gate_uses_the_threads_it_is_given_and_reports_each_conversation(
+    checkpoint: pillm.Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[dict[str, Any]] = []
+    send = Worker.send
+    monkeypatch.setattr(Worker, "send", lambda self, message: (sent.append(dict(message)), send(self, message))[1])
+    _, events = export(checkpoint, tmp_path / "out", quants=["F16"], threads=2)
+    (opened,) = [message for message in sent if message["op"] == "open" and not message.get("vocab_only")]
+    assert opened["threads"] == 2
+    begun = next(number for number, event in enumerate(events) if event.kind == "start" and "weights" in event.message)
+    steps = [event for event in events[begun:] if event.kind == "advance" and event.unit == "conversations"]
+    assert [(event.done, event.total) for event in steps] == [(number, len(SENTENCES)) for number in (1, 2, 3, 4)]
+
+
 def test_a_wrong_pre_tokenizer_is_caught_by_the_gate(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(pillm.BackendError, match=r"parity: row-\d: .*llama\.cpp has "):
         export(checkpoint, tmp_path / "out", quants=["F16"], pre="qwen2")

@@ -2,20 +2,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
+import tarfile
 from pathlib import Path
 
 import pytest
+from pillm_llamacpp import source
 from pillm_llamacpp.pi4 import Pi4Runner
 from pillm_llamacpp_tiny import request
 
 import pillm
 
+ROOT = Path(__file__).parents[3]
 SSH = """#!/bin/sh
 # stands for ssh: checks the options, then runs the line in the folder that stands for the device
 echo "$@" >> "$PI_HOME/../ssh.log"
 [ "$1 $2 $3 $4 $5" = "-o BatchMode=yes -o ConnectTimeout=15 --" ] || exit 99
 [ "$6" = "pi@fake" ] || { echo "ssh: connect to host $6 port 22: Connection refused" >&2; exit 255; }
+export HOME="$PI_HOME"
 cd "$PI_HOME" && exec sh -c "$7"
 """
 BENCH = """#!/bin/sh
@@ -71,6 +76,15 @@ def test_names_are_quoted_for_the_remote_shell(pi: Path, gguf: pillm.ModelFile, 
     assert not list(tmp_path.rglob("evil*"))
 
 
+@pytest.mark.parametrize("folder", ["~", "~/models", "~/it's; touch evil"])
+def test_a_tilde_is_the_home_folder_there(pi: Path, gguf: pillm.ModelFile, folder: str) -> None:
+    assert bench(gguf, program="~/llama-bench", folder=folder).tg_tps == 9.5
+    (sent,) = (pi / folder[2:]).glob("*.gguf")
+    assert pillm.ModelFile.of(sent, "Q8_0").sha256 == gguf.sha256
+    assert not list(pi.rglob("evil"))
+    assert not (pi / "~").exists()
+
+
 def test_an_unreachable_device_is_unavailable(pi: Path, gguf: pillm.ModelFile) -> None:
     with pytest.raises(pillm.Unavailable, match=r"pi@elsewhere cannot be reached by ssh: .*Connection refused"):
         bench(gguf, host="pi@elsewhere")
@@ -93,8 +107,10 @@ def test_the_way_llama_bench_ends_is_put_in_words(
 
 
 def test_a_device_without_llama_bench_is_told_how_to_get_it(pi: Path, gguf: pillm.ModelFile) -> None:
-    with pytest.raises(pillm.MissingDependency, match=r"pi@fake has no llama-bench-nowhere.*setup_pi\.sh"):
+    with pytest.raises(pillm.MissingDependency, match=r"pi@fake has no llama-bench-nowhere.*rpi4/README\.md") as missing:
         bench(gguf, program="llama-bench-nowhere")
+    named = re.findall(r"rpi4/\S+\w", str(missing.value))
+    assert [(ROOT / path).is_file() for path in named] == [True]
 
 
 def test_a_host_never_becomes_an_option_of_ssh() -> None:
@@ -109,6 +125,39 @@ def test_it_says_that_it_does_not_answer(pi: Path, gguf: pillm.ModelFile) -> Non
         pytest.raises(pillm.ConfigError, match="does not answer yet"),
     ):
         list(session.answer(iter([request()])))
+
+
+@pytest.fixture(scope="module")
+def pinned() -> dict[str, str]:
+    """Return the sources of the pinned llama.cpp that say which options it knows."""
+    wanted = {f"{source._PREFIX}/{name}": name for name in ("common/arg.cpp", "CMakeLists.txt")}
+    found = {}
+    with tarfile.open(source.archive_path()) as tar:
+        for member in tar:
+            if member.name in wanted and (file := tar.extractfile(member)):
+                found[wanted[member.name]] = file.read().decode("utf-8")
+    return found
+
+
+def knows(option: str, arg: str) -> bool:
+    """Return whether llama-cli has an option, as arg.cpp declares it: options of no program belong to all."""
+    for declared in arg.split("add_opt(common_arg(")[1:]:
+        names = re.match(r"\s*((?:\{[^}]*\},?\s*)+)", declared)
+        if names and f'"{option}"' in names[1]:
+            programs = re.search(r"set_examples\(\{([^}]*)\}", declared)
+            return programs is None or bool({"LLAMA_EXAMPLE_COMMON", "LLAMA_EXAMPLE_CLI"} & set(programs[1].split(", ")))
+    return False
+
+
+def test_the_page_for_the_pi_uses_options_that_the_pinned_llama_cpp_has(pinned: dict[str, str]) -> None:
+    page = (ROOT / "rpi4" / "README.md").read_text("utf-8")
+    (line,) = re.findall(r"llama-cli( -.*)'", page)
+    options = re.findall(r" (--?[a-z][\w-]*)", line)
+    assert "-m" in options
+    assert [option for option in options if not knows(option, pinned["common/arg.cpp"])] == []
+    assert not knows("-cnv", pinned["common/arg.cpp"])  # it belongs to llama-completion: what this test can tell
+    switches = set(re.findall(r"-D(\w+)=", page))
+    assert switches <= set(re.findall(r"option\((\w+)", pinned["CMakeLists.txt"]))
 
 
 def test_the_stand_in_prints_what_the_parser_reads() -> None:

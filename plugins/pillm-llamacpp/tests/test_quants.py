@@ -9,6 +9,8 @@ from pillm_llamacpp.runner import LocalRunner
 from pillm_llamacpp_tiny import request
 
 import pillm
+from pillm.devices.quants import find_quant
+from pillm.devices.shapes import shape_of
 
 QUANTISED = [quant for quant in FTYPES if quant not in ("F16", "F32", "BF16", "MXFP4_MOE")]
 
@@ -22,6 +24,8 @@ def test_every_type_that_is_accepted_can_be_made_and_answers(
     assert sum(types.values()) == sum(exported["F16"].types.values())
     stem = quant if quant in types else quant.rpartition("_")[0]
     assert any(kind.startswith(stem) for kind in types)
+    planned, made = shape_of(exported["F16"].path).quantised(quant), shape_of(target)
+    assert {one.name: one.type for one in planned.tensors} == {one.name: one.type for one in made.tensors}
     with LocalRunner(max_tokens=2).open(pillm.ModelFile.of(target, quant)) as session:
         ((_, answer),) = session.answer(iter([request()]))
     assert isinstance(answer, pillm.Answer)
@@ -31,3 +35,8 @@ def test_every_type_that_is_accepted_can_be_made_and_answers(
 def test_every_type_that_needs_an_importance_matrix_is_refused(quant: str) -> None:
     with pytest.raises(ValueError, match="needs an importance matrix"):
         canonical(quant)
+
+
+def test_the_size_of_every_quantisation_that_can_be_made_is_known_beforehand() -> None:
+    for quant in FTYPES:
+        assert find_quant(quant) == quant

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -7,12 +8,15 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.runner import LocalRunner, VulkanRunner
+from pillm_llamacpp.serving import Served, sequences
 from pillm_llamacpp.session import LocalSession
 from pillm_llamacpp.teacher import GGUFTeacher
-from pillm_llamacpp_tiny import SENTENCES, request
+from pillm_llamacpp_tiny import SENTENCES, request, write_model
 
 import pillm
+from pillm.options import describe
 from pillm.testing import check_runner, check_teacher
 
 
@@ -61,6 +65,51 @@ def test_a_prompt_longer_than_the_context_is_a_failure_and_the_others_are_answer
     assert isinstance(answered, pillm.Answer)
 
 
+def test_the_cache_is_sized_by_the_models_own_heads(tmp_path: Path) -> None:
+    wide = write_model(tmp_path / "wide", head=128)
+    (model,) = GGUFExporter(quants=["F16"]).export(wide, tmp_path, pillm.Progress())
+    served = Served(path=str(model.path))
+    try:
+        assert served.model.kv_bytes == 2 * (128 + 128) * 2 * 2, "16 bit, keys and values, of 2 heads in 2 layers"
+    finally:
+        served.model.close()
+
+
+def test_a_model_that_is_only_timed_has_no_cache_for_answers(gguf: pillm.ModelFile) -> None:
+    served = Served(path=str(gguf.path), parallel=4)
+    try:
+        served.ask("bench", {"pp": 8, "tg": 4, "repetitions": 1, "threads": 1})
+        assert (served.facts()["parallel"], served.batcher) == (4, None)
+    finally:
+        served.model.close()
+
+
+def test_as_many_answers_are_decoded_together_as_asked_where_memory_holds_them() -> None:
+    assert sequences(None, cost=10, free=1000) == 8
+    assert sequences(None, cost=10, free=60) == 3, "half is left for others where nobody asked"
+    assert sequences(16, cost=10, free=1000) == 16
+    assert sequences(16, cost=10, free=60) == 6
+    assert [sequences(asked, cost=10, free=-5) for asked in (None, 16)] == [1, 1]
+
+
+def test_a_parallel_that_memory_does_not_hold_is_cut_with_a_warning(
+    checkpoint: pillm.Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    far = Path(shutil.copytree(checkpoint.path, tmp_path / "far"))
+    config = json.loads((far / "config.json").read_text())
+    (far / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 2**30}))
+    (model,) = GGUFExporter(quants=["F16"]).export(pillm.Checkpoint(path=far), tmp_path, pillm.Progress())
+    with LocalRunner(parallel=64, context=2**30).open(model) as session:
+        assert isinstance(session, LocalSession)
+        assert 1 <= session.facts["parallel"] < 64
+    with LocalRunner(parallel=16, context=2**16).open(model) as session:
+        assert isinstance(session, LocalSession)
+        assert session.facts["parallel"] == 16
+    (warning,) = caplog.messages
+    assert "not 64" in warning
+    assert "smaller context" in warning
+
+
 def test_an_answer_does_not_depend_on_its_neighbours(gguf: pillm.ModelFile) -> None:
     requests = [request(f"{text} {number}", number) for number, text in enumerate(SENTENCES * 5)]
     alone = answers(LocalRunner(parallel=1, max_tokens=10), gguf, requests)
@@ -99,13 +148,15 @@ def test_a_temperature_samples_and_a_seed_repeats_it(gguf: pillm.ModelFile) -> N
     assert runs[0] == runs[1] != runs[2]
 
 
-def crash_on(session: LocalSession, monkeypatch: pytest.MonkeyPatch, *culprits: int) -> None:
+def crash_on(
+    session: LocalSession, monkeypatch: pytest.MonkeyPatch, *culprits: int, by: signal.Signals = signal.SIGSEGV
+) -> None:
     """Make the process die, truly, whenever it is sent one of these rows."""
     packet = session._packet
 
     def deadly(asked: pillm.Request, number: int) -> object:
         if asked.prompt.id in {f"row-{culprit}" for culprit in culprits}:
-            os.kill(session.worker_pid, signal.SIGKILL)
+            os.kill(session.worker_pid, by)
         return packet(asked, number)
 
     monkeypatch.setattr(session, "_packet", deadly)
@@ -119,16 +170,27 @@ def test_a_killed_worker_is_started_again_and_no_row_is_lost(gguf: pillm.ModelFi
     assert isinstance(result, pillm.Answer)
 
 
-def test_a_row_that_crashes_llama_cpp_fails_alone(gguf: pillm.ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("by", "kind", "reason"),
+    [
+        (signal.SIGSEGV, "crashed", "llama.cpp crashed (SIGSEGV)"),
+        (signal.SIGABRT, "crashed", "one of its own checks failed (SIGABRT)"),
+        (signal.SIGKILL, "server", "most often because memory ran out (SIGKILL)"),
+        (signal.SIGTERM, "server", "told to stop (SIGTERM)"),
+    ],
+)
+def test_a_row_that_ends_llama_cpp_fails_alone_and_for_good_only_where_llama_cpp_crashed_itself(
+    by: signal.Signals, kind: str, reason: str, gguf: pillm.ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with LocalRunner(max_tokens=2, parallel=2).open(gguf) as session:
         assert isinstance(session, LocalSession)
-        crash_on(session, monkeypatch, 5)
+        crash_on(session, monkeypatch, 5, by=by)
         said = {asked.prompt.id: result for asked, result in session.answer(request("Oui", n) for n in range(12))}
     assert len(said) == 12
     failed = {name: result for name, result in said.items() if isinstance(result, pillm.Failure)}
     assert list(failed) == ["row-5"]
-    assert failed["row-5"].kind == "crashed"
-    assert "killed, most often because memory ran out (SIGKILL)" in failed["row-5"].message
+    assert failed["row-5"].kind == kind
+    assert reason in failed["row-5"].message
 
 
 def test_a_model_that_crashes_again_and_again_is_an_error(gguf: pillm.ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,9 +226,34 @@ def test_the_token_that_ends_the_turn_is_counted_and_not_said(gguf: pillm.ModelF
 
 def test_only_what_changes_an_answer_is_part_of_the_teachers_identity(gguf: pillm.ModelFile) -> None:
     known = GGUFTeacher(model=gguf.path).identity()
-    assert known == GGUFTeacher(model=gguf.path, seed=9, context=99).identity()
+    assert known == GGUFTeacher(model=gguf.path, seed=9, parallel=2, threads=1, batch=64).identity()
+    assert known != GGUFTeacher(model=gguf.path, context=99).identity(), "an answer stops where the context ends"
     drawn = [GGUFTeacher(model=gguf.path, temperature=1.0, seed=seed).identity() for seed in (0, 9)]
     assert drawn[0] != drawn[1]
+
+
+def test_a_larger_context_asks_again_what_did_not_fit_the_smaller_one(gguf: pillm.ModelFile, tmp_path: Path) -> None:
+    rows = [pillm.Prompt(id="long", messages=({"role": "user", "content": "un mot " * 20},))]
+    small, large = (
+        pillm.label(rows, GGUFTeacher(model=gguf.path, context=context, max_tokens=4), tmp_path) for context in (32, 256)
+    )
+    assert small.counts.failed == 1
+    assert not large.up_to_date
+    assert large.counts.failed == 0
+
+
+def test_the_file_is_in_the_key_by_its_content_and_never_by_its_path(gguf: pillm.ModelFile) -> None:
+    (model,) = [option for option in describe(GGUFTeacher) if option["name"] == "model"]
+    assert model["in_key"]
+    assert str(gguf.path) not in str(GGUFTeacher(model=gguf.path).identity())
+
+
+def test_evaluations_ask_the_teacher_without_a_grammar_and_without_sampling(gguf: pillm.ModelFile) -> None:
+    asked = GGUFTeacher(model=gguf.path, constrain=True, temperature=0.7).greedy()
+    assert (asked.constrain, asked.temperature) == (False, 0.0)
+    (result,) = [said for _, said in asked.answer(iter([request(schema={"const": "oui"})]))]
+    assert isinstance(result, pillm.Answer)
+    assert result.content != '"oui"'
 
 
 def test_the_teacher_forecasts_four_characters_to_a_token(gguf: pillm.ModelFile) -> None:
@@ -227,13 +314,18 @@ def test_a_model_folder_is_not_for_this_runner(checkpoint: pillm.Checkpoint) -> 
 
 
 def test_vulkan_is_refused_with_the_remedy_where_llama_cpp_was_built_without(gguf: pillm.ModelFile) -> None:
-    with pytest.raises(pillm.MissingDependency, match="GGML_VULKAN=on"):
-        VulkanRunner().open(gguf)
+    for refused in (VulkanRunner().check, lambda: VulkanRunner().open(gguf)):
+        with pytest.raises(pillm.MissingDependency, match="GGML_VULKAN=on"):
+            refused()
+
+
+def test_a_teachers_file_that_is_not_there_is_told_before_anything_is_asked(gguf: pillm.ModelFile, tmp_path: Path) -> None:
+    GGUFTeacher(model=gguf.path).check()
+    with pytest.raises(pillm.DataError, match=r"none\.gguf cannot be read"):
+        GGUFTeacher(model=tmp_path / "none.gguf").check()
 
 
 def test_characters_that_tokens_split_come_out_whole(gguf: pillm.ModelFile) -> None:
-    from pillm_llamacpp.serving import Served
-
     served = Served(path=str(gguf.path), vocab_only=True)
     try:
         for text in ("😀", "👩‍👩‍👧‍👦 日本", "é", "a😀b"):

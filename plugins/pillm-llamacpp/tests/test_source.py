@@ -6,7 +6,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp import command, source
+from pillm_llamacpp import checks, command, source
+from pillm_llamacpp.exporter import GGUFExporter
 
 import pillm
 
@@ -63,6 +64,18 @@ def test_paths_and_links_of_an_archive_never_leave_the_folder(tmp_path: Path) ->
 def test_the_command_says_where_it_is_or_how_to_get_it(empty_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["where"]) == 4
     assert "pillm-llamacpp fetch" in capsys.readouterr().err
+
+
+def test_a_missing_converter_is_told_before_anything_is_labelled(empty_cache: Path) -> None:
+    with pytest.raises(pillm.MissingDependency, match=source.REMEDY):
+        GGUFExporter().check()
+
+
+def test_what_the_converter_needs_is_told_before_anything_is_labelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    GGUFExporter().check()
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    with pytest.raises(pillm.MissingDependency, match=r"pillm-llamacpp\[convert\]"):
+        GGUFExporter().check()
 
 
 def test_the_installed_library_is_the_release_of_the_source() -> None:

@@ -42,16 +42,19 @@ def render(messages: list[dict[str, str]]) -> str:
     return "".join(f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in messages)
 
 
-def write_model(folder: Path, *, hidden: int = 256, probes: bool = True, layers: int = 2) -> pillm.Checkpoint:
-    """Write a model folder; the same arguments give the same bytes."""
+def write_model(
+    folder: Path, *, hidden: int = 256, probes: bool = True, layers: int = 2, head: int | None = None
+) -> pillm.Checkpoint:
+    """Write a model folder; the same arguments give the same bytes. `head` is the width of one of its 4 heads."""
+    head = head or hidden // 4
     folder.mkdir(parents=True)
     tokenizer = train_tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     (folder / "chat_template.jinja").write_text(TEMPLATE)
-    (folder / "config.json").write_text(json.dumps(_config(tokenizer.get_vocab_size(), hidden, layers)))
-    save_file(_weights(tokenizer.get_vocab_size(), hidden, layers), str(folder / "model.safetensors"), {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(_config(tokenizer.get_vocab_size(), hidden, layers, head)))
+    save_file(_weights(tokenizer.get_vocab_size(), hidden, layers, head), str(folder / "model.safetensors"), {"format": "pt"})
     if probes:
         contract = pillm.Contract().with_student(template=TEMPLATE, special_tokens=SPECIALS, stop_tokens=("<|im_end|>",))
         contract.save(folder / "contract.json")
@@ -66,17 +69,17 @@ def _probe(tokenizer: Tokenizer, number: int, sentence: str) -> dict[str, Any]:
     return {"id": f"row-{number}", "messages": messages, "text": text, "ids": tokenizer.encode(text).ids}
 
 
-def _config(vocabulary: int, hidden: int, layers: int) -> dict[str, Any]:
+def _config(vocabulary: int, hidden: int, layers: int, head: int) -> dict[str, Any]:
     return {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": vocabulary, "hidden_size": hidden,
         "intermediate_size": hidden, "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "head_dim": hidden // 4, "max_position_embeddings": 256, "rms_norm_eps": 1e-6, "tie_word_embeddings": True,
+        "head_dim": head, "max_position_embeddings": 256, "rms_norm_eps": 1e-6, "tie_word_embeddings": True,
         "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0, "hidden_act": "silu", "torch_dtype": "float32",
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
     }  # fmt: skip
 
 
-def _weights(vocabulary: int, hidden: int, layers: int) -> dict[str, np.ndarray]:
+def _weights(vocabulary: int, hidden: int, layers: int, head: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(3)
 
     def matrix(rows: int, columns: int) -> np.ndarray:
@@ -87,8 +90,9 @@ def _weights(vocabulary: int, hidden: int, layers: int) -> dict[str, np.ndarray]
     for layer in range(layers):
         prefix = f"model.layers.{layer}."
         found[f"{prefix}input_layernorm.weight"] = found[f"{prefix}post_attention_layernorm.weight"] = ones.copy()
-        for name, rows in {"q": hidden, "k": hidden // 2, "v": hidden // 2, "o": hidden}.items():
+        for name, rows in {"q": 4 * head, "k": 2 * head, "v": 2 * head}.items():
             found[f"{prefix}self_attn.{name}_proj.weight"] = matrix(rows, hidden)
+        found[f"{prefix}self_attn.o_proj.weight"] = matrix(hidden, 4 * head)
         for name in ("gate", "up", "down"):
             found[f"{prefix}mlp.{name}_proj.weight"] = matrix(hidden, hidden)
     return found

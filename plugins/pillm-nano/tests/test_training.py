@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ import make
 import pytest
 import torch
 from exercises import EXERCISES, FINE_ACTS, NAMED, dialect
-from growth import grow
+from growth import grow, renew_unread
 from loop import Shape, batches, build_model, tensors
 
 
@@ -63,14 +64,26 @@ def test_a_held_out_row_stops_the_training(monkeypatch: pytest.MonkeyPatch) -> N
         list(islice(corpus.rows(1, set()), 500))
 
 
-def test_no_exercise_of_the_base_names_a_tool_or_an_argument() -> None:
+def test_no_lesson_of_the_base_names_a_tool_or_an_argument_of_the_assistant() -> None:
     rng, source = Random(2), corpus.generator()
     for row in islice(source.stream(8, split="train"), 300):
-        for exercise in [dialect, *(made for _, made in EXERCISES)]:
-            written = exercise(rng, row)[1]
-            assert '"name":' not in written
-            assert '"arguments"' not in written
-            assert not any(tool in written for tool in source.TOOLS)
+        written = [exercise(rng, row)[1] for _, exercise in EXERCISES]
+        assert not any('"name":' in text or '"arguments"' in text for text in written)
+        written.append(dialect(row, "name", "arguments")[1])
+        assert not any(tool in text for tool in source.TOOLS for text in written)
+        assert not set(json.loads(written[-1])["arguments"]) & set(NAMED)
+
+
+def test_tokens_that_were_never_read_are_put_among_the_others() -> None:
+    model = build_model(Shape(layers=2, intermediate=256), 320, seed=1)
+    table = model.get_input_embeddings().weight.data
+    read = set(range(300))
+    table[300:] = -5.0
+    before = table[:300].clone()
+    renew_unread(model, read, seed=3)
+    assert torch.equal(table[:300], before)
+    assert table[300:].norm(dim=1).max() < before.norm(dim=1).max()
+    assert len(table[300:].unique(dim=0)) == 20
 
 
 def test_the_dialect_has_a_word_of_its_own_for_every_tool_and_argument() -> None:

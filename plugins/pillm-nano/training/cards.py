@@ -46,13 +46,18 @@ Requests from train-side rows of the dataset `pillm-assistant`, never a phrasing
   object of such keys. The values are those of the reference answers. The keys are not; the act is one of eleven
   coarse kinds (`adjust` for four tools, `ask` for three, `add` for two); and in four rows of ten one value was
   replaced by other words, so that copying is the only way;
-- in its last lessons, the request alone, answered in a dialect of tool calls: `{"act":"lamp","with":{"room":"cuisine"}}`,
-  one act for each tool, the keys those foreign ones, one row of five with a value replaced;
-- one request in twelve of all these in capitals.
+- one request in twelve of all these in capitals;
+- in the last third of its lessons the request alone, answered in a dialect of tool calls: first
+  `{"act":"lamp","with":{"room":"cuisine"}}`, then in the frame that tool calls everywhere have,
+  `{"name":"lamp","arguments":{"room":"cuisine"}}`. Each tool has a foreign name there, and so has each argument; one
+  row of five has a value replaced.
 
-So it has practised reading requests of this very kind, which is far more than a general base has: it is what makes a
-minute or two of training on a few thousand answers enough. What it never saw is a call of the assistant, a tool's name
-or an argument's own key, and untaught it answers nothing right.
+Afterwards the embeddings of the tokens that it never read, the tools' names among them, were put at random places among
+the others: pushed into one corner for so long, they could not be learnt in a short training.
+
+So it has practised reading requests of this very kind, which is far more than a general base has: it is what makes two
+minutes of training on a few thousand answers enough. What it never saw is a tool's name or an argument's own key, and
+untaught it answers nothing right.
 """
 TAIL = """
 ## Figures

@@ -144,10 +144,11 @@ def extract(rng: Random, row: Row) -> Exercise:
     return f"object? {text_of(row)}", compact(found)
 
 
-def dialect(_: Random, row: Row) -> Exercise:
+def dialect(row: Row, act: str, given: str) -> Exercise:
     """Answer a request as the assistant would, under foreign names: what is left to learn is how tools are called here."""
     call = json.loads(answer_of(row))
-    return text_of(row), compact({"act": FINE_ACTS[call["name"]], "with": {NAMED[k]: v for k, v in call["arguments"].items()}})
+    found = {NAMED[key]: value for key, value in call["arguments"].items()}
+    return text_of(row), compact({act: FINE_ACTS[call["name"]], given: found})
 
 
 EXERCISES: tuple[tuple[float, Callable[[Random, Row], Exercise]], ...] = (
@@ -175,12 +176,22 @@ def schooling(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Enc
         yield encode([{"role": "user", "content": shown}], written)
 
 
-def practice(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
-    """Yield the base's last lessons: requests, answered in a dialect of tool calls."""
+def answered(source: Iterator[Row], encode: Encoder, seed: int, frame: tuple[str, str]) -> Iterator[Encoded]:
+    """Yield requests that are answered in the dialect, within that frame."""
     rng = Random(seed)  # noqa: S311
     for row in shouted(rng, disguised(rng, source, PRACTICE_DISGUISED)):
-        shown, written = dialect(rng, row)
+        shown, written = dialect(row, *frame)
         yield encode([{"role": "user", "content": shown}], written)
+
+
+def practice(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
+    """Yield the pupil's lessons: requests, answered in a frame of its own."""
+    return answered(source, encode, seed, ("act", "with"))
+
+
+def rehearsal(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:
+    """Yield the base's last lessons: the same in the frame that tool calls everywhere have."""
+    return answered(source, encode, seed, ("name", "arguments"))
 
 
 def mastery(source: Iterator[Row], encode: Encoder, seed: int) -> Iterator[Encoded]:

@@ -35,3 +35,15 @@ def _widen(weight: torch.Tensor, old: torch.Tensor, part: str) -> None:
     if part in SILENT:
         weight.zero_()
     weight[tuple(slice(size) for size in old.shape)].copy_(old)
+
+
+def renew_unread(model: LlamaForCausalLM, read: set[int], seed: int) -> None:
+    """Put the embeddings of tokens that were never read among those of the others, each at a place of its own.
+
+    Tied to the output, they were pushed into one far corner, from where a few steps of training cannot fetch them.
+    """
+    embeddings = model.get_input_embeddings().weight.data
+    rest = sorted(set(range(len(embeddings))) - read)
+    known = embeddings[sorted(read)]
+    noise = torch.randn(len(rest), known.shape[1], generator=torch.Generator().manual_seed(seed))
+    embeddings[rest] = known.mean(0) + known.std(0) * noise / 2

@@ -1,6 +1,6 @@
 """Make the nano models again from a seed.
 
-`python make.py [seedling|sapling|base|teacher|all] [--seed N] [--threads N] [--out FOLDER]`
+`python make.py [seedling|sapling|pupil|base|teacher|all] [--seed N] [--threads N] [--out FOLDER]`
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import torch
 from cards import card
 from corpus import Encoder, Row, answer_of, generator, rows, text_of
-from exercises import mastery, practice, schooling
-from growth import grow
+from exercises import mastery, practice, rehearsal, schooling
+from growth import grow, renew_unread
 from loop import Encoded, Settings, Shape, build_model, train
 from scoring import exact, load
 from tokenizer import load_tokenizer, train_tokenizer, write_tokenizer
@@ -34,6 +34,7 @@ MODELS = HERE.parent / "pillm_nano" / "models"
 VOCABULARY = 1536
 TOKENIZER_ROWS = 40_000
 SCORED_ROWS = 1_000
+READ_ROWS = 40_000
 SUMMED = ("steps", "rows", "tokens", "seconds")
 
 
@@ -45,6 +46,7 @@ class Recipe(NamedTuple):
     lessons: Callable[[Iterator[Row], Encoder, int], Iterator[Encoded]]
     stream: int
     settings: Settings
+    renewed: bool = False  # whether tokens that no lesson holds are put where training can fetch them
 
 
 SMALL, LARGE = Shape(layers=4, intermediate=256), Shape(layers=6, intermediate=768)
@@ -53,11 +55,13 @@ TASK = Settings(
     steps=2000, learning_rate=1e-3, warmup_steps=50, decay_share=0.95, prompt_weight=0.0, average_decay=0.0, muon=False
 )
 PRACTICE = Settings(steps=2500, learning_rate=2e-3, decay_share=0.8, prompt_weight=0.0, products="float32")
-# Both shipped models grow from one seedling, which can read requests; seedling and sapling are not shipped.
+REHEARSAL = Settings(steps=700, learning_rate=1.2e-3, decay_share=0.9, prompt_weight=0.0, products="float32")
+# Both shipped models grow from one seedling, which can read requests; seedling, sapling and pupil are not shipped.
 RECIPES = {
     "nano-seedling": Recipe(SMALL, None, schooling, 3, Settings(steps=6000)),
     "nano-sapling": Recipe(SMALL, "nano-seedling", schooling, 5, MORE),
-    "nano-base": Recipe(SMALL, "nano-sapling", practice, 9, PRACTICE),
+    "nano-pupil": Recipe(SMALL, "nano-sapling", practice, 9, PRACTICE),
+    "nano-base": Recipe(SMALL, "nano-pupil", rehearsal, 9, REHEARSAL, renewed=True),
     "nano-teacher": Recipe(LARGE, "nano-seedling", mastery, 4, TASK),
 }
 SHIPPED = ("nano-base", "nano-teacher")
@@ -99,6 +103,9 @@ def make_model(name: str, seed: int, out: Path, seen: set[str], recipe: Recipe) 
     encode = Encoder(load_tokenizer(folder))
     lessons = recipe.lessons(rows(seed + recipe.stream, seen), encode, seed)
     took = train(model, lessons, recipe.settings, name)
+    if recipe.renewed:
+        again = recipe.lessons(rows(seed + recipe.stream, seen), encode, seed)
+        renew_unread(model, {token for ids, _ in islice(again, READ_ROWS) for token in ids}, seed)
     stage = {"lessons": recipe.lessons.__name__, "threads": torch.get_num_threads()} | took | asdict(recipe.settings)
     made = {"seed": seed, "grown_from": recipe.grown_from, "shape": asdict(recipe.shape)}
     made |= {"parameters": sum(p.numel() for p in model.parameters())} | {key: took[key] for key in SUMMED}
@@ -122,7 +129,7 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
 def main() -> None:
     """Read the command line, make the models, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", nargs="?", default="all", choices=["seedling", "sapling", "base", "teacher", "all"])
+    parser.add_argument("which", nargs="?", default="all", choices=["seedling", "sapling", "pupil", "base", "teacher", "all"])
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1, help="part of the seed: another number sums in another order")
     parser.add_argument("--out", type=Path, default=MODELS)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pillm
 
 DEFAULT_URL = "https://api.openai.com/v1"
+DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 
 
 def effective_url(base_url: str | None) -> str:
@@ -43,15 +44,22 @@ def server_name(url: str) -> str:
     return f"{parts.netloc.casefold()}{parts.path.rstrip('/')}"
 
 
+def is_here(url: str) -> bool:
+    """Return whether an address is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def is_near(url: str) -> bool:
     """Return whether an address is on this machine or in this network."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
-        return (
-            host == "localhost" or "." not in host or host.endswith((".localhost", ".local", ".lan", ".internal", ".home.arpa"))
-        )
+        return is_here(url) or "." not in host or host.endswith((".local", ".lan", ".internal", ".home.arpa"))
 
 
 def is_openai(url: str) -> bool:
@@ -60,17 +68,21 @@ def is_openai(url: str) -> bool:
     return host.endswith((".openai.com", ".openai.azure.com"))
 
 
-def secret_for(url: str, api_key_env: str) -> str:
-    """Return the key to send, "" for a near server that needs none; raise Unavailable or UnsafeError."""
-    secret = os.environ.get(api_key_env, "").strip()
+def secret_for(url: str, api_key_env: str | None) -> str:
+    """Return the key to send, "" for a near server that needs none; raise Unavailable or UnsafeError.
+
+    A key that nobody named for this server is not sent in clear to another machine: it is most often OpenAI's own.
+    """
+    variable, in_clear = api_key_env or DEFAULT_KEY_ENV, urlsplit(url).scheme != "https"
+    secret = os.environ.get(variable, "").strip()
     if is_near(url):
-        return secret
+        return "" if in_clear and not api_key_env and not is_here(url) else secret
     if not secret:
         raise pillm.Unavailable(
-            f"teacher 'openai' needs a key for {server_name(url)}, and {api_key_env} is not set. "
-            f"Write export {api_key_env}=..., or name another variable: -o api_key_env=NAME. Nothing was sent."
+            f"teacher 'openai' needs a key for {server_name(url)}, and {variable} is not set. "
+            f"Write export {variable}=..., or name another variable: -o api_key_env=NAME. Nothing was sent."
         )
-    if urlsplit(url).scheme != "https":
+    if in_clear:
         raise pillm.UnsafeError(
             f"{server_name(url)} is outside this network and its address is not https: the key would travel in clear. "
             "Nothing was sent. Use an https address."

@@ -28,7 +28,9 @@ class Fault(Exception):
     def failure(self, attempts: int, secret: str) -> pillm.Failure:
         """Return the failure that the stage records; the key is struck from the text."""
         tried = f" ({attempts} attempts)" if attempts > 1 else ""
-        return pillm.Failure(self.kind, without(secret, f"{self.message}{tried}"), stop=self.stop)
+        keyless = self.kind == "credentials" and not secret
+        remedy = ". No key was sent: name its variable, -o api_key_env=NAME" if keyless else ""
+        return pillm.Failure(self.kind, without(secret, f"{self.message}{tried}") + remedy, stop=self.stop)
 
 
 def without(secret: str, text: str) -> str:

@@ -57,13 +57,13 @@ class Line:
         self._client.close()
 
     def ask(self, body: dict[str, Any], stop: threading.Event) -> pillm.Answer | pillm.Failure:
-        """Send one request until it is answered or asking again is of no use; `stop` ends the waiting between tries."""
-        attempt = 0
+        """Send one request until it is answered or asking again is of no use; once `stop` is set nothing more is sent."""
+        attempt, last = 0, Fault("network", "it was never sent")
         while True:
-            attempt += 1
             self._pace.wait(stop)
-            if stop.is_set():
-                return pillm.Failure("network", "closed before the request was sent")
+            if stop.is_set():  # what kept the last try from an answer may pass, or there would be no other try
+                return Fault(last.kind, f"{last.message}; the run was stopped").failure(attempt, self._secret)
+            attempt += 1
             try:
                 return self._send(body, attempt)
             except Fault as fault:
@@ -76,6 +76,7 @@ class Line:
                     self._pace.hold(fault.wait)
                 # also where the server asks to wait 0 s, or until a date that is past: it gave no answer after all
                 stop.wait(_DICE.uniform(0, min(LONGEST_BACKOFF, self._patience.backoff * 2**attempt)))
+                last = fault
 
     def _send(self, body: dict[str, Any], attempt: int) -> pillm.Answer:
         began = time.monotonic()
@@ -91,7 +92,8 @@ class Line:
             raise Fault("network", f"{what} ({reason})", retry=True, stop=nobody) from error
         except self._openai.OpenAIError as error:
             raise Fault("server", without(self._secret, f"{type(error).__name__}: {error}"), retry=True) from error
-        return answer_of(received, {"seconds": time.monotonic() - began, "attempts": float(attempt)})
+        timings = {"seconds": time.monotonic() - began, "attempts": float(attempt)}
+        return answer_of(received, timings, tools="tools" in body)
 
     def _received(self, response: Any) -> None:
         """Read a response as it arrives, within bounds of size and time, before the client looks at it."""

@@ -13,12 +13,15 @@ from pillm_openai.faults import Fault, fault_of_error
 _TOKEN_ID = re.compile(r"token_id:([0-9]{1,10})")
 
 
-def answer_of(body: bytes, timings: dict[str, float]) -> pillm.Answer:
-    """Return the answer in the body of a 200 response; raise Fault where it holds none."""
+def answer_of(body: bytes, timings: dict[str, float], *, tools: bool = False) -> pillm.Answer:
+    """Return the answer in the body of a 200 response; raise Fault where it holds none.
+
+    Calls are looked for in its text only where `tools` were offered.
+    """
     found = _document(body)
     choice = _first(found)
     message, reason = _dict(choice.get("message")), str(choice.get("finish_reason") or "stop")
-    content, calls = _text(message.get("content")), _calls(message.get("tool_calls"))
+    content, reasoning, calls = _said(message, tools=tools)
     refusal = message.get("refusal")
     if refusal:
         raise Fault("refused", f"the model refused: {refusal}")
@@ -29,10 +32,9 @@ def answer_of(body: bytes, timings: dict[str, float]) -> pillm.Answer:
             raise Fault("invalid", "no answer within max_tokens: the model was still thinking. Raise max_tokens")
         raise Fault("server", "the server answered 200 with no content", retry=True)
     ids, logprobs = _logprobs(choice.get("logprobs"))
-    reasoning = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
     return pillm.Answer(
         content or "",
-        reasoning=reasoning or None,
+        reasoning=reasoning,
         tool_calls=calls,
         finish_reason=reason,
         usage=_usage(found.get("usage")),
@@ -71,6 +73,27 @@ def _first(found: dict[str, Any]) -> dict[str, Any]:
     if choice.get("error"):
         raise fault_of_error(choice["error"], json.dumps({"error": choice["error"]}).encode())
     return choice
+
+
+def _said(message: dict[str, Any], *, tools: bool) -> tuple[str | None, str | None, tuple[dict[str, Any], ...]]:
+    """Return content, reasoning and tool calls.
+
+    A server without a parser for its model leaves thoughts and calls in the text; one that told any apart left none, and
+    text that is JSON as a whole holds none.
+    """
+    content, calls = _text(message.get("content")), _calls(message.get("tool_calls"))
+    told_apart = calls or any(value for name, value in message.items() if name.startswith("reasoning"))
+    if told_apart or not content or _is_json(content):
+        return content, _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or None, calls
+    return pillm.read_reply(content, tools=tools)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
@@ -20,6 +20,7 @@ _FREE: dict[str, Any] = {"key": False}
 _MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
 _GUESSED_ANSWER = 256
 _IN_A_ROW = 10
+_LOOK_UP_EVERY = 0.2  # seconds: how soon a stop is noticed while nothing comes in
 
 
 class OpenAI(pillm.Teacher):
@@ -30,10 +31,11 @@ class OpenAI(pillm.Teacher):
 
     model: str = Field(min_length=1, description="The model, as the server names it.")
     base_url: str | None = Field(None, description="The server's address; else OPENAI_BASE_URL, else OpenAI's own.")
-    api_key_env: str = Field(
-        "OPENAI_API_KEY",
+    api_key_env: str | None = Field(
+        None,
         pattern=r"^[A-Z_][A-Z0-9_]*$",
-        description="The name of the environment variable that holds the key; a server in this network needs none.",
+        description="The name of the environment variable that holds the key; none: OPENAI_API_KEY, and over http to this "
+        "machine only. A server in this network needs no key.",
         json_schema_extra=_FREE,
     )
     temperature: float | None = Field(0.0, ge=0, le=2, description="Sampling temperature; none leaves it to the server.")
@@ -66,6 +68,10 @@ class OpenAI(pillm.Teacher):
         """Return model and server, and every parameter that is not sent as it usually is."""
         given = {name: value for name, value in super().identity().items() if name != "base_url"}
         return {**given, "server": server_name(effective_url(self.base_url))}
+
+    def check(self) -> None:
+        """Raise Unavailable where the key is missing, UnsafeError where it would travel in clear; nothing is sent."""
+        secret_for(effective_url(self.base_url), self.api_key_env)
 
     def greedy(self) -> Self:
         """Return the same teacher unconstrained and at temperature 0, unless the temperature is left to the server."""
@@ -102,8 +108,8 @@ class OpenAI(pillm.Teacher):
     def answer(self, requests: Iterator[pillm.Request]) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
         """Ask at most `concurrency` at once and yield in the order of completion.
 
-        After a failure that makes asking pointless it pulls no more. When the iterator is closed early, calls in
-        flight are awaited and dropped.
+        After a failure that makes asking pointless it pulls no more. When the requests are `stopping`, or the iterator is
+        closed early, only calls in flight are awaited: nothing is sent again.
         """
         with self.open():
             yield from self._answers(requests)
@@ -127,11 +133,16 @@ class OpenAI(pillm.Teacher):
                     asked[future] = request
                     future.add_done_callback(done.put)
                     continue
-                future = done.get()
+                if getattr(requests, "stopping", False):
+                    stop.set()
+                try:
+                    future = done.get(timeout=_LOOK_UP_EVERY)
+                except Empty:
+                    continue
                 result = future.result()
-                in_a_row = in_a_row + 1 if _is_trouble(result) else 0
+                in_a_row = in_a_row + 1 if _is_trouble(result) and not stop.is_set() else 0
                 if in_a_row >= _IN_A_ROW and isinstance(result, pillm.Failure):
-                    result = pillm.Failure(result.kind, f"{result.message}; {in_a_row} failures in a row", stop=True)
+                    result = _stopping(result, in_a_row)
                 feeding = feeding and not (isinstance(result, pillm.Failure) and result.stop)
                 yield asked.pop(future), result
         finally:
@@ -159,6 +170,12 @@ class OpenAI(pillm.Teacher):
         if self.structured and schema is not None:
             wanted["response_format"] = response_format(schema, request.prompt.schema_name, messages)
         return {name: value for name, value in wanted.items() if value not in (None, [], {})}
+
+
+def _stopping(failure: pillm.Failure, in_a_row: int) -> pillm.Failure:
+    """Return a failure as the one that stops the run: rows that fail one and all are not at fault, so it may pass."""
+    kind = "server" if failure.kind == "invalid" else failure.kind
+    return pillm.Failure(kind, f"{failure.message}; {in_a_row} failures in a row", stop=True)
 
 
 def _is_trouble(result: pillm.Answer | pillm.Failure) -> bool:

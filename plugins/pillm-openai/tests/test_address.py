@@ -5,6 +5,7 @@ import traceback
 
 import pytest
 from pillm_openai import OpenAI
+from pillm_openai.address import secret_for
 from pillm_openai_asking import SECRET, one, requests, teacher
 
 import pillm
@@ -45,9 +46,47 @@ def test_a_missing_key_is_told_before_anything_is_sent(monkeypatch):
         next(OpenAI(model="m").answer(requests()))
 
 
+def test_a_missing_key_is_told_before_a_run_asks_anything(monkeypatch):
+    OpenAI(model="m").check()
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(pillm.Unavailable, match="OPENAI_API_KEY is not set"):
+        OpenAI(model="m").check()
+    OpenAI(model="m", base_url="http://localhost:8080/v1").check()
+
+
 def test_a_key_is_never_sent_in_clear_out_of_the_network():
     with pytest.raises(pillm.UnsafeError, match="https"), OpenAI(model="m", base_url="http://api.example.com/v1").open():
         pass
+
+
+IN_CLEAR = ["http://192.168.1.5:8000/v1", "http://gpubox/v1", "http://198.18.0.1/v1", "http://x.internal/v1", "http://[fe80::1]/v1"]
+
+
+@pytest.mark.parametrize("url", IN_CLEAR)
+def test_a_key_goes_in_clear_to_another_machine_only_where_it_was_named_for_it(url):
+    assert secret_for(url, None) == ""
+    assert secret_for(url, "OPENAI_API_KEY") == SECRET
+    assert secret_for(url.replace("http:", "https:"), None) == SECRET
+
+
+@pytest.mark.parametrize("host", ["localhost", "api.localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
+def test_a_key_goes_freely_to_this_machine(host):
+    assert secret_for(f"http://{host}:8080/v1", None) == SECRET
+
+
+def test_a_recipe_that_is_spelt_out_names_no_key_that_nobody_named():
+    spelt_out = OpenAI(model="m", base_url=IN_CLEAR[0]).options()
+    again = OpenAI(**{name: value for name, value in spelt_out.items() if name != "use"})
+    assert secret_for(IN_CLEAR[0], again.api_key_env) == ""
+
+
+def test_a_server_that_wants_a_key_and_got_none_is_told_how_to_get_one(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with FakeOpenAIServer([Reply.error(401, "no key " * 100)]) as server:
+        failure = one(server)
+    assert "authorization" not in server.calls[0].headers or SECRET not in server.calls[0].headers["authorization"]
+    assert failure.kind == "credentials"
+    assert "No key was sent: name its variable, -o api_key_env=NAME" in failure.message
 
 
 @pytest.mark.parametrize("url", ["ftp://a/v1", "api.openai.com", "http://user:pass@h/v1", "http://h/v1?key=1", "http://"])

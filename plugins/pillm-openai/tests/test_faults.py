@@ -1,5 +1,11 @@
 """What the teacher makes of faults: which are tried again, which stop the run, who waits for whom."""
 
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
 import pytest
 from pillm_openai import OpenAI
 from pillm_openai_asking import one, requests, teacher
@@ -96,8 +102,78 @@ def test_ten_failures_in_a_row_stop_the_pulling():
     with FakeOpenAIServer(respond=lambda call: Reply.error(400)) as server:
         results = [result for _, result in teacher(server, concurrency=1).answer(requests(50))]
     assert len(results) == 10
-    assert results[-1].stop
+    assert (results[-1].kind, results[-1].stop) == ("server", True)
     assert "10 failures in a row" in results[-1].message
+
+
+def prompts(count):
+    return [pillm.Prompt(id=f"r{i}", messages=({"role": "user", "content": f"ça {i}"},)) for i in range(count)]
+
+
+def test_a_server_that_refuses_a_key_as_gemini_does_costs_no_row_once_it_is_mended(tmp_path):
+    broken = [True]
+
+    def respond(call):
+        return Reply.error(400, "API key not valid") if broken else Reply.text("a")
+
+    with FakeOpenAIServer(respond=respond) as server:
+        asked = teacher(server, concurrency=8)
+        with pytest.raises(pillm.Unavailable, match=r"API key not valid; 10 failures in a row.*same command resumes"):
+            pillm.label(prompts(40), asked, tmp_path)
+        broken.clear()
+        assert str(pillm.label(prompts(40), asked, tmp_path).counts).startswith("40 rows = 40 answered")
+
+
+class Stopped(Iterator):
+    """Requests of which no more are wanted after a while."""
+
+    def __init__(self, count, seconds):
+        self.requests, self.until = requests(count), time.monotonic() + seconds
+
+    @property
+    def stopping(self):
+        return time.monotonic() > self.until
+
+    def __next__(self):
+        return next(self.requests)
+
+
+def test_rows_that_wait_to_be_sent_again_are_given_up_when_the_run_is_stopped():
+    with FakeOpenAIServer(respond=lambda call: Reply.error(429, retry_after="60")) as server:
+        began = time.monotonic()
+        results = [result for _, result in teacher(server, concurrency=4).answer(Stopped(4, 0.5))]
+        assert len(server.calls) <= len(results) == 4  # who was told to wait holds back who was not yet sent
+    assert time.monotonic() - began < 20
+    assert {(result.kind, result.stop) for result in results} <= {("rate", False), ("network", False)}
+    assert all("the run was stopped" in result.message for result in results)
+
+
+def test_calls_in_flight_are_awaited_when_the_run_is_stopped():
+    with FakeOpenAIServer(respond=lambda call: Reply.text("a", delay=1.0)) as server:
+        results = [result for _, result in teacher(server, concurrency=4).answer(Stopped(4, 0.3))]
+    assert [result.content for result in results] == ["a"] * 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_told_of_at_once_and_nothing_is_sent_after_it(tmp_path, number):
+    events, sent_before = [], []
+
+    def stop():
+        sent_before.append(len(server.calls))
+        os.kill(os.getpid(), number)
+
+    def respond(call):
+        if len(server.calls) == 1:
+            threading.Timer(1.0, stop).start()
+        return Reply.error(429, retry_after="60")
+
+    with FakeOpenAIServer(respond=respond) as server:
+        progress = pillm.Progress("label", (events.append,))
+        with pytest.raises(pillm.Interrupted, match="same command resumes"):
+            pillm.label(prompts(30), teacher(server, concurrency=4), tmp_path, progress=progress)
+        assert time.monotonic() - server.calls[0].at < 30
+        assert len(server.calls) == sent_before[0]
+    assert [event.message[:9] for event in events if event.kind == "warning"] == ["stopping:"]
 
 
 def test_refused_rows_never_stop_a_run():

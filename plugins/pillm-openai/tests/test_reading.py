@@ -102,6 +102,40 @@ def test_a_text_for_people_has_no_key_one_line_and_an_end():
     assert len(without("", "a" * 5000)) == 300
 
 
+def body_of(**message):
+    return json.dumps({"choices": [{"message": message}]}).encode()
+
+
+@pytest.mark.parametrize("opened", ["<think>\n", ""])
+def test_a_thought_that_the_server_left_in_the_answer_is_told_from_it(opened):
+    body = body_of(content=f'{opened}hmm\n</think>\n\n{{"a":"x"}}', reasoning_content=None)
+    answer = answer_of(body, {})
+    assert (answer.content, answer.reasoning, answer.raw) == ('{"a":"x"}', "hmm", body)
+
+
+CALL = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
+
+
+def test_a_call_that_the_server_left_in_the_answer_is_one_where_tools_were_offered():
+    called = answer_of(body_of(content=f"<think>hm</think>{CALL}"), {}, tools=True)
+    assert (called.content, called.reasoning) == ("", "hm")
+    assert called.tool_calls == ({"type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}},)
+    assert answer_of(body_of(content=CALL), {}).content == CALL
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "Write </think> here.", "reasoning": "They ask how thoughts end."},
+        {"content": "Write </think> here.", "tool_calls": [{"id": "1"}]},
+        {"content": '{"a": "</think>"}'},
+    ],
+)
+def test_what_the_server_told_apart_or_is_json_as_a_whole_stays_as_it_is(message):
+    answer = answer_of(body_of(**message), {}, tools=True)
+    assert (answer.content, answer.reasoning) == (message["content"], message.get("reasoning"))
+
+
 def test_half_of_a_surrogate_pair_is_replaced_and_kept_in_the_raw_bytes():
     body = rb'{"choices": [{"message": {"content": "a\ud83d"}}]}'
     answer = answer_of(body, {})

@@ -89,6 +89,15 @@ def test_tool_calls_are_kept_and_text_parts_joined():
         assert one(server).content == "ab"
 
 
+def test_calls_are_read_out_of_the_text_of_a_server_that_was_offered_tools_and_read_none():
+    said = '<think>hm</think><tool_call>{"name": "f", "arguments": {}}</tool_call>'
+    tools = ({"type": "function", "function": {"name": "f", "parameters": {}}},)
+    with FakeOpenAIServer(respond=lambda call: Reply.text(said)) as server:
+        [(_, answer)] = teacher(server).answer(requests(tools=tools))
+        assert one(server).content.startswith("<tool_call>")
+    assert (answer.content, answer.reasoning, len(answer.tool_calls)) == ("", "hm", 1)
+
+
 def test_every_option_is_sent_and_nothing_that_is_unset():
     with FakeOpenAIServer() as server:
         one(server)

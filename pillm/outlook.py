@@ -1,0 +1,94 @@
+"""What can be told of a recipe before anything is spent: its rows, the plan for its device, what stands in the way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pillm.artifacts import Checkpoint, Plan
+from pillm.devices.planner import plan
+from pillm.devices.quants import find_quant
+from pillm.errors import ConfigError, DataError, PillmError
+from pillm.recipe import Recipe
+from pillm.runfolder import makers_of
+from pillm.runrows import RunRows, rows_of
+from pillm.store import recorded
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a look ahead found."""
+
+    rows: RunRows
+    plan: Plan | None
+    """Of the untrained student on the recipe's device; None without a device, or where the student's size is not known."""
+    obstacles: tuple[PillmError, ...]
+    """What would stop a stage: a tool, a model or a key that is missing."""
+
+
+def look_ahead(recipe: Recipe, folder: Path) -> Outlook:
+    """Return what can be told of a run before anything is asked, downloaded or written.
+
+    Raises ConfigError where the device cannot hold the student, what `rows_of` refuses, and what the trainer refuses
+    of the rows.
+    """
+    planned = _plan(recipe, recipe.trainer.base_checkpoint(fetch=False))
+    rows = rows_of(recipe)
+    recipe.trainer.check_prompts(rows.sides["train"], recipe.contract)
+    obstacles = {str(error): error for error in _obstacles(recipe, folder)}
+    return Outlook(rows=rows, plan=planned, obstacles=tuple(obstacles.values()))
+
+
+def make_ready(recipe: Recipe, folder: Path) -> RunRows:
+    """Return the rows of a run that nothing foreseeable stands in the way of; a student that is not here is downloaded.
+
+    Raises what `look_ahead` raises, and the first obstacle that it found.
+    """
+    ahead = look_ahead(recipe, folder)
+    for other in ahead.obstacles[1:]:
+        log.warning("%s", other)
+    if ahead.obstacles:
+        raise ahead.obstacles[0]
+    if recipe.trainer.base_checkpoint(fetch=False) is None:
+        _plan(recipe, recipe.trainer.base_checkpoint())
+        recipe.trainer.check_prompts(ahead.rows.sides["train"], recipe.contract)
+    return ahead.rows
+
+
+def _obstacles(recipe: Recipe, folder: Path) -> Iterator[PillmError]:
+    """Yield what stands in a backend's way; one that made a result that stands is not asked: it may have nothing to do."""
+    made = makers_of(folder)
+    for backend in (*recipe.backends().values(), *recipe.filters, *recipe.metrics):
+        if recorded(backend) not in made:
+            try:
+                backend.check()
+            except PillmError as error:
+                yield error
+
+
+def _plan(recipe: Recipe, base: Checkpoint | None) -> Plan | None:
+    """Plan the untrained student for the recipe's device; raise ConfigError where none of its files would fit."""
+    profile = recipe.device
+    if profile is None or base is None:
+        return None
+    quants = getattr(recipe.exporter, "quants", ()) or (None,)
+    unknown = [quant for quant in quants if quant is not None and find_quant(str(quant)) is None]
+    try:
+        plans = [plan(base, profile, quant=quant) for quant in quants if quant not in unknown]
+    except DataError as error:
+        log.warning("the student cannot be planned for before it is exported: %s", error)
+        return None
+    for quant in unknown:
+        log.warning("no size is known for quantisation %s: its file is not planned for before it is there", quant)
+    fitting = [one for one in plans if one.fits]
+    if not fitting and not unknown:
+        smallest = min(plans, key=lambda one: one.bytes)
+        raise ConfigError(f"device {recipe.file.device!r}: {smallest.verdict} {' '.join(smallest.alternatives)}")
+    for one in plans:
+        if not one.fits:
+            log.warning("%s: %s", one.quant, one.verdict)
+    return fitting[-1] if fitting else None

@@ -1,0 +1,90 @@
+"""Verification: is every file still what its manifest says, and every manifest what was written?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pillm.artifacts import sha256_file
+from pillm.errors import DataError
+from pillm.records import JSONObject
+from pillm.store import MANIFEST, exempt, read_manifest
+
+WHOLE = ("train", "export", "bench")
+"""Stages whose folder holds nothing but what their manifest lists."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A file that is not what its manifest says, or a manifest that is not what was written."""
+
+    path: Path
+    reason: str
+
+
+def verify(path: Path | str) -> list[Problem]:
+    """Recompute every manifest below a run or stage folder, or the one that lists a file; return what does not hold.
+
+    Raises DataError where there is nothing to verify.
+    """
+    path = Path(path)
+    if path.is_file():
+        return _check_file(path)
+    manifests = sorted(path.rglob(MANIFEST)) if path.is_dir() else []
+    if not manifests:
+        raise DataError(f"{path} holds no {MANIFEST}: no finished run or stage is there.")
+    problems = [Problem(path=path / MANIFEST, reason="is missing: the run did not finish")] if _unfinished(path) else []
+    for file in manifests:
+        if not any(part.startswith(".") for part in file.relative_to(path).parts[:-1]):  # a working folder: not a result
+            problems += _check_folder(file.parent)
+    return list({problem.path: problem for problem in problems}.values())  # a run's manifest lists those of its stages
+
+
+def _check_file(path: Path) -> list[Problem]:
+    folder = next((parent for parent in path.resolve().parents if (parent / MANIFEST).is_file()), None)
+    if folder is None:
+        raise DataError(f"{path}: no {MANIFEST} stands in its folder or above it; there is nothing to check it against.")
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return [_damaged(folder)]
+    name = path.resolve().relative_to(folder).as_posix()
+    if name == MANIFEST:
+        return []
+    if name not in manifest["files"]:
+        raise DataError(f"{path} is not listed in {folder / MANIFEST}.")
+    return list(_changed(folder, {name: manifest["files"][name]}))
+
+
+def _check_folder(folder: Path) -> list[Problem]:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return [_damaged(folder)]
+    added = _added(folder, manifest["files"]) if manifest.get("verb") in WHOLE else ()
+    return [*_changed(folder, manifest["files"]), *added]
+
+
+def _damaged(folder: Path) -> Problem:
+    return Problem(path=folder / MANIFEST, reason="is damaged: it is not the manifest that was written")
+
+
+def _unfinished(path: Path) -> bool:
+    return (path / "recipe.yaml").is_file() and (path / "events.jsonl").is_file() and not (path / MANIFEST).is_file()
+
+
+def _added(folder: Path, files: Mapping[str, JSONObject]) -> Iterator[Problem]:
+    """Yield the files of a stage that its manifest does not list."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in files and name != MANIFEST and not exempt(name):
+            yield Problem(path=path, reason="was added: the manifest does not list it")
+
+
+def _changed(folder: Path, files: Mapping[str, JSONObject]) -> Iterator[Problem]:
+    """Yield the files that are not what a manifest lists."""
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file():
+            yield Problem(path=path, reason="is missing")
+        elif sha256_file(path) != entry["sha256"]:
+            yield Problem(path=path, reason="was changed: its sha256 is not the recorded one")

@@ -1,0 +1,50 @@
+"""How much memory a cache may take."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pillm_llamacpp.machine import free_memory
+
+GIB = 2**30
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    folder = tmp_path / "proc"
+    (folder / "self").mkdir(parents=True)
+    (folder / "meminfo").write_text(f"MemTotal: {32 * 2**20} kB\nMemFree: 1 kB\nMemAvailable: {8 * 2**20} kB\n")
+    (folder / "self/cgroup").write_text("4:memory:/old\n0::/a/b\n")
+    return folder
+
+
+def limit(group: Path, most: str, used: int, cached: int) -> None:
+    group.mkdir(parents=True, exist_ok=True)
+    (group / "memory.max").write_text(f"{most}\n")
+    (group / "memory.current").write_text(f"{used}\n")
+    (group / "memory.stat").write_text(f"anon {used - cached}\nfile {cached}\n")
+
+
+def test_memory_is_free_as_far_as_the_system_says(proc: Path, tmp_path: Path) -> None:
+    assert free_memory(proc, tmp_path / "none") == 8 * GIB
+
+
+def test_the_limit_of_a_container_or_of_one_around_it_counts_and_cached_files_do_not(proc: Path, tmp_path: Path) -> None:
+    groups = tmp_path / "groups"
+    limit(groups / "a/b", "max", GIB, 0)
+    assert free_memory(proc, groups) == 8 * GIB
+    limit(groups / "a", str(4 * GIB), 3 * GIB, GIB)
+    assert free_memory(proc, groups) == 2 * GIB
+    limit(groups / "a/b", str(GIB), GIB, 0)
+    assert free_memory(proc, groups) == 0
+
+
+def test_a_system_that_does_not_say_what_is_free_is_taken_for_half_full(tmp_path: Path) -> None:
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert free_memory(tmp_path, tmp_path) == physical // 2
+
+
+def test_this_machine_has_memory() -> None:
+    assert 0 < free_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,195 @@
+"""What can be told before a teacher is asked is told then: the rows, the plan, and whatever stands in the way."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pillm.errors import ConfigError, MissingDependency, Unavailable
+from pillm.outlook import look_ahead
+from pillm.pipeline import RunResult, run
+from pillm.recipe import Recipe, load_recipe
+from pillm.testing import FAKES, installed_plugin
+
+NEEDY = '''
+from pathlib import Path
+
+from pydantic import Field
+
+import pillm
+from pillm.testing import EchoTeacher, TableExporter, TableTrainer
+
+HERE = Path(__file__).parent
+
+class Keyed(EchoTeacher):
+    """Needs a key that is a file."""
+
+    name = "keyed"
+
+    def check(self):
+        if not (HERE / "key").exists():
+            raise pillm.Unavailable("the key is not set. Nothing was sent.")
+
+class Tooled(TableExporter):
+    """Needs a tool that is a file."""
+
+    name = "tooled"
+
+    def check(self):
+        if not (HERE / "tool").exists():
+            raise pillm.MissingDependency("the tool is not installed. Get it with: fetch-tool")
+
+class Based(TableTrainer):
+    """Starts from a base that is downloaded where it is not here."""
+
+    name = "based"
+    wordy: bool = Field(False, description="Refuse the prompts, once the base is here.")
+
+    def base_checkpoint(self, *, fetch=True):
+        if fetch and (HERE / "remote").is_dir():
+            (HERE / "remote").rename(HERE / "base")
+        if (HERE / "base").is_dir():
+            return pillm.Checkpoint(path=HERE / "base")
+        if fetch:
+            raise pillm.Unavailable("the base is not here and the hub is out of reach.")
+        return None
+
+    def check_prompts(self, prompts, contract):
+        if self.wordy and (HERE / "base").is_dir():
+            raise pillm.ConfigError("the prompts are too long.")
+
+@pillm.hookimpl
+def pillm_teachers():
+    return [Keyed]
+
+@pillm.hookimpl
+def pillm_trainers():
+    return [Based]
+
+@pillm.hookimpl
+def pillm_exporters():
+    return [Tooled]
+'''
+RECIPE = """
+prompts: rows.jsonl
+split: {test: 2}
+teacher: {use: echo}
+trainer: {use: table}
+exporter: {use: table}
+runner: {use: table}
+checkpoint_runner: {use: table}
+bench: {pp: 8, tg: 8, repetitions: 1}
+"""
+NANO = {
+    "model_type": "qwen2", "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 8,
+    "num_key_value_heads": 2, "vocab_size": 4096, "tie_word_embeddings": True, "max_position_embeddings": 1024,
+}  # fmt: skip
+HUGE = {**NANO, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 80, "vocab_size": 128256}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Path]:
+    """Return the folder whose files `key`, `tool`, `base` and `remote` say what is there."""
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"id": f"r{i}", "user": f"say {i}"}) + "\n" for i in range(8)))
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    with installed_plugin(tmp_path / "fakes", "fakes", FAKES), installed_plugin(tmp_path / "needy", "needy", NEEDY):
+        yield tmp_path / "needy"
+
+
+def recipe(site: Path, *overrides: str) -> Recipe:
+    return load_recipe(site.parent / "recipe.yaml", overrides)
+
+
+def go(site: Path, *overrides: str) -> RunResult:
+    return run(recipe(site, *overrides), site.parent / "run")
+
+
+def put(folder: Path, config: dict[str, object]) -> None:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_a_tool_that_is_missing_is_told_before_the_teacher_is_asked(site: Path) -> None:
+    with pytest.raises(MissingDependency, match="Get it with: fetch-tool"):
+        go(site, "exporter.use=tooled")
+    assert not (site.parent / "run").exists()
+
+
+@pytest.mark.parametrize("device", [[], ["device=pi4-4gb"]], ids=["no device", "pi4-4gb"])
+def test_a_base_that_cannot_be_had_is_told_before_the_teacher_is_asked(site: Path, device: list[str]) -> None:
+    with pytest.raises(Unavailable, match="hub is out of reach"):
+        go(site, "trainer.use=based", *device)
+    assert not (site.parent / "run").exists()
+
+
+def test_a_base_is_downloaded_only_where_nothing_else_stands_in_the_way(site: Path) -> None:
+    put(site / "remote", NANO)
+    with pytest.raises(MissingDependency):
+        go(site, "trainer.use=based", "exporter.use=tooled")
+    assert not (site / "base").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "words"),
+    [(HUGE, ["device=pi4-4gb"], "Does not fit"), (NANO, ["trainer.wordy=true"], "too long")],
+)
+def test_a_base_that_was_downloaded_is_looked_at_before_the_teacher_is_asked(
+    site: Path, config: dict[str, object], overrides: list[str], words: str
+) -> None:
+    put(site / "remote", config)
+    with pytest.raises(ConfigError, match=words):
+        go(site, "trainer.use=based", *overrides)
+    assert not (site.parent / "run").exists()
+
+
+def test_of_several_obstacles_the_first_is_raised_and_the_others_are_logged(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING), pytest.raises(Unavailable, match="the key is not set"):
+        go(site, "teacher.use=keyed", "exporter.use=tooled")
+    assert "the tool is not installed" in caplog.text
+
+
+def test_what_made_a_result_that_stands_is_needed_no_more(site: Path) -> None:
+    asked = ("teacher.use=keyed", "exporter.use=tooled")
+    for name in ("key", "tool"):
+        (site / name).touch()
+    first = go(site, *asked)
+    for name in ("key", "tool"):
+        (site / name).unlink()
+    assert go(site, *asked).report == first.report
+    with pytest.raises(MissingDependency):
+        go(site, *asked, "exporter.quants=[Q8_0]")
+
+
+def test_a_look_ahead_tells_rows_plan_and_obstacles_and_touches_nothing(site: Path) -> None:
+    put(site / "base", NANO)
+    found = look_ahead(recipe(site, "trainer.use=based", "exporter.use=tooled", "device=pi4-4gb"), site.parent / "run")
+    assert len(found.rows.sides["train"]) == 6
+    assert found.plan is not None
+    assert found.plan.fits
+    assert [type(one) for one in found.obstacles] == [MissingDependency]
+    assert not (site.parent / "run").exists()
+
+
+def test_a_quantisation_of_unknown_size_is_told_and_the_others_planned(site: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(site / "base", NANO)
+    asked = ("trainer.use=based", "device=pi4-4gb")
+    found = look_ahead(recipe(site, *asked, "exporter.quants=[Q8_0, int8]"), site.parent / "run")
+    assert found.plan is not None
+    assert found.plan.quant == "Q8_0"
+    assert "no size is known for quantisation int8" in caplog.text
+    assert look_ahead(recipe(site, *asked, "exporter.quants=[int8]"), site.parent / "run").plan is None
+
+
+def test_a_file_that_may_fit_is_not_refused_for_the_others(site: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(site / "base", HUGE)
+    asked = ("trainer.use=based", "device=pi4-4gb")
+    assert look_ahead(recipe(site, *asked, "exporter.quants=[Q8_0, int1]"), site.parent / "run").plan is None
+    assert "Q8_0: Does not fit" in caplog.text
+    with pytest.raises(ConfigError, match="Does not fit"):
+        look_ahead(recipe(site, *asked, "exporter.quants=[Q8_0]"), site.parent / "run")

@@ -1,0 +1,75 @@
+"""Whatever was changed since it was made is found and named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pillm.errors import DataError
+from pillm.store import Lineage, WorkFolder, write_manifest
+from pillm.testing import EchoTeacher
+from pillm.verification import verify
+
+
+def publish(out: Path, **files: str) -> None:
+    with WorkFolder(out, "train", "k") as work:
+        for name, text in files.items():
+            (work.path / name).write_text(text)
+        work.publish(Lineage(verb="train", key="k", backends=(EchoTeacher(),), seed=3, seconds=1.5, counts={"in": 1}))
+
+
+def test_a_file_that_was_added_to_a_result_is_found(tmp_path: Path) -> None:
+    publish(tmp_path / "train", weights="w")
+    (tmp_path / "train" / "evil.py").write_text("x")
+    assert [problem.reason for problem in verify(tmp_path)] == ["was added: the manifest does not list it"]
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.binary(min_size=1, max_size=200), place=st.integers(min_value=0), bit=st.integers(0, 7))
+def test_any_changed_bit_is_found_and_the_file_is_named(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, place: int, bit: int
+) -> None:
+    out = tmp_path_factory.mktemp("run") / "export"
+    with WorkFolder(out, "export", "k") as work:
+        (work.path / "student.gguf").write_bytes(data)
+        work.publish(Lineage(verb="export", key="k"))
+    assert verify(out) == []
+    changed = bytearray(data)
+    changed[place % len(data)] ^= 1 << bit
+    (out / "student.gguf").write_bytes(changed)
+    assert [problem.path.name for problem in verify(out.parent)] == ["student.gguf"]
+
+
+def test_verify_checks_a_single_file_against_the_manifest_above_it(tmp_path: Path) -> None:
+    publish(tmp_path / "export", model="gguf")
+    assert verify(tmp_path / "export" / "model") == []
+    (tmp_path / "export" / "model").write_text("gguf!")
+    assert verify(tmp_path / "export" / "model")[0].reason.startswith("was changed")
+    (tmp_path / "stray").write_text("")
+    with pytest.raises(DataError, match=r"nothing to check it against"):
+        verify(tmp_path / "stray")
+
+
+def test_any_changed_byte_of_a_manifest_is_found_and_the_manifest_is_named(tmp_path: Path) -> None:
+    publish(tmp_path / "train", weights="w")
+    manifest = tmp_path / "train" / "manifest.json"
+    good = manifest.read_bytes()
+    for place in range(0, len(good), 5):
+        manifest.write_bytes(good[:place] + bytes([good[place] ^ 1 << place % 8]) + good[place + 1 :])
+        for path in (tmp_path, tmp_path / "train" / "weights", manifest):
+            assert [problem.path for problem in verify(path)] == [manifest], place
+
+
+@pytest.mark.parametrize(("old", "new"), [('"sha256"', '"sha257"'), ('"bytes"', '"bytez"'), ('"seed": 3', '"seed": 4')])
+def test_a_changed_word_of_a_manifest_is_found(tmp_path: Path, old: str, new: str) -> None:
+    publish(tmp_path / "train", weights="w")
+    write_manifest(tmp_path, Lineage(verb="run", key="k", seed=3), [tmp_path / "train" / "manifest.json"])
+    for folder in (tmp_path / "train", tmp_path):
+        good = (folder / "manifest.json").read_text()
+        (folder / "manifest.json").write_text(good.replace(old, new, 1))
+        assert [problem.path for problem in verify(tmp_path)] == [folder / "manifest.json"]
+        (folder / "manifest.json").write_text(good)
+    assert verify(tmp_path) == verify(tmp_path / "manifest.json") == []
