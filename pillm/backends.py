@@ -61,8 +61,8 @@ class Backend(BaseModel):
     def check(self) -> None:
         """Raise what would stand in the way of working: a dependency, a tool, a model or a key that is missing.
 
-        A run asks every backend before its teacher costs anything. It must be quick, and change and download nothing. By
-        default the backends among the options are asked.
+        A run asks before its teacher costs anything, save the backends whose results it holds already. It must be quick, and
+        change and download nothing. By default the backends among the options are asked.
         """
         for value in (getattr(self, name) for name in type(self).model_fields):
             if isinstance(value, Backend):

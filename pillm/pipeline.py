@@ -14,6 +14,7 @@ from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates
 from pillm.outlook import make_ready
 from pillm.progress import Progress, events_file
+from pillm.provenance import machine
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts
@@ -23,7 +24,7 @@ from pillm.stages.benchmarking import bench
 from pillm.stages.exporting import export
 from pillm.stages.labelling import FAILED, Labelled, RowCounts, label
 from pillm.stages.training import Training, checkpoint_key, train
-from pillm.store import Lineage, WorkFolder, is_current, machine, read_manifest, stage_key
+from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
 from pillm.subjects import Scoring, ask_teacher, checkpoint_subject, model_subject, score
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from pillm.backends import Backend
 
@@ -18,6 +21,15 @@ def versions() -> dict[str, str]:
     from pillm import __version__
 
     return {"python": sys.version.split()[0], "pillm": __version__, "platform": sys.platform}
+
+
+def machine() -> dict[str, str | int | None]:
+    """Return what tells machines apart as far as speed goes: name, architecture, processor and cores."""
+    model = ""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))), "")
+    return {"host": platform.node(), "architecture": platform.machine(), "processor": model, "cores": os.cpu_count()}
 
 
 def made_with(backends: Iterable[Backend]) -> dict[str, str]:

@@ -18,7 +18,16 @@ from pillm.provenance import versions
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, write_report
-from pillm.store import MANIFEST, Lineage, is_current, read_manifest, refuse_foreign, stage_key, write_manifest
+from pillm.store import (
+    MANIFEST,
+    Lineage,
+    is_current,
+    read_manifest,
+    refuse_foreign,
+    refuse_to_replace,
+    stage_key,
+    write_manifest,
+)
 
 RECIPE_FILE, EVENTS_FILE = "recipe.yaml", "events.jsonl"
 REPORTS = ("report.json", "report.md", "report.html")
@@ -29,11 +38,15 @@ def run_folder(recipe: Recipe, out: Path | str | None = None) -> Path:
     """Return the folder of a run, by default `runs/NAME`; raise ConfigError where a run would write over something else."""
     folder = named(out if out is not None else Path("runs") / recipe.name)
     if (folder / RECIPE_FILE).resolve() == recipe.path.resolve():
+        usual = Path("runs") / recipe.name
+        other = f"{folder}-again" if usual.resolve() == folder.resolve() else usual
         raise ConfigError(
             f"the recipe itself lies in {folder}, where a run writes a {RECIPE_FILE} of its own; nothing was touched. "
-            f"Choose another --out, such as {Path('runs') / recipe.name}."
+            f"Choose another --out, such as {other}."
         )
-    refuse_foreign(folder, "run", trace=EVENTS_FILE, beside=STAGES)  # each stage looks after its own folder
+    refuse_foreign(folder, "run", trace=EVENTS_FILE, beside=STAGES)
+    for stage in ("train", "export"):  # they would refuse it themselves, but only when the work before them is paid
+        refuse_to_replace(folder / stage, stage)
     return folder
 
 

@@ -7,11 +7,8 @@ Nothing is replaced but what the same stage made: a folder that holds anything e
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import platform
 import re
 import shutil
 import time
@@ -161,15 +158,6 @@ def exempt(name: str) -> bool:
     return hidden or EXEMPT.fullmatch(name.rpartition("/")[2]) is not None
 
 
-def machine() -> dict[str, str | int | None]:
-    """Return what tells machines apart as far as speed goes: name, architecture, processor and cores."""
-    model = ""
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))), "")
-    return {"host": platform.node(), "architecture": platform.machine(), "processor": model, "cores": os.cpu_count()}
-
-
 def refuse_foreign(out: Path, verb: str, *, trace: str | None = None, beside: Collection[str] = ()) -> None:
     """Raise ConfigError where a folder holds something that `verb` did not make: it would be written over.
 
@@ -178,24 +166,32 @@ def refuse_foreign(out: Path, verb: str, *, trace: str | None = None, beside: Co
     names = [path.name for path in out.iterdir()] if out.exists() else []
     maker = made_by(out)
     own = maker == verb or (maker is None and trace is not None and (out / trace).is_file())
-    if own or all(name in beside or EXEMPT.fullmatch(name) or LOCK.fullmatch(name) for name in names):
+    if own or all(name in beside or _passes(name) for name in names):
         return
     said = f"holds what `{maker}` made" if maker else "was not made by pillm, or its manifest is damaged"
     raise ConfigError(f"{out} {said}; it is left alone. Choose another --out, or move it away.")
 
 
-def _refuse_to_replace(out: Path, verb: str) -> None:
+def refuse_to_replace(out: Path, verb: str) -> None:
     """Raise ConfigError where a folder is not wholly what `verb` made: what is replaced is removed."""
     refuse_foreign(out, verb)
     listed = _parsed(out).get("files")
-    known = {MANIFEST, *(listed if isinstance(listed, dict) else ())}
-    for path in sorted(out.rglob("*")):
-        name = path.relative_to(out).as_posix()
-        if name not in known and not path.is_dir() and not LOCK.fullmatch(path.name):
-            raise ConfigError(
-                f"{out} holds {name}, which `{verb}` did not put there; the folder is left alone. "
-                "Move that away, or choose another --out."
-            )
+    for name in unlisted(out, listed if isinstance(listed, dict) else ()):
+        raise ConfigError(
+            f"{out} holds {name}, which `{verb}` did not put there; the folder is left alone. "
+            "Move that away, or choose another --out."
+        )
+
+
+def unlisted(folder: Path, files: Collection[str]) -> list[str]:
+    """Return what a folder holds beside its manifest and the files that it lists, hidden or not; logs and locks pass."""
+    paths = (path for path in sorted(folder.rglob("*")) if not path.is_dir())
+    names = (path.relative_to(folder).as_posix() for path in paths if not _passes(path.name))
+    return [name for name in names if name != MANIFEST and name not in files]
+
+
+def _passes(name: str) -> bool:
+    return bool(EXEMPT.fullmatch(name) or LOCK.fullmatch(name))
 
 
 class WorkFolder:
@@ -209,7 +205,7 @@ class WorkFolder:
 
     def __enter__(self) -> WorkFolder:
         with storage_errors(self.out):
-            _refuse_to_replace(self.out, self.verb)
+            refuse_to_replace(self.out, self.verb)
             self.path.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -224,7 +220,6 @@ class WorkFolder:
     def publish(self, lineage: Lineage) -> JSONObject:
         """Write the manifest into the working folder, then rename the folder into place: the renaming is the commit."""
         with storage_errors(self.out):
-            _remove_hidden(self.path)
             manifest = write_manifest(self.path, lineage)
             _put_in_place(self.path, self.out)
         return manifest
@@ -244,9 +239,12 @@ def _remove_hidden(work: Path) -> None:
 
 
 def _put_in_place(work: Path, out: Path) -> None:
-    _refuse_to_replace(out, str(made_by(work)))
+    refuse_to_replace(out, str(made_by(work)))
+    _remove_hidden(work)
     aside = work.with_name(f"{work.name}.old")
     if out.exists():
+        for path in [path for path in out.iterdir() if EXEMPT.fullmatch(path.name)]:
+            path.rename(work / path.name)  # a log that is kept in the folder goes on
         shutil.rmtree(aside, ignore_errors=True)  # left by a kill, after the result it had made place for was there
         out.rename(aside)
     work.rename(out)

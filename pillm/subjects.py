@@ -218,7 +218,7 @@ def _rows_key(name: str, scoring: Scoring) -> str:
 
 
 def _said(message: str | Message | None) -> str | JSONObject | None:
-    """Return what a teacher said for a key: text alone stays text, so that scores made before there were calls stand."""
+    """Return what a teacher said, for a key."""
     if message is None or isinstance(message, str):
         return message
     content, calls = message.get("content") or "", message.get("tool_calls")

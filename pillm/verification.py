@@ -9,10 +9,12 @@ from pathlib import Path
 from pillm.artifacts import sha256_file
 from pillm.errors import DataError
 from pillm.records import JSONObject
-from pillm.store import MANIFEST, exempt, read_manifest
+from pillm.store import MANIFEST, made_by, read_manifest, unlisted
 
-WHOLE = ("train", "export", "bench")
+WHOLE = ("split", "train", "export", "bench")
 """Stages whose folder holds nothing but what their manifest lists."""
+TRACES = ("answers.sqlite", "events.jsonl")
+"""Files by which labelling and a run know their own folder without a manifest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,8 @@ class Problem:
 
     path: Path
     reason: str
+    away: Path | None = None
+    """The folder to move away: its manifest names no maker any more, so no stage replaces it."""
 
 
 def verify(path: Path | str) -> list[Problem]:
@@ -31,14 +35,15 @@ def verify(path: Path | str) -> list[Problem]:
     path = Path(path)
     if path.is_file():
         return _check_file(path)
-    manifests = sorted(path.rglob(MANIFEST)) if path.is_dir() else []
+    manifests = sorted(path.rglob(MANIFEST), key=lambda file: (len(file.parts), file)) if path.is_dir() else []
     if not manifests:
         raise DataError(f"{path} holds no {MANIFEST}: no finished run or stage is there.")
     problems = [Problem(path=path / MANIFEST, reason="is missing: the run did not finish")] if _unfinished(path) else []
     for file in manifests:
         if not any(part.startswith(".") for part in file.relative_to(path).parts[:-1]):  # a working folder: not a result
             problems += _check_folder(file.parent)
-    return list({problem.path: problem for problem in problems}.values())  # a run's manifest lists those of its stages
+    # a run's manifest lists those of its stages, which come later and know more of themselves
+    return list({problem.path: problem for problem in problems}.values())
 
 
 def _check_file(path: Path) -> list[Problem]:
@@ -60,24 +65,20 @@ def _check_folder(folder: Path) -> list[Problem]:
     manifest = read_manifest(folder)
     if manifest is None:
         return [_damaged(folder)]
-    added = _added(folder, manifest["files"]) if manifest.get("verb") in WHOLE else ()
-    return [*_changed(folder, manifest["files"]), *added]
+    files = manifest["files"]
+    names = unlisted(folder, files) if manifest.get("verb") in WHOLE else ()
+    added = [Problem(path=folder / name, reason="was added: the manifest does not list it") for name in names]
+    return [*_changed(folder, files), *added]
 
 
 def _damaged(folder: Path) -> Problem:
-    return Problem(path=folder / MANIFEST, reason="is damaged: it is not the manifest that was written")
+    known = made_by(folder) or any((folder / trace).is_file() for trace in TRACES)
+    reason = "is damaged: it is not the manifest that was written"
+    return Problem(path=folder / MANIFEST, reason=reason, away=None if known else folder)
 
 
 def _unfinished(path: Path) -> bool:
     return (path / "recipe.yaml").is_file() and (path / "events.jsonl").is_file() and not (path / MANIFEST).is_file()
-
-
-def _added(folder: Path, files: Mapping[str, JSONObject]) -> Iterator[Problem]:
-    """Yield the files of a stage that its manifest does not list."""
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in files and name != MANIFEST and not exempt(name):
-            yield Problem(path=path, reason="was added: the manifest does not list it")
 
 
 def _changed(folder: Path, files: Mapping[str, JSONObject]) -> Iterator[Problem]:

@@ -85,6 +85,14 @@ def test_predictions_are_kept_where_out_says_so(cli: Cli, student: Path, rows: P
     assert "up to date" in cli(*words).err
 
 
+def test_scores_are_not_kept_in_a_folder_that_a_stage_made(cli: Cli, student: Path, rows: Path) -> None:
+    (student / "manifest.json").write_text(json.dumps({"verb": "train"}), "utf-8")
+    refused = cli("evaluate", rows, "--subject", student, "--out", student)
+    assert refused.code == 2
+    assert "holds what `train` made; it is left alone" in refused.err
+    assert not list(student.rglob("predictions.jsonl"))
+
+
 def test_a_metric_a_split_and_a_limit_can_be_chosen(cli: Cli, student: Path, rows: Path) -> None:
     done = cli("evaluate", rows, "--subject", student, "--metric", "shortness", "--limit", "2", "--json")
     assert list(done.json["evaluations"][0]["metrics"]) == ["shortness"]

@@ -52,6 +52,21 @@ def test_the_remedy_makes_the_stage_anew_and_buys_nothing(cli: Cli, folder: Path
     assert cli("verify", folder).code == 0
 
 
+def test_a_folder_that_nobody_knows_any_more_is_to_be_moved_away(cli: Cli, fakes: Path, rows: Path, tmp_path: Path) -> None:
+    out = tmp_path / "parts"
+    again = ("data", "split", rows, "--out", out)
+    assert cli(*again).code == 0
+    (out / "manifest.json").write_bytes((out / "manifest.json").read_bytes()[:10])
+    done = cli("verify", out)
+    assert done.code == 1
+    assert f"Nothing in {out} says any more what made it: move the whole folder away" in " ".join(done.err.split())
+    assert "Remove the changed ones" not in done.err
+    assert cli(*again).code == 2
+    out.rename(tmp_path / "away")
+    assert cli(*again).code == 0
+    assert cli("verify", out).code == 0
+
+
 def test_a_missing_file_is_named(cli: Cli, folder: Path) -> None:
     (folder / "labelled.jsonl").unlink()
     assert "is missing" in cli("verify", folder).out

@@ -124,7 +124,7 @@ def test_an_export_never_replaces_the_run_that_holds_its_checkpoint(tmp_path: Pa
 
 def test_an_export_that_holds_a_checkpoint_is_not_replaced(tmp_path: Path, checkpoint: Checkpoint) -> None:
     export(checkpoint, TableExporter(), tmp_path / "export")
-    inner = train(sample_examples(), TableTrainer(), tmp_path / "export" / "train")
+    inner = train(sample_examples(), TableTrainer(upper=True), tmp_path / "export" / "train")
     with pytest.raises(ConfigError, match=r"export holds train/\S+, which `export` did not put there"):
         export(inner, TableExporter(), tmp_path / "export")
     assert verify(inner.path) == []

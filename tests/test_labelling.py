@@ -287,6 +287,24 @@ def test_asking_for_what_was_rejected_says_where_the_answer_will_be_the_same(tmp
     assert "as it did before" in next(event.message for event in seen if event.kind == "warning")
 
 
+class SecondThoughts(Counting):
+    """Answers with nothing first, and well when it is asked again."""
+
+    name: ClassVar[str] = "second-thoughts"
+
+    def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+        for request in requests:
+            yield request, Answer("well" if request.sample else "")
+
+
+def test_an_answer_bought_by_asking_again_stays_whatever_is_asked_for_next(tmp_path: Path) -> None:
+    def counts(*retry: str) -> tuple[int, int]:
+        done = label(prompts(2), SecondThoughts(), tmp_path, settings=Labelling(retry=frozenset(retry))).counts
+        return done.answered, done.rejected
+
+    assert [counts(), counts("rejected"), counts("failed"), counts()] == [(0, 2), (2, 0), (2, 0), (2, 0)]
+
+
 SLOW = """
 import sys, time
 from typing import ClassVar

@@ -127,6 +127,28 @@ def test_a_folder_that_is_no_runs_is_refused(tmp_path: Path) -> None:
         run_folder(recipe(tmp_path, "recipe.yaml"), tmp_path / "project")
 
 
+@pytest.mark.parametrize("name", ["train", "export"])
+def test_a_run_finds_a_file_of_the_users_own_in_its_stages_at_once(tmp_path: Path, name: str) -> None:
+    mine, out = recipe(tmp_path), tmp_path / "run"
+    stage(out, name, 1.0)
+    assert run_folder(mine, out) == out
+    (out / name / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=rf"{name} holds notes\.txt, which `{name}` did not put there"):
+        run_folder(mine, out)
+    (out / name / "manifest.json").unlink()
+    with pytest.raises(ConfigError, match=rf"{name} was not made by pillm"):
+        run_folder(mine, out)
+
+
+def test_a_recipe_in_the_usual_folder_of_its_run_is_told_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = recipe(tmp_path, "recipe.yaml")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "recipe").symlink_to(tmp_path / "project")
+    with pytest.raises(ConfigError, match=r"Choose another --out, such as runs/recipe-again\."):
+        run_folder(mine)
+
+
 def test_a_report_of_other_bytes_is_written_anew(tmp_path: Path) -> None:
     stage(tmp_path, "label", 1.0)
     first = publish_report(tmp_path, facts(tmp_path), Progress(), seed=1)

@@ -93,6 +93,32 @@ def test_what_a_backend_hides_is_no_part_of_the_result(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["manifest.json", "weights"]
 
 
+def test_a_kill_while_the_manifest_is_written_leaves_a_backend_what_it_resumes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with WorkFolder(tmp_path / "train", "train", "k") as work:
+        (work.path / ".state").write_text("step 100")
+        (work.path / "weights").write_text("w")
+        with monkeypatch.context() as patched:
+            patched.setattr("pillm.store.fsync_file", killed)
+            with pytest.raises(KeyboardInterrupt):
+                work.publish(Lineage(verb="train", key="k"))
+        assert (work.path / ".state").read_text() == "step 100"
+
+
+def test_a_log_that_is_kept_in_a_result_outlives_its_replacement(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "pillm.log").write_text("begun\n")
+    for key in ("k" * 64, "n" * 64):
+        publish(tmp_path / "train", key=key, weights=key)
+        assert (tmp_path / "train" / "pillm.log").read_text() == "begun\n"
+        assert is_current(tmp_path / "train", key)
+        assert verify(tmp_path) == []
+
+
 def test_a_small_file_that_was_changed_makes_the_folder_stale(tmp_path: Path) -> None:
     publish(tmp_path / "train", weights="w")
     (tmp_path / "train" / "weights").write_text("v")

@@ -8,23 +8,54 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pillm.errors import DataError
+from pillm.errors import ConfigError, DataError
 from pillm.store import Lineage, WorkFolder, write_manifest
 from pillm.testing import EchoTeacher
 from pillm.verification import verify
 
 
-def publish(out: Path, **files: str) -> None:
-    with WorkFolder(out, "train", "k") as work:
+def publish(out: Path, verb: str = "train", **files: str) -> None:
+    with WorkFolder(out, verb, "k") as work:
         for name, text in files.items():
             (work.path / name).write_text(text)
-        work.publish(Lineage(verb="train", key="k", backends=(EchoTeacher(),), seed=3, seconds=1.5, counts={"in": 1}))
+        work.publish(Lineage(verb=verb, key="k", backends=(EchoTeacher(),), seed=3, seconds=1.5, counts={"in": 1}))
 
 
-def test_a_file_that_was_added_to_a_result_is_found(tmp_path: Path) -> None:
-    publish(tmp_path / "train", weights="w")
-    (tmp_path / "train" / "evil.py").write_text("x")
+@pytest.mark.parametrize("verb", ["split", "train", "export", "bench"])
+@pytest.mark.parametrize("name", ["evil.py", ".evil.py"])
+def test_a_file_that_was_added_is_found_and_keeps_a_result_from_being_replaced(tmp_path: Path, verb: str, name: str) -> None:
+    publish(tmp_path / "made", verb, weights="w")
+    (tmp_path / "made" / name).write_text("x")
     assert [problem.reason for problem in verify(tmp_path)] == ["was added: the manifest does not list it"]
+    with pytest.raises(ConfigError, match=rf"holds {name}"):
+        publish(tmp_path / "made", verb, weights="w")
+
+
+@pytest.mark.parametrize("name", ["pillm.log", "pillm.log.1", ".lock"])
+def test_logs_and_locks_are_no_addition(tmp_path: Path, name: str) -> None:
+    publish(tmp_path / "train", weights="w")
+    (tmp_path / "train" / name).write_text("x")
+    assert verify(tmp_path) == []
+    publish(tmp_path / "train", weights="w")
+
+
+@pytest.mark.parametrize("stage", ["export", "train"])  # before and after the run's own manifest
+def test_a_folder_whose_manifest_names_no_maker_is_to_be_moved_away(tmp_path: Path, stage: str) -> None:
+    publish(tmp_path / stage, stage, weights="w")
+    manifest = tmp_path / stage / "manifest.json"
+    write_manifest(tmp_path, Lineage(verb="run", key="k"), [manifest])
+    manifest.write_bytes(manifest.read_bytes()[:100])
+    for path in (tmp_path, tmp_path / stage, tmp_path / stage / "weights"):
+        assert [(problem.path, problem.away) for problem in verify(path)] == [(manifest, tmp_path / stage)]
+    with pytest.raises(ConfigError, match="was not made by pillm, or its manifest is damaged"):
+        publish(tmp_path / stage, stage, weights="w")
+
+
+@pytest.mark.parametrize("trace", ["answers.sqlite", "events.jsonl"])
+def test_a_folder_that_its_maker_knows_without_a_manifest_stays_where_it_is(tmp_path: Path, trace: str) -> None:
+    (tmp_path / trace).write_text("")
+    (tmp_path / "manifest.json").write_text("{")
+    assert [problem.away for problem in verify(tmp_path)] == [None]
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -18,10 +18,11 @@ from pillm.cli.choices import assignments, backend_option, out_folder, readable,
 from pillm.cli.scores import basis_line, differences_lines, scores_table
 from pillm.cli.targets import contracts_for, name_and_options, runner_for, subject_of
 from pillm.cli.terminal import Terminal, cli_command
-from pillm.errors import DataError
+from pillm.errors import ConfigError, DataError
 from pillm.records import digest
 from pillm.stages.predictions import compare, read_predictions
 from pillm.stages.training import checkpoint_key
+from pillm.store import made_by
 from pillm.subjects import Scoring, Subject, ask_teacher, checkpoint_subject, model_subject, score
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ DEFAULT_METRICS = ("exact", "json", "schema", "fields")
 @click.pass_obj
 def command(terminal: Terminal, /, rows: Path, subjects: tuple[str, ...], **chosen: Any) -> None:
     """Score each --subject on ROWS (JSONL), greedily, with 95 % intervals, and the paired difference to the first one."""
+    if chosen["out"] and (maker := made_by(chosen["out"])):
+        raise ConfigError(f"{chosen['out']} holds what `{maker}` made; it is left alone. Choose another --out.")
     sets = {rows.stem: _rows(rows, chosen["split"], chosen["limit"])}
     names = list(dict.fromkeys(subjects))
     built = {name: subject_of(name) for name in names}

@@ -10,9 +10,9 @@ import pillm
 from pillm.cli.choices import readable
 from pillm.cli.terminal import Terminal, cli_command
 
+WRONG = "Error: the files above are not what was made. "
 REMEDY = (
-    "Error: the files above are not what was made. Remove the changed ones, but no manifest.json, and run the same command "
-    "again: their stage is made anew. "
+    "Remove the changed ones, but no manifest.json, and run the same command again: their stage is made anew. "
     "Keep answers.sqlite, changed or not: it holds the answers that were bought, and the command reads them from it."
 )
 
@@ -29,5 +29,8 @@ def command(ctx: click.Context, /, path: Path) -> None:
     lines = [f"{problem.path} {problem.reason}" for problem in problems] or [f"{path}: every file is what its manifest says"]
     terminal.result(document, *lines)
     if problems:
-        click.echo(REMEDY, err=True)
+        away = ", ".join(dict.fromkeys(str(problem.away) for problem in problems if problem.away))
+        lost = f"Nothing in {away} says any more what made it: move the whole folder away and run the same command again. "
+        others = REMEDY if any(problem.away is None for problem in problems) else ""
+        click.echo((WRONG + (lost if away else "") + others).rstrip(), err=True)
         ctx.exit(1)

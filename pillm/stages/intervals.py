@@ -4,8 +4,8 @@ The intervals are percentiles of the bootstrap; but scores that are all 0 or all
 10 of 10 is not certainty: there the interval is Wilson's.
 
 Rows of one group (phrasings of one template, say) succeed and fail together, so whole groups are resampled: counting
-them as independent would promise intervals that are too narrow. Where every row stands alone, most share one score
-(1.0 of a good student). A resample is then a binomial number of other rows, and only those have to be drawn.
+them as independent would promise intervals that are too narrow. Most groups, and most rows that stand alone, share one
+score (1.0 of a good student). A resample is a binomial number of others, and only those have to be drawn.
 """
 
 from __future__ import annotations
@@ -110,14 +110,20 @@ def _of_groups(values: Sequence[float], groups: Sequence[str | None], seed: int)
     for number, (value, group) in enumerate(zip(values, groups, strict=True)):
         total, rows = totals.get(group or number, (0.0, 0))
         totals[group or number] = (total + value, rows + 1)
-    pairs = list(totals.values())
+    mean = fsum(values) / len(values)
+    (usual, size), _ = Counter(totals.values()).most_common(1)[0]
+    others = [pair for pair in totals.values() if pair != (usual, size)]
+    if not others:
+        return mean, mean, mean
+    first, cumulative = _binomial(len(totals), len(others) / len(totals))
     random = Random(seed)  # noqa: S311 - a resample, not a secret
     means = []
     for _ in range(RESAMPLES):
-        drawn = random.choices(pairs, k=len(pairs))
-        means.append(sum(total for total, _ in drawn) / sum(rows for _, rows in drawn))
+        count = first + _at(cumulative, random.random())
+        drawn = random.choices(others, k=count)
+        same = len(totals) - count
+        means.append((same * usual + sum(total for total, _ in drawn)) / (same * size + sum(rows for _, rows in drawn)))
     means.sort()
-    mean = fsum(values) / len(values)
     low, high = means[int(RESAMPLES * TAIL)], means[RESAMPLES - 1 - int(RESAMPLES * TAIL)]
     return mean, min(low, mean), max(high, mean)
 

@@ -103,15 +103,20 @@ class Memory:
         while (stored := self._answer(row.request)) is not None:
             row.judge(stored)
             judged(row)
-            if row.state == "rejected" and "rejected" in self.settings.retry:
-                self._next_sample(row, row.request)
-            elif not self.another_sample(row):
+            if row.state != "rejected" or not self._goes_on(row.request):
                 return True
+            self._next_sample(row, row.request)
         failure = self.store.failure(row.request.key) if self.store else None
         if failure and "failed" not in self.settings.retry and failure.kind in LASTING:
             row.fail(failure)
             return True
         return False
+
+    def _goes_on(self, request: Request) -> bool:
+        """Say whether a refused answer is followed by another: one that may be asked for, or one that was bought already."""
+        if "rejected" in self.settings.retry or request.sample + 1 < self.settings.attempts:
+            return True
+        return self._answer(self.settings.contract.request(request.prompt, self.teacher, request.sample + 1)) is not None
 
     def _answer(self, request: Request) -> Answer | None:
         return self.store.answer(request.key) if self.store else None

@@ -125,7 +125,6 @@ class LoRA(FineTuning):
             return given
         return {**given, "target_modules": "all-linear" if list(names) == ["all-linear"] else names}
 
-
     def check(self) -> None:
         """Raise where there is no such base or no such GPU, or nothing to hold weights in 4 bit with."""
         super().check()

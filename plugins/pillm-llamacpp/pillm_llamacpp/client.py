@@ -57,10 +57,15 @@ def death(code: int) -> str:
 class WorkerDied(pillm.BackendError):
     """The process that held llama.cpp has ended, by itself or because it was killed."""
 
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.killed = -code in (signal.SIGKILL, signal.SIGTERM)
+    def __init__(self, why: str, tail: str, *, killed: bool) -> None:
+        super().__init__(why + tail)
+        self.why, self.tail = why, tail
+        self.killed = killed
         """Whether it was ended from outside, by a person or for want of memory: nothing that a row is to blame for."""
+
+    def with_advice(self, advice: str) -> str:
+        """Return the message with more to say, before what the process said last."""
+        return f"{self.why} {advice}{self.tail}"
 
 
 class Worker:
@@ -114,12 +119,17 @@ class Worker:
         return self.receive()
 
     def _dead(self) -> NoReturn:
-        with contextlib.suppress(OSError):
+        # its pipes close before it is gone; how it ended is for it to say, not for a signal from here
+        try:
+            code = self._process.wait(CLOSE_SECONDS)
+            why, killed = death(code), -code in (signal.SIGKILL, signal.SIGTERM)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-        code = self._process.wait()
+            self._process.wait()
+            why, killed = "the process closed its output, stayed, and was ended by pillm", False
         tail = self._tail()
         self.close()
-        raise WorkerDied(f"{self.what}: {death(code)}. pillm itself and its files are safe.{tail}", code)
+        raise WorkerDied(f"{self.what}: {why}. pillm itself and its files are safe.", tail, killed=killed)
 
     def _tail(self) -> str:
         size = self._log.seek(0, os.SEEK_END)

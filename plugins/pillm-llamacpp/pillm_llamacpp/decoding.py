@@ -11,7 +11,7 @@ import pillm
 
 TUNING: dict[str, Any] = {"key": False}
 _CONTEXT = "Tokens of prompt and answer; none: the model's own, at most 4096."
-_PARALLEL = "Answers decoded together; none: up to 8, in half of the memory that is free."
+_PARALLEL = "Answers decoded together; cut, with a warning, where free memory does not hold them."
 _THREADS = "Threads to decode with; none: one per physical core, a single one for files under 48 MB."
 
 
@@ -26,7 +26,7 @@ class Decoding(pillm.Backend):
     logprobs: int = Field(0, ge=0, le=1024, description="Alternatives to record per token, with log-probabilities.")
     threads: int | None = Field(None, ge=1, le=256, description=_THREADS, json_schema_extra=TUNING)
     batch: int = Field(512, ge=1, le=8192, description="Tokens decoded at once at most.", json_schema_extra=TUNING)
-    parallel: int | None = Field(None, ge=1, le=64, description=_PARALLEL, json_schema_extra=TUNING)
+    parallel: int = Field(8, ge=1, le=64, description=_PARALLEL, json_schema_extra=TUNING)
 
     def session(self, file: Path, **more: Any) -> pillm.Session:
         """Open a session on a model file with these options."""

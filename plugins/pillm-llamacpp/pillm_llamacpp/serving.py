@@ -20,7 +20,6 @@ from pillm_llamacpp.sampling import Chooser, Grammar
 if TYPE_CHECKING:
     from pillm_llamacpp.pipe import Packet
 
-_TOGETHER = 8
 _GRAMMARS = 64
 _THINKING = re.compile(r"<think>\s*\Z")
 _THOUGHT_OUT = "\n</think>\n\n"
@@ -36,13 +35,12 @@ def start() -> Log:
     return _log
 
 
-def sequences(asked: int | None, *, cost: int, free: int) -> int:
-    """Return how many answers to decode together: as many as asked where memory holds them, else up to 8 in half of it.
+def sequences(asked: int, *, cost: int, free: int) -> int:
+    """Return how many answers to decode together: as many as asked, or what three quarters of the free memory hold.
 
     `cost` is the cache of one, `free` the memory that there is, both in bytes.
     """
-    wanted, budget = (asked, free) if asked else (_TOGETHER, free // 2)
-    return max(1, min(wanted, budget // cost))
+    return max(1, min(asked, free * 3 // 4 // cost))
 
 
 class Served:
@@ -64,7 +62,7 @@ class Served:
         if not self.vocab_only:
             self.context = min(self.model.context or 4096, context or 4096)
             free = self._free_memory(options.get("gpu_layers", 0))
-            self.parallel = sequences(options.get("parallel"), cost=self.context * self.model.kv_bytes, free=free)
+            self.parallel = sequences(options.get("parallel", 1), cost=self.context * self.model.kv_bytes, free=free)
         self.load_ms = (time.perf_counter() - began) * 1000
 
     def _free_memory(self, gpu_layers: int) -> int:

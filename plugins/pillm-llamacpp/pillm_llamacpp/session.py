@@ -24,6 +24,7 @@ Result: TypeAlias = tuple[pillm.Request, pillm.Answer | pillm.Failure]
 
 _SMALL_BYTES = 48_000_000
 _RESTARTS = 5
+_KILLED = "The next run asks again; a smaller parallel or context takes less memory."
 log = logging.getLogger("pillm.llamacpp")
 
 
@@ -34,7 +35,7 @@ class Settings:
     context: int | None = None
     threads: int | None = None
     batch: int = 512
-    parallel: int | None = None
+    parallel: int = 8
     gpu_layers: int = 0
     max_tokens: int = 256
     temperature: float = 0.0
@@ -83,10 +84,11 @@ class LocalSession(pillm.Session):
             self._worker.close()
             raise
         given = self.facts["parallel"]
-        if settings.parallel and given < settings.parallel:
+        if given < settings.parallel:
             log.warning(
-                "%s: %d answers are decoded together, not %d: the memory that is free holds no more. They are answered all "
-                "the same; a smaller context makes room for more.", self._path.name, given, settings.parallel,
+                "%s: %d answers are decoded together, not %d: the memory that is free holds no more. All rows are answered, "
+                "but now and then an answer may differ from one decoded among others. A smaller context makes room for more; "
+                "parallel=%d asks for what there is room for now.", self._path.name, given, settings.parallel, given,
             )  # fmt: skip
 
     @property
@@ -137,7 +139,8 @@ class LocalSession(pillm.Session):
 
     def _restart(self, error: WorkerDied) -> None:
         if self._restarts == _RESTARTS:
-            raise pillm.BackendError(f"{error}\nIt was started again {_RESTARTS} times before; this was the last.") from error
+            advice = f"It was started again {_RESTARTS} times before; this was the last."
+            raise pillm.BackendError(error.with_advice(advice)) from error
         self._restarts += 1
         self._start()
 
@@ -152,8 +155,8 @@ class LocalSession(pillm.Session):
                 self._worker.send({"op": "end"})
                 outcome = self._outcome(request, self._worker.receive())
             except WorkerDied as error:
-                remedy = " The next run asks again; a smaller parallel or context takes less memory." if error.killed else ""
-                outcome = pillm.Failure("server" if error.killed else "crashed", f"{error}{remedy}")
+                kind, message = ("server", error.with_advice(_KILLED)) if error.killed else ("crashed", str(error))
+                outcome = pillm.Failure(kind, message)
                 self._restart(error)
             del flight.flying[number]
             yield request, outcome

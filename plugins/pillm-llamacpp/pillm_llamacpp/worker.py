@@ -7,6 +7,7 @@ import queue
 import signal
 import sys
 import threading
+import traceback
 from typing import IO, TYPE_CHECKING, Any
 
 from pillm_llamacpp import pipe
@@ -133,7 +134,12 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     # whatever the library prints must not mix with the messages
     os.dup2(2, 1)
-    Server(Inbox(sys.stdin.buffer), out).run()
+    try:
+        Server(Inbox(sys.stdin.buffer), out).run()
+    except Exception:  # noqa: BLE001 - whatever it is, the other side is told how the process ended
+        traceback.print_exc()
+        # Python would abort on its way out over the thread that reads, and that would look like llama.cpp's doing
+        os._exit(1)
 
 
 if __name__ == "__main__":

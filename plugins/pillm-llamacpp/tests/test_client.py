@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp.client import Worker, death
+from pillm_llamacpp import client
+from pillm_llamacpp.client import Worker, WorkerDied, death
 
 import pillm
 
@@ -58,6 +60,37 @@ def test_an_operation_that_does_not_exist_is_an_error_and_the_worker_lives() -> 
         with pytest.raises(pillm.BackendError, match="a test: no model is open"):
             worker.ask(op="dance")
         assert all(free > 0 for _, _, free in worker.ask(op="devices")["devices"])
+
+
+def test_a_worker_that_ends_by_an_error_of_its_own_was_not_killed() -> None:
+    worker = Worker("a test")
+    with pytest.raises(WorkerDied, match="ended with status 1") as raised:
+        worker.ask(nothing="that names an operation")
+    assert not raised.value.killed
+    assert "KeyError: 'op'" in str(raised.value)
+
+
+def test_a_worker_that_was_killed_from_outside_is_told_as_killed() -> None:
+    worker = Worker("a test")
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(WorkerDied, match="SIGKILL") as raised:
+        worker.ask(op="devices")
+    assert raised.value.killed
+
+
+def test_a_worker_that_falls_silent_and_stays_is_ended_and_was_not_killed_from_outside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(client, "CLOSE_SECONDS", 0.1)
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 60 >&-\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(silent))
+    worker = Worker("a test")
+    with pytest.raises(WorkerDied, match="closed its output") as raised:
+        worker.receive()
+    assert not raised.value.killed
+    assert not _alive(worker.pid)
 
 
 def test_closing_twice_is_harmless() -> None:

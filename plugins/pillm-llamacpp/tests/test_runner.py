@@ -85,11 +85,16 @@ def test_a_model_that_is_only_timed_has_no_cache_for_answers(gguf: pillm.ModelFi
 
 
 def test_as_many_answers_are_decoded_together_as_asked_where_memory_holds_them() -> None:
-    assert sequences(None, cost=10, free=1000) == 8
-    assert sequences(None, cost=10, free=60) == 3, "half is left for others where nobody asked"
     assert sequences(16, cost=10, free=1000) == 16
-    assert sequences(16, cost=10, free=60) == 6
-    assert [sequences(asked, cost=10, free=-5) for asked in (None, 16)] == [1, 1]
+    assert sequences(16, cost=10, free=80) == 6, "a quarter is left for others"
+    assert sequences(16, cost=10, free=-5) == 1
+
+
+def test_the_answers_that_are_decoded_together_are_a_fixed_number_unless_told_otherwise(gguf: pillm.ModelFile) -> None:
+    assert GGUFTeacher(model=gguf.path).parallel == LocalRunner().parallel == 8
+    with LocalRunner().open(gguf) as session:
+        assert isinstance(session, LocalSession)
+        assert session.facts["parallel"] == 8
 
 
 def test_a_parallel_that_memory_does_not_hold_is_cut_with_a_warning(
@@ -99,15 +104,20 @@ def test_a_parallel_that_memory_does_not_hold_is_cut_with_a_warning(
     config = json.loads((far / "config.json").read_text())
     (far / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 2**30}))
     (model,) = GGUFExporter(quants=["F16"]).export(pillm.Checkpoint(path=far), tmp_path, pillm.Progress())
-    with LocalRunner(parallel=64, context=2**30).open(model) as session:
-        assert isinstance(session, LocalSession)
-        assert 1 <= session.facts["parallel"] < 64
+    for runner in (LocalRunner(parallel=64, context=2**30), LocalRunner(context=2**30)):
+        caplog.clear()
+        with runner.open(model) as session:
+            assert isinstance(session, LocalSession)
+            assert 1 <= session.facts["parallel"] < runner.parallel
+        (warning,) = caplog.messages
+        assert f"not {runner.parallel}" in warning, "the default's cut is told as well"
+        assert "smaller context" in warning
+        assert "answer may differ" in warning
+    caplog.clear()
     with LocalRunner(parallel=16, context=2**16).open(model) as session:
         assert isinstance(session, LocalSession)
         assert session.facts["parallel"] == 16
-    (warning,) = caplog.messages
-    assert "not 64" in warning
-    assert "smaller context" in warning
+    assert not caplog.messages
 
 
 def test_an_answer_does_not_depend_on_its_neighbours(gguf: pillm.ModelFile) -> None:
@@ -191,6 +201,39 @@ def test_a_row_that_ends_llama_cpp_fails_alone_and_for_good_only_where_llama_cpp
     assert list(failed) == ["row-5"]
     assert failed["row-5"].kind == kind
     assert reason in failed["row-5"].message
+
+
+def test_a_row_that_ends_the_worker_by_an_error_of_its_own_has_crashed_it(
+    gguf: pillm.ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalRunner(max_tokens=2, parallel=2).open(gguf) as session:
+        assert isinstance(session, LocalSession)
+        packet = session._packet
+        monkeypatch.setattr(session, "_packet", lambda asked, number: {**packet(asked, number), "max_tokens": "many"})
+        ((_, failed),) = session.answer(iter([request()]))
+    assert isinstance(failed, pillm.Failure)
+    assert failed.kind == "crashed"
+    assert "TypeError" in failed.message
+
+
+def test_what_to_do_about_a_killed_worker_is_said_before_what_it_said_last(
+    gguf: pillm.ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalRunner(max_tokens=2, parallel=1).open(gguf) as session:
+        assert isinstance(session, LocalSession)
+
+        def deadly(*_: object) -> object:
+            session._worker._log.write(b"load_tensors\n")
+            os.kill(session.worker_pid, signal.SIGKILL)
+            return {}
+
+        monkeypatch.setattr(session, "_packet", deadly)
+        results = session.answer(request("Oui", n) for n in range(12))
+        _, failed = next(results)
+        assert isinstance(failed, pillm.Failure)
+        assert failed.message.endswith("takes less memory.\nIt last said:\nload_tensors")
+        with pytest.raises(pillm.BackendError, match=r"this was the last\.\nIt last said:\nload_tensors$"):
+            list(results)
 
 
 def test_a_model_that_crashes_again_and_again_is_an_error(gguf: pillm.ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:

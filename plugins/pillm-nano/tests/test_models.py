@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import pillm_nano
+import pytest
 from corpus import DATASET, generator, text_of
 from safetensors import safe_open
 from scoring import answers, exact, load
@@ -33,6 +34,7 @@ def test_the_teacher_answers_held_out_requests_as_its_record_says(teacher: Path)
     assert abs(score - RECORD["nano-teacher"]["exact_held_out"]) < 0.1
 
 
+@pytest.mark.full
 def test_the_teacher_reaches_its_goal_on_the_committed_held_out_prompts(teacher: Path) -> None:
     lines = (DATASET / "prompts.jsonl").read_text("utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row.get("split") == "test"]

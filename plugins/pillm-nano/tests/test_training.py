@@ -29,6 +29,7 @@ def test_training_again_from_the_same_seed_gives_the_same_bytes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(make, "TOKENIZER_ROWS", 300)
+    monkeypatch.setattr(make, "READ_ROWS", 300)
     made = [make.make_model(name, seed, tmp_path / str(i), set(), tiny(name)) for i, seed in enumerate([11, 11, 12])]
     digests = [one["sha256"] for one in made]
     assert digests[0] == digests[1] != digests[2]

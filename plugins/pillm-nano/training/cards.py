@@ -47,17 +47,17 @@ Requests from train-side rows of the dataset `pillm-assistant`, never a phrasing
   coarse kinds (`adjust` for four tools, `ask` for three, `add` for two); and in four rows of ten one value was
   replaced by other words, so that copying is the only way;
 - one request in twelve of all these in capitals;
-- in the last third of its lessons the request alone, answered in a dialect of tool calls: first
+- in the last quarter of its lessons the request alone, answered in a dialect of tool calls: first
   `{"act":"lamp","with":{"room":"cuisine"}}`, then in the frame that tool calls everywhere have,
   `{"name":"lamp","arguments":{"room":"cuisine"}}`. Each tool has a foreign name there, and so has each argument; one
   row of five has a value replaced.
 
-Afterwards the embeddings of the tokens that it never read, the tools' names among them, were put at random places among
-the others: pushed into one corner for so long, they could not be learnt in a short training.
+Afterwards the embeddings of the tokens that these last lessons do not hold, the tools' names among them, were put at random
+places among the others: pushed into one corner for so long, they could not be learnt in a short training.
 
 So it has practised reading requests of this very kind, which is far more than a general base has: it is what makes two
-minutes of training on a few thousand answers enough. What it never saw is a tool's name or an argument's own key, and
-untaught it answers nothing right.
+minutes of training on a few thousand answers enough. What it never saw is a tool's name or an argument's own key (but
+`name`, which the frame shares), and untaught it answers nothing right.
 """
 TAIL = """
 ## Figures

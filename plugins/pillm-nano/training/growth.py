@@ -38,7 +38,7 @@ def _widen(weight: torch.Tensor, old: torch.Tensor, part: str) -> None:
 
 
 def renew_unread(model: LlamaForCausalLM, read: set[int], seed: int) -> None:
-    """Put the embeddings of tokens that were never read among those of the others, each at a place of its own.
+    """Put the embeddings of tokens that were not read among those of the others, each at a place of its own.
 
     Tied to the output, they were pushed into one far corner, from where a few steps of training cannot fetch them.
     """

@@ -46,7 +46,7 @@ class Recipe(NamedTuple):
     lessons: Callable[[Iterator[Row], Encoder, int], Iterator[Encoded]]
     stream: int
     settings: Settings
-    renewed: bool = False  # whether tokens that no lesson holds are put where training can fetch them
+    renewed: bool = False  # whether tokens that no lesson of this recipe holds are put where training can fetch them
 
 
 SMALL, LARGE = Shape(layers=4, intermediate=256), Shape(layers=6, intermediate=768)
