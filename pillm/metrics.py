@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pillm.backends import Metric
@@ -27,11 +29,10 @@ def answer_json(text: str) -> Any:
 _VALIDATORS: dict[str, Validator] = {}
 
 
-def _validator(schema: JSONObject) -> Validator:
+def _validator(key: str, schema: JSONObject) -> Validator:
     from jsonschema.validators import validator_for
     from referencing import Registry
 
-    key = schema_digest(schema)
     if key not in _VALIDATORS:
         cls = validator_for(schema)
         cls.check_schema(schema)
@@ -39,18 +40,28 @@ def _validator(schema: JSONObject) -> Validator:
     return _VALIDATORS[key]
 
 
+@lru_cache(maxsize=1 << 14)
+def _first_error(key: str, text: str) -> str | None:
+    """Return what is wrong with a JSON text; teacher, student and its files give the same answers again and again."""
+    from jsonschema.exceptions import best_match
+
+    error = best_match(_VALIDATORS[key].iter_errors(json.loads(text)))
+    return f"{error.json_path}: {error.message}" if error else None
+
+
 def schema_error(schema: JSONObject, value: Any) -> str | None:
     """Return what is wrong with a value under a JSON Schema as "path: reason", or None; raise ValueError for a bad schema."""
-    from jsonschema.exceptions import SchemaError, best_match
+    from jsonschema.exceptions import SchemaError
     from referencing.exceptions import Unresolvable
 
+    key = schema_digest(schema)
     try:
-        error = best_match(_validator(schema).iter_errors(value))
+        _validator(key, schema)
+        return _first_error(key, json.dumps(value))
     except SchemaError as bad:
         raise ValueError(f"the schema itself is wrong at {bad.json_path}: {bad.message}") from bad
     except Unresolvable as bad:
         raise ValueError(f"the schema refers to {bad.ref!r}, which is not in it; remote references are never fetched") from bad
-    return f"{error.json_path}: {error.message}" if error else None
 
 
 class Exact(Metric):

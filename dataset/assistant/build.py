@@ -19,8 +19,8 @@ from generator import Group, Row, groups, held_out, row  # noqa: E402
 from tools import SUBSETS, TOOLS, schema  # noqa: E402
 
 SEED = 20
-TEST_ROWS = 2
-TRAIN_ROWS_PER_TOOL = 250
+TEST_ROWS = 3
+TRAIN_ROWS_PER_TOOL = 270
 ATTEMPTS = 400
 SCHEMAS = HERE.parents[1] / "schemas"
 BEGIN, END = "<!-- counts -->", "<!-- /counts -->"
