@@ -195,8 +195,8 @@ def test_the_committed_file_equals_what_the_builder_writes() -> None:
 
 def test_the_committed_prompts_are_distinct_and_numerous(committed: list[dict[str, Any]]) -> None:
     texts = {build.normal(prompt(row)) for row in committed}
-    assert len(texts) == len(committed) >= 4000
-    assert sum("split" in row for row in committed) >= 600
+    assert len(texts) == len(committed) >= 5600
+    assert sum("split" in row for row in committed) >= 1000
     assert len({row["id"] for row in committed}) == len(committed)
 
 
