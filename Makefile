@@ -36,9 +36,9 @@ $(RUNS)/community.jsonl: dataset/assistant/community.py $(STAMP)
 	$(PY) $< $(HOME_ASSISTANT_INTENTS) --out $@
 
 test: check ## everything a change must pass
-	$(PY) -m pytest -p tests.strict -m "not full"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -p tests.strict -n auto --maxprocesses 4 --dist loadfile -m "not full"
 
-test-full: check ## the same with the heavy forms
+test-full: check ## the same with the heavy forms, one after the other
 	$(PY) -m pytest -p tests.strict
 
 check: $(STAMP) ## ruff and mypy

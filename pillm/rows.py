@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from itertools import count
@@ -38,8 +39,9 @@ _PLACES: dict[tuple[str, Path | None], Path] = {}
 def named_schema(name: str, beside: Path | None = None) -> JSONObject:
     """Return the JSON Schema of that name; raise DataError where there is none."""
     known = _PLACES.get((name, beside))  # thousands of rows name the same one
-    if known is not None and known.is_file():
-        return _schema_file(known, known.stat().st_mtime_ns)
+    if known is not None:
+        with suppress(FileNotFoundError):
+            return _schema_file(known, known.stat().st_mtime_ns)
     folders = schema_folders(beside)
     if _SLUG.fullmatch(name):
         for folder in folders:

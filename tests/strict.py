@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 ALLOWED = (
@@ -35,8 +37,25 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
     _note(report)
 
 
+class _Workers:
+    """Where tests run in several processes: what each collected and skipped reaches the one that reports."""
+
+    @pytest.hookimpl
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what a worker noted that the controller did not hear of."""
+        _unforeseen.extend(line for line in getattr(node, "workeroutput", {}).get("unforeseen", ()) if line not in _unforeseen)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Listen to the workers where there are any."""
+    if config.pluginmanager.has_plugin("dsession"):
+        config.pluginmanager.register(_Workers())
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the session for skips that were not foreseen."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["unforeseen"] = _unforeseen
     if _unforeseen and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -16,20 +16,25 @@ _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
 """Keywords whose schemas judge the very value that the schema around them judges; a circle of these never ends."""
 
+_SOUND_KEPT = 10_000
+_SOUND: set[str] = set()
+"""The digests of schemas that were found sound: a run looks at the rows of several sets, which share theirs."""
+
 
 def check_schemas(prompts: Iterable[Prompt]) -> None:
     """Raise DataError for the first row whose schema is wrong, refers outside itself, or refers to itself without end."""
-    sound = set()
     for prompt in prompts:
         if prompt.schema is None:
             continue
         try:
             key = schema_digest(prompt.schema)
-            if key not in sound:
+            if key not in _SOUND:
                 _check(prompt.schema)
         except ValueError as error:
             raise DataError(f"{prompt.where or prompt.id}: {error}. Mend the schema; nothing was asked.") from error
-        sound.add(key)
+        if len(_SOUND) >= _SOUND_KEPT:
+            _SOUND.clear()
+        _SOUND.add(key)
 
 
 def _check(schema: JSONObject) -> None:

@@ -119,3 +119,10 @@ def request(text: str = "Bonjour", number: int = 0, **prompt: object) -> pillm.R
     messages = ({"role": "user", "content": text},)
     made = pillm.Prompt(id=f"row-{number}", messages=messages, **prompt)
     return pillm.Request(key=f"key-{number}-{text}", prompt=made, messages=messages)
+
+
+def answers(runner: pillm.Runner, model: pillm.ModelFile, requests: list[pillm.Request]) -> list[pillm.Answer | pillm.Failure]:
+    """Return what a runner says to requests, in their order."""
+    with runner.open(model) as session:
+        said = {asked.key: result for asked, result in session.answer(iter(requests))}
+    return [said[one.key] for one in requests]
