@@ -45,7 +45,11 @@ if TYPE_CHECKING:
     from pillm.errors import Unavailable as Unavailable
     from pillm.errors import UnknownBackend as UnknownBackend
     from pillm.errors import UnsafeError as UnsafeError
+    from pillm.expansion import Expanded as Expanded
+    from pillm.expansion import Expansion as Expansion
+    from pillm.expansion import expand as expand
     from pillm.hookspecs import hookimpl as hookimpl
+    from pillm.judging import Judge as Judge
     from pillm.pipeline import run as run
     from pillm.plugins import exporter as exporter
     from pillm.plugins import filter_ as filter_
@@ -54,6 +58,11 @@ if TYPE_CHECKING:
     from pillm.plugins import runner as runner
     from pillm.plugins import teacher as teacher
     from pillm.plugins import trainer as trainer
+    from pillm.prices import Price as Price
+    from pillm.prices import find_price as find_price
+    from pillm.probing import Probed as Probed
+    from pillm.probing import Probing as Probing
+    from pillm.probing import probe as probe
     from pillm.progress import Event as Event
     from pillm.progress import Progress as Progress
     from pillm.recipe import Recipe as Recipe
@@ -68,6 +77,7 @@ if TYPE_CHECKING:
     from pillm.records import Usage as Usage
     from pillm.rehearsal import rehearse as rehearse
     from pillm.replies import read_reply as read_reply
+    from pillm.rows import PromptFile as PromptFile
     from pillm.rows import read_examples as read_examples
     from pillm.rows import read_prompts as read_prompts
     from pillm.stages.benchmarking import bench as bench
@@ -80,6 +90,12 @@ if TYPE_CHECKING:
     from pillm.stages.splitting import split as split
     from pillm.stages.training import Training as Training
     from pillm.stages.training import train as train
+    from pillm.tablefile import Table as Table
+    from pillm.tablesources import read_table as read_table
+    from pillm.tasks import Task as Task
+    from pillm.tasks import TaskCounts as TaskCounts
+    from pillm.tasks import load_task as load_task
+    from pillm.tasks import prompts_of as prompts_of
     from pillm.verification import verify as verify
 
 _HOMES = {
@@ -90,21 +106,28 @@ _HOMES = {
     "devices.planner": "plan",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
     "StorageError Unavailable UnknownBackend UnsafeError",
+    "expansion": "Expanded Expansion expand",
     "hookspecs": "hookimpl",
+    "judging": "Judge",
     "pipeline": "run",
     "plugins": "exporter filter_ metric model_folder runner teacher trainer",
+    "prices": "Price find_price",
+    "probing": "Probed Probing probe",
     "progress": "Event Progress",
     "recipe": "Recipe load_recipe",
     "records": "Answer Example Failure Message Prompt Reference Request Usage",
     "rehearsal": "rehearse",
     "replies": "read_reply",
-    "rows": "read_examples read_prompts",
+    "rows": "PromptFile read_examples read_prompts",
     "stages.benchmarking": "bench",
     "stages.evaluation": "Scope evaluate",
     "stages.exporting": "export",
     "stages.labelling": "Labelled Labelling label",
     "stages.splitting": "split",
     "stages.training": "Training train",
+    "tablefile": "Table",
+    "tablesources": "read_table",
+    "tasks": "Task TaskCounts load_task prompts_of",
     "verification": "verify",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

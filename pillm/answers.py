@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import ClassVar
 
-from pillm.errors import StorageError
-from pillm.records import Answer, Failure, JSONObject, Request, Usage
+from pillm.database import Database
+from pillm.records import Answer, Failure, Request, Usage, answer_from_json, answer_to_json
 
-FORMAT = 1
-SYNC_SECONDS = 0.02
-"""Every record is committed at once, which a killed process cannot undo; the disk is told to flush at most this often."""
-
+NANO = 1_000_000_000
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 """Half of a surrogate pair is no character: it can be neither stored nor written, and becomes U+FFFD."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS calls(
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, teacher TEXT NOT NULL, version TEXT NOT NULL, sent TEXT NOT NULL,
-    outcome TEXT);
+    outcome TEXT, tokens INTEGER, nanodollars INTEGER);
 CREATE INDEX IF NOT EXISTS calls_key ON calls(key);
 CREATE TABLE IF NOT EXISTS answers(
     key TEXT PRIMARY KEY, call INTEGER NOT NULL REFERENCES calls(id), answer TEXT NOT NULL, raw BLOB, at TEXT NOT NULL);
@@ -41,7 +35,7 @@ CREATE TABLE IF NOT EXISTS failures(
 CREATE INDEX IF NOT EXISTS failures_key ON failures(key);
 CREATE TABLE IF NOT EXISTS verdicts(
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, judge TEXT NOT NULL, accepted INTEGER NOT NULL, reason TEXT NOT NULL,
-    at TEXT NOT NULL);
+    at TEXT NOT NULL, score REAL);
 CREATE INDEX IF NOT EXISTS verdicts_key ON verdicts(key);
 """
 
@@ -53,93 +47,60 @@ class Verdict:
     judge: str
     accepted: bool
     reason: str = ""
+    score: float | None = None
+    """A judge's score; higher is better, and scores of answers to one question compare."""
 
 
-class AnswerStore:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spend:
+    """Tokens, and money in US dollars; a cost of None is unknown."""
+
+    tokens: int = 0
+    cost: Decimal | None = Decimal(0)
+
+    def __add__(self, other: Spend) -> Spend:
+        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
+        return Spend(tokens=self.tokens + other.tokens, cost=cost)
+
+    @property
+    def nanodollars(self) -> int | None:
+        """Return the cost in billionths of a dollar, rounded up: whole numbers sum exactly."""
+        return None if self.cost is None else int((self.cost * NANO).to_integral_value(ROUND_CEILING))
+
+
+class AnswerStore(Database):
     """The answers of one labelling folder; open it as a context manager.
 
     `read_only` changes not a byte of the file, nor does it put one beside it. Raises StorageError where it cannot be used.
     """
 
+    format = 2
+    tables = _TABLES
+    upgrades: ClassVar[dict[int, str]] = {
+        1: "ALTER TABLE calls ADD COLUMN tokens INTEGER; ALTER TABLE calls ADD COLUMN nanodollars INTEGER;"
+        "ALTER TABLE verdicts ADD COLUMN score REAL;"
+    }
+
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path = path
-        self._read_only = read_only
-        self._synced = 0.0
-        try:
-            if read_only:
-                # what a killed process left in the log beside the file must be read too, so that file is not immutable
-                still = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
-                self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{still}", uri=True, isolation_level=None)
-            else:
-                self._db = sqlite3.connect(path, isolation_level=None)
-                self._db.execute("PRAGMA journal_mode=WAL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, FORMAT):
-                raise StorageError(f"{path} is of a newer pillm (format {version}). Upgrade pillm; nothing was changed.")
-            if not read_only:
-                self._db.executescript(_TABLES)
-                self._db.execute(f"PRAGMA user_version={FORMAT}")
-        except sqlite3.DatabaseError as error:
-            raise self._refusal(error) from error
+        super().__init__(path, read_only=read_only)
+        self._verdicts: list[tuple[str, str, int, str, float | None, str]] = []
+        self.last_call = self._last_call()
+        """The number of the last call that was recorded before the store was opened."""
 
-    def _refusal(self, error: sqlite3.Error) -> StorageError:
-        if "full" in str(error):
-            return StorageError(
-                f"{self.path}: no space is left on the disk. Stored answers are safe; free some space and run the same "
-                "command again, it resumes."
-            )
-        return StorageError(f"{self.path}: the answer store cannot be used ({error}). It was left as it is.")
+    def _last_call(self) -> int:
+        return int(self._run("SELECT coalesce(max(id), 0) FROM calls").fetchone()[0])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Fold the write-ahead log into the file, flush and close it; closing twice is harmless."""
-        try:
-            if not self._read_only:
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.ProgrammingError:  # closed already
-            return
-        except sqlite3.Error as error:
-            raise self._refusal(error) from error
-        finally:
-            self._db.close()
-
-    def _run(self, statement: str, values: Iterable[object] = ()) -> sqlite3.Cursor:
-        try:
-            return self._db.execute(statement, tuple(values))
-        except sqlite3.Error as error:
-            raise self._refusal(error) from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        now = time.monotonic()
-        flush = now - self._synced > SYNC_SECONDS
-        self._run(f"PRAGMA synchronous={'FULL' if flush else 'NORMAL'}")
-        self._run("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self._db.in_transaction:  # a full disk has rolled it back already
-                self._db.execute("ROLLBACK")
-            raise
-        self._run("COMMIT")
-        if flush:
-            self._synced = now
-
-    def sent(self, request: Request, *, teacher: str, version: str) -> int:
-        """Record that a request is about to be sent, and return the call's number."""
+    def sent(self, request: Request, *, teacher: str, version: str, reserved: Spend | None = None) -> int:
+        """Record that a request is about to be sent, and what it may cost at most; return the call's number."""
+        kept = reserved or Spend(cost=None)
         with self._transaction():
             cursor = self._run(
-                "INSERT INTO calls(key, teacher, version, sent) VALUES(?,?,?,?)", (request.key, teacher, version, _now())
+                "INSERT INTO calls(key, teacher, version, sent, tokens, nanodollars) VALUES(?,?,?,?,?,?)",
+                (request.key, teacher, version, _now(), kept.tokens, kept.nanodollars),
             )
         return int(cursor.lastrowid or 0)
 
-    def answered(self, request: Request, call: int, answer: Answer) -> Answer:
+    def answered(self, request: Request, call: int, answer: Answer, spent: Spend | None = None) -> Answer:
         """Store an answer, the first one of a key stays; return it with nothing in it that cannot be written."""
         said = json.dumps(answer_to_json(answer), ensure_ascii=False)
         text = _HALF_A_PAIR.sub("\ufffd", said)
@@ -148,7 +109,7 @@ class AnswerStore:
                 "INSERT OR IGNORE INTO answers(key, call, answer, raw, at) VALUES(?,?,?,?,?)",
                 (request.key, call, text, answer.raw, _now()),
             )
-            self._run("UPDATE calls SET outcome='answered' WHERE id=?", (call,))
+            self._heard(call, "answered", spent or Spend(tokens=_tokens(answer), cost=None))
         return answer if text == said else answer_from_json(json.loads(text), answer.raw)
 
     def failed(self, request: Request, call: int, failure: Failure) -> Failure:
@@ -159,26 +120,81 @@ class AnswerStore:
                 "INSERT INTO failures(key, call, kind, message, at) VALUES(?,?,?,?,?)",
                 (request.key, call, failure.kind, failure.message, _now()),
             )
-            self._run("UPDATE calls SET outcome='failed' WHERE id=?", (call,))
+            self._heard(call, "failed", Spend())
         return failure
 
-    def judged(self, key: str, verdict: Verdict) -> None:
-        """Append a verdict, unless the same judge said the same last time."""
-        said = (int(verdict.accepted), verdict.reason)
-        last = self._run(
-            "SELECT accepted, reason FROM verdicts WHERE key=? AND judge=? ORDER BY id DESC LIMIT 1", (key, verdict.judge)
-        ).fetchone()
-        if last == said:
-            return
+    def _heard(self, call: int, outcome: str, spent: Spend) -> None:
+        self._run(
+            "UPDATE calls SET outcome=?, tokens=?, nanodollars=? WHERE id=?", (outcome, spent.tokens, spent.nanodollars, call)
+        )
+
+    def taken_over(self, key: str, answer: Answer, *, teacher: str, version: str) -> None:
+        """Store an answer that another store held: it was paid for there."""
         with self._transaction():
+            call = self._run(
+                "INSERT INTO calls(key, teacher, version, sent, outcome, tokens, nanodollars) VALUES(?,?,?,?,'taken over',0,0)",
+                (key, teacher, version, _now()),
+            ).lastrowid
             self._run(
-                "INSERT INTO verdicts(key, judge, accepted, reason, at) VALUES(?,?,?,?,?)", (key, verdict.judge, *said, _now())
+                "INSERT OR IGNORE INTO answers(key, call, answer, raw, at) VALUES(?,?,?,?,?)",
+                (key, call, json.dumps(answer_to_json(answer), ensure_ascii=False), answer.raw, _now()),
             )
+
+    def absorb(self, other: Path) -> None:
+        """Take over every call, answer, failure and verdict of another store; raise StorageError where it is none."""
+        first = self._last_call()
+        with AnswerStore(other, read_only=True) as there, self._transaction():
+            for read, write in _TAKEN:
+                for row in there._run(read):
+                    self._run(write, (first, *row))
+
+    def judged(self, key: str, verdict: Verdict, *, first: bool = False) -> None:
+        """Append a verdict with the next record that is written, unless the same judge said the same last time.
+
+        `first` says that nobody can have judged this answer before.
+        """
+        said = (int(verdict.accepted), verdict.reason, verdict.score)
+        last = None if first else self._last_verdict(key, verdict.judge)
+        if last != said:
+            self._verdicts.append((key, verdict.judge, *said, _now()))
+
+    def _last_verdict(self, key: str, judge: str) -> tuple[int, str, float | None] | None:
+        waiting = [kept[2:5] for kept in self._verdicts if kept[:2] == (key, judge)]
+        found: tuple[int, str, float | None] | None = (
+            waiting[-1]
+            if waiting
+            else self._run(
+                "SELECT accepted, reason, score FROM verdicts WHERE key=? AND judge=? ORDER BY id DESC LIMIT 1", (key, judge)
+            ).fetchone()
+        )
+        return found
+
+    def _write_pending(self) -> None:
+        for verdict in self._verdicts:
+            self._run("INSERT INTO verdicts(key, judge, accepted, reason, score, at) VALUES(?,?,?,?,?,?)", verdict)
+        self._verdicts.clear()
+
+    def verdict(self, key: str, judge: str) -> Verdict | None:
+        """Return what a judge said last on an answer; None where it said nothing."""
+        last = self._last_verdict(key, judge)
+        return Verdict(judge=judge, accepted=bool(last[0]), reason=last[1], score=last[2]) if last else None
+
+    def judged_score(self, key: str) -> float | None:
+        """Return the score that any judge gave an answer last; None without any."""
+        row = self._run(
+            "SELECT score FROM verdicts WHERE key=? AND score IS NOT NULL ORDER BY id DESC LIMIT 1", (key,)
+        ).fetchone()
+        return float(row[0]) if row else None
 
     def answer(self, key: str) -> Answer | None:
         """Return the stored answer of a key, or None."""
-        row = self._run("SELECT answer, raw FROM answers WHERE key=?", (key,)).fetchone()
-        return answer_from_json(json.loads(row[0]), row[1]) if row else None
+        found = self.answer_of(key)
+        return found[0] if found else None
+
+    def answer_of(self, key: str) -> tuple[Answer, int] | None:
+        """Return the stored answer of a key with the number of its call, or None."""
+        row = self._run("SELECT answer, raw, call FROM answers WHERE key=?", (key,)).fetchone()
+        return (answer_from_json(json.loads(row[0]), row[1]), int(row[2])) if row else None
 
     def has_answer(self, key: str) -> bool:
         """Say whether a key is answered, without reading the answer."""
@@ -190,50 +206,64 @@ class AnswerStore:
 
     def failure(self, key: str) -> Failure | None:
         """Return the last failure of a key that was never answered, or None."""
-        row = self._run("SELECT kind, message FROM failures WHERE key=? ORDER BY id DESC LIMIT 1", (key,)).fetchone()
-        return Failure(row[0], row[1]) if row and not self.has_answer(key) else None
+        found = self.failure_of(key)
+        return found[0] if found and not self.has_answer(key) else None
+
+    def failure_of(self, key: str) -> tuple[Failure, int] | None:
+        """Return the last failure of a key with the number of its call, answered later or not; None without any."""
+        row = self._run("SELECT kind, message, call FROM failures WHERE key=? ORDER BY id DESC LIMIT 1", (key,)).fetchone()
+        return (Failure(row[0], row[1]), int(row[2])) if row else None
 
     def unknown_outcomes(self) -> list[str]:
         """Return the keys of calls that were sent and never heard of again: they may have been billed."""
         rows = self._run("SELECT key FROM calls WHERE outcome IS NULL AND key NOT IN (SELECT key FROM answers)")
         return [row[0] for row in rows]
 
+    def spent(self) -> Spend:
+        """Return what all calls took so far; one that was never heard of again counts as much as was set aside for it."""
+        tokens, cost, unknown = self._run(
+            "SELECT coalesce(sum(tokens), 0), coalesce(sum(nanodollars), 0), coalesce(sum(nanodollars IS NULL), 0) FROM calls"
+        ).fetchone()
+        return Spend(tokens=tokens, cost=None if unknown else Decimal(cost) / NANO)
+
+    def unpriced(self) -> Iterator[tuple[int, Usage]]:
+        """Yield the number and the usage of each answered call whose price was not known when it was made."""
+        rows = self._run(
+            "SELECT calls.id, answer FROM calls JOIN answers ON answers.call = calls.id WHERE nanodollars IS NULL"
+        ).fetchall()
+        for call, text in rows:
+            yield call, answer_from_json(json.loads(text)).usage or Usage()
+
+    def priced(self, call: int, spent: Spend) -> None:
+        """Record what a call took, now that its price is known."""
+        with self._transaction():
+            self._run("UPDATE calls SET tokens=?, nanodollars=? WHERE id=?", (spent.tokens, spent.nanodollars, call))
+
+
+_TAKEN = (
+    (
+        "SELECT id, key, teacher, version, sent, outcome, tokens, nanodollars FROM calls",
+        "INSERT INTO calls(id, key, teacher, version, sent, outcome, tokens, nanodollars) VALUES(?1+?2,?3,?4,?5,?6,?7,?8,?9)",
+    ),
+    (
+        "SELECT key, call, answer, raw, at FROM answers",
+        "INSERT OR IGNORE INTO answers(key, call, answer, raw, at) VALUES(?2,?1+?3,?4,?5,?6)",
+    ),
+    (
+        "SELECT key, call, kind, message, at FROM failures ORDER BY id",
+        "INSERT INTO failures(key, call, kind, message, at) VALUES(?2,?1+?3,?4,?5,?6)",
+    ),
+    (
+        "SELECT 0, key, judge, accepted, reason, score, at FROM verdicts ORDER BY id",
+        "INSERT INTO verdicts(key, judge, accepted, reason, score, at) VALUES(?3,?4,?5,?6,?7,?8)",
+    ),
+)
+"""How each table of another store is read, and written here: calls are numbered on from the last one here (?1)."""
+
+
+def _tokens(answer: Answer) -> int:
+    return answer.usage.prompt_tokens + answer.usage.completion_tokens if answer.usage else 0
+
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def answer_to_json(answer: Answer) -> JSONObject:
-    """Return an answer as plain JSON, without its raw bytes; what is absent is left out."""
-    usage = answer.usage
-    values: JSONObject = {
-        "content": answer.content,
-        "reasoning": answer.reasoning,
-        "tool_calls": list(answer.tool_calls),
-        "finish_reason": answer.finish_reason,
-        "usage": [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens] if usage else None,
-        "model": answer.model,
-        "token_ids": list(answer.token_ids) if answer.token_ids is not None else None,
-        "logprobs": answer.logprobs,
-        "tokenizer_hash": answer.tokenizer_hash,
-        "timings": answer.timings,
-    }
-    return {name: value for name, value in values.items() if name == "content" or value not in (None, [], {})}
-
-
-def answer_from_json(value: JSONObject, raw: bytes | None = None) -> Answer:
-    """Return the answer of `answer_to_json`."""
-    usage, logprobs, ids = value.get("usage"), value.get("logprobs"), value.get("token_ids")
-    return Answer(
-        content=value["content"],
-        reasoning=value.get("reasoning"),
-        tool_calls=tuple(value.get("tool_calls", ())),
-        finish_reason=value.get("finish_reason", "stop"),
-        usage=Usage(prompt_tokens=usage[0], completion_tokens=usage[1], cached_tokens=usage[2]) if usage else None,
-        model=value.get("model"),
-        token_ids=tuple(ids) if ids is not None else None,
-        logprobs=tuple(tuple((int(token), float(p)) for token, p in top) for top in logprobs) if logprobs else None,
-        tokenizer_hash=value.get("tokenizer_hash"),
-        timings=value.get("timings", {}),
-        raw=raw,
-    )

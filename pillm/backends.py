@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -97,7 +98,11 @@ def _is_default(value: Any, field: FieldInfo) -> bool:
 
 def _home(cls: type[Backend]) -> importlib.metadata.Distribution | None:
     """Return the installed distribution that a class comes from, by the name of its package."""
-    package = cls.__module__.partition(".")[0]
+    return _home_of(cls.__module__.partition(".")[0])
+
+
+@lru_cache(maxsize=64)  # a script is no distribution: every installed one is read to find that out
+def _home_of(package: str) -> importlib.metadata.Distribution | None:
     for name in (package.replace("_", "-"), *importlib.metadata.packages_distributions().get(package, ())):
         with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.distribution(name)
@@ -122,6 +127,9 @@ class Teacher(Backend):
     def estimate(self, request: Request) -> Usage | None:
         """Return the tokens that a request is expected to cost, or None where it is unknown."""
         return None
+
+    def tariff(self) -> tuple[str, str] | None:
+        """Return model and server address, as price lists name them; None where a call costs nothing."""
 
     def greedy(self) -> Self:
         """Return the same teacher answering without sampling and without a grammar, as evaluations ask it.

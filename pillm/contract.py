@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from pillm.errors import DataError
+from pillm.reasoning import spoken
 from pillm.records import Example, JSONObject, Message, Prompt, Request, digest, request_key
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class Contract:
         return ({"role": "system", "content": told}, *prompt.messages) if told else prompt.messages
 
     def conversation(self, example: Example) -> tuple[Message, ...]:
-        """Return the messages of an example as they are trained on, the answer last."""
-        return (*self.messages(example.prompt), example.answer.message)
+        """Return the messages of an example as they are trained on, the answer last and its reasoning, if kept, within it."""
+        return (*self.messages(example.prompt), spoken(example.answer))
 
     def request(self, prompt: Prompt, identity: JSONObject, sample: int = 0) -> Request:
         """Return the request for a prompt; its key covers the messages as sent."""

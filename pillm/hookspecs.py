@@ -6,7 +6,7 @@ options, the first line of its docstring is its description. Nothing is built un
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pluggy import HookimplMarker, HookspecMarker
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pillm.backends import Exporter, Filter, Metric, Runner, Teacher, Trainer
+    from pillm.tablefile import Table
 
 hookspec = HookspecMarker("pillm")
 hookimpl = HookimplMarker("pillm")
@@ -59,4 +60,10 @@ def pillm_filters() -> Iterable[type[Filter]]:
 @hookspec
 def pillm_models() -> Mapping[str, Path]:
     """Return the models this plugin ships: name -> Hugging Face model folder."""
+    return {}
+
+
+@hookspec
+def pillm_tables() -> Mapping[str, Callable[[str], Table]]:
+    """Return the places this plugin reads tables from: the scheme of their addresses -> address to table."""
     return {}

@@ -97,11 +97,16 @@ def _parse_line(line: bytes, where: str) -> JSONObject:
     return row
 
 
+def json_line(row: Mapping[str, Any]) -> str:
+    """Return a row as a line of a JSONL file."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write rows as JSONL and return how many there were."""
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(json_line(row))
             count += 1
     return count

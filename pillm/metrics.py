@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pillm.backends import Metric
+from pillm.extraction import extract_json
 from pillm.hookspecs import hookimpl
+from pillm.judging import Judge
 from pillm.records import Answer, JSONObject, Prompt, canonical, schema_digest
 from pillm.rows import parse_json
 
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def answer_json(text: str) -> Any:
-    """Return the JSON value of an answer, also from a fenced block; raise ValueError where there is none."""
-    body = text.strip()
-    if body.startswith("```") and body.endswith("```"):
-        body = body.strip("`").partition("\n")[2] if "\n" in body else body.strip("`")
-    return parse_json(body)
+    """Return the JSON value of an answer that is nothing else, fenced or not; raise ValueError where there is none."""
+    found = extract_json(text)
+    if found.where == "fence in prose":  # a program that reads the answer would trip over the words
+        raise ValueError("other text surrounds the fenced block")
+    return found.value
 
 
 _VALIDATORS: dict[str, Validator] = {}
@@ -40,28 +41,40 @@ def _validator(key: str, schema: JSONObject) -> Validator:
     return _VALIDATORS[key]
 
 
-@lru_cache(maxsize=1 << 14)
-def _first_error(key: str, text: str) -> str | None:
-    """Return what is wrong with a JSON text; teacher, student and its files give the same answers again and again."""
-    from jsonschema.exceptions import best_match
-
-    error = best_match(_VALIDATORS[key].iter_errors(json.loads(text)))
-    return f"{error.json_path}: {error.message}" if error else None
+_FAULTS: dict[tuple[str, str], tuple[str, str] | None] = {}
+_FAULTS_KEPT, _FAULT_TEXT = 1 << 14, 1 << 12
+"""Teacher, student and its files give the same answers again and again; so many are remembered, of so many characters."""
 
 
-def schema_error(schema: JSONObject, value: Any) -> str | None:
-    """Return what is wrong with a value under a JSON Schema as "path: reason", or None; raise ValueError for a bad schema."""
-    from jsonschema.exceptions import SchemaError
+def schema_fault(schema: JSONObject, value: Any, text: str | None = None) -> tuple[str, str] | None:
+    """Return where and why a value breaks a JSON Schema, as (JSON path, reason), or None; raise ValueError for a bad schema.
+
+    `text` is the value's own JSON text, where it is at hand.
+    """
+    from jsonschema.exceptions import SchemaError, best_match
     from referencing.exceptions import Unresolvable
 
-    key = schema_digest(schema)
+    key = (schema_digest(schema), json.dumps(value) if text is None else text)
+    if key in _FAULTS:
+        return _FAULTS[key]
     try:
-        _validator(key, schema)
-        return _first_error(key, json.dumps(value))
+        error = best_match(_validator(key[0], schema).iter_errors(value))
     except SchemaError as bad:
         raise ValueError(f"the schema itself is wrong at {bad.json_path}: {bad.message}") from bad
     except Unresolvable as bad:
         raise ValueError(f"the schema refers to {bad.ref!r}, which is not in it; remote references are never fetched") from bad
+    fault = (error.json_path, error.message) if error else None
+    if len(_FAULTS) >= _FAULTS_KEPT:
+        _FAULTS.clear()
+    if len(key[1]) <= _FAULT_TEXT:
+        _FAULTS[key] = fault
+    return fault
+
+
+def schema_error(schema: JSONObject, value: Any) -> str | None:
+    """Return what is wrong with a value under a JSON Schema as "path: reason", or None; raise ValueError for a bad schema."""
+    fault = schema_fault(schema, value)
+    return f"{fault[0]}: {fault[1]}" if fault else None
 
 
 class Exact(Metric):
@@ -200,4 +213,4 @@ def _plain(text: str) -> str:
 @hookimpl
 def pillm_metrics() -> list[type[Metric]]:
     """Return the metrics that pillm brings itself."""
-    return [Exact, ValidJSON, SatisfiesSchema, Fields]
+    return [Exact, ValidJSON, SatisfiesSchema, Fields, Judge]

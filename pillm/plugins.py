@@ -119,7 +119,7 @@ class Registry:
     def ask(self, hook: str) -> list[tuple[PluginStatus, Any]]:
         """Return every plugin's answer to a hook, asked once; a plugin that raises is named and left out."""
         if hook not in self._answers:
-            whole = dict if hook == "pillm_models" else list  # an answer may be a generator: it shall fail here
+            whole = dict if hook in ("pillm_models", "pillm_tables") else list  # a generator shall fail here
             self._answers[hook] = []
             for impl in getattr(self.manager.hook, hook).get_hookimpls():
                 at, status = next((at, status) for at, status in enumerate(self.statuses) if status.name == impl.plugin_name)

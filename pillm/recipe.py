@@ -16,11 +16,12 @@ from pillm.contract import Contract
 from pillm.devices import DeviceProfile, device, is_path
 from pillm.errors import ConfigError, MissingDependency
 from pillm.gates import Gate, check_names, parse_gates
+from pillm.judging import Judge
 from pillm.options import parse_assignments
 from pillm.plugins import build
 from pillm.recipefile import BackendTable, RecipeFile, read_recipe_file
 from pillm.records import JSONObject
-from pillm.stages.rowstates import Labelling
+from pillm.stages.settings import Labelling
 from pillm.yamlfile import parse_yaml
 
 RESERVED_SETS = ("test", "answers")
@@ -43,6 +44,8 @@ class Recipe:
     bench_runner: Runner | None = None
     """Times the exported files; None: the runner does."""
     metrics: tuple[Metric, ...]
+    judge: Judge | None = None
+    """Chooses among the answers to a row, where label.choose says so."""
     filters: tuple[Filter, ...] = ()
     gates: tuple[Gate, ...] = ()
     sets: dict[str, Path] = field(default_factory=dict)
@@ -60,7 +63,19 @@ class Recipe:
     @property
     def labelling(self) -> Labelling:
         """Return how the rows are labelled; what filters leave out is no row of a run."""
-        return Labelling(attempts=self.file.label.attempts, contract=self.contract)
+        section = self.file.label
+        return Labelling(
+            attempts=section.attempts,
+            samples=section.samples,
+            choose=section.choose,
+            judge=self.judge,
+            repair=section.repair,
+            reasoning=section.reasoning,
+            max_cost=section.max_cost,
+            max_tokens=section.max_tokens,
+            prices=self.path.parent / section.prices if section.prices else None,
+            contract=self.contract,
+        )
 
     @property
     def device(self) -> DeviceProfile | None:
@@ -151,6 +166,7 @@ def _build(path: Path, data: JSONObject) -> Recipe:
         checkpoint_runner=_backend("runner", checkpoint_runner) if checkpoint_runner else None,
         bench_runner=_backend("runner", bench_runner) if bench_runner else None,
         metrics=tuple(_backend("metric", table) for table in metrics),
+        judge=Judge(teacher=_backend("teacher", file.label.judge)) if file.label.judge else None,
         filters=tuple(_backend("filter", table) for table in file.filters),
         gates=parse_gates(file.gates),
         sets={name: base / where for name, where in file.evaluate.sets.items()},

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pillm.choosing import Choosing
 from pillm.errors import ConfigError, did_you_mean
 from pillm.records import JSONObject
 
@@ -50,6 +51,16 @@ class LabelSection(Section):
     """How the teacher is asked."""
 
     attempts: int = Field(1, ge=1, le=20, description="Answers tried for a row until one satisfies its schema.")
+    samples: int = Field(1, ge=1, le=64, description="Answers kept per row; one is chosen.")
+    choose: Choosing = Field("first", description="How one of several accepted answers is chosen.")
+    judge: BackendTable | None = Field(None, description="The teacher that compares answers where choose is judge.")
+    repair: int = Field(0, ge=0, le=5, description="How often a refused answer is shown to the teacher with its error.")
+    reasoning: Literal["keep", "strip"] | Annotated[int, Field(ge=1)] = Field(
+        "strip", description="What becomes of the teacher's reasoning: keep trains it, or so many tokens of it."
+    )
+    max_cost: float | None = Field(None, ge=0, description="The most US dollars that labelling may spend, all runs together.")
+    max_tokens: int | None = Field(None, ge=0, description="The most tokens that labelling may take, all runs together.")
+    prices: str | None = Field(None, description="A prices.yaml with the prices of models, beside the recipe.")
     relabel: bool = Field(False, description="Ask the teacher also for rows that arrive answered.")
     schema_in_prompt: Literal["none", "text"] = Field("none", description="How teacher and student learn of a schema.")
     system: str | None = Field(None, description="A system message for every row that has none.")

@@ -160,6 +160,42 @@ class Example:
         return (*self.prompt.messages, self.answer.message)
 
 
+def answer_to_json(answer: Answer) -> JSONObject:
+    """Return an answer as plain JSON, without its raw bytes; what is absent is left out."""
+    usage = answer.usage
+    values: JSONObject = {
+        "content": answer.content,
+        "reasoning": answer.reasoning,
+        "tool_calls": list(answer.tool_calls),
+        "finish_reason": answer.finish_reason,
+        "usage": [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens] if usage else None,
+        "model": answer.model,
+        "token_ids": list(answer.token_ids) if answer.token_ids is not None else None,
+        "logprobs": answer.logprobs,
+        "tokenizer_hash": answer.tokenizer_hash,
+        "timings": answer.timings,
+    }
+    return {name: value for name, value in values.items() if name == "content" or value not in (None, [], {})}
+
+
+def answer_from_json(value: JSONObject, raw: bytes | None = None) -> Answer:
+    """Return the answer of `answer_to_json`."""
+    usage, logprobs, ids = value.get("usage"), value.get("logprobs"), value.get("token_ids")
+    return Answer(
+        content=value["content"],
+        reasoning=value.get("reasoning"),
+        tool_calls=tuple(value.get("tool_calls", ())),
+        finish_reason=value.get("finish_reason", "stop"),
+        usage=Usage(prompt_tokens=usage[0], completion_tokens=usage[1], cached_tokens=usage[2]) if usage else None,
+        model=value.get("model"),
+        token_ids=tuple(ids) if ids is not None else None,
+        logprobs=tuple(tuple((int(token), float(p)) for token, p in top) for top in logprobs) if logprobs else None,
+        tokenizer_hash=value.get("tokenizer_hash"),
+        timings=value.get("timings", {}),
+        raw=raw,
+    )
+
+
 _SCHEMAS: dict[int, tuple[JSONObject, str]] = {}
 _SCHEMAS_KEPT = 1024
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 
+from pillm.reasoning import split_reasoning
 from pillm.records import JSONObject
 
-_THOUGHT = re.compile(r"\A\s*(?:<think>)?(.*?)</think>\s*", re.DOTALL)
 _CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
 
@@ -17,9 +17,7 @@ def read_reply(text: str, *, tools: bool) -> tuple[str, str | None, tuple[JSONOb
     Calls are looked for only where the prompt offered `tools`, in the <tool_call> form of Qwen, Hermes and SmolLM;
     a text with a call that is no JSON object stays as it is.
     """
-    thought = _THOUGHT.match(text)
-    reasoning = thought[1].strip() or None if thought else None
-    content = text[thought.end() :] if thought else text
+    content, reasoning = split_reasoning(text)
     if not tools:
         return content, reasoning, ()
     calls = [_call(found) for found in _CALL.findall(content)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -17,6 +17,7 @@ from pillm.jsonl import read_lines as read_lines
 from pillm.jsonl import write_rows as write_rows
 from pillm.records import Answer, Example, JSONObject, Message, Prompt, Reference, Usage, digest
 from pillm.rowformats import to_native
+from pillm.seen import Seen
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 FIELDS = frozenset({
@@ -77,18 +78,25 @@ def read_prompts(path: Path | str, *, relabel: bool = False) -> list[Prompt]:
     `relabel`, and as `reference`, unless a teacher gave it. A row without an id is named by its content, so that moving
     it changes nothing. Raises DataError with file and line, for duplicate ids too.
     """
-    path = Path(path)
-    seen: dict[str, str] = {}
-    prompts = []
-    for where, row in read_lines(path):
-        prompt = prompt_from_row(row, where=where, beside=path.parent, relabel=relabel)
-        if prompt.id in seen and row.get("id") in (None, ""):
-            prompt = replace(prompt, id=next(name for n in count(2) if (name := f"{prompt.id}-{n}") not in seen))
-        if prompt.id in seen:
-            raise DataError(f"{where}: id {prompt.id!r} stands already at {seen[prompt.id]}. Ids must be unique.")
-        seen[prompt.id] = where
-        prompts.append(prompt)
-    return prompts
+    return list(PromptFile(path, relabel=relabel))
+
+
+class PromptFile(Iterable[Prompt]):
+    """The prompts of a JSONL file, as `read_prompts` reads them, one at a time each time they are iterated over."""
+
+    def __init__(self, path: Path | str, *, relabel: bool = False) -> None:
+        self.path, self._relabel = Path(path), relabel
+
+    def __iter__(self) -> Iterator[Prompt]:
+        with Seen() as seen:
+            for where, row in read_lines(self.path):
+                prompt = prompt_from_row(row, where=where, beside=self.path.parent, relabel=self._relabel)
+                if seen.first(prompt.id, where):
+                    yield prompt
+                elif row.get("id") in (None, ""):
+                    yield replace(prompt, id=next(name for n in count(2) if seen.first(name := f"{prompt.id}-{n}", where)))
+                else:
+                    raise DataError(f"{where}: id {prompt.id!r} stands already at {seen.note(prompt.id)}. Ids must be unique.")
 
 
 def prompt_from_row(row: Mapping[str, Any], *, where: str = "", beside: Path | None = None, relabel: bool = False) -> Prompt:

@@ -22,8 +22,9 @@ from pillm.stages.predictions import read_predictions
 from pillm.stages.rowstates import LASTING
 from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
 
-ANSWERS_FOLDER = "answers"
-"""Where the teacher's answers to the scored rows are stored: beside the subjects, whose names never equal it."""
+ANSWERS_FOLDER, JUDGED_FOLDER = "answers", "judged"
+"""Where the teacher's answers to the scored rows, and the judges' verdicts on all answers, are stored: beside the subjects,
+whose names never equal these."""
 
 
 class StoredAnswers:
@@ -166,6 +167,7 @@ def _evaluate(subject: Subject, answers: Answers, rows: Sequence[Prompt], target
         compare_with=scoring.teacher_answers.get(target.set, {}),
         seed=scoring.seed,
         progress=scoring.progress.for_stage(f"evaluate {subject.name}"),
+        judged=scoring.folder / JUDGED_FOLDER,
     )
     with WorkFolder(target.out, "evaluate", target.key) as work:
         evaluation = evaluate(rows, answers, scoring.metrics, out=work.path, scope=scope)

@@ -13,6 +13,7 @@ ALLOWED = (
     "no checkout of home-assistant/intents",
     "root ignores permissions",
     "needs a free port",
+    "needs user namespaces",
 )
 """What a skip's reason may begin with. Add to it only what a machine may rightly lack."""
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillm.answers import AnswerStore, Verdict, answer_from_json, answer_to_json
+from pillm.answers import AnswerStore, Verdict
 from pillm.errors import StorageError
-from pillm.records import Answer, Failure, Prompt, Request, Usage
+from pillm.records import Answer, Failure, Prompt, Request, Usage, answer_from_json, answer_to_json
 
 PROMPT = Prompt(id="a", messages=({"role": "user", "content": "hi"},))
 REQUEST = Request(key="v1:a", prompt=PROMPT, messages=PROMPT.messages)
@@ -144,3 +144,24 @@ def test_reading_a_store_changes_not_a_byte_and_puts_nothing_beside_it(tmp_path:
         assert store.has_answer("v1:a")
         assert [path.name for path in tmp_path.iterdir()] == ["a.sqlite"]
     assert (tmp_path / "a.sqlite").read_bytes() == before
+
+
+def test_a_store_that_was_killed_before_its_first_table_is_read_as_empty(tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "a.sqlite").execute("PRAGMA journal_mode=WAL")
+    with AnswerStore(tmp_path / "a.sqlite", read_only=True) as store:
+        assert not store.has_answers()
+
+
+def test_a_store_of_the_first_format_is_gone_on_with(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "a.sqlite") as store:
+        store.answered(REQUEST, store.sent(REQUEST, teacher="echo", version="1"), Answer("x", usage=Usage(prompt_tokens=3)))
+    database = sqlite3.connect(tmp_path / "a.sqlite")
+    for column in ("tokens", "nanodollars"):
+        database.execute(f"ALTER TABLE calls DROP COLUMN {column}")
+    for statement in ("ALTER TABLE verdicts DROP COLUMN score", "PRAGMA user_version=1"):
+        database.execute(statement)
+    database.close()
+    with AnswerStore(tmp_path / "a.sqlite") as store:
+        assert store.answer("v1:a") == Answer("x", usage=Usage(prompt_tokens=3))
+        assert [usage.prompt_tokens for _, usage in store.unpriced()] == [3]
+        store.sent(REQUEST, teacher="echo", version="1")

@@ -105,3 +105,29 @@ def test_label_asks_a_real_server(cli: Cli, rows: Path, tmp_path: Path) -> None:
 def _no_plugins_but_openai(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PILLM_PLUGINS", "openai")
     monkeypatch.setenv("OPENAI_API_KEY", "for-a-test")
+
+
+def test_a_cap_is_kept_and_the_next_run_goes_on(cli: Cli, fakes: Path, rows: Path, tmp_path: Path) -> None:
+    capped = cli("label", rows, "--teacher", "echo", "--out", tmp_path / "out", "--max-tokens", "2")
+    assert capped.code == 5
+    assert "max_tokens 2): 2 tokens for $0.0000 are spent" in capped.err
+    assert "Raise the cap" in capped.err
+    again = cli("label", rows, "--teacher", "echo", "--out", tmp_path / "out", "--json")
+    assert (again.code, again.json["rows"]["answered"]) == (0, 3)
+
+
+def test_answers_of_another_run_serve(cli: Cli, fakes: Path, rows: Path, tmp_path: Path) -> None:
+    cli("label", rows, "--teacher", "echo", "--out", tmp_path / "one")
+    words = ("label", rows, "--teacher", "echo", "--out", tmp_path / "two", "--reuse", tmp_path / "one", "--dry-run", "--json")
+    assert cli(*words).json["to_ask"] == 0
+    assert cli(*words[:-2]).code == 0
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    refused = cli("label", rows, "--teacher", "echo", "--out", tmp_path / "three", "--reuse", nothing)
+    assert (refused.code, "holds no answers.sqlite" in refused.err) == (2, True)
+
+
+def test_only_takes_the_states_that_there_are(cli: Cli, fakes: Path, rows: Path, tmp_path: Path) -> None:
+    done = cli("label", rows, "--teacher", "echo", "--out", tmp_path / "out", "--only", "failed,odd")
+    assert done.code == 2
+    assert "odd is not one of failed, rejected, pending" in done.err

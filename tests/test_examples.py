@@ -101,6 +101,27 @@ def test_the_script_of_verbs_runs(tmp_path: Path) -> None:
         assert word in done.stdout, word
 
 
+@pytest.mark.parametrize(
+    ("name", "table", "kept", "left_out"),
+    [
+        ("system1", "instructions.jsonl", 7, {"verbosity above 4": 1, "difficulty above 5": 1, "difficulty missing": 1}),
+        ("system2", "reasoning.jsonl", 4, {
+            "item.verbosity below 2": 1, "item.verbosity above 6": 1,
+            "item.difficulty below 3": 1, "item.difficulty above 8": 1,
+        }),
+    ],
+)  # fmt: skip
+def test_the_tasks_make_prompts_of_the_tables_beside_them(name: str, table: str, kept: int, left_out: dict[str, int]) -> None:
+    counts = pillm.TaskCounts()
+    task = pillm.load_task(EXAMPLES / "tasks" / f"{name}.yaml")
+    prompts = list(pillm.prompts_of(task, pillm.read_table(EXAMPLES / "tasks" / table), counts))
+    assert (len(prompts), counts.left_out, counts.balanced) == (kept, left_out, True)
+    assert all(prompt.text == prompt.text.strip() for prompt in prompts)
+    assert all(prompt.reference for prompt in prompts)
+    assert {prompt.language for prompt in prompts} == {"en", "fr-CA"}
+    assert all(bool(prompt.given and prompt.given["reasoning"]) == (name == "system2") for prompt in prompts)
+
+
 def test_the_notebook_is_clean_and_its_cells_compile() -> None:
     notebook = json.loads((EXAMPLES / "report.ipynb").read_text("utf-8"))
     for cell in notebook["cells"]:

@@ -11,8 +11,8 @@ from pillm.backends import KINDS
 HOOKS = {name: function for name, function in vars(hookspecs).items() if name.startswith("pillm_")}
 
 
-def test_there_is_one_hook_per_kind_of_backend_and_one_for_models():
-    assert set(HOOKS) == {f"pillm_{kind}s" for kind in KINDS} | {"pillm_models"}
+def test_there_is_one_hook_per_kind_of_backend_and_some_for_places():
+    assert set(HOOKS) == {f"pillm_{kind}s" for kind in KINDS} | {"pillm_models", "pillm_tables"}
 
 
 @pytest.mark.parametrize("name", HOOKS)

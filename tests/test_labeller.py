@@ -147,10 +147,10 @@ def test_a_signal_is_told_of_before_the_teacher_asks_for_more(tmp_path: Path) ->
 
 
 def test_half_of_a_surrogate_pair_is_stored_as_what_it_is_worth(tmp_path: Path) -> None:
-    call = {"function": {"name": "f", "arguments": "\ud83d"}}
+    call = {"function": {"name": "f", "arguments": '{"x": "\ud83d"}'}}
     says = {"r0": Answer("a\ud83d", tool_calls=(call,), raw=b"sent"), "r1": Failure("refused", "no\udc00")}
     labelled = label(prompts(3), Scripted(says=says), tmp_path)
     first = next(iter(labelled)).answer
-    assert (first.content, first.tool_calls[0]["function"]["arguments"]) == ("a\ufffd", "\ufffd")
+    assert (first.content, first.tool_calls[0]["function"]["arguments"]) == ("a\ufffd", '{"x": "\ufffd"}')
     assert [row["refused"]["reason"] for _, row in read_lines(tmp_path / "failed.jsonl")] == ["refused: no\ufffd"]
     assert label(prompts(3), Scripted(), tmp_path).up_to_date

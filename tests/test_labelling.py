@@ -18,7 +18,7 @@ from pillm.contract import Contract
 from pillm.errors import BackendError, ConfigError, DataError, StorageError, Unavailable
 from pillm.progress import Event, Progress
 from pillm.records import Answer, Failure, Prompt, Request
-from pillm.rows import prompt_from_row, read_lines
+from pillm.rows import prompt_from_row
 from pillm.stages.labelling import Labelling, forecast, label
 from pillm.stages.training import train
 from pillm.testing import DropFilter, EchoTeacher, TableTrainer
@@ -44,14 +44,6 @@ class Counting(EchoTeacher):
 
 def prompts(count: int, **row: object) -> list[Prompt]:
     return [prompt_from_row({"id": f"r{i}", "user": f"question {i}", **row}) for i in range(count)]
-
-
-def test_every_row_is_answered_and_the_rows_balance(tmp_path: Path) -> None:
-    labelled = label(prompts(5), EchoTeacher(window=3), tmp_path)
-    assert str(labelled.counts) == "5 rows = 5 answered + 0 rejected + 0 failed + 0 pending"
-    assert labelled.counts.balanced
-    assert [(row.prompt.id, row.answer.content) for row in labelled] == [(f"r{i}", f"question {i}") for i in range(5)]
-    assert verify(tmp_path) == []
 
 
 def test_the_same_command_again_asks_nothing_and_says_up_to_date(tmp_path: Path) -> None:
@@ -83,17 +75,6 @@ def test_rows_that_arrive_answered_are_given_and_not_asked(tmp_path: Path) -> No
     labelled = label(rows, teacher, tmp_path)
     assert teacher.asked == ["r0"]
     assert [(row.source, row.answer.content) for row in labelled] == [("given", "hello"), ("teacher", "question 0")]
-
-
-def test_an_answer_that_breaks_its_schema_is_rejected_and_kept_with_the_reason(tmp_path: Path) -> None:
-    rows = prompts(4, schema=SCHEMA)
-    script = {"question 0": '{"n": 1}', "question 1": '{"n": "x"}', "question 2": "{", "question 3": '```json\n{"n": 2}\n```'}
-    labelled = label(rows, EchoTeacher(script=script), tmp_path)
-    assert (labelled.counts.answered, labelled.counts.rejected) == (2, 2)
-    refused = {row["id"]: row["refused"] for _, row in read_lines(tmp_path / "rejected.jsonl")}
-    assert "$.n" in refused["r1"]["reason"]
-    assert "not JSON" in refused["r2"]["reason"]
-    assert refused["r2"]["answer"] == "{"
 
 
 def test_a_rejected_row_is_tried_again_with_another_sample(tmp_path: Path) -> None:
@@ -218,15 +199,6 @@ def test_an_answer_to_a_request_that_was_never_pulled_is_the_plugins_fault(tmp_p
         label(prompts(1), Confused(), tmp_path)
 
 
-def test_a_forecast_counts_without_asking_or_writing(tmp_path: Path) -> None:
-    rows = [prompt_from_row({"id": "a", "user": "hi", "assistant": "hello"}), *prompts(3)]
-    found = forecast(rows, EchoTeacher(), tmp_path)
-    assert (found.rows, found.given, found.stored, found.to_ask, found.prompt_tokens) == (4, 1, 0, 3, 6)
-    assert list(tmp_path.iterdir()) == []
-    label(rows, EchoTeacher(), tmp_path)
-    assert forecast(rows, EchoTeacher(), tmp_path).to_ask == 0
-
-
 def test_a_broken_schema_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     rows = [*prompts(2, schema=SCHEMA), prompt_from_row({"id": "bad", "user": "?", "schema": {"type": "objekt"}}, where="f:3")]
     teacher = Counting()
@@ -235,34 +207,6 @@ def test_a_broken_schema_is_refused_before_anything_is_asked(tmp_path: Path) -> 
             look(rows, teacher, tmp_path / "out")
     assert teacher.asked == []
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("settings", "to_ask", "calls"),
-    [
-        (Labelling(), 0, 0),
-        (Labelling(attempts=3), 3, 6),
-        (Labelling(retry=frozenset({"rejected"})), 3, 3),
-        (Labelling(retry=frozenset({"failed"})), 2, 2),
-        (Labelling(retry=frozenset({"failed", "rejected"}), attempts=3, limit=4), 4, 9),
-    ],
-)
-def test_a_forecast_counts_what_labelling_would_ask(tmp_path: Path, settings: Labelling, to_ask: int, calls: int) -> None:
-    rows = [*prompts(3, schema=SCHEMA), *(prompt_from_row({"id": f"x{i}", "user": f"free {i}"}) for i in range(3))]
-    fails = ("free 0", "free 1")
-    label(rows, Counting(fails=fails), tmp_path)
-    found, again = forecast(rows, Counting(fails=fails), tmp_path, settings), Counting(fails=fails)
-    assert (found.to_ask, found.calls) == (to_ask, calls)
-    assert (found.prompt_tokens, found.completion_tokens) == (2 * calls, 2 * calls)
-    label(rows, again, tmp_path, settings=settings)
-    assert len(set(again.asked)) == to_ask
-    assert to_ask <= len(again.asked) <= calls
-
-
-def test_a_forecast_tells_answers_from_failures(tmp_path: Path) -> None:
-    label(prompts(4), Counting(fails=("question 1",)), tmp_path)
-    found = forecast(prompts(5), Counting(fails=("question 1",)), tmp_path)
-    assert (found.stored, found.failed, found.to_ask) == (3, 1, 1)
 
 
 class Cold(Counting):
@@ -395,12 +339,6 @@ def test_a_lasting_refusal_does_not_keep_a_finished_run_from_being_up_to_date(tm
     assert label(prompts(2), teacher, tmp_path).up_to_date
 
 
-def test_the_reasoning_of_a_given_answer_is_kept(tmp_path: Path) -> None:
-    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello", "reasoning": "be kind"}]
-    labelled = label([prompt_from_row({"id": "a", "messages": messages})], EchoTeacher(), tmp_path)
-    assert next(iter(labelled)).answer.reasoning == "be kind"
-
-
 def test_no_manifest_vouches_for_a_store_that_is_being_written(tmp_path: Path) -> None:
     class Crashes(EchoTeacher):
         """Breaks in the middle."""
@@ -427,34 +365,6 @@ def test_a_full_disk_under_the_store_is_told_with_the_remedy(tmp_path: Path) -> 
         with pytest.raises(StorageError, match="no space is left"):
             for _ in range(10_000):
                 store.answered(request, store.sent(request, teacher="echo", version="1"), Answer("x" * 5000))
-
-
-TOLD = Contract(schema_in_prompt="text", system="Be brief.")
-
-
-def test_the_folder_records_what_the_teacher_was_told(tmp_path: Path) -> None:
-    labelled = label(prompts(1), EchoTeacher(), tmp_path, settings=Labelling(contract=TOLD))
-    assert labelled.contract == TOLD
-    assert "contract.json" in json.loads((tmp_path / "manifest.json").read_text("utf-8"))["files"]
-    assert verify(tmp_path) == []
-    assert label(prompts(1), EchoTeacher(), tmp_path, settings=Labelling(contract=TOLD)).up_to_date
-
-
-def test_another_contract_is_recorded_also_where_every_row_arrives_answered(tmp_path: Path) -> None:
-    rows = prompts(2, assistant="hello")
-    label(rows, EchoTeacher(), tmp_path)
-    again = label(rows, EchoTeacher(), tmp_path, settings=Labelling(contract=TOLD))
-    assert not again.up_to_date
-    assert again.contract == TOLD
-
-
-def test_a_damaged_contract_is_named_with_the_remedy(tmp_path: Path) -> None:
-    labelled = label(prompts(1), EchoTeacher(), tmp_path)
-    (tmp_path / "contract.json").write_text("[", "utf-8")
-    with pytest.raises(DataError, match=r"contract\.json is damaged.*[Ll]abel again"):
-        _ = labelled.contract
-    (tmp_path / "contract.json").unlink()
-    assert label(prompts(1), EchoTeacher(), tmp_path).contract == Contract()
 
 
 def _said(tmp_path: Path, **settings: object) -> tuple[list[str], int | None]:

@@ -164,5 +164,10 @@ def test_a_fenced_answer_is_read(text: str) -> None:
     assert answer_json(text) == [1]
 
 
-def test_the_plugin_brings_the_four_metrics() -> None:
-    assert [metric.name for metric in pillm_metrics()] == ["exact", "json", "schema", "fields"]
+def test_the_plugin_brings_the_five_metrics() -> None:
+    assert [metric.name for metric in pillm_metrics()] == ["exact", "json", "schema", "fields", "judge"]
+
+
+@pytest.mark.parametrize(("text", "valid"), [("```\n{}\n```", 1), ("Here:\n```\n{}\n```", 0), ("{} as asked", 0)])
+def test_a_student_s_json_must_be_all_that_it_says(text: str, valid: int) -> None:
+    assert ValidJSON().score(prompt(schema={}), Answer(text)) == valid

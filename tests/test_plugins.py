@@ -179,7 +179,7 @@ def test_a_name_of_pillms_own_whose_plugin_is_absent_is_answered_with_how_to_get
         with pytest.raises(MissingDependency, match=remedy):
             pillm.teacher("moon")
         with pytest.raises(MissingDependency, match="pillm-moon"):
-            pillm.metric("judge", judge={"use": "moon"})
+            pillm.metric("panel", judge={"use": "moon"})
         with pytest.raises(UnknownBackend, match="no runner is called 'moon'"):
             pillm.runner("moon")
     with installed_plugin(tmp_path / "moon", "moon", "raise RuntimeError('no luck')"):
@@ -234,7 +234,7 @@ from pillm.testing.fakes import *
 
 class Judge(pillm.Metric):
     """Asks a teacher."""
-    name: ClassVar[str] = "judge"
+    name: ClassVar[str] = "panel"
     judge: pillm.Teacher | None = Field(None, description="Who judges.")
     table: pillm.Runner | None = Field(None, description="Who runs.")
     def score(self, prompt, answer):
@@ -258,13 +258,13 @@ def pillm_teachers():
 
 def test_an_option_may_be_a_backend_of_the_kind_that_its_type_names(tmp_path):
     with installed_plugin(tmp_path, "good", NESTING):
-        built = pillm.metric("judge", judge={"use": "echo", "truth": "yes"}, table={"use": "table"})
+        built = pillm.metric("panel", judge={"use": "echo", "truth": "yes"}, table={"use": "table"})
         assert built.judge.truth is True
         assert isinstance(built.table, pillm.Runner)
         assert built.identity()["judge"]["truth"] is True
-        assert built.identity() != pillm.metric("judge", judge={"use": "echo"}).identity()
-        with pytest.raises(ConfigError, match="metric 'judge' option 'judge': no installed teacher is called 'ecco'"):
-            pillm.metric("judge", judge={"use": "ecco"})
+        assert built.identity() != pillm.metric("panel", judge={"use": "echo"}).identity()
+        with pytest.raises(ConfigError, match="metric 'panel' option 'judge': no installed teacher is called 'ecco'"):
+            pillm.metric("panel", judge={"use": "ecco"})
 
 
 def shipping(folder):

@@ -117,7 +117,7 @@ def test_predictions_satisfy_their_schema(tmp_path: Path) -> None:
 
 
 def test_a_stored_answer_satisfies_the_answer_schema() -> None:
-    from pillm.answers import answer_to_json
+    from pillm.records import answer_to_json
 
     answer = pillm.Answer(
         "a", usage=pillm.Usage(prompt_tokens=3), token_ids=(1, 2), logprobs=(((1, -0.1),),), timings={"s": 1.0}

@@ -76,12 +76,21 @@ def system_message() -> Decorator[Any]:
 def retry() -> Decorator[Any]:
     """Return the option for which rows a teacher is asked again."""
     return click.option(
-        "--retry", default="", metavar="failed,rejected", callback=_states, help="Ask again for rows that ended so.",
+        "--retry", default="", metavar="failed,rejected", callback=partial(_states, ("failed", "rejected")),
+        help="Ask again for rows that ended so.",
     )  # fmt: skip
 
 
-def _states(_ctx: click.Context, _param: click.Parameter, text: str) -> frozenset[str]:
-    asked, known = frozenset(word.strip() for word in text.split(",") if word.strip()), ("failed", "rejected")
+def only() -> Decorator[Any]:
+    """Return the option for which rows alone a teacher is asked."""
+    return click.option(
+        "--only", default="", metavar="failed,rejected", callback=partial(_states, ("failed", "rejected", "pending")),
+        help="Ask again for rows that ended so, and for no others.",
+    )  # fmt: skip
+
+
+def _states(known: tuple[str, ...], _ctx: click.Context, _param: click.Parameter, text: str) -> frozenset[str]:
+    asked = frozenset(word.strip() for word in text.split(",") if word.strip())
     if wrong := asked.difference(known):
         raise click.BadParameter(f"{', '.join(sorted(wrong))} is not one of {', '.join(known)}")
     return asked

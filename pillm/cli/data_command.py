@@ -1,27 +1,34 @@
-"""`pillm data`: split and convert rows."""
+"""`pillm data`: make, expand, split, merge and convert rows."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 import pillm
 from pillm.cli.choices import new_file, out_folder, readable, seed
+from pillm.cli.merging import merging
+from pillm.cli.pairs import pairs
+from pillm.cli.promptmaking import expand, prompts
 from pillm.cli.terminal import Command, Terminal
 from pillm.files import replacing
-from pillm.rows import prompt_to_row, write_rows
+from pillm.rows import write_rows
 from pillm.stages.sides import split_file
-
-if TYPE_CHECKING:
-    from pillm.records import JSONObject, Prompt
+from pillm.tasks import native_row
 
 
 @click.group("data")
 def command() -> None:
-    """Split and convert rows."""
+    """Make, expand, split, merge and convert rows."""
+
+
+command.add_command(prompts)
+command.add_command(expand)
+command.add_command(pairs)
+command.add_command(merging)
 
 
 @command.command("split", cls=Command)
@@ -46,19 +53,10 @@ def split(terminal: Terminal, /, rows: Path, out: Path, **sizes: Any) -> None:
 @click.pass_obj
 def convert(terminal: Terminal, /, rows: Path, out: Path | None) -> None:
     """Write ROWS (flat, Alpaca, ShareGPT, prompt/completion) as native `messages` rows."""
-    native = [_native(prompt) for prompt in pillm.read_prompts(rows)]
+    native = [native_row(prompt) for prompt in pillm.read_prompts(rows)]
     if out is None:
         terminal.result(native, *(json.dumps(row, ensure_ascii=False) for row in native))
         return
     with replacing(out) as part:
         write_rows(part, native)
     terminal.result({"rows": len(native), "file": str(out)}, f"{len(native)} rows in {out}")
-
-
-def _native(prompt: Prompt) -> JSONObject:
-    native = prompt_to_row(prompt)
-    if prompt.given:
-        native["messages"] = [*native["messages"], prompt.given]
-    if prompt.provenance:
-        native["provenance"] = prompt.provenance
-    return native

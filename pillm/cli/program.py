@@ -28,7 +28,7 @@ COMMANDS = {
         "init": "Write a recipe and sample rows to start from.",
         "plan": "Say whether a model fits a device, and how fast it would be.",
         "chat": "Talk to a model file or a checkpoint.",
-        "data": "Split and convert rows.",
+        "data": "Make, expand, split and convert rows.",
         "verify": "Recompute the hashes of a run, a folder or a file.",
     },
     "Look": {

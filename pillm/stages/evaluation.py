@@ -12,16 +12,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from pillm.artifacts import Evaluation, Figure, SubjectKind, to_json
 from pillm.backends import Backend, Metric, Teacher
 from pillm.contract import Contract
 from pillm.errors import BackendError, ConfigError, DataError, PluginError, Unavailable
+from pillm.judging import ConsultingMetric
 from pillm.progress import Progress
 from pillm.records import Answer, Failure, JSONObject, Message, Prompt, Reference, Request
+from pillm.stages.consulting import scores_of
 from pillm.stages.intervals import figure
 from pillm.stages.predictions import PREDICTIONS_FILE, Prediction, metric_names, tally, write_predictions
+
+Scores: TypeAlias = Mapping[str, float | None]
+"""A metric's score by row id."""
 
 
 class Answers(Protocol):
@@ -52,6 +57,8 @@ class Scope:
     """
     seed: int = 0
     progress: Progress = field(default_factory=lambda: Progress("evaluate"))
+    judged: Path | None = None
+    """The folder where what judges say is stored; by default `judged` in `out`, and without either nothing is kept."""
 
 
 def evaluate(
@@ -72,7 +79,9 @@ def evaluate(
     prompts = [_with_reference(prompt, scope.compare_with) for prompt in rows]
     started = time.monotonic()
     results = _ask(prompts, subject, scope)
-    predictions = [_score(prompt, results[prompt.id], metrics) for prompt in prompts]
+    kept = scope.judged or (Path(out) / "judged" if out is not None else None)
+    told = _consult(metrics, [(prompt, results[prompt.id]) for prompt in prompts], kept, scope)
+    predictions = [_score(prompt, results[prompt.id], metrics, told) for prompt in prompts]
     counts = tally(predictions)
     found = Evaluation(
         subject=scope.subject,
@@ -141,12 +150,23 @@ def _stop(subject: str, failure: Failure) -> None:
     raise BackendError(f"{subject} cannot answer: {failure.message}")
 
 
-def _score(prompt: Prompt, result: Answer | Failure, metrics: Sequence[Metric]) -> Prediction:
+def _consult(
+    metrics: Sequence[Metric], rows: Sequence[tuple[Prompt, Answer | Failure]], folder: Path | None, scope: Scope
+) -> dict[str, Scores]:
+    """Return what the metrics that ask a teacher score, by metric and row: all their questions are asked together."""
+    answered = [(prompt, result) for prompt, result in rows if isinstance(result, Answer)]
+    asking = [metric for metric in metrics if isinstance(metric, ConsultingMetric)] if folder else []
+    progress = scope.progress.for_stage(f"judge {scope.subject}")
+    return {metric.name: scores_of(metric, answered, Path(folder or "") / metric.name, progress=progress) for metric in asking}
+
+
+def _score(prompt: Prompt, result: Answer | Failure, metrics: Sequence[Metric], told: Mapping[str, Scores]) -> Prediction:
     answer = result if isinstance(result, Answer) else None
     scores: dict[str, float] = {}
     for metric in metrics:
         try:  # an empty answer shows whether the metric applies to a row that got none
-            score = metric.score(prompt, answer or Answer(""))
+            known = told.get(metric.name) if answer else None
+            score = known[prompt.id] if known is not None else metric.score(prompt, answer or Answer(""))
         except Exception as error:
             raise PluginError(f"metric {metric.name!r} failed on row {prompt.id!r}: {type(error).__name__}: {error}") from error
         if score is not None:

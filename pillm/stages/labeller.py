@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 
 from pillm.answers import AnswerStore, Verdict
@@ -15,15 +16,22 @@ from pillm.backends import Teacher
 from pillm.errors import BackendError
 from pillm.progress import Progress
 from pillm.records import Answer, Failure, Request
-from pillm.stages.rowstates import Labelling, Memory, Row
+from pillm.stages.budget import Budget
+from pillm.stages.rowstates import Memory, Row, Sample, Standing
+from pillm.validation import validate
+
+SCHEMA_JUDGE = "pillm:schema"
 
 
 class Labeller:
-    """One pass over the rows: what is stored is taken, the rest is asked, every answer is judged."""
+    """One pass over the rows: what is stored is taken, the rest is asked, every answer is judged.
 
-    def __init__(self, teacher: Teacher, settings: Labelling, store: AnswerStore, progress: Progress) -> None:
-        self.teacher, self.settings, self.store, self.progress = teacher, settings, store, progress
-        self.memory = Memory(settings=settings, teacher=teacher.identity(), store=store)
+    Only rows with a request in flight, or about to be sent, are held.
+    """
+
+    def __init__(self, teacher: Teacher, memory: Memory, store: AnswerStore, progress: Progress) -> None:
+        self.teacher, self.memory, self.store, self.progress = teacher, memory, store, progress
+        self.budget = Budget.of(memory.settings, teacher, store)
         self.stopped: Failure | None = None
         """The failure after which the teacher said that asking on is pointless."""
         self.interrupted = False
@@ -33,70 +41,65 @@ class Labeller:
     @property
     def stopping(self) -> bool:
         """Say whether nothing more is to be sent."""
-        return self.interrupted or self.stopped is not None
+        return self.interrupted or self.stopped is not None or self.budget.exhausted
 
-    def work(self, rows: Sequence[Row]) -> None:
-        """Settle every row that can be; `stopped` and `interrupted` say why some were not."""
-        waiting, beyond = self.memory.open_rows(rows, self._judged)
-        known = len(rows) - len(waiting) - beyond
-        self.progress.start(len(rows) - beyond)
-        if len(rows) > len(waiting):
-            self.progress.advance(known)
-            self.progress.note(self._not_asked(rows, beyond))
-        if waiting:
-            with _stops(self), self.teacher.open() as teacher:
-                while waiting and not self.stopping:
-                    self._ask(teacher, waiting)
-                    waiting = [row for row in waiting if self.memory.another_sample(row)]
-            if not self.store.has_answers():
-                self._blame_the_teacher()
+    def work(self, rows: Iterable[Row]) -> None:
+        """Settle every row that can be; `stopped`, `interrupted` and `budget` say why some were not."""
+        feed = Feed(self, rows)
+        if not feed.waits():
+            return
+        with _stops(self), self.teacher.open() as teacher:
+            while feed.waits() and not self.stopping:
+                before = feed.pulled
+                self._ask(teacher, feed)
+                if feed.pulled == before:  # it wants no more
+                    break
+        if not self.store.has_answers():
+            self._blame_the_teacher()
 
-    def _not_asked(self, rows: Sequence[Row], beyond: int) -> str:
-        """Return a sentence on the rows that this pass will not ask, each kind apart."""
-        states = [row.state for row in rows]
-        filtered = sum(row.filtered for row in rows)
-        others = (
-            (states.count("rejected") - filtered, "rejected before"),
-            (states.count("failed"), "failed for good before"),
-            (filtered, "left out by a filter"),
-            (beyond, f"beyond the limit of {self.settings.limit} and not asked"),
-        )
-        told = [f"{states.count('answered')} of {len(rows)} rows are answered already"]
-        return ", ".join([*told, *(f"{number} {what}" for number, what in others if number)])
-
-    def _ask(self, teacher: Teacher, waiting: Sequence[Row]) -> None:
-        feed = Feed(self, waiting)
+    def _ask(self, teacher: Teacher, feed: Feed) -> None:
         for request, result in teacher.answer(feed):
-            call = feed.calls.get(request.key)
+            call = feed.calls.pop(request.key, None)
             if call is None:
-                raise BackendError(f"teacher {teacher.name!r} answered a request that it never pulled: a bug of its plugin.")
+                raise BackendError(
+                    f"teacher {teacher.name!r} answered a request that it never pulled, or twice: a bug of its plugin."
+                )
             if isinstance(result, Failure):
                 self._failed(call, result)
             else:
                 self._answered(call, result)
-            if request.sample == 0:
-                self.progress.advance(len(call.rows))
+            feed.settle(call)
+            self.memory.fresh.clear()
+        for request in feed.lost():
+            self.budget.settle(request, None, billed=True)
 
-    def sent(self, request: Request) -> int:
-        """Record that a request is about to be sent, and return the call's number."""
-        return self.store.sent(request, teacher=self.teacher.name, version=self._version)
+    def send(self, request: Request) -> Call:
+        """Record that a request is about to be sent, and return the call."""
+        reserved = self.budget.reserve(request)
+        number = self.store.sent(request, teacher=self.teacher.name, version=self._version, reserved=reserved)
+        return Call(request=request, number=number)
+
+    def heard(self, standing: Standing) -> None:
+        """Record what is thought of the answers that a row has already, and take over those that other folders hold."""
+        for sample in standing.samples:
+            if sample.answer is None:
+                continue
+            key, verdict = sample.request.key, Verdict(judge=SCHEMA_JUDGE, accepted=sample.accepted, reason=sample.reason)
+            if sample.elsewhere:
+                self.store.taken_over(key, sample.answer, teacher=self.teacher.name, version=self._version)
+            self.store.judged(key, verdict)
 
     def _answered(self, call: Call, answer: Answer) -> None:
         self._streak.clear()
-        kept = self.store.answered(call.request, call.number, answer)
-        for row in call.rows:
-            row.judge(kept)
-            self._judged(row)
-
-    def _judged(self, row: Row) -> None:
-        if row.request:
-            verdict = Verdict(judge="pillm:schema", accepted=not row.reason, reason=row.reason)
-            self.store.judged(row.request.key, verdict)
+        kept = self.store.answered(call.request, call.number, answer, self.budget.settle(call.request, answer))
+        found = validate(call.request.prompt, kept, self.memory.settings.checks)
+        self.memory.fresh[call.request.key] = Sample(request=call.request, answer=kept, validation=found, call=call.number)
+        verdict = Verdict(judge=SCHEMA_JUDGE, accepted=found.accepted, reason=found.reason)
+        self.store.judged(call.request.key, verdict, first=True)
 
     def _failed(self, call: Call, failure: Failure) -> None:
         kept = self.store.failed(call.request, call.number, failure)
-        for row in call.rows:
-            row.fail(kept)
+        self.budget.settle(call.request, None)
         if kept.kind == "refused":  # somebody is there and reads
             self._streak.clear()
         elif kept.kind == "invalid":
@@ -110,41 +113,79 @@ class Labeller:
         """Make the failures since the last answer ones that are asked again: one row is at fault, all of them never are."""
         streak, self._streak = self._streak, []
         for call, failure in streak:
-            self._failed(call, replace(failure, kind="server"))
+            self.store.failed(call.request, call.number, replace(failure, kind="server"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A request that was sent for the rows that make it, and its number in the store."""
+    """A request that was sent, its number in the store, and the rows that wait for it."""
 
-    rows: Sequence[Row]
     request: Request
     number: int
+    rows: list[Row] = field(default_factory=list)
 
 
 class Feed(Iterator[Request]):
     """The requests of a pass, as a teacher pulls them: each is recorded as sent when it is pulled, equal ones are one."""
 
-    def __init__(self, labeller: Labeller, waiting: Iterable[Row]) -> None:
-        rows_of: dict[str, tuple[Request, list[Row]]] = {}
-        for row in waiting:
-            if row.request:
-                rows_of.setdefault(row.request.key, (row.request, []))[1].append(row)
+    def __init__(self, labeller: Labeller, rows: Iterable[Row]) -> None:
         self.calls: dict[str, Call] = {}
-        """What was pulled so far, by key."""
-        self._labeller, self._left = labeller, iter(rows_of.values())
+        """What is in flight, by key."""
+        self.pulled = 0
+        self._labeller, self._rows = labeller, iter(rows)
+        self._queue: deque[tuple[Row, Request]] = deque()
+        self._queued: set[tuple[int, str]] = set()
+        self._limit = labeller.memory.settings.limit
 
     @property
     def stopping(self) -> bool:
         """Say whether nothing more is to be sent; what was pulled and waits to be sent again is then given up."""
         return self._labeller.stopping
 
+    def waits(self) -> bool:
+        """Say whether a request waits to be pulled; rows are looked at until one does."""
+        while not self._queue:
+            row = next(self._rows, None)
+            if row is None:
+                return False
+            if self._limit is None or row.number < self._limit:
+                self._look(row)
+        return True
+
+    def settle(self, call: Call) -> None:
+        """Look again at the rows that waited for a call: what its result makes necessary is asked next."""
+        for row in call.rows:
+            self._queued.discard((row.number, call.request.key))
+            self._look(row)
+
+    def lost(self) -> Iterator[Request]:
+        """Give up what a teacher pulled and did not answer, and yield it: its rows stay pending."""
+        calls, self.calls = self.calls, {}
+        yield from (call.request for call in calls.values())
+
+    def _look(self, row: Row) -> None:
+        standing = self._labeller.memory.look(row)
+        wanted = [(row, request) for request in standing.open if (row.number, request.key) not in self._queued]
+        self._queued.update((row.number, request.key) for row, request in wanted)
+        self._queue.extend(wanted)
+        if not standing.open:
+            self._labeller.progress.advance(1)
+
     def __next__(self) -> Request:
-        if self.stopping:
-            raise StopIteration
-        request, rows = next(self._left)
-        self.calls[request.key] = Call(rows, request, self._labeller.sent(request))
-        return request
+        while not self.stopping and self.waits():
+            row, request = self._queue[0]
+            call = self.calls.get(request.key)
+            if call is None and not self._labeller.budget.allows(request):
+                break
+            self._queue.popleft()
+            if call is not None:
+                call.rows.append(row)
+                continue
+            call = self.calls[request.key] = self._labeller.send(request)
+            call.rows.append(row)
+            self.pulled += 1
+            return request
+        raise StopIteration
 
 
 @contextmanager

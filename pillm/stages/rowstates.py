@@ -1,18 +1,22 @@
-"""What is known of a row before a teacher is asked: its state, its answer, and the request that is still open."""
+"""What the store says of a row: its samples, its state, which answer is chosen, and what is still to be asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Literal, TypeAlias
 
 from pillm.answers import AnswerStore
-from pillm.backends import Filter, Teacher
+from pillm.choosing import Candidate, choose
 from pillm.contract import Contract
-from pillm.errors import ConfigError
-from pillm.metrics import answer_json, schema_error
-from pillm.records import Answer, Failure, JSONObject, Prompt, Request
+from pillm.judging import Judge
+from pillm.reasoning import shaped
+from pillm.records import Answer, Failure, JSONObject, Prompt, Request, digest, request_key
+from pillm.repair import repair_messages, repairable
 from pillm.rows import given_example
+from pillm.stages.settings import Labelling
+from pillm.validation import Validation, cleaned, validate
 
 State: TypeAlias = Literal["answered", "rejected", "failed", "pending"]
 LASTING = ("refused", "invalid", "crashed")
@@ -20,126 +24,202 @@ LASTING = ("refused", "invalid", "crashed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labelling:
-    """How to label: answers tried per row, the prompt contract, row filters, how many rows, which to ask again."""
-
-    attempts: int = 1
-    contract: Contract = field(default_factory=Contract)
-    filters: tuple[Filter, ...] = ()
-    limit: int | None = None
-    retry: frozenset[str] = frozenset()
-    """States whose rows are asked again: "failed", "rejected" or both."""
-
-    def check(self, teacher: Teacher) -> None:
-        """Raise ConfigError where a further attempt would buy the same answer once more."""
-        if self.attempts > 1 and not teacher.varies():
-            raise ConfigError(
-                f"attempts is {self.attempts}, but teacher {teacher.name!r} at temperature 0 answers a question that is asked "
-                "again as it did before. Nothing was asked. Give the teacher a temperature (0.7, say), or set attempts to 1."
-            )
-
-    def calls_left(self, request: Request) -> int:
-        """Return how often a row may still be asked, its open request included."""
-        return max(1, self.attempts - request.sample)
-
-
-@dataclass(slots=True, kw_only=True)
 class Row:
-    """A prompt on its way: its current request, its state, its answer, and why it was refused."""
+    """A prompt on its way, as the filters leave it, with its first request."""
 
+    number: int
     prompt: Prompt
     request: Request | None
-    state: State = "pending"
+    """None where the row arrived answered, or a filter left it out."""
+    filtered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One of a row's answers, or what is known of the attempt to get it."""
+
+    request: Request
+    answer: Answer | None = None
+    validation: Validation = field(default_factory=lambda: Validation(content=""))
+    """What is thought of the answer."""
+    failure: Failure | None = None
+    tried: bool = False
+    """Whether it failed in an earlier run and may be asked again."""
+    call: int = 0
+    elsewhere: bool = False
+    """Whether another folder's store holds it."""
+
+    @property
+    def accepted(self) -> bool:
+        """Say whether it can be trained on."""
+        return self.answer is not None and self.validation.accepted
+
+    @property
+    def reason(self) -> str:
+        """Return why the answer was refused; empty where it was accepted."""
+        return self.validation.reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a row stands: exactly one state, and the requests that would change it."""
+
+    state: State
+    chosen: Sample | None = None
     answer: Answer | None = None
     reason: str = ""
     transient: bool = False
-    """Whether a failed row may well be answered next time."""
-    filtered: bool = False
-
-    def judge(self, answer: Answer) -> None:
-        """Take an answer, or refuse it with the reason."""
-        self.answer, self.reason = answer, refusal_reason(self.prompt, answer)
-        self.state = "rejected" if self.reason else "answered"
-
-    def fail(self, failure: Failure) -> None:
-        """Record why the row got no answer."""
-        self.state, self.reason = "failed", f"{failure.kind}: {failure.message}"
-        self.transient = failure.kind not in LASTING
+    """Whether a sample that failed may well be answered next time."""
+    samples: tuple[Sample, ...] = ()
+    open: tuple[Request, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What the store says of rows under some settings. It only reads, so that a forecast may use it as a run does."""
+    """What the stores say of rows under some settings. It only reads, so that a forecast may use it as a run does."""
 
     settings: Labelling
     teacher: JSONObject
     """What the teacher is: keys are made of it."""
     store: AnswerStore | None
     """None where nothing was stored yet."""
+    others: Sequence[AnswerStore] = field(default=())
+    """Stores of other folders whose answers serve here too."""
+    fresh: dict[str, Sample] = field(default_factory=dict)
+    """Samples that were stored a moment ago, by key: they need not be read back and validated again."""
 
-    def open_rows(self, rows: Sequence[Row], judged: Callable[[Row], object] = bool) -> tuple[list[Row], int]:
-        """Settle what is known; return the rows to ask, and how many more there would be without the limit.
+    @property
+    def contract(self) -> Contract:
+        """Return how rows become requests."""
+        return self.settings.contract
 
-        `judged` hears of each stored answer that a row was judged by.
-        """
-        found = [(number, row) for number, row in enumerate(rows) if not self._settled(row, judged)]
-        limit = self.settings.limit
-        waiting = [row for number, row in found if limit is None or number < limit]
-        return waiting, len(found) - len(waiting)
+    @property
+    def knows_anything(self) -> bool:
+        """Say whether any call was ever recorded."""
+        return bool(self.others) or (self.store is not None and self.store.last_call > 0)
 
-    def another_sample(self, row: Row) -> bool:
-        """Open another request for a row whose answer was refused; return False where its attempts are used up."""
-        if row.state != "rejected" or row.request is None or row.request.sample + 1 >= self.settings.attempts:
-            return False
-        self._next_sample(row, row.request)
-        return True
-
-    def _settled(self, row: Row, judged: Callable[[Row], object]) -> bool:
+    def look(self, row: Row) -> Standing:
+        """Return where a row stands by what is stored."""
         if row.filtered:
-            return True
+            return Standing(state="rejected", reason="left out by a filter")
         if row.request is None:
-            row.answer, row.state = given_example(row.prompt).answer, "answered"
+            return Standing(state="answered", answer=given_example(row.prompt).answer)
+        samples = tuple(self._samples(row.prompt, row.request))
+        accepted = [one for one in samples if one.accepted]
+        failed = [one for one in samples if one.failure]
+        wanting = [one for one in samples if one.answer is None and not one.failure]
+        transient = any(one.failure.kind not in LASTING for one in failed if one.failure)
+        known = Standing(state="pending", samples=samples, transient=transient)
+        if wanting:
+            return replace(known, open=tuple(one.request for one in wanting if self._wanted(one)))
+        if accepted:
+            chosen = self._chosen(row.prompt, accepted)
+            answer = shaped(self._trained(row.prompt, chosen), self.settings.reasoning)
+            return replace(known, state="answered", chosen=chosen, answer=answer)
+        if failed and failed[-1].failure:
+            failure = failed[-1].failure
+            return replace(known, state="failed", reason=f"{failure.kind}: {failure.message}")
+        return replace(known, state="rejected", answer=samples[-1].answer, reason=samples[-1].reason)
+
+    def _samples(self, prompt: Prompt, first: Request) -> Iterator[Sample]:
+        """Yield a row's samples: as many as are wanted, one more for each that was refused while attempts are left.
+
+        What was bought beyond that, by a run with other settings, stays as long as nothing before it was accepted.
+        """
+        wanted, accepted, refused = self.settings.samples, 0, 0
+        bought_before = True
+        for number in count():
+            within = number < min(wanted + refused, wanted * self.settings.attempts)
+            if not within and accepted >= wanted:
+                return
+            request = first if number == 0 else self.contract.request(prompt, self.teacher, number)
+            sample = self._sample(request)
+            again = "rejected" in self.settings.retry and not accepted and bought_before
+            if not within and sample.answer is None and not again:
+                return
+            yield sample
+            if sample.answer is None and number >= wanted * self.settings.attempts:
+                return
+            accepted += sample.accepted
+            refused += sample.answer is not None and not sample.accepted
+            bought_before = sample.answer is not None and self._is_old(sample.call)
+
+    def _sample(self, request: Request) -> Sample:
+        """Return what is known of a sample, the last of its repairs where there were any."""
+        sample = self._known(request)
+        for _ in range(self.settings.repair):
+            if sample.answer is None or sample.accepted or not repairable(sample.validation):
+                break
+            again = self._known(self.repair_of(sample))
+            if again.failure and again.failure.kind in LASTING:
+                break
+            sample = again
+        return sample
+
+    def repair_of(self, sample: Sample) -> Request:
+        """Return the request that shows a refused answer to the teacher, with what is wrong about it."""
+        asked, prompt = sample.request, sample.request.prompt
+        messages = repair_messages(asked.messages, sample.answer or Answer(""), sample.validation, prompt.language)
+        key = request_key(self.teacher, messages, prompt, asked.sample)
+        return Request(key=key, prompt=prompt, messages=messages, sample=asked.sample)
+
+    def _known(self, request: Request) -> Sample:
+        if request.key in self.fresh:
+            return self.fresh[request.key]
+        found = next(((one, *kept) for one in self._stores() if (kept := one.answer_of(request.key))), None)
+        if found:
+            store, answer, call = found
+            elsewhere = store is not self.store
+            return Sample(
+                request=request,
+                answer=answer,
+                validation=validate(request.prompt, answer, self.settings.checks),
+                call=0 if elsewhere else call,
+                elsewhere=elsewhere,
+            )
+        failed = self.store.failure_of(request.key) if self.store else None
+        if failed is None:
+            return Sample(request=request)
+        failure, call = failed
+        lasting = failure.kind in LASTING and "failed" not in self.settings.retry
+        return Sample(request=request, failure=None if self._is_old(call) and not lasting else failure, tried=True, call=call)
+
+    def _trained(self, prompt: Prompt, sample: Sample) -> Answer:
+        answer = sample.answer or Answer("")
+        return answer if sample.validation.content == answer.content else cleaned(prompt, answer, self.settings.checks)
+
+    def _chosen(self, prompt: Prompt, accepted: Sequence[Sample]) -> Sample:
+        if len(accepted) == 1:
+            return accepted[0]
+        candidates = [
+            Candidate(number=number, answer=one.answer or Answer(""), score=self._score(one))
+            for number, one in enumerate(accepted)
+        ]
+        return accepted[choose(candidates, self.settings.choose, as_json=prompt.schema is not None).number or 0]
+
+    def _score(self, sample: Sample) -> float | None:
+        """Return what the judge gave an answer; None where nobody judges, or the judge had nothing to say."""
+        if self.settings.judge is None or self.store is None:
+            return None
+        verdict = self.store.verdict(sample.request.key, judge_name(self.settings.judge))
+        return verdict.score if verdict else None
+
+    def _stores(self) -> Iterator[AnswerStore]:
+        if self.store:
+            yield self.store
+        yield from self.others
+
+    def _is_old(self, call: int) -> bool:
+        """Say whether a call was made before this run."""
+        return self.store is None or call <= self.store.last_call
+
+    def _wanted(self, sample: Sample) -> bool:
+        if not self.settings.only:
             return True
-        while (stored := self._answer(row.request)) is not None:
-            row.judge(stored)
-            judged(row)
-            if row.state != "rejected" or not self._goes_on(row.request):
-                return True
-            self._next_sample(row, row.request)
-        failure = self.store.failure(row.request.key) if self.store else None
-        if failure and "failed" not in self.settings.retry and failure.kind in LASTING:
-            row.fail(failure)
-            return True
-        return False
-
-    def _goes_on(self, request: Request) -> bool:
-        """Say whether a refused answer is followed by another: one that may be asked for, or one that was bought already."""
-        if "rejected" in self.settings.retry or request.sample + 1 < self.settings.attempts:
-            return True
-        return self._answer(self.settings.contract.request(request.prompt, self.teacher, request.sample + 1)) is not None
-
-    def _answer(self, request: Request) -> Answer | None:
-        return self.store.answer(request.key) if self.store else None
-
-    def _next_sample(self, row: Row, request: Request) -> None:
-        row.request = self.settings.contract.request(row.prompt, self.teacher, request.sample + 1)
-        row.state = "pending"
+        why = "failed" if sample.tried else "rejected" if sample.request.sample >= self.settings.samples else "pending"
+        return why in self.settings.only
 
 
-def refusal_reason(prompt: Prompt, answer: Answer) -> str:
-    """Return why an answer cannot be trained on, or an empty string. It never raises: the answer is paid for."""
-    if not answer.content.strip() and not answer.tool_calls:
-        return "the answer is empty"
-    if answer.finish_reason == "length":
-        return "the answer was cut at the token limit"
-    if prompt.schema is None:
-        return ""
-    try:
-        value = answer_json(answer.content)
-    except ValueError as error:
-        return f"the answer is not JSON: {error}"
-    try:
-        wrong = schema_error(prompt.schema, value)
-    except (ValueError, RecursionError) as error:
-        return f"the answer cannot be judged: {error}"
-    return f"the answer does not satisfy the schema at {wrong}" if wrong else ""
+def judge_name(judge: Judge) -> str:
+    """Return the name that a judge's verdicts are stored under: another rubric or model is another judge."""
+    return f"judge:{digest(judge.identity())[:16]}"

@@ -17,7 +17,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 PAGE = HERE.parent.parent / "docs" / "benchmarks.md"
-NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("__main__", "harness"))
+NAMES = sorted(path.stem.replace("_", "-") for path in HERE.glob("*.py") if path.stem not in ("__main__", "harness"))
 
 
 def main(words: list[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(words: list[str] | None = None) -> int:
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; known: {', '.join(NAMES)}")
     lines = []
     for name in chosen.names or NAMES:
-        for result in import_module(f"tests.benchmarks.{name}").run(chosen.quick):
+        for result in import_module(f"tests.benchmarks.{name.replace('-', '_')}").run(chosen.quick):
             lines.append(result.to_json())
             print(json.dumps(lines[-1], ensure_ascii=False), flush=True)
     if chosen.write:

@@ -1,9 +1,15 @@
-"""pillm on torch and transformers: the teacher and runner `hf`, the trainers `lora`, `dora`, `qlora` and `full`."""
+"""pillm on torch and transformers: the teacher and runner `hf`, the trainers `lora`, `dora`, `qlora` and `full`.
+
+It also reads data sets of the hub as tables: `hf://owner/name?split=train[:2000]`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pillm
 from pillm_hf.runner import HFRunner
+from pillm_hf.tables import read_hub_table
 from pillm_hf.teacher import HFTeacher
 from pillm_hf.trainer import DoRA, Full, LoRA, QLoRA
 
@@ -26,3 +32,9 @@ def pillm_runners() -> list[type[pillm.Runner]]:
 def pillm_trainers() -> list[type[pillm.Trainer]]:
     """Return the trainers `lora`, `dora`, `qlora` and `full`."""
     return [LoRA, DoRA, QLoRA, Full]
+
+
+@pillm.hookimpl
+def pillm_tables() -> dict[str, Callable[[str], pillm.Table]]:
+    """Return the reader of `hf://` addresses."""
+    return {"hf": read_hub_table}

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How tokens are chosen: temperature 0 is greedy; `logprobs` alternatives are noted for each token."""
+    """How tokens are chosen: temperature 0 is greedy; `logprobs` alternatives are noted for each token.
+
+    With `constrain` an answer is held to its row's schema.
+    """
 
     max_new_tokens: int = 256
     temperature: float = 0.0
@@ -20,6 +23,15 @@ class Sampling:
     top_k: int = 0
     seed: int = 0
     logprobs: int = 0
+    constrain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much is done at once: rows, and MiB of key-value cache; None where the model and the machine decide."""
+
+    batch_size: int | None = None
+    kv_memory: int | None = None
 
 
 def draws_for(key: str, sample: int, sampling: Sampling, count: int) -> torch.Tensor | None:
@@ -56,5 +68,7 @@ def choose(logits: torch.Tensor, draws: torch.Tensor | None, sampling: Sampling)
 
 def alternatives(logits: torch.Tensor, count: int) -> list[list[tuple[int, float]]]:
     """Return for each row its `count` most likely (token id, natural log-probability), best first, at temperature 1."""
-    values, ids = logits.float().log_softmax(-1).topk(min(count, logits.shape[-1]), dim=-1)
+    wide = logits.float()
+    values, ids = wide.topk(min(count, logits.shape[-1]), dim=-1)
+    values = values - wide.logsumexp(-1, keepdim=True)  # the sum alone: a whole softmax would be written to be thrown away
     return [list(zip(*row, strict=True)) for row in zip(ids.tolist(), values.tolist(), strict=True)]

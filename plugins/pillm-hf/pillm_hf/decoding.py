@@ -1,236 +1,153 @@
-"""Generate for many prompts at once: finished rows leave the batch, waiting ones take their place.
+"""Generate for many prompts at once: a row that is done leaves, and a waiting one takes its place.
 
-A batch is left-padded, so every row's next token is at its right edge. Rows leave and join by cutting and padding the
-key-value cache, which keeps the batch full although answers differ in length. Where memory runs out the batch is halved
-and its unfinished rows begin again.
+The rows at work stand in a `Batch`: slots where the model's cache allows it, else whole padded batches. Where memory runs out
+half as many rows go on, and those that were not done begin again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pillm_hf.choosing import Sampling, alternatives, choose
 from pillm_hf.memory import give_back, is_out_of_memory
 from pillm_hf.precision import log
+from pillm_hf.sequences import SHORT_OF_MEMORY, TOO_LARGE, Batch, Sequence
 
 if TYPE_CHECKING:
     import torch
-    from transformers import DynamicCache
 
-
-@dataclass(slots=True, eq=False)
-class Sequence:
-    """One prompt being answered: at most `limit` tokens, chosen by `draws` where sampling is on."""
-
-    prompt_ids: list[int]
-    limit: int
-    draws: torch.Tensor | None = None
-    owner: Any = None
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
-    finish_reason: str = ""
-
+_REFILL = 8  # rows join once an eighth of the places is free: reading prompts one by one costs a step each
 
 Feed = Callable[[int], list[Sequence] | None]
 """Returns up to that many waiting sequences, perhaps none; None means that there will be no more."""
 
 
-@dataclass(slots=True)
-class _Batch:
-    rows: list[Sequence]
-    cache: DynamicCache
-    mask: torch.Tensor  # [rows, cached tokens + 1]: which columns are real
-    position: torch.Tensor  # [rows, 1]: of the token that comes next
-    token: torch.Tensor  # [rows, 1]: chosen, not yet in the cache
-
-
 class Decoder:
     """Answers sequences with a model, `width` of them at a time."""
 
-    def __init__(self, model: Any, *, stop_ids: frozenset[int], pad_id: int, sampling: Sampling, width: int) -> None:
-        self.model, self.sampling, self.width = model, sampling, width
-        self.stop_ids, self.pad_id = stop_ids, pad_id
+    def __init__(self, batch: Batch, *, stop_ids: frozenset[int], sampling: Sampling, width: int) -> None:
+        self.batch, self.stop_ids, self.sampling, self.width = batch, stop_ids, sampling, width
         self._more = True
-        self._in_hand: list[Sequence] = []  # taken from the feed, not yet handed back
-        self._again: list[Sequence] = []  # of those, the ones that wait because memory ran out
-        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
+        self._told = False
+        self._waiting: list[Sequence] = []  # taken from the feed: they do not fit yet, or begin again
+        self._joining: list[Sequence] = []  # being let in: not waiting any more, perhaps not at work yet
 
     def run(self, feed: Feed) -> Iterator[list[Sequence]]:
         """Yield after each step the sequences that it completed, in any order; one that memory is too small for says so."""
         import torch
 
-        batch: _Batch | None = None
-        while self._more or self._again or batch:
+        while self._more or self._waiting or self._busy():
             done: list[Sequence] | None = None
-            new = self._next(feed, len(batch.rows) if batch else 0)
+            self._take(feed)
             with torch.inference_mode():
                 try:
-                    batch, done = self._round(batch, new)
+                    done = self._round()
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
             if done is None:  # outside of `except`, whose traceback would keep the tensors alive
-                batch = None
                 done = self._halve()
-            if done:
-                self._in_hand = [row for row in self._in_hand if row not in done]
             yield done
+        self.batch.clear()
 
-    def _round(self, batch: _Batch | None, new: list[Sequence]) -> tuple[_Batch | None, list[Sequence]]:
-        """Let new rows in, and take one step."""
-        batch, done = self._admit(batch, new) if new else (batch, [])
-        if batch:
-            batch, finished = self._retire(self._step(batch))
-            done += finished
-        return batch, done
+    def _busy(self) -> list[Sequence]:
+        return [row for row in self.batch.rows if not row.finish_reason]
 
-    def _next(self, feed: Feed, busy: int) -> list[Sequence]:
-        """Return the rows that come next, none while more than half of the batch is busy."""
-        count = self.width - busy
-        if busy > self.width // 2:
-            return []
-        if self._again:
-            new, self._again = self._again[:count], self._again[count:]
-            return new
-        new = feed(count) if self._more else None
-        self._more = new is not None
-        self._in_hand += new or []
-        return new or []
+    def _free(self) -> int:
+        """Return how many places may be filled now."""
+        busy = len(self._busy())
+        free = self.width - busy
+        return free if not busy or free * _REFILL >= self.width else 0
+
+    def _take(self, feed: Feed) -> None:
+        """Take from the feed what there is a place for."""
+        wanted = self._free() - len(self._waiting)
+        if wanted > 0 and self._more:
+            new = feed(wanted)
+            self._more = new is not None
+            self._waiting += new or []
+
+    def _round(self) -> list[Sequence]:
+        """Let waiting rows in, and take one step."""
+        free = self._free()
+        if free and (self._waiting or len(self._busy()) < len(self.batch.rows)):
+            self.batch.keep([index for index, row in enumerate(self.batch.rows) if not row.finish_reason])
+            if self._waiting and (refused := self._admit(free)):
+                return refused
+        busy = self._busy()
+        if busy:
+            self._choose(self.batch.step())
+        return [row for row in busy if row.finish_reason]
+
+    def _admit(self, free: int) -> list[Sequence]:
+        """Let in what fits; return a row that does not fit alone."""
+        asked = self._waiting[:free]
+        fit = self.batch.room(asked)
+        if not fit and not self.batch.rows:
+            row = self._waiting.pop(0)
+            row.finish_reason = TOO_LARGE
+            return [row]
+        if 0 < fit < len(asked) and not self._told:
+            self._told = True
+            log.warning(
+                "kv_memory holds the cache of %d rows at once, not of %d. All rows are answered, more slowly; a larger "
+                "kv_memory or a smaller max_new_tokens makes room for more.", len(self.batch.rows) + fit, self.width,
+            )  # fmt: skip
+        if fit:
+            self._joining, self._waiting = asked[:fit], self._waiting[fit:]
+            self.batch.admit(self._joining)
+            self._joining = []
+        return []
 
     def _halve(self) -> list[Sequence]:
-        """Return what is complete after memory ran out; the other rows begin again, half as many at once."""
+        """Go on with half as many rows after memory ran out; they begin again. Return the row that failed alone, if one did."""
+        tried = self._busy()
+        tried += [row for row in self._joining if row not in tried]
+        self._waiting = [row for row in self._waiting if row not in tried]
+        self._joining = []
+        self.batch.clear()
         give_back()
-        tried = [row for row in self._in_hand if row not in self._again]
+        if len(tried) == 1:
+            tried[0].finish_reason = SHORT_OF_MEMORY
+            return tried
         for row in tried:
-            if row.finish_reason:
-                continue
-            if len(tried) == 1:
-                row.finish_reason = "memory"
-            else:
-                row.token_ids, row.logprobs = [], []
-                self._again.append(row)
-        if len(tried) > 1:
-            self.width = max(1, min(self.width, len(tried)) // 2)
-            log.warning("memory ran out; %d rows are answered at once from here on. Set batch_size to avoid this.", self.width)
-        return [row for row in tried if row.finish_reason]
+            row.restart()
+        self._waiting = tried + self._waiting
+        self.width = max(1, min(self.width, len(tried)) // 2)
+        log.warning("memory ran out; %d rows are answered at once from here on. Set batch_size to avoid this.", self.width)
+        return []
 
-    def _admit(self, batch: _Batch | None, new: list[Sequence]) -> tuple[_Batch | None, list[Sequence]]:
-        added, done = self._retire(self._prefill(new))
-        if batch is None or added is None:
-            return batch or added, done
-        if _joinable(batch.cache) and _joinable(added.cache):
-            return _join(batch, added), done
-        while batch is not None:  # caches of hybrid models cannot be joined: finish the rows in hand first
-            batch, finished = self._retire(self._step(batch))
-            done += finished
-        return added, done
-
-    def _prefill(self, rows: list[Sequence]) -> _Batch:
-        import torch
-        from transformers import DynamicCache
-
-        width = max(len(row.prompt_ids) for row in rows)
-        ids = torch.full((len(rows), width), self.pad_id)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for index, row in enumerate(rows):
-            ids[index, width - len(row.prompt_ids) :] = torch.tensor(row.prompt_ids)
-            mask[index, width - len(row.prompt_ids) :] = 1
-        ids, mask = ids.to(self.model.device), mask.to(self.model.device)
-        position = (mask.cumsum(1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self.model.config)
-        batch = _Batch(rows, cache, mask, position[:, -1:] + 1, ids[:, -1:])
-        self._choose(batch, self._forward(ids, mask, position, cache))
-        return batch
-
-    def _step(self, batch: _Batch) -> _Batch:
-        logits = self._forward(batch.token, batch.mask, batch.position, batch.cache)
-        batch.position = batch.position + 1
-        self._choose(batch, logits)
-        return batch
-
-    def _forward(self, ids: Any, mask: Any, position: Any, cache: Any) -> torch.Tensor:
-        made = self.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-            **self._last_only,
-        )
-        return made.logits[:, -1]
-
-    def _choose(self, batch: _Batch, logits: torch.Tensor) -> None:
-        """Give every row its next token and note which rows are complete."""
-        import torch
-
-        draws = None
-        if self.sampling.temperature > 0:
-            draws = torch.stack([row.draws[len(row.token_ids)] for row in batch.rows]).to(logits.device)
-        chosen = choose(logits, draws, self.sampling)
+    def _choose(self, logits: torch.Tensor) -> None:
+        """Give every row at work its next token and note which rows are complete."""
+        rows = self.batch.rows
+        chosen = self._chosen(logits)
         noted = alternatives(logits, self.sampling.logprobs) if self.sampling.logprobs else None
-        for index, token in enumerate(chosen.tolist()):
-            row = batch.rows[index]
-            if row.finish_reason:  # waits for its batch; what it is given now is thrown away
+        for index, (row, token) in enumerate(zip(rows, chosen, strict=True)):
+            if row.finish_reason:  # keeps its place until others join; what it is given now is thrown away
                 continue
             row.token_ids.append(token)
             if noted:
                 row.logprobs.append(tuple(noted[index]))
+            if row.constraint:
+                row.constraint.accept(token)
             if token in self.stop_ids:
                 row.finish_reason = "stop"
             elif len(row.token_ids) >= row.limit:
                 row.finish_reason = "length"
-        batch.token = chosen.unsqueeze(1)
-        batch.mask = torch.cat([batch.mask, batch.mask.new_ones(len(batch.rows), 1)], dim=1)
 
-    def _retire(self, batch: _Batch) -> tuple[_Batch | None, list[Sequence]]:
-        """Return the batch without its finished rows, and those rows, once there are enough to be worth the copying."""
-        done = [row for row in batch.rows if row.finish_reason]
-        if len(done) == len(batch.rows):
-            return None, done
-        if len(done) * 8 < len(batch.rows) or not _joinable(batch.cache):
-            return batch, []
-        return _keep(batch, [index for index, row in enumerate(batch.rows) if not row.finish_reason]), done
+    def _chosen(self, logits: torch.Tensor) -> list[int]:
+        import torch
 
+        rows, draws = self.batch.rows, None
+        if self.sampling.temperature > 0:
+            drawn = [0.0 if row.finish_reason or row.draws is None else float(row.draws[len(row.token_ids)]) for row in rows]
+            draws = torch.tensor(drawn, device=logits.device)
+        held = [index for index, row in enumerate(rows) if row.constraint and not row.finish_reason]
+        if held:
+            from pillm_hf.constraint import hold
 
-def _joinable(cache: DynamicCache) -> bool:
-    from transformers.cache_utils import DynamicLayer
-
-    return all(type(layer) is DynamicLayer for layer in cache.layers)
-
-
-def _keep(batch: _Batch, indices: list[int]) -> _Batch:
-    """Return the batch with these rows only, without the columns that are padding for all of them."""
-    import torch
-
-    kept = torch.tensor(indices, device=batch.mask.device)
-    mask = batch.mask[kept]
-    empty = int(mask.any(0).int().argmax())
-    for layer in batch.cache.layers:
-        layer.keys, layer.values = layer.keys[kept, :, empty:], layer.values[kept, :, empty:]
-    rows = [batch.rows[index] for index in indices]
-    return _Batch(rows, batch.cache, mask[:, empty:], batch.position[kept], batch.token[kept])
-
-
-def _join(one: _Batch, two: _Batch) -> _Batch:
-    """Return both batches as one, the shorter padded on its left."""
-    import torch
-    from torch.nn.functional import pad
-
-    width = max(one.mask.shape[1], two.mask.shape[1])
-    for batch in (one, two):
-        more = width - batch.mask.shape[1]
-        batch.mask = pad(batch.mask, (more, 0))
-        for layer in batch.cache.layers:
-            layer.keys, layer.values = (pad(part, (0, 0, more, 0)) for part in (layer.keys, layer.values))
-    for mine, other in zip(one.cache.layers, two.cache.layers, strict=True):
-        mine.keys, mine.values = torch.cat([mine.keys, other.keys]), torch.cat([mine.values, other.values])
-    return _Batch(
-        one.rows + two.rows,
-        one.cache,
-        torch.cat([one.mask, two.mask]),
-        torch.cat([one.position, two.position]),
-        torch.cat([one.token, two.token]),
-    )
+            first = logits.argmax(-1).tolist() if draws is None else None
+            logits = hold(logits, [(index, rows[index].constraint) for index in held], first)
+        chosen: list[int] = choose(logits, draws, self.sampling).tolist()
+        return chosen

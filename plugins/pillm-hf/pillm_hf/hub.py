@@ -171,7 +171,7 @@ def _commit(repository: str, revision: str | None) -> str:
     try:  # where the hub is out of reach, this is what the revision meant when it was last asked
         commit = HfApi().resolve_revision(repository, revision=revision).resolved
     except (HTTPError, RevisionResolutionError, OSError, ValueError) as error:
-        _refuse(error, repository, revision)
+        refuse(error, repository, revision)
     if not COMMIT.fullmatch(commit):
         raise pillm.Unavailable(f"the hub named no commit for {repository}. Try again, or give revision= a commit hash.")
     return commit
@@ -185,7 +185,7 @@ def _download(repository: str, commit: str) -> Path:
     try:
         folder = Path(snapshot_download(repository, revision=commit, **_WANTED))
     except (HTTPError, OSError, ValueError) as error:
-        _refuse(error, repository, commit)
+        refuse(error, repository, commit)
     if not any(folder.glob("*.safetensors")):
         raise pillm.DataError(
             f"{repository}@{commit[:12]} has no safetensors weights; other formats can run code and are not read. "
@@ -194,7 +194,8 @@ def _download(repository: str, commit: str) -> Path:
     return folder
 
 
-def _refuse(error: Exception, repository: str, revision: str | None) -> NoReturn:
+def refuse(error: Exception, repository: str, revision: str | None, kind: str = "model") -> NoReturn:
+    """Raise what the hub's refusal means for whoever asked: DataError for what is not there, else Unavailable."""
     from huggingface_hub import errors
 
     at = f"{repository}@{revision}" if revision else repository
@@ -206,12 +207,12 @@ def _refuse(error: Exception, repository: str, revision: str | None) -> NoReturn
         raise pillm.DataError(f"{repository} has no revision {revision!r}. Give a branch, a tag or a commit hash.") from error
     if isinstance(error, errors.RepositoryNotFoundError):
         raise pillm.DataError(
-            f"the hub has no model {repository!r} that you may see. Check the spelling; a private model needs HF_TOKEN."
+            f"the hub has no {kind} {repository!r} that you may see. Check the spelling; a private {kind} needs HF_TOKEN."
         ) from error
     if isinstance(error, (errors.LocalEntryNotFoundError, errors.RevisionResolutionError, errors.OfflineModeIsEnabled)):
         raise pillm.Unavailable(
             f"{at} is not complete in the local cache and the hub is out of reach (HF_HUB_OFFLINE or no network). "
-            "Go online once and repeat the command, or give a folder."
+            f"Go online once and repeat the command, or give a {'folder' if kind == 'model' else 'file'}."
         ) from error
     raise pillm.Unavailable(
         f"the hub did not give {at} ({type(error).__name__}). What was downloaded is kept: repeat the command later."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pillm
 
@@ -25,6 +26,18 @@ def give_back() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def free_bytes(device: str) -> int | None:
+    """Return the bytes of memory that are free on a device ("cuda", "cpu"); None where it cannot be told."""
+    import torch
+
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text("ascii", "replace").splitlines()
+        return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024
+    return None
 
 
 @contextmanager

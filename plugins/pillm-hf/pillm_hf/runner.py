@@ -50,7 +50,7 @@ class HFSession(pillm.Session):
 
     def answer(self, requests: Iterator[pillm.Request]) -> Iterator[Result]:
         """Yield each request with its answer or failure, in any order."""
-        yield from self._open.answer(requests, self._sampling, self._runner.batch_size)
+        yield from self._open.answer(requests, self._sampling, self._runner.load())
 
     def embed(self, texts: Iterable[str]) -> Iterator[tuple[float, ...]]:
         """Yield for each text the mean of the last layer's hidden states over its tokens, not normalised."""

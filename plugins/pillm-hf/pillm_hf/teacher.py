@@ -61,7 +61,7 @@ class HFTeacher(Generation, pillm.Teacher):
         """Yield each request with its answer, in any order; at most 4 batches are pulled ahead."""
         with self.open():
             loaded = self._loaded or self._load()
-            yield from loaded.answer(requests, self.sampling(), self.batch_size)
+            yield from loaded.answer(requests, self.sampling(), self.load())
 
     def _load(self) -> Answerer:
         source = locate(self.model, self.revision)

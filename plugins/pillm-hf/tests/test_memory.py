@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from pillm_hf import HFTeacher, LoRA
-from pillm_hf.decoding import Decoder
 from pillm_hf.memory import is_out_of_memory, told
+from pillm_hf.slots import Slots
 
 import pillm
 
@@ -28,15 +28,23 @@ def answers(base: Path, requests: list[pillm.Request], **options: Any) -> dict[s
 
 def limit(monkeypatch: pytest.MonkeyPatch, rows: int, error: BaseException, *, after: int = 0) -> list[int]:
     """Let a forward pass of more than so many rows run out of memory; return the widths that were tried."""
-    forward, widths = Decoder._forward, []
+    read, step, widths = Slots._pass, Slots.step, []
 
-    def counted(self: Decoder, ids: Any, *more: Any) -> torch.Tensor:
-        widths.append(len(ids))
-        if len(ids) > rows and len(widths) > after:
+    def tried(width: int) -> None:
+        widths.append(width)
+        if width > rows and len(widths) > after:
             raise error
-        return forward(self, ids, *more)
 
-    monkeypatch.setattr(Decoder, "_forward", counted)
+    def reading(self: Slots, first: int, rest: list[list[int]], start: int) -> None:
+        tried(len(rest))
+        read(self, first, rest, start)
+
+    def stepping(self: Slots) -> torch.Tensor:
+        tried(len(self.rows))
+        return step(self)
+
+    monkeypatch.setattr(Slots, "_pass", reading)
+    monkeypatch.setattr(Slots, "step", stepping)
     return widths
 
 
@@ -57,14 +65,14 @@ def test_a_batch_that_does_not_fit_is_halved_and_every_row_is_answered_as_before
 def test_a_row_that_does_not_fit_alone_fails_alone(
     base: Path, requests: list[pillm.Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = Decoder._forward
+    read = Slots._pass
 
-    def small(self: Decoder, ids: Any, mask: Any, *more: Any) -> torch.Tensor:
-        if mask.shape[1] > 60:
+    def small(self: Slots, first: int, rest: list[list[int]], start: int) -> None:
+        if max(map(len, rest)) > 60:
             raise RAN_OUT[0]
-        return forward(self, ids, mask, *more)
+        read(self, first, rest, start)
 
-    monkeypatch.setattr(Decoder, "_forward", small)
+    monkeypatch.setattr(Slots, "_pass", small)
     long = pillm.Prompt(id="long", messages=({"role": "user", "content": "lac " * 40},))
     got = answers(base, [*requests[:5], pillm.Contract().request(long, {})], batch_size=4)
     assert [name for name, answer in got.items() if isinstance(answer, pillm.Failure)] == ["long"]

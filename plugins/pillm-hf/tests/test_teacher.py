@@ -83,6 +83,17 @@ def test_logprobs_are_ordered_and_the_best_is_the_token_that_was_chosen(base: Pa
             assert 0 < sum(map(math.exp, values)) <= 1 + 1e-5
 
 
+def test_logprobs_are_those_of_a_whole_softmax() -> None:
+    from pillm_hf.choosing import alternatives
+
+    torch.manual_seed(0)
+    logits = torch.randn(5, 300) * 8
+    values, ids = logits.log_softmax(-1).topk(7, dim=-1)
+    got = alternatives(logits, 7)
+    assert [[token for token, _ in row] for row in got] == ids.tolist()
+    torch.testing.assert_close(torch.tensor([[value for _, value in row] for row in got]), values)
+
+
 def test_the_identity_ignores_batch_and_path_and_follows_the_weights(base: Path, make, tmp_path: Path) -> None:
     one = teacher(base).identity()
     assert teacher(base, batch_size=7, device_map="cpu").identity() == one
@@ -116,6 +127,47 @@ def test_at_most_a_window_is_pulled_ahead(base: Path, requests: list[pillm.Reque
 
     next(iter(teacher(base, batch_size=2).answer(feed())))
     assert pulled <= 8
+
+
+def test_pulled_rows_that_are_not_handed_back_are_never_more_than_four_batches(
+    base: Path, requests: list[pillm.Request]
+) -> None:
+    pulled = most = back = 0
+
+    def feed() -> Iterator[pillm.Request]:
+        nonlocal pulled, most
+        for request in requests:
+            pulled += 1
+            most = max(most, pulled - back)
+            yield request
+
+    for _ in teacher(base, batch_size=2).answer(feed()):
+        back += 1
+    assert back == len(requests)
+    assert most <= 8
+
+
+def test_a_system_prompt_that_all_share_changes_no_answer(base: Path) -> None:
+    def asked(number: int) -> pillm.Request:
+        said = ({"role": "system", "content": "lac pont neige " * 8}, {"role": "user", "content": f"mot {number}"})
+        return pillm.Contract().request(pillm.Prompt(id=f"p{number}", messages=said), {"use": "test"})
+
+    rows = [asked(number) for number in range(12)]
+    alone = {name: answer for row in rows for name, answer in answers(teacher(base), [row]).items()}
+    together = answers(teacher(base, batch_size=4), rows)
+    assert {name: answer.token_ids for name, answer in together.items()} == {
+        name: answer.token_ids for name, answer in alone.items()
+    }
+
+
+def test_little_memory_for_the_cache_slows_and_changes_nothing(
+    base: Path, requests: list[pillm.Request], caplog: pytest.LogCaptureFixture
+) -> None:
+    held = answers(teacher(base, kv_memory=1, max_new_tokens=200, batch_size=16), requests)
+    assert "kv_memory holds the cache of" in caplog.text
+    free = answers(teacher(base, max_new_tokens=200, batch_size=16), requests)
+    assert {name: one.token_ids for name, one in held.items()} == {name: one.token_ids for name, one in free.items()}
+    assert teacher(base, kv_memory=1).identity() == teacher(base).identity()
 
 
 def test_rows_that_fail_are_handed_back_before_more_are_pulled(make, tmp_path: Path, requests: list[pillm.Request]) -> None:

@@ -69,12 +69,17 @@ def is_openai(url: str) -> bool:
 
 
 def secret_for(url: str, api_key_env: str | None) -> str:
-    """Return the key to send, "" for a near server that needs none; raise Unavailable or UnsafeError.
+    """Return the key to send, "" for a near server that needs none; raise ConfigError, Unavailable or UnsafeError.
 
     A key that nobody named for this server is not sent in clear to another machine: it is most often OpenAI's own.
     """
     variable, in_clear = api_key_env or DEFAULT_KEY_ENV, urlsplit(url).scheme != "https"
     secret = os.environ.get(variable, "").strip()
+    if not (secret.isascii() and secret.isprintable()):
+        raise pillm.ConfigError(
+            f"the environment variable {variable} holds characters that no key has, such as a line break or an accent. "
+            "Copy the key anew. Nothing was sent."
+        )
     if is_near(url):
         return "" if in_clear and not api_key_env and not is_here(url) else secret
     if not secret:

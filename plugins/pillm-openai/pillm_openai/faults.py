@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 import pillm
 
@@ -16,6 +20,10 @@ _SPENT = frozenset({
 })  # fmt: skip
 _REFUSED = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
 _LONGEST = 300
+_READ = 2**16
+"""Characters of an error that are looked at: it is cut to the longest only after the key was struck, lest half a key stay."""
+_LONG_KEY, _TELLING = 16, 12
+"""Characters of a key that nobody says by chance, and of its beginning that is a part of the secret already."""
 
 
 class Fault(Exception):
@@ -34,9 +42,30 @@ class Fault(Exception):
 
 
 def without(secret: str, text: str) -> str:
-    """Return a text without the key, on one line and not endless."""
-    struck = text.replace(secret, "[key]") if secret else text
-    return " ".join(struck.split())[:_LONGEST]
+    """Return a text without the key in any form that a server may repeat it in, on one line and not endless."""
+    for form in _forms(secret):
+        # where a library cut the text, the beginning of a long key must go as well
+        found = re.escape(form[:_TELLING]) + r"[^\s,;]*" if len(secret) >= _LONG_KEY else re.escape(form)
+        text = re.sub(found, "[key]", text)
+    return " ".join(text.split())[:_LONGEST]
+
+
+def bytes_without(secret: str, body: bytes) -> bytes:
+    """Return the body of an answer without the key; a short one is no secret (`none`, `EMPTY`) but a word like others."""
+    if len(secret) >= _LONG_KEY:
+        for form in _forms(secret):
+            body = body.replace(form.encode("utf-8", "replace"), b"[key]")
+    return body
+
+
+@lru_cache(maxsize=8)
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return a key as it is, and as JSON, addresses and base64 write it."""
+    if len(secret) < _LONG_KEY:
+        return (secret,) if secret else ()
+    raw = (f"{before}{secret}".encode("utf-8", "replace") for before in ("", "Bearer "))
+    coded = (base64.b64encode(text).decode().rstrip("=") for text in raw)
+    return tuple(dict.fromkeys((secret, json.dumps(secret)[1:-1], quote(secret, safe="", errors="replace"), *coded)))
 
 
 def fault_of_status(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
@@ -80,12 +109,12 @@ def server_words(body: bytes) -> tuple[str, str]:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
-        return body[:_LONGEST].decode("utf-8", "replace").strip(), ""
+        return body[:_READ].decode("utf-8", "replace").strip(), ""
     error = found.get("error", found) if isinstance(found, dict) else found
     if not isinstance(error, dict):
-        return str(error)[:_LONGEST], ""
+        return str(error)[:_READ], ""
     message = error.get("message") or error.get("detail") or ""
-    return str(message)[:_LONGEST], str(error.get("code") or error.get("type") or "")
+    return str(message)[:_READ], str(error.get("code") or error.get("type") or "")
 
 
 def waiting_time(headers: Mapping[str, str]) -> float | None:
@@ -94,9 +123,17 @@ def waiting_time(headers: Mapping[str, str]) -> float | None:
         return _sane(float(headers["retry-after-ms"]) / 1000)
     with suppress(KeyError, ValueError):
         return _sane(float(headers["retry-after"]))
-    with suppress(KeyError, ValueError, TypeError):
-        return _sane(parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
+    with suppress(KeyError, ValueError, TypeError, OverflowError):
+        until = parsedate_to_datetime(headers["retry-after"]).timestamp()
+        return _sane(until - _server_time(headers))
     return None
+
+
+def _server_time(headers: Mapping[str, str]) -> float:
+    """Return the server's own time where it says it, so that clocks which differ do no harm; else this machine's."""
+    with suppress(KeyError, ValueError, TypeError, OverflowError):
+        return parsedate_to_datetime(headers["date"]).timestamp()
+    return time.time()
 
 
 def _sane(seconds: float) -> float:

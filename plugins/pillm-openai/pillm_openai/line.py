@@ -1,21 +1,22 @@
-"""A line to the server: one client, its retries, and the pace that the server asks for."""
+"""A line to the server: one client on one event loop, its retries, and the pace that the server asks for."""
 
 from __future__ import annotations
 
-import random
+import asyncio
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
 
 import pillm
-from pillm_openai.faults import Fault, fault_of_status, without
+from pillm_openai.errand import Errand, Question
+from pillm_openai.faults import Fault, bytes_without, waiting_time
+from pillm_openai.pace import _DICE, Limits, Pace, Ticket
 from pillm_openai.reading import answer_of
+from pillm_openai.wire import Wire
 
-MAX_BODY = 32 * 1024 * 1024
 LONGEST_BACKOFF = 30.0
-_DICE = random.SystemRandom()
+_PAUSES = frozenset({408, 409, 425, 429})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,103 +30,92 @@ class Patience:
 
 
 class Line:
-    """An open connection to one server; safe to use from several threads."""
+    """An open line to one server: an event loop in a thread of its own, and one client on it."""
 
-    def __init__(self, base_url: str, secret: str, patience: Patience, *, near: bool) -> None:
-        import openai
-
-        self._patience = patience
-        self._secret = secret
-        self._pace = Pace(patience.backoff)
-        self._openai = openai
-        http = openai.DefaultHttpxClient(
-            timeout=patience.timeout,
-            follow_redirects=False,
-            trust_env=not near,  # a proxy has no business between here and this network
-            event_hooks={"response": [self._received]},
-        )
-        self._client = openai.OpenAI(
-            api_key=secret or "none", base_url=base_url, max_retries=0, timeout=patience.timeout, http_client=http
-        )
-        self._create = self._client.chat.completions.with_streaming_response.create
+    def __init__(self, base_url: str, secret: str, patience: Patience, limits: Limits, *, near: bool) -> None:
+        self._patience, self._secret, self.limits = patience, secret, limits
+        self._wire = Wire(base_url, secret, timeout=patience.timeout, near=near, most=limits.concurrency)
+        self.loop = asyncio.new_event_loop()
+        self.pace = Pace(limits, patience.backoff, self.loop)
+        self.thread = threading.Thread(target=self._run, name="pillm-openai", daemon=True)
+        self.thread.start()
 
     def __repr__(self) -> str:
-        return f"Line({urlsplit(str(self._client.base_url)).netloc})"
+        return f"Line({self._wire})"
 
     def close(self) -> None:
         """Hang up."""
-        self._client.close()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
 
-    def ask(self, body: dict[str, Any], stop: threading.Event) -> pillm.Answer | pillm.Failure:
-        """Send one request until it is answered or asking again is of no use; once `stop` is set nothing more is sent."""
+    def _run(self) -> None:
+        try:
+            self.loop.run_forever()
+            self.loop.run_until_complete(self._hang_up())
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        finally:
+            self.loop.close()
+
+    async def _hang_up(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._wire.close()
+
+    async def ask(self, question: Question, ticket: Ticket, errand: Errand) -> pillm.Answer | pillm.Failure:
+        """Send a question until it is answered or asking again is of no use; once the errand is halted nothing is sent."""
         attempt, last = 0, Fault("network", "it was never sent")
         while True:
-            self._pace.wait(stop)
-            if stop.is_set():  # what kept the last try from an answer may pass, or there would be no other try
+            if not ticket.may_go.done():
+                await ticket.may_go
+                errand.nudge()  # whoever waited is gone: there may be room for another
+            if errand.halted.is_set():
+                self.pace.stay(ticket)
+                # what kept the last try from an answer may pass, or there would be no other try
                 return Fault(last.kind, f"{last.message}; the run was stopped").failure(attempt, self._secret)
+            if self.pace.held():  # since the ticket was given
+                self.pace.stay(ticket)
+                ticket = errand.ticket(question)
+                continue
             attempt += 1
             try:
-                return self._send(body, attempt)
+                return await self._send(question, attempt, ticket, errand)
             except Fault as fault:
                 if not fault.retry or attempt > self._patience.max_retries:
                     return fault.failure(attempt, self._secret)
                 if fault.wait is not None and fault.wait > self._patience.max_wait:
                     text = f"{fault.message}; it asks to wait {fault.wait:.0f} s, longer than max_wait"
                     return Fault(fault.kind, text, stop=True).failure(attempt, self._secret)
-                if fault.wait:
-                    self._pace.hold(fault.wait)
-                # also where the server asks to wait 0 s, or until a date that is past: it gave no answer after all
-                stop.wait(_DICE.uniform(0, min(LONGEST_BACKOFF, self._patience.backoff * 2**attempt)))
                 last = fault
+            # also where the server asks to wait 0 s, or until a date that is past: it gave no answer after all
+            await errand.pause(_DICE.uniform(0, min(LONGEST_BACKOFF, self._patience.backoff * 2**attempt)))
+            ticket = errand.ticket(question)
 
-    def _send(self, body: dict[str, Any], attempt: int) -> pillm.Answer:
-        began = time.monotonic()
+    async def _send(self, question: Question, attempt: int, ticket: Ticket, errand: Errand) -> pillm.Answer:
+        began, used = time.monotonic(), None
+
+        def heard(status: int, headers: Mapping[str, str]) -> None:
+            self.pace.told(headers, ticket)
+            if status in _PAUSES or status >= 500:
+                self._pause(errand, waiting_time(headers))
+
         try:
-            with self._create(**body) as response:
-                received: bytes = response.http_response.extensions["pillm_body"]
-        except self._openai.APITimeoutError as error:
-            raise Fault("network", f"no answer within {self._patience.timeout:g} s", retry=True) from error
-        except self._openai.APIConnectionError as error:
-            reason = without(self._secret, str(error.__cause__ or error))
-            nobody = type(error.__cause__).__name__ == "ConnectError"  # nobody listens: the next row would not fare better
-            what = "the server cannot be reached" if nobody else "the connection broke"
-            raise Fault("network", f"{what} ({reason})", retry=True, stop=nobody) from error
-        except self._openai.OpenAIError as error:
-            raise Fault("server", without(self._secret, f"{type(error).__name__}: {error}"), retry=True) from error
-        timings = {"seconds": time.monotonic() - began, "attempts": float(attempt)}
-        return answer_of(received, timings, tools="tools" in body)
+            body = bytes_without(self._secret, await self._wire.post(question.content, heard))
+            answer = answer_of(body, {"seconds": time.monotonic() - began, "attempts": float(attempt)}, tools=question.tools)
+            used = answer.usage.prompt_tokens + answer.usage.completion_tokens if answer.usage else None
+            self.pace.answered()
+            return answer
+        except Fault as fault:
+            if fault.kind == "rate":
+                self.pace.refused()
+            raise
+        finally:
+            self.pace.leave(ticket, used)
 
-    def _received(self, response: Any) -> None:
-        """Read a response as it arrives, within bounds of size and time, before the client looks at it."""
-        began, parts, size = time.monotonic(), [], 0
-        for part in response.iter_bytes():
-            parts.append(part)
-            size += len(part)
-            if size > MAX_BODY:
-                raise Fault("server", f"the response is longer than {MAX_BODY // 2**20} MiB")
-            if time.monotonic() - began > self._patience.timeout:
-                raise Fault("network", f"the response was not complete within {self._patience.timeout:g} s", retry=True)
-        body = b"".join(parts)
-        if response.status_code >= 300:
-            raise fault_of_status(response.status_code, response.headers, body)
-        response.extensions["pillm_body"] = body
-
-
-class Pace:
-    """When the next request may leave: a server that said "wait" to one caller is obeyed by all."""
-
-    def __init__(self, spread: float) -> None:
-        self._lock = threading.Lock()
-        self._until = 0.0
-        self._spread = spread
-
-    def hold(self, seconds: float) -> None:
-        """Let nothing leave for that long."""
-        with self._lock:
-            self._until = max(self._until, time.monotonic() + seconds)
-
-    def wait(self, stop: threading.Event) -> None:
-        """Wait until a request may leave, or until `stop`; those that were held leave a little apart."""
-        while (left := self._until - time.monotonic()) > 0:
-            if stop.wait(left + _DICE.uniform(0, self._spread)):
-                return
+    def _pause(self, errand: Errand, seconds: float | None) -> None:
+        """Obey a server that asks to wait, from the moment it is heard: nobody leaves any more."""
+        if seconds is not None and seconds > self._patience.max_wait:
+            errand.halt_now()
+        elif seconds:
+            self.pace.hold(seconds)

@@ -14,6 +14,11 @@ _STRICT = frozenset({
     "definitions", "title", "description", "pattern", "format", "multipleOf", "minimum", "maximum",
     "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems",
 })  # fmt: skip
+_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
+_LOOKING_AROUND = re.compile(r"\(\?[=!<]|\\[1-9]")
+# what OpenAI documents as the most that a strict schema may hold; a larger one would be refused as wrong
+_MOST_PROPERTIES, _MOST_LEVELS, _MOST_ENUMS, _MOST_LETTERS = 5000, 10, 1000, 120_000
+_LONG_ENUM, _MOST_LETTERS_OF_A_LONG_ENUM = 250, 15_000
 
 
 class _NotStrict(Exception):
@@ -38,7 +43,8 @@ def strict_form(schema: JSONObject) -> JSONObject | None:
     if schema.get("type") != "object" or "anyOf" in schema:
         return None
     try:
-        return _narrowed(schema)
+        narrowed = _narrowed(schema)
+        return narrowed if _within_limits(narrowed) else None
     except (_NotStrict, RecursionError, TypeError, AttributeError):  # the last two: the schema is no schema
         return None
 
@@ -50,6 +56,8 @@ def _narrowed(node: Any) -> JSONObject:
     if not kept.keys() <= _STRICT or not kept.keys() & {"type", "anyOf", "$ref", "enum", "const"}:
         raise _NotStrict
     if not str(kept.get("$ref", "#")).startswith("#"):
+        raise _NotStrict
+    if kept.get("format", "uuid") not in _FORMATS or _LOOKING_AROUND.search(kept.get("pattern", "")):
         raise _NotStrict
     for key in ("$defs", "definitions"):
         if key in kept:
@@ -88,3 +96,24 @@ def _may_be_null(spec: Any) -> bool:
         return False
     kinds = spec.get("type")
     return kinds == "null" or (isinstance(kinds, list) and "null" in kinds) or any(map(_may_be_null, spec.get("anyOf", ())))
+
+
+def _within_limits(schema: JSONObject) -> bool:
+    """Return whether a schema is as small as the strict form has to be."""
+    properties, enums, letters, deepest = 0, 0, 0, 0
+    todo: list[tuple[Any, int]] = [(schema, 1)]
+    while todo:
+        node, level = todo.pop()
+        fields = node.get("properties", {})
+        level_below = level + 1 if fields else level
+        named = [*fields, *node.get("$defs", {}), *node.get("definitions", {})]
+        values = [value for value in (*node.get("enum", ()), node.get("const")) if isinstance(value, str)]
+        properties, enums = properties + len(fields), enums + len(node.get("enum", ()))
+        letters += sum(map(len, (*named, *values)))
+        deepest = max(deepest, level if fields else 0)
+        if len(values) > _LONG_ENUM and sum(map(len, values)) > _MOST_LETTERS_OF_A_LONG_ENUM:
+            return False
+        below = [*fields.values(), *node.get("anyOf", ()), *([node["items"]] if "items" in node else [])]
+        todo += [(each, level_below) for each in below]
+        todo += [(each, 1) for each in (*node.get("$defs", {}).values(), *node.get("definitions", {}).values())]
+    return properties <= _MOST_PROPERTIES and enums <= _MOST_ENUMS and letters <= _MOST_LETTERS and deepest <= _MOST_LEVELS

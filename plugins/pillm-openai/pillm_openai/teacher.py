@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
+import json
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 import pillm
 from pillm_openai.address import check_url, effective_url, is_near, is_openai, secret_for, server_name
+from pillm_openai.errand import Errand, Question
 from pillm_openai.line import Line, Patience
+from pillm_openai.pace import Limits
 from pillm_openai.schemas import response_format
 
 _FREE: dict[str, Any] = {"key": False}
@@ -48,7 +48,16 @@ class OpenAI(pillm.Teacher):
     extra_body: dict[str, Any] = Field(
         default_factory=dict, description="Further fields of the request, as the server names them (top_k, ...)."
     )
-    concurrency: int = Field(8, ge=1, le=256, description="Requests in flight at once.", json_schema_extra=_FREE)
+    concurrency: int = Field(
+        8, ge=1, le=1024, description="Requests in flight at once; fewer while the server answers 429.", json_schema_extra=_FREE
+    )
+    rpm: int | None = Field(
+        None, ge=1, description="Requests that may be sent in any minute; none: as many as the server takes.",
+        json_schema_extra=_FREE,
+    )  # fmt: skip
+    tpm: int | None = Field(
+        None, ge=1, description="Tokens, of prompts and answers, that may be used in any minute.", json_schema_extra=_FREE
+    )
     timeout: float = Field(600.0, gt=0, description="Seconds to wait for one answer.", json_schema_extra=_FREE)
     max_retries: int = Field(5, ge=0, le=50, description="Further tries after a fault that may pass.", json_schema_extra=_FREE)
     max_wait: float = Field(
@@ -73,6 +82,10 @@ class OpenAI(pillm.Teacher):
         """Raise Unavailable where the key is missing, UnsafeError where it would travel in clear; nothing is sent."""
         secret_for(effective_url(self.base_url), self.api_key_env)
 
+    def tariff(self) -> tuple[str, str]:
+        """Return model and address: a server of one's own costs nothing only where a prices.yaml says so."""
+        return self.model, effective_url(self.base_url)
+
     def greedy(self) -> Self:
         """Return the same teacher unconstrained and at temperature 0, unless the temperature is left to the server."""
         changes: dict[str, Any] = {} if self.temperature is None else {"temperature": 0.0}
@@ -93,11 +106,12 @@ class OpenAI(pillm.Teacher):
             return
         url = effective_url(self.base_url)
         patience = Patience(timeout=self.timeout, max_wait=self.max_wait, max_retries=self.max_retries, backoff=self.backoff)
+        limits = Limits(concurrency=self.concurrency, rpm=self.rpm, tpm=self.tpm)
         try:
-            self._line = Line(url, secret_for(url, self.api_key_env), patience, near=is_near(url))
+            self._line = Line(url, secret_for(url, self.api_key_env), patience, limits, near=is_near(url))
         except ImportError as error:
             raise pillm.MissingDependency(
-                f"teacher 'openai' needs the openai package ({error}): pip install 'openai>=3'"
+                f"teacher 'openai' needs the openai package with aiohttp ({error}): pip install 'openai[aiohttp]>=3'"
             ) from error
         try:
             yield self
@@ -115,46 +129,49 @@ class OpenAI(pillm.Teacher):
             yield from self._answers(requests)
 
     def _answers(self, requests: Iterator[pillm.Request]) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
-        line, stop = self._line, threading.Event()
-        if line is None:
+        if self._line is None:
             raise RuntimeError("the teacher was closed while it was being asked")
-        asked: dict[Future[pillm.Answer | pillm.Failure], pillm.Request] = {}
-        done: SimpleQueue[Future[pillm.Answer | pillm.Failure]] = SimpleQueue()
-        in_a_row, feeding = 0, True
-        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="pillm-openai")
+        errand, in_a_row, feeding = Errand(self._line), 0, True
         try:
-            while feeding or asked:
-                if feeding and len(asked) < self.concurrency:
+            while feeding or errand.asked:
+                if feeding and errand.room() > 0:
                     request = next(requests, None)
                     if request is None:
                         feeding = False
-                        continue
-                    future = pool.submit(line.ask, self.body(request), stop)
-                    asked[future] = request
-                    future.add_done_callback(done.put)
+                    else:
+                        errand.post(self._question(request))
                     continue
                 if getattr(requests, "stopping", False):
-                    stop.set()
-                try:
-                    future = done.get(timeout=_LOOK_UP_EVERY)
-                except Empty:
+                    feeding = False
+                    errand.halt()
+                found = errand.take(_LOOK_UP_EVERY)
+                if found is None:
                     continue
-                result = future.result()
-                in_a_row = in_a_row + 1 if _is_trouble(result) and not stop.is_set() else 0
+                request, result = found
+                in_a_row = in_a_row + 1 if _is_trouble(result) and not errand.halted.is_set() else 0
                 if in_a_row >= _IN_A_ROW and isinstance(result, pillm.Failure):
                     result = _stopping(result, in_a_row)
+                    errand.halt()
                 feeding = feeding and not (isinstance(result, pillm.Failure) and result.stop)
-                yield asked.pop(future), result
+                yield request, result
         finally:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            errand.close()
+
+    def _question(self, request: pillm.Request) -> Question:
+        body, usage = self.body(request), self.estimate(request)
+        return Question(
+            request=request,
+            content=json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(),
+            tokens=usage.prompt_tokens + usage.completion_tokens,
+            tools="tools" in body,
+        )
 
     def body(self, request: pillm.Request) -> dict[str, Any]:
         """Return the request as it is sent."""
         messages = [{key: message[key] for key in _MESSAGE_KEYS if key in message} for message in request.messages]
         limit = "max_completion_tokens" if is_openai(effective_url(self.base_url)) else "max_tokens"
         schema = request.prompt.schema
-        wanted = {
+        wanted: dict[str, Any] = {
             "model": self.model,
             "messages": messages,
             "temperature": self.temperature,
@@ -165,11 +182,10 @@ class OpenAI(pillm.Teacher):
             "tools": [tool if "function" in tool else {"type": "function", "function": tool} for tool in request.prompt.tools],
             "logprobs": True if self.logprobs else None,
             "top_logprobs": self.logprobs or None,
-            "extra_body": self.extra_body,
         }
         if self.structured and schema is not None:
             wanted["response_format"] = response_format(schema, request.prompt.schema_name, messages)
-        return {name: value for name, value in wanted.items() if value not in (None, [], {})}
+        return {name: value for name, value in wanted.items() if value not in (None, [], {})} | self.extra_body
 
 
 def _stopping(failure: pillm.Failure, in_a_row: int) -> pillm.Failure:

@@ -3,16 +3,24 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-# the tests are imported by path: this makes the module that they share importable
-_spec = importlib.util.spec_from_file_location("pillm_openai_asking", Path(__file__).with_name("asking.py"))
-assert _spec
-assert _spec.loader
-asking = importlib.util.module_from_spec(_spec)
-sys.modules["pillm_openai_asking"] = asking
-_spec.loader.exec_module(asking)
+
+def shared(name: str) -> ModuleType:
+    """Make a module that the tests share importable: they are imported by path themselves."""
+    spec = importlib.util.spec_from_file_location(f"pillm_openai_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+asking = shared("asking")
+shared("hostile")
 
 
 @pytest.fixture(autouse=True)

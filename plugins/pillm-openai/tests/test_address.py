@@ -116,3 +116,11 @@ def test_the_identity_names_the_server_and_what_is_sent_never_the_tuning(monkeyp
     assert OpenAI(model="m").identity()["server"] == "api.openai.com/v1"
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8080/v1")
     assert OpenAI(model="m").identity() == base.identity()
+
+
+@pytest.mark.parametrize("key", ["sk-1234\nsk-5678", "sk-1234é", "“sk-1234”", "sk-\udcff"])
+def test_a_key_that_cannot_be_sent_is_refused_without_being_repeated(key, monkeypatch):
+    monkeypatch.setenv("TEAM_KEY", key)
+    with pytest.raises(pillm.ConfigError, match="TEAM_KEY holds characters that no key has") as refused:
+        secret_for("https://api.example.com/v1", "TEAM_KEY")
+    assert "sk-" not in str(refused.value)

@@ -240,6 +240,6 @@ def test_a_server_that_nobody_runs_is_named_and_stops_the_run():
 
 
 def test_a_body_without_end_is_cut(monkeypatch):
-    monkeypatch.setattr("pillm_openai.line.MAX_BODY", 10_000)
+    monkeypatch.setattr("pillm_openai.wire.MAX_BODY", 10_000)
     with FakeOpenAIServer([Reply.text("a" * 20_000)]) as server:
         assert one(server).kind == "server"

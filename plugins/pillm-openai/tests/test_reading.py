@@ -1,11 +1,13 @@
 """Whatever a server sends is an answer or a fault, never a crash."""
 
 import json
+from base64 import b64encode
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pillm_openai.faults import Fault, fault_of_status, server_words, waiting_time, without
+from pillm_openai.faults import Fault, bytes_without, fault_of_status, server_words, waiting_time, without
 from pillm_openai.reading import answer_of
 
 import pillm
@@ -100,6 +102,25 @@ def test_the_servers_words_are_found_in_every_form(body, said):
 def test_a_text_for_people_has_no_key_one_line_and_an_end():
     assert without("sk-1", "a\n  key sk-1") == "a key [key]"
     assert len(without("", "a" * 5000)) == 300
+
+
+KEY = 'sk-0123456789abcdef+/="'
+
+
+@pytest.mark.parametrize(
+    "said", [KEY, KEY[:20], quote(KEY, safe=""), json.dumps(KEY), repr(KEY), b64encode(KEY.encode()).decode()]
+)
+def test_a_key_is_struck_from_a_text_in_every_form_and_where_it_was_cut(said):
+    struck = without(KEY, f"{'x' * 280} the key {said} is wrong")
+    assert "[key]" in struck
+    assert said[:12].strip("\"'") not in struck
+    fault = fault_of_status(500, {}, json.dumps({"error": {"message": "x" * 290 + f" {said}"}}).encode())
+    assert "0123" not in fault.failure(1, KEY).message
+
+
+def test_a_body_that_repeats_the_key_is_kept_without_it_and_a_word_that_serves_as_a_key_stays():
+    assert bytes_without(KEY, json.dumps({"model": KEY, "content": "a"}).encode()) == b'{"model": "[key]", "content": "a"}'
+    assert bytes_without("EMPTY", b'{"content": "EMPTY"}') == b'{"content": "EMPTY"}'
 
 
 def body_of(**message):

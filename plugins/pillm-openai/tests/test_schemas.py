@@ -104,3 +104,31 @@ def test_whatever_satisfies_the_strict_form_satisfies_the_schema(schema, value):
     strict = strict_form(schema)
     if strict is not None and jsonschema.Draft202012Validator(strict).is_valid(value):
         jsonschema.Draft202012Validator(schema).validate(value)
+
+
+def of(**properties):
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def nested(levels):
+    schema = {"type": "string"}
+    for _ in range(levels):
+        schema = of(a=schema)
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("fits", "too_much"),
+    [
+        (nested(10), nested(11)),
+        (of(a={"enum": [str(n) for n in range(1000)]}), of(a={"enum": [str(n) for n in range(1001)]})),
+        (of(**{f"p{n}": {"type": "null"} for n in range(5000)}), of(**{f"p{n}": {"type": "null"} for n in range(5001)})),
+        (of(a={"enum": ["x" * 60 + str(n) for n in range(240)]}), of(a={"enum": ["x" * 60 + str(n) for n in range(260)]})),
+        (of(a={"const": "x" * 100_000}), of(a={"const": "x" * 120_001})),
+        (of(a={"type": "string", "format": "date"}), of(a={"type": "string", "format": "iri"})),
+        (of(a={"type": "string", "pattern": "^(?:a|b)+$"}), of(a={"type": "string", "pattern": "^(?!a)"})),
+    ],
+)
+def test_what_openai_refuses_in_the_strict_form_is_sent_as_it_is(fits, too_much):
+    assert strict_form(fits) is not None
+    assert strict_form(too_much) is None

@@ -224,4 +224,4 @@ except pillm.MissingDependency as error:
 """
     environment = {"PYTHONPATH": str(tmp_path), "OPENAI_API_KEY": "k"}
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert "pip install 'openai>=3'" in told.stdout
+    assert "pip install 'openai[aiohttp]>=3'" in told.stdout

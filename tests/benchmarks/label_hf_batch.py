@@ -1,0 +1,20 @@
+"""Labels per second where answers differ in length, against transformers' own continuous batching."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.benchmarks.countdown.labelling import GenerateBatch, Ours, model, refill_limit, result_of, timed
+from tests.benchmarks.countdown.model import rows_of
+from tests.benchmarks.harness import Result
+
+GOAL = 1.2
+
+
+def run(quick: bool) -> Iterator[Result]:
+    """Label the same rows with both in turns; every answer is checked token by token."""
+    rows = rows_of(96 if quick else 192, own=24, seed=1)
+    with model() as folder:
+        peer = GenerateBatch(folder, max(length for _, length in rows))
+        rates = timed(Ours(folder), peer, rows, 1 if quick else 3)
+    yield result_of("label-hf-batch", GOAL, rates, rows, (peer.IS, refill_limit(rows)))

@@ -1,0 +1,49 @@
+"""Killed at any moment, labelling loses nothing, doubles nothing and buys no stored answer again.
+
+The full forms (`make test-full`) kill a thousand times; both print what they counted.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NEVER = ("lost", "doubled", "disordered", "unverified", "bought again", "failed", "left over")
+
+
+def counts(*asked: str) -> dict[str, int]:
+    command = [sys.executable, "-m", "tests.crashes", *asked]
+    run = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    print(run.stdout.strip())
+    found: dict[str, int] = json.loads(run.stdout)
+    assert {name: found[name] for name in NEVER} == dict.fromkeys(NEVER, 0), run.stderr
+    return found
+
+
+@pytest.mark.parametrize(("kills", "concurrency"), [(70, 1), (70, 4), (60, 16)])
+def test_random_kills_lose_nothing_and_repeat_at_most_what_was_in_flight(kills: int, concurrency: int) -> None:
+    found = counts("kill", "--kills", str(kills), "--concurrency", str(concurrency))
+    assert found["kills"] == kills
+    assert found["finished"] >= 1
+    assert found["repeated"] <= kills * concurrency
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("kills", "concurrency"), [(334, 1), (333, 4), (333, 16)])
+def test_a_thousand_random_kills(kills: int, concurrency: int) -> None:
+    test_random_kills_lose_nothing_and_repeat_at_most_what_was_in_flight(kills, concurrency)
+
+
+def test_a_kill_before_every_single_write_loses_nothing() -> None:
+    found = counts("points", "--concurrency", "1")
+    assert found["kills"] == found["trials"] - 1 > 40
+    assert found["repeated"] <= found["kills"]
+
+
+def test_fifty_clean_stops_repeat_nothing() -> None:
+    assert counts("term", "--kills", "50", "--concurrency", "4")["repeated"] == 0
