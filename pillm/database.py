@@ -39,18 +39,29 @@ class Database:
         self._flushing: bool | None = None
         try:
             self._db = _connected(path, read_only=read_only)
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in range(self.format + 1):
-                raise StorageError(f"{path} is of a newer pillm (format {version}). Upgrade pillm; nothing was changed.")
-            if not read_only:
-                upgrades = (self.upgrades.get(number, "") for number in range(version or self.format, self.format))
-                self._db.executescript(self.tables + "".join(upgrades))
-                self._db.execute(f"PRAGMA user_version={self.format}")
-            elif version == 0:  # a process was killed before it wrote anything
-                self._db = sqlite3.connect(":memory:", isolation_level=None)
-                self._db.executescript(self.tables)
         except sqlite3.DatabaseError as error:
             raise self._refusal(error) from error
+        try:
+            self._prepare()
+        except BaseException as error:
+            self._db.close()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise self._refusal(error) from error
+            raise
+
+    def _prepare(self) -> None:
+        """Make the tables, or bring those of an older format to the newest."""
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in range(self.format + 1):
+            raise StorageError(f"{self.path} is of a newer pillm (format {version}). Upgrade pillm; nothing was changed.")
+        if not self._read_only:
+            upgrades = (self.upgrades.get(number, "") for number in range(version or self.format, self.format))
+            self._db.executescript(self.tables + "".join(upgrades))
+            self._db.execute(f"PRAGMA user_version={self.format}")
+        elif version == 0:  # a process was killed before it wrote anything
+            self._db.close()
+            self._db = sqlite3.connect(":memory:", isolation_level=None)
+            self._db.executescript(self.tables)
 
     def _refusal(self, error: sqlite3.Error) -> StorageError:
         if _is_full(self.path, error):

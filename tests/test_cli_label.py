@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pillm.testing import FakeOpenAIServer
+from pillm.testing import FakeOpenAIServer, Reply
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -131,3 +131,14 @@ def test_only_takes_the_states_that_there_are(cli: Cli, fakes: Path, rows: Path,
     done = cli("label", rows, "--teacher", "echo", "--out", tmp_path / "out", "--only", "failed,odd")
     assert done.code == 2
     assert "odd is not one of failed, rejected, pending" in done.err
+
+
+def test_rows_that_all_failed_for_a_passing_reason_are_asked_again_by_the_same_command(
+    cli: Cli, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with FakeOpenAIServer(respond=lambda _: Reply(status=500)) as server:
+        words = ("-o", "model=m", "-o", f"base_url={server.base_url}", "-o", "max_retries=0", "--relabel")
+        done = cli("label", rows, "--teacher", "openai", *words, "--out", tmp_path / "out")
+    assert done.code == 5
+    assert "the same command asks only for these again" in done.err

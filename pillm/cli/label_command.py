@@ -149,5 +149,5 @@ def _show(terminal: Terminal, labelled: Labelled, out: Path) -> None:
         terminal.say(f"{counts.rejected} answers were rejected: see {out / 'rejected.jsonl'}. Ask again: --retry rejected")
     if counts.failed:
         terminal.say(f"{counts.failed} rows failed: see {out / 'failed.jsonl'}. Ask again: --retry failed")
-    if not counts.answered:
+    if not counts.answered and not labelled.transient:
         raise BackendError("no row was answered, so there is nothing to train on.")

@@ -156,7 +156,7 @@ def _raise_if_stopped(labeller: Labeller, counts: RowCounts) -> None:
     if labeller.interrupted:
         raise Interrupted(f"Interrupted. Stored: {counts}. The same command resumes.")
     if labeller.stopped:
-        why = labeller.stopped.message
-        raise Unavailable(f"the teacher stopped the run: {why} Stored: {counts}. The same command resumes.")
+        why = labeller.stopped.message.rstrip(".")
+        raise Unavailable(f"the teacher stopped the run: {why}. Stored: {counts}. The same command resumes.")
     if labeller.budget.exhausted:
         raise Unavailable(f"{labeller.budget}. Stored: {counts}. Raise the cap, and the same command resumes.")
