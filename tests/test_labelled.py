@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
-from pydantic import Field
 
 from pillm.contract import Contract
 from pillm.errors import DataError
-from pillm.records import Answer, Failure, Prompt, Request
 from pillm.rows import prompt_from_row, read_lines
 from pillm.stages.labelling import Labelling, label
 from pillm.testing import EchoTeacher
 from pillm.verification import verify
-
-SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+from tests.questions import SCHEMA, prompts
 
 TOLD = Contract(schema_in_prompt="text", system="Be brief.")
-
-
-class Counting(EchoTeacher):
-    """An echo that counts what it is asked."""
-
-    name: ClassVar[str] = "counting"
-    asked: list[str] = Field(default_factory=list, json_schema_extra={"key": False})
-
-    def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
-        def noted() -> Iterator[Request]:
-            for request in requests:
-                self.asked.append(request.prompt.id)
-                yield request
-
-        yield from super().answer(noted())
-
-
-def prompts(count: int, **row: object) -> list[Prompt]:
-    return [prompt_from_row({"id": f"r{i}", "user": f"question {i}", **row}) for i in range(count)]
 
 
 def test_every_row_is_answered_and_the_rows_balance(tmp_path: Path) -> None:

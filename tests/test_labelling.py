@@ -17,33 +17,13 @@ from pydantic import Field
 from pillm.contract import Contract
 from pillm.errors import BackendError, ConfigError, DataError, StorageError, Unavailable
 from pillm.progress import Event, Progress
-from pillm.records import Answer, Failure, Prompt, Request
+from pillm.records import Answer, Failure, Request
 from pillm.rows import prompt_from_row
 from pillm.stages.labelling import Labelling, forecast, label
 from pillm.stages.training import train
 from pillm.testing import DropFilter, EchoTeacher, TableTrainer
 from pillm.verification import verify
-
-SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-
-
-class Counting(EchoTeacher):
-    """An echo that counts what it is asked."""
-
-    name: ClassVar[str] = "counting"
-    asked: list[str] = Field(default_factory=list, json_schema_extra={"key": False})
-
-    def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
-        def noted() -> Iterator[Request]:
-            for request in requests:
-                self.asked.append(request.prompt.id)
-                yield request
-
-        yield from super().answer(noted())
-
-
-def prompts(count: int, **row: object) -> list[Prompt]:
-    return [prompt_from_row({"id": f"r{i}", "user": f"question {i}", **row}) for i in range(count)]
+from tests.questions import SCHEMA, Counting, prompts
 
 
 def test_the_same_command_again_asks_nothing_and_says_up_to_date(tmp_path: Path) -> None:
