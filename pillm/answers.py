@@ -222,7 +222,8 @@ class AnswerStore(Database):
     def spent(self) -> Spend:
         """Return what all calls took so far; one that was never heard of again counts as much as was set aside for it."""
         tokens, cost, unknown = self._run(
-            "SELECT coalesce(sum(tokens), 0), coalesce(sum(nanodollars), 0), coalesce(sum(nanodollars IS NULL), 0) FROM calls"
+            "SELECT coalesce(sum(tokens), 0), coalesce(sum(nanodollars), 0), "
+            "coalesce(sum(nanodollars IS NULL AND outcome IS NOT 'failed'), 0) FROM calls"
         ).fetchone()
         return Spend(tokens=tokens, cost=None if unknown else Decimal(cost) / NANO)
 

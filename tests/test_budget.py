@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar
@@ -143,3 +144,22 @@ def test_a_call_that_was_never_heard_of_again_counts_as_much_as_was_set_aside(tm
         label(prompts(2), Dies(), tmp_path / "out", settings=Labelling(prices=prices, max_cost=1.2))
     with AnswerStore(tmp_path / "out" / STORE, read_only=True) as store:
         assert store.spent().cost == Decimal(1)
+
+
+def test_a_cap_is_refused_where_what_was_lost_has_no_price(tmp_path: Path, prices: Path) -> None:
+    class Loses(Paid):
+        """Takes a request and answers none."""
+
+        name: ClassVar[str] = "paid"
+
+        def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+            next(requests, None)
+            yield from ()
+
+    label(prompts(1), Loses(), tmp_path / "out")
+    teacher, capped = Paid(), Labelling(prices=prices, max_cost=5)
+    with pytest.raises(ConfigError, match=r"never heard of.*--reuse of this folder"):
+        label(prompts(3), teacher, tmp_path / "out", settings=capped)
+    assert not teacher.asked
+    done = label(prompts(3), teacher, tmp_path / "new", settings=replace(capped, reuse=(tmp_path / "out",)))
+    assert done.counts.answered == 3

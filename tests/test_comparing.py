@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
 from pydantic import Field
 
 from pillm.answers import AnswerStore
+from pillm.errors import ConfigError
 from pillm.judging import Judge
 from pillm.records import Answer, Failure, Prompt, Request
 from pillm.rows import prompt_from_row
@@ -90,3 +93,14 @@ def test_a_row_with_one_accepted_sample_needs_no_judge(tmp_path: Path) -> None:
     settings = Labelling(samples=2, choose="judge", judge=Judge(teacher=referee))
     assert label(prompts(1), Terse(), tmp_path, settings=settings).counts.answered == 1
     assert not referee.asked
+
+
+def test_a_cap_that_does_not_reach_the_judge_is_refused_and_the_remedy_works(tmp_path: Path) -> None:
+    referee = Referee()
+    judged = Labelling(samples=3, choose="judge", judge=Judge(teacher=referee))
+    with pytest.raises(ConfigError, match=r"do not reach the judge.*Label with the caps first"):
+        label(prompts(1), Rambler(), tmp_path, settings=replace(judged, max_tokens=1000))
+    label(prompts(1), Rambler(), tmp_path, settings=Labelling(samples=3, max_tokens=1000))
+    assert not referee.asked
+    done = label(prompts(1), Rambler(), tmp_path, settings=judged)
+    assert [len(row.answer.content.split()) for row in done] == [5]

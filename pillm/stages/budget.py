@@ -67,7 +67,13 @@ class Budget:
             )
         for call, usage in store.unpriced() if tariff.price else ():
             store.priced(call, tariff.spend(usage))
-        return cls(tariff=tariff, teacher=teacher, settings=settings, spent=store.spent())
+        spent = store.spent()
+        if settings.max_cost is not None and spent.cost is None:
+            raise ConfigError(
+                f"max_cost is set, but calls recorded in {store.path.parent} were sent without a known price and never heard "
+                "of, so the cap could not be kept. Nothing was asked. Label into another --out, with --reuse of this folder."
+            )
+        return cls(tariff=tariff, teacher=teacher, settings=settings, spent=spent)
 
     def __str__(self) -> str:
         cost = "an unknown price" if self.spent.cost is None else f"${self.spent.cost:.4f}"
@@ -97,7 +103,9 @@ class Budget:
 
     def _within(self, spend: Spend) -> bool:
         most, tokens = self.settings.max_cost, self.settings.max_tokens
-        return (most is None or (spend.cost or Decimal(0)) <= Decimal(str(most))) and (tokens is None or spend.tokens <= tokens)
+        return (most is None or (spend.cost is not None and spend.cost <= Decimal(str(most)))) and (
+            tokens is None or spend.tokens <= tokens
+        )
 
     def _forecast(self, request: Request) -> Spend | None:
         usage = self.teacher.estimate(request)

@@ -61,7 +61,10 @@ def _manifests(shards: Sequence[Path]) -> list[tuple[Path, JSONObject]]:
         if manifest is None or not shard:
             raise DataError(f"{folder} is not what `pillm label --shard I/N` made, or its manifest is damaged. Label it again.")
         if wrong := verify(folder):
-            raise DataError(f"{folder} is damaged: {wrong[0]}. Label it again; nothing that is stored is asked again.")
+            raise DataError(
+                f"{folder} is damaged: {wrong[0].path.name} {wrong[0].reason}. Label it again; nothing that is stored is asked "
+                "again."
+            )
         if shard[1] != len(shards) or shard[0] in found:
             raise DataError(
                 f"{folder} is part {shard[0]} of {shard[1]}, and {len(shards)} folders were given. Give each of the "

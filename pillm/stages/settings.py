@@ -65,6 +65,11 @@ class Labelling:
             raise ConfigError(
                 "a judge chooses where choose is 'judge', and only there: give both choose and judge, or none of them."
             )
+        if self.judge and (self.max_cost is not None or self.max_tokens is not None):
+            raise ConfigError(
+                "max_cost and max_tokens do not reach the judge, so the cap could not be kept. Nothing was asked. Label with "
+                "the caps first; then give the same command with the judge and without them: only the judge is asked."
+            )
         if self.shard and not 1 <= self.shard[0] <= self.shard[1]:
             raise ConfigError(f"shard {self.shard[0]}/{self.shard[1]} does not exist. The first of four is 1/4, the last 4/4.")
 
