@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pillm.artifacts import Plan as Plan
     from pillm.artifacts import Probe as Probe
     from pillm.backends import Backend as Backend
-    from pillm.backends import BatchTeacher as BatchTeacher
     from pillm.backends import Exporter as Exporter
     from pillm.backends import Filter as Filter
     from pillm.backends import Metric as Metric
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
     from pillm.backends import Teacher as Teacher
     from pillm.backends import Trainer as Trainer
     from pillm.backends import TrainingData as TrainingData
+    from pillm.batches import BatchMode as BatchMode
+    from pillm.batches import BatchStatus as BatchStatus
+    from pillm.batches import BatchTeacher as BatchTeacher
     from pillm.contract import Contract as Contract
     from pillm.contract import template_message as template_message
     from pillm.devices import device as device
@@ -100,7 +102,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe",
-    "backends": "Backend BatchTeacher Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
+    "batches": "BatchMode BatchStatus BatchTeacher",
+    "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
     "contract": "Contract template_message",
     "devices": "device",
     "devices.planner": "plan",

@@ -10,12 +10,12 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import ClassVar
 
-from pillm.database import Database
+from pillm.batchlog import BATCH_TABLES, WAITING, BatchLog
+from pillm.batchlog import now as _now
 from pillm.records import Answer, Failure, Request, Usage, answer_from_json, answer_to_json
 
 NANO = 1_000_000_000
@@ -25,7 +25,7 @@ _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS calls(
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, teacher TEXT NOT NULL, version TEXT NOT NULL, sent TEXT NOT NULL,
-    outcome TEXT, tokens INTEGER, nanodollars INTEGER);
+    outcome TEXT, tokens INTEGER, nanodollars INTEGER, batch TEXT);
 CREATE INDEX IF NOT EXISTS calls_key ON calls(key);
 CREATE TABLE IF NOT EXISTS answers(
     key TEXT PRIMARY KEY, call INTEGER NOT NULL REFERENCES calls(id), answer TEXT NOT NULL, raw BLOB, at TEXT NOT NULL);
@@ -68,17 +68,18 @@ class Spend:
         return None if self.cost is None else int((self.cost * NANO).to_integral_value(ROUND_CEILING))
 
 
-class AnswerStore(Database):
+class AnswerStore(BatchLog):
     """The answers of one labelling folder; open it as a context manager.
 
     `read_only` changes not a byte of the file, nor does it put one beside it. Raises StorageError where it cannot be used.
     """
 
-    format = 2
-    tables = _TABLES
+    format = 3
+    tables = _TABLES + BATCH_TABLES
     upgrades: ClassVar[dict[int, str]] = {
         1: "ALTER TABLE calls ADD COLUMN tokens INTEGER; ALTER TABLE calls ADD COLUMN nanodollars INTEGER;"
-        "ALTER TABLE verdicts ADD COLUMN score REAL;"
+        "ALTER TABLE verdicts ADD COLUMN score REAL;",
+        2: "ALTER TABLE calls ADD COLUMN batch TEXT;",
     }
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -90,13 +91,15 @@ class AnswerStore(Database):
     def _last_call(self) -> int:
         return int(self._run("SELECT coalesce(max(id), 0) FROM calls").fetchone()[0])
 
-    def sent(self, request: Request, *, teacher: str, version: str, reserved: Spend | None = None) -> int:
-        """Record that a request is about to be sent, and what it may cost at most; return the call's number."""
+    def sent(
+        self, request: Request, *, teacher: str, version: str, reserved: Spend | None = None, batch: str | None = None
+    ) -> int:
+        """Record that a request is about to be sent, what it may cost at most, and in which batch; return the call's number."""
         kept = reserved or Spend(cost=None)
         with self._transaction():
             cursor = self._run(
-                "INSERT INTO calls(key, teacher, version, sent, tokens, nanodollars) VALUES(?,?,?,?,?,?)",
-                (request.key, teacher, version, _now(), kept.tokens, kept.nanodollars),
+                "INSERT INTO calls(key, teacher, version, sent, tokens, nanodollars, batch) VALUES(?,?,?,?,?,?,?)",
+                (request.key, teacher, version, _now(), kept.tokens, kept.nanodollars, batch),
             )
         return int(cursor.lastrowid or 0)
 
@@ -215,8 +218,13 @@ class AnswerStore(Database):
         return (Failure(row[0], row[1]), int(row[2])) if row else None
 
     def unknown_outcomes(self) -> list[str]:
-        """Return the keys of calls that were sent and never heard of again: they may have been billed."""
-        rows = self._run("SELECT key FROM calls WHERE outcome IS NULL AND key NOT IN (SELECT key FROM answers)")
+        """Return the keys of calls that were sent and never heard of again: they may have been billed.
+
+        What waits in a batch is not among them: it will be heard of.
+        """
+        rows = self._run(
+            f"SELECT key FROM calls WHERE outcome IS NULL AND NOT ({WAITING}) AND key NOT IN (SELECT key FROM answers)"  # noqa: S608
+        )
         return [row[0] for row in rows]
 
     def spent(self) -> Spend:
@@ -226,6 +234,11 @@ class AnswerStore(Database):
             "coalesce(sum(nanodollars IS NULL AND outcome IS NOT 'failed'), 0) FROM calls"
         ).fetchone()
         return Spend(tokens=tokens, cost=None if unknown else Decimal(cost) / NANO)
+
+    def reserved(self, call: int) -> Spend:
+        """Return what was set aside for a call that has no outcome yet."""
+        tokens, cost = self._run("SELECT coalesce(tokens, 0), nanodollars FROM calls WHERE id=?", (call,)).fetchone()
+        return Spend(tokens=tokens, cost=None if cost is None else Decimal(cost) / NANO)
 
     def unpriced(self) -> Iterator[tuple[int, Usage]]:
         """Yield the number and the usage of each answered call whose price was not known when it was made."""
@@ -243,8 +256,13 @@ class AnswerStore(Database):
 
 _TAKEN = (
     (
-        "SELECT id, key, teacher, version, sent, outcome, tokens, nanodollars FROM calls",
-        "INSERT INTO calls(id, key, teacher, version, sent, outcome, tokens, nanodollars) VALUES(?1+?2,?3,?4,?5,?6,?7,?8,?9)",
+        "SELECT id, key, teacher, version, sent, outcome, tokens, nanodollars, batch FROM calls",
+        "INSERT INTO calls(id, key, teacher, version, sent, outcome, tokens, nanodollars, batch) "
+        "VALUES(?1+?2,?3,?4,?5,?6,?7,?8,?9,?10)",
+    ),
+    (
+        "SELECT name, teacher, id, begun, ended FROM batches ORDER BY rowid",
+        "INSERT OR IGNORE INTO batches(name, teacher, id, begun, ended) VALUES(?2,?3,?4,?5,?6)",
     ),
     (
         "SELECT key, call, answer, raw, at FROM answers",
@@ -264,7 +282,3 @@ _TAKEN = (
 
 def _tokens(answer: Answer) -> int:
     return answer.usage.prompt_tokens + answer.usage.completion_tokens if answer.usage else 0
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -145,18 +145,6 @@ class Teacher(Backend):
         return bool(getattr(self, "temperature", None) != 0)
 
 
-class BatchTeacher(Teacher):
-    """Answers requests through a provider's batch queue; `label` does not use it yet and asks such a teacher row by row."""
-
-    @abstractmethod
-    def submit(self, requests: Sequence[Request]) -> str:
-        """Hand a batch over and return its id."""
-
-    @abstractmethod
-    def collect(self, batch: str) -> Iterator[tuple[str, Answer | Failure]] | None:
-        """Return (request key, result) of a finished batch, or None while it is not finished."""
-
-
 class Rows:
     """Labelled rows on disk: sized, re-iterable, never all in memory."""
 

@@ -55,13 +55,17 @@ class Database:
         if version not in range(self.format + 1):
             raise StorageError(f"{self.path} is of a newer pillm (format {version}). Upgrade pillm; nothing was changed.")
         if not self._read_only:
-            upgrades = (self.upgrades.get(number, "") for number in range(version or self.format, self.format))
-            self._db.executescript(self.tables + "".join(upgrades))
-            self._db.execute(f"PRAGMA user_version={self.format}")
-        elif version == 0:  # a process was killed before it wrote anything
-            self._db.close()
-            self._db = sqlite3.connect(":memory:", isolation_level=None)
-            self._db.executescript(self.tables)
+            self._upgrade(version)
+        elif version < self.format:  # of an older pillm, or nothing was written yet: read as it would be when upgraded
+            there, self._db = self._db, sqlite3.connect(":memory:", isolation_level=None)
+            there.backup(self._db)
+            there.close()
+            self._upgrade(version)
+
+    def _upgrade(self, version: int) -> None:
+        upgrades = (self.upgrades.get(number, "") for number in range(version or self.format, self.format))
+        self._db.executescript(self.tables + "".join(upgrades))
+        self._db.execute(f"PRAGMA user_version={self.format}")
 
     def _refusal(self, error: sqlite3.Error) -> StorageError:
         if _is_full(self.path, error):

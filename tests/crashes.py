@@ -30,6 +30,7 @@ from pillm.records import Answer, Failure, Prompt, Request
 from pillm.rows import prompt_from_row
 from pillm.stages.labelling import LABELLED, STORE, label
 from pillm.verification import verify
+from tests.depot import Depot
 
 LATENCY = 0.003
 
@@ -69,6 +70,13 @@ def rows(count: int) -> list[Prompt]:
     return [prompt_from_row({"id": f"r{i}", "user": f"question {min(i, count - 2)}"}) for i in range(count)]
 
 
+def seller(folder: Path, concurrency: int) -> Teacher:
+    """Return who sells: in batches of that many where `concurrency` is negative."""
+    if concurrency < 0:
+        return Depot(folder=folder / "depot", size=-concurrency)
+    return Seller(ledger=folder / "ledger", concurrency=concurrency)
+
+
 def work(folder: Path, count: int, concurrency: int, prepare: Callable[[], object] = bool) -> int:
     """Label in a child process and return its id."""
     child = os.fork()
@@ -77,7 +85,7 @@ def work(folder: Path, count: int, concurrency: int, prepare: Callable[[], objec
     status = 1
     try:
         prepare()
-        label(rows(count), Seller(ledger=folder / "ledger", concurrency=concurrency), folder / "out")
+        label(rows(count), seller(folder, concurrency), folder / "out")
         status = 0
     except Interrupted:
         status = 130
@@ -87,6 +95,8 @@ def work(folder: Path, count: int, concurrency: int, prepare: Callable[[], objec
 
 def sold(folder: Path) -> Counter[str]:
     """Return how often each answer was bought."""
+    if (folder / "depot").exists():
+        return Counter(Depot(folder=folder / "depot").sold())
     path = folder / "ledger"
     return Counter(path.read_text().split()) if path.exists() else Counter()
 
@@ -204,10 +214,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["kill", "term", "points"])
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--concurrency", type=int, default=4)
+    parser.add_argument("--concurrency", type=int, default=4, help="calls at once; -N: batches of N")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:  # whatever is imported at first use is imported here
-        label(rows(4), Seller(ledger=Path(name, "ledger")), Path(name, "out"))
+        label(rows(4), seller(Path(name), asked.concurrency), Path(name, "out"))
     began = time.monotonic()
     if asked.what == "points":
         counts = points(asked.concurrency)

@@ -156,7 +156,7 @@ def test_a_store_of_the_first_format_is_gone_on_with(tmp_path: Path) -> None:
     with AnswerStore(tmp_path / "a.sqlite") as store:
         store.answered(REQUEST, store.sent(REQUEST, teacher="echo", version="1"), Answer("x", usage=Usage(prompt_tokens=3)))
     database = sqlite3.connect(tmp_path / "a.sqlite")
-    for column in ("tokens", "nanodollars"):
+    for column in ("tokens", "nanodollars", "batch"):
         database.execute(f"ALTER TABLE calls DROP COLUMN {column}")
     for statement in ("ALTER TABLE verdicts DROP COLUMN score", "PRAGMA user_version=1"):
         database.execute(statement)

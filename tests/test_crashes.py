@@ -47,3 +47,10 @@ def test_a_kill_before_every_single_write_loses_nothing() -> None:
 
 def test_fifty_clean_stops_repeat_nothing() -> None:
     assert counts("term", "--kills", "50", "--concurrency", "4")["repeated"] == 0
+
+
+def test_batches_are_bought_once_whenever_a_run_is_killed() -> None:
+    """Also between a batch's arrival and the record of its id: it is found again by its name."""
+    for found in (counts("points", "--concurrency", "-3"), counts("kill", "--kills", "30", "--concurrency", "-8")):
+        assert found["kills"] > 29
+        assert found["repeated"] == 0

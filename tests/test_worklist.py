@@ -12,7 +12,7 @@ from pillm.records import Prompt
 from pillm.rows import PromptFile, prompt_from_row
 from pillm.stages import worklist
 from pillm.stages.labelling import Labelling, label
-from pillm.stages.worklist import Worklist, shard_of
+from pillm.stages.worklist import Worklist, by_prefix, shard_of
 from pillm.testing import DropFilter, EchoTeacher
 
 
@@ -77,3 +77,36 @@ def test_only_filtered_rows_are_no_rows() -> None:
     rows: list[Prompt] = [prompt_from_row({"user": "drop me"})]
     with pytest.raises(DataError, match="no rows to label"):
         Worklist(rows, EchoTeacher(), Labelling(filters=(DropFilter(word="drop"),)))
+
+
+def told(number: int, system: str, **fields: object) -> Prompt:
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": f"question {number}"}]
+    return prompt_from_row({"id": f"r{number}", "messages": messages, **fields})
+
+
+def test_rows_that_begin_alike_are_asked_one_after_the_other_and_published_as_they_came(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Listener(EchoTeacher):
+        """Remembers the order."""
+
+        def answer(self, requests):  # type: ignore[no-untyped-def]
+            for request, answer in super().answer(requests):
+                asked.append(request.prompt.id)
+                yield request, answer
+
+    prompts = [told(number, "be brief" if number % 2 else "be kind") for number in range(6)]
+    labelled = label(prompts, Listener(window=1), tmp_path)
+    assert asked == ["r0", "r2", "r4", "r1", "r3", "r5"]
+    assert [example.prompt.id for example in labelled] == [f"r{number}" for number in range(6)]
+
+
+def test_other_tools_are_another_beginning_and_only_so_many_rows_are_put_in_order_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worklist, "KEPT", 4)
+    tool = {"type": "function", "function": {"name": "light", "parameters": {"type": "object"}}}
+    prompts = [told(number, "x", **({"tools": [tool]} if number % 2 else {})) for number in range(6)]
+    rows = Worklist(prompts, EchoTeacher(), Labelling())
+    assert [row.number for row in by_prefix(rows)] == [0, 2, 1, 3, 4, 5]
+    assert [row.number for row in by_prefix(iter(rows))] == [0, 2, 1, 3, 4, 5]

@@ -99,6 +99,7 @@ def _to_ask(asked: Forecast) -> str:
     if asked.prompt_tokens is not None and asked.completion_tokens is not None:
         tokens = f"about {asked.prompt_tokens:,} prompt and {asked.completion_tokens:,} completion tokens"
     given = f"; {asked.given:,} arrive answered" if asked.given else ""
+    waiting = f", {asked.in_batches:,} wait in batches" if asked.in_batches else ""
     most = f" in at most {asked.calls:,} calls" if asked.calls > asked.to_ask else ""
     failed = f"; {asked.failed:,} failed for good (--retry failed asks again)" if asked.failed else ""
-    return f"{asked.to_ask:,} rows to ask{most}, {tokens}{given}; {asked.stored:,} are stored{failed}"
+    return f"{asked.to_ask:,} rows to ask{most}, {tokens}{given}; {asked.stored:,} are stored{waiting}{failed}"

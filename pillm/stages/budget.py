@@ -8,6 +8,7 @@ from typing import Self
 
 from pillm.answers import AnswerStore, Spend
 from pillm.backends import Teacher
+from pillm.batches import BatchTeacher
 from pillm.errors import ConfigError
 from pillm.prices import Price, find_price
 from pillm.records import Answer, Request, Usage
@@ -20,6 +21,8 @@ class Tariff:
 
     free: bool = False
     price: Price | None = None
+    share: Decimal = Decimal(1)
+    """What a call costs of its price: a batch is cheaper."""
 
     @classmethod
     def of(cls, teacher: Teacher, settings: Labelling) -> Self:
@@ -27,13 +30,14 @@ class Tariff:
         listed = teacher.tariff()
         if listed is None:
             return cls(free=True)
-        return cls(price=find_price(*listed, user=settings.prices))
+        mode = teacher.batch_mode() if isinstance(teacher, BatchTeacher) else None
+        return cls(price=find_price(*listed, user=settings.prices), share=mode.price if mode else Decimal(1))
 
     def cost(self, usage: Usage) -> Decimal | None:
         """Return the dollars of a call; None where unknown."""
         if self.free:
             return Decimal(0)
-        return self.price.cost(usage) if self.price else None
+        return self.price.cost(usage) * self.share if self.price else None
 
     def spend(self, usage: Usage) -> Spend:
         """Return tokens and dollars of a call."""
@@ -118,6 +122,13 @@ class Budget:
             self._aside[request.key] = needed
             self._total = self._total + needed
         return needed
+
+    def take_up(self, request: Request, aside: Spend) -> None:
+        """Set aside again what an earlier run set aside for a call: it counts as spent until its result is here."""
+        cost = None if self.spent.cost is None or aside.cost is None else self.spent.cost - aside.cost
+        self.spent = Spend(tokens=self.spent.tokens - aside.tokens, cost=cost)
+        self._aside[request.key] = aside
+        self._total = self._total + aside
 
     def settle(self, request: Request, answer: Answer | None, *, billed: bool = False) -> Spend:
         """Put what a call took in the place of what was set aside, and return it.

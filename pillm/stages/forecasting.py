@@ -28,6 +28,8 @@ class Forecast:
     """Questions that failed for good, and would be asked again on demand only."""
     to_ask: int
     """Questions that would be asked; rows that make the same request make one."""
+    in_batches: int
+    """Questions that wait in batches with the provider: they are paid for, and will be collected."""
     calls: int
     """The most calls that could become of them: more than questions where a rejected answer is asked for again."""
     prompt_tokens: int | None
@@ -47,6 +49,7 @@ class Survey:
     states: Counter[str] = field(default_factory=Counter)
     """Rows by state, and those that are "given", "filtered" or "beyond" the limit."""
     _to_ask: int = 0
+    _in_batches: int = 0
     _calls: int = 0
     _unknown: bool = False
     _prompt_tokens: int = 0
@@ -71,7 +74,11 @@ class Survey:
             self.states["beyond"] += 1
         elif standing.state == "pending":
             for request in standing.open:
-                if seen.first(request.key):
+                if not seen.first(request.key):
+                    continue
+                if self.memory.in_a_batch(request):
+                    self._in_batches += 1
+                else:
                     self._ask(request)
         elif row.request and seen.first(row.request.key):
             self._questions[standing.state] += 1
@@ -98,6 +105,7 @@ class Survey:
             stored=self._questions["answered"] + self._questions["rejected"],
             failed=self._questions["failed"],
             to_ask=self._to_ask,
+            in_batches=self._in_batches,
             calls=self._calls,
             prompt_tokens=None if self._unknown else self._prompt_tokens,
             completion_tokens=None if self._unknown else self._completion_tokens,

@@ -13,9 +13,11 @@ from queue import SimpleQueue
 
 from pillm.answers import AnswerStore, Verdict
 from pillm.backends import Teacher
+from pillm.batches import BatchTeacher
 from pillm.errors import BackendError
 from pillm.progress import Progress
 from pillm.records import Answer, Failure, Request
+from pillm.stages.batching import Batching
 from pillm.stages.budget import Budget
 from pillm.stages.rowstates import Memory, Row, Sample, Standing
 from pillm.validation import validate
@@ -37,6 +39,7 @@ class Labeller:
         self.interrupted = False
         self._streak: list[tuple[Call, Failure]] = []
         self._version = teacher.version()
+        self._batch: str | None = None
 
     @property
     def stopping(self) -> bool:
@@ -46,9 +49,12 @@ class Labeller:
     def work(self, rows: Iterable[Row]) -> None:
         """Settle every row that can be; `stopped`, `interrupted` and `budget` say why some were not."""
         feed = Feed(self, rows)
-        if not feed.waits():
+        in_batches = isinstance(self.teacher, BatchTeacher)
+        if not feed.waits() and not (in_batches and self.store.open_batches()):
             return
         with _stops(self), self.teacher.open() as teacher:
+            if isinstance(teacher, BatchTeacher):
+                Batching(self, teacher, feed).work()
             while feed.waits() and not self.stopping:
                 before = feed.pulled
                 self._ask(teacher, feed)
@@ -64,10 +70,7 @@ class Labeller:
                 raise BackendError(
                     f"teacher {teacher.name!r} answered a request that it never pulled, or twice: a bug of its plugin."
                 )
-            if isinstance(result, Failure):
-                self._failed(call, result)
-            else:
-                self._answered(call, result)
+            self.hear(call, result)
             feed.settle(call)
             self.memory.fresh.clear()
         for request in feed.lost():
@@ -76,8 +79,31 @@ class Labeller:
     def send(self, request: Request) -> Call:
         """Record that a request is about to be sent, and return the call."""
         reserved = self.budget.reserve(request)
-        number = self.store.sent(request, teacher=self.teacher.name, version=self._version, reserved=reserved)
+        number = self.store.sent(
+            request, teacher=self.teacher.name, version=self._version, reserved=reserved, batch=self._batch
+        )
         return Call(request=request, number=number)
+
+    @contextmanager
+    def sending_in(self, batch: str) -> Iterator[None]:
+        """Record what is sent meanwhile as part of a batch."""
+        self._batch = batch
+        try:
+            yield
+        finally:
+            self._batch = None
+
+    def waited_for(self, request: Request, number: int) -> Call:
+        """Return a call of an earlier run whose result may still come."""
+        self.budget.take_up(request, self.store.reserved(number))
+        return Call(request=request, number=number)
+
+    def hear(self, call: Call, result: Answer | Failure) -> None:
+        """Store what became of a call, and judge it."""
+        if isinstance(result, Failure):
+            self._failed(call, result)
+        else:
+            self._answered(call, result)
 
     def heard(self, standing: Standing) -> None:
         """Record what is thought of the answers that a row has already, and take over those that other folders hold."""
@@ -116,13 +142,18 @@ class Labeller:
             self.store.failed(call.request, call.number, replace(failure, kind="server"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Call:
     """A request that was sent, its number in the store, and the rows that wait for it."""
 
     request: Request
     number: int
     rows: list[Row] = field(default_factory=list)
+
+    def join(self, row: Row, request: Request) -> None:
+        """Let a row that asks the same wait too; of what an earlier run sent it knows more than the key."""
+        self.request = self.request if self.rows else request
+        self.rows.append(row)
 
 
 class Feed(Iterator[Request]):
@@ -133,7 +164,8 @@ class Feed(Iterator[Request]):
         """What is in flight, by key."""
         self.pulled = 0
         self._labeller, self._rows = labeller, iter(rows)
-        self._queue: deque[tuple[Row, Request]] = deque()
+        self._queue: deque[tuple[Row, Request, int]] = deque()
+        self._settled = 0
         self._queued: set[tuple[int, str]] = set()
         self._limit = labeller.memory.settings.limit
 
@@ -154,9 +186,9 @@ class Feed(Iterator[Request]):
 
     def settle(self, call: Call) -> None:
         """Look again at the rows that waited for a call: what its result makes necessary is asked next."""
+        self._settled += 1
         for row in call.rows:
-            self._queued.discard((row.number, call.request.key))
-            self._look(row)
+            self._look_again(row, call.request)
 
     def lost(self) -> Iterator[Request]:
         """Give up what a teacher pulled and did not answer, and yield it: its rows stay pending."""
@@ -167,19 +199,27 @@ class Feed(Iterator[Request]):
         standing = self._labeller.memory.look(row)
         wanted = [(row, request) for request in standing.open if (row.number, request.key) not in self._queued]
         self._queued.update((row.number, request.key) for row, request in wanted)
-        self._queue.extend(wanted)
+        self._queue.extend((row, request, self._settled) for row, request in wanted)
         if not standing.open:
             self._labeller.progress.advance(1)
 
+    def _look_again(self, row: Row, request: Request) -> None:
+        self._queued.discard((row.number, request.key))
+        self._look(row)
+
     def __next__(self) -> Request:
         while not self.stopping and self.waits():
-            row, request = self._queue[0]
+            row, request, settled = self._queue[0]
             call = self.calls.get(request.key)
+            if call is None and settled != self._settled and self._labeller.memory.knows(request):
+                self._queue.popleft()  # it was asked by an equal row, or collected, since this one was looked at
+                self._look_again(row, request)
+                continue
             if call is None and not self._labeller.budget.allows(request):
                 break
             self._queue.popleft()
             if call is not None:
-                call.rows.append(row)
+                call.join(row, request)
                 continue
             call = self.calls[request.key] = self._labeller.send(request)
             call.rows.append(row)

@@ -27,7 +27,7 @@ from pillm.stages.labelled import contract_beside as contract_beside
 from pillm.stages.labeller import Labeller
 from pillm.stages.rowstates import Memory
 from pillm.stages.settings import Labelling as Labelling
-from pillm.stages.worklist import Worklist
+from pillm.stages.worklist import Worklist, by_prefix
 from pillm.stages.worklist import apply_filters as apply_filters
 from pillm.store import MANIFEST, Lineage, is_current, read_manifest, refuse_foreign, stage_key, write_manifest
 
@@ -84,7 +84,7 @@ def _work(rows: Worklist, teacher: Teacher, out: Path, progress: Progress) -> tu
         memory = Memory(settings=settings, teacher=teacher.identity(), store=store, others=others)
         labeller = Labeller(teacher, memory, store, progress)
         _take_stock(rows, labeller)
-        labeller.work(rows)
+        labeller.work(by_prefix(rows))
         if settings.judge and not labeller.stopping:
             from pillm.stages.comparing import let_judge  # it labels: the judge's answers are stored as any
 

@@ -98,6 +98,15 @@ class Memory:
         """Say whether any call was ever recorded."""
         return bool(self.others) or (self.store is not None and self.store.last_call > 0)
 
+    def in_a_batch(self, request: Request) -> bool:
+        """Say whether a request waits in a batch with the provider."""
+        return self.knows_anything and self.store is not None and self.store.in_a_batch(request.key)
+
+    def knows(self, request: Request) -> bool:
+        """Say whether a request has an answer, or failed in this run."""
+        found = self._known(request)
+        return found.answer is not None or found.failure is not None
+
     def look(self, row: Row) -> Standing:
         """Return where a row stands by what is stored."""
         if row.filtered:
@@ -130,7 +139,7 @@ class Memory:
         bought_before = True
         for number in count():
             within = number < min(wanted + refused, wanted * self.settings.attempts)
-            if not within and accepted >= wanted:
+            if not within and (accepted >= wanted or not self.knows_anything):
                 return
             request = first if number == 0 else self.contract.request(prompt, self.teacher, number)
             sample = self._sample(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 
 from pillm.backends import Filter, Teacher
 from pillm.errors import DataError
@@ -76,6 +77,26 @@ class Worklist:
         if self.size == filtered:
             raise DataError("there are no rows to label. Check the prompts file and the filters.")
         return said.hexdigest()
+
+
+def by_prefix(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows so that those which begin alike follow each other: a prompt cache, of a provider or our own, is then warm.
+
+    Alike is all that comes before the last message: instructions, examples, tools. Otherwise the order stays; so many
+    rows as are kept in memory are put in order at a time.
+    """
+    left = iter(rows)
+    while some := list(islice(left, KEPT)):
+        alike: dict[str, list[Row]] = {}
+        for row in some:
+            alike.setdefault(_prefix(row), []).append(row)
+        yield from chain.from_iterable(alike.values())
+
+
+def _prefix(row: Row) -> str:
+    if row.request is None:
+        return ""
+    return canonical([list(row.request.messages[:-1]), list(row.prompt.tools)])
 
 
 def _listed(row: Row) -> bytes:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 import pillm
 from pillm_openai.address import check_url, effective_url, is_near, is_openai, secret_for, server_name
+from pillm_openai.batch import Queue
 from pillm_openai.errand import Errand, Question
 from pillm_openai.line import Line, Patience
 from pillm_openai.pace import Limits
@@ -23,7 +25,7 @@ _IN_A_ROW = 10
 _LOOK_UP_EVERY = 0.2  # seconds: how soon a stop is noticed while nothing comes in
 
 
-class OpenAI(pillm.Teacher):
+class OpenAI(pillm.BatchTeacher):
     """Any OpenAI-compatible server: OpenAI itself, a gateway, vLLM, llama-server, Ollama."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -65,6 +67,19 @@ class OpenAI(pillm.Teacher):
     )
     backoff: float = Field(
         0.5, ge=0, description="Seconds of back-off, doubled at each try and jittered.", json_schema_extra=_FREE
+    )
+    batch: bool = Field(
+        False,
+        description="Ask through the provider's batch queue: at half price with OpenAI, within a day.",
+        json_schema_extra=_FREE,
+    )
+    batch_size: int = Field(10_000, ge=1, le=50_000, description="The most requests of one batch.", json_schema_extra=_FREE)
+    batches: int = Field(4, ge=1, le=100, description="Batches with the provider at once.", json_schema_extra=_FREE)
+    batch_poll: float = Field(60.0, gt=0, description="Seconds between two looks at a batch.", json_schema_extra=_FREE)
+    batch_wait: bool = Field(
+        True,
+        description="Wait for batches; no: hand in, collect what is done, and leave with exit code 5.",
+        json_schema_extra=_FREE,
     )
     _line: Line | None = PrivateAttr(default=None)
 
@@ -165,6 +180,38 @@ class OpenAI(pillm.Teacher):
             tokens=usage.prompt_tokens + usage.completion_tokens,
             tools="tools" in body,
         )
+
+    def batch_mode(self) -> pillm.BatchMode | None:
+        """Return the batch options where `batch` is set; OpenAI takes half the price."""
+        price = Decimal("0.5") if is_openai(effective_url(self.base_url)) else Decimal(1)
+        mode = pillm.BatchMode(
+            size=self.batch_size, at_once=self.batches, poll=self.batch_poll, wait=self.batch_wait, price=price
+        )
+        return mode if self.batch else None
+
+    def submit(self, requests: Sequence[pillm.Request], name: str) -> str:
+        """Send a batch file up and return the batch's id; raise ConfigError where the file is too large."""
+        with self._queue() as queue:
+            return queue.submit(((request.key, self.body(request)) for request in requests), name)
+
+    def find(self, name: str) -> str | None:
+        """Return the id of the batch that bears a name in its metadata."""
+        with self._queue() as queue:
+            return queue.find(name)
+
+    def poll(self, batch: str) -> pillm.BatchStatus:
+        """Return where a batch stands."""
+        with self._queue() as queue:
+            return queue.poll(batch)
+
+    def collect(self, batch: str) -> Iterator[tuple[str, pillm.Answer | pillm.Failure]]:
+        """Yield key and result of each line of the batch's output and error files."""
+        with self._queue() as queue:
+            yield from queue.results(batch)
+
+    def _queue(self) -> Queue:
+        url = effective_url(self.base_url)
+        return Queue(url, secret_for(url, self.api_key_env), timeout=self.timeout, near=is_near(url))
 
     def body(self, request: pillm.Request) -> dict[str, Any]:
         """Return the request as it is sent."""

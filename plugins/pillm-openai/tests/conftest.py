@@ -20,6 +20,7 @@ def shared(name: str) -> ModuleType:
 
 
 asking = shared("asking")
+shared("batchqueue")
 shared("hostile")
 
 

@@ -1,0 +1,149 @@
+"""The provider's batch queue: a file of requests goes up, and files of results come down, through the SDK's own client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryFile
+from typing import Any
+
+import pillm
+from pillm_openai.faults import Fault, bytes_without, fault_of_error, fault_of_status, without
+from pillm_openai.reading import answer_of
+
+ENDPOINT = "/v1/chat/completions"
+MAX_FILE = 200 * 1024 * 1024
+"""Bytes: what the batch API takes in one file."""
+_NO_QUEUE = (404, 405, 501)
+_RETRIES = 2
+_OURS = "pillm"
+"""The metadata field by which a batch is found again."""
+
+
+class Queue:
+    """Batches of chat completions at one server; use it as a context manager."""
+
+    def __init__(self, base_url: str, secret: str, *, timeout: float, near: bool) -> None:
+        import httpx2
+        import openai
+
+        self._secret = secret
+        self._status, self._broken = openai.APIStatusError, (openai.OpenAIError, httpx2.HTTPError, OSError)
+        http = openai.DefaultHttpxClient(
+            timeout=timeout,
+            follow_redirects=False,
+            trust_env=not near,  # a proxy has no business between here and this network
+            event_hooks={"request": [_say_nothing_of_this_machine]},
+        )
+        self._client = openai.OpenAI(api_key=secret or "none", base_url=base_url, max_retries=_RETRIES, http_client=http)
+
+    def __enter__(self) -> Queue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def submit(self, bodies: Iterable[tuple[str, dict[str, Any]]], name: str) -> str:
+        """Send (custom id, request body) pairs as one batch and return its id."""
+        with TemporaryFile() as file:
+            for key, body in bodies:
+                line = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}
+                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+            if file.tell() > MAX_FILE:
+                raise pillm.ConfigError(
+                    f"a batch of {file.tell() // 2**20} MiB is larger than the {MAX_FILE // 2**20} MiB that a server takes. "
+                    "Nothing was submitted. Give a smaller batch_size."
+                )
+            file.seek(0)
+            with self._told("take the batch"):
+                sent = self._client.files.create(file=(f"{_OURS}-{name}.jsonl", file, "application/jsonl"), purpose="batch")
+                # never sent twice: what became of a try that was not answered is found out by its name
+                made = self._client.with_options(max_retries=0).batches.create(
+                    completion_window="24h", endpoint=ENDPOINT, input_file_id=sent.id, metadata={_OURS: name}
+                )
+        return made.id
+
+    def find(self, name: str) -> str | None:
+        """Return the id of the batch with that name in its metadata; None without one, or where there is no queue."""
+        try:
+            with self._told("list its batches"):
+                return next(
+                    (one.id for one in self._client.batches.list(limit=100) if (one.metadata or {}).get(_OURS) == name), None
+                )
+        except _NoQueue:
+            return None
+
+    def poll(self, batch: str) -> pillm.BatchStatus:
+        """Return where a batch stands."""
+        with self._told(f"say where batch {batch} stands"):
+            found = self._client.batches.retrieve(batch)
+        counts = found.request_counts
+        ended = found.status in ("completed", "failed", "expired", "cancelled")
+        return pillm.BatchStatus(
+            ended=ended,
+            done=counts.completed + counts.failed if counts else 0,
+            total=counts.total if counts else 0,
+            failure=self._failure(found) if ended and found.status != "completed" else None,
+        )
+
+    def _failure(self, batch: Any) -> pillm.Failure:
+        said = "; ".join(str(one.message) for one in (batch.errors.data or [])[:3]) if batch.errors else ""
+        # "server", which asking again may mend: rows that fail one and all are not at fault
+        text = f"batch {batch.id} {batch.status}" + (f": {said}" if said else "")
+        return pillm.Failure("server", without(self._secret, text), stop=batch.status == "failed")
+
+    def results(self, batch: str) -> Iterator[tuple[str, pillm.Answer | pillm.Failure]]:
+        """Yield custom id and result of each line of the batch's files; a line that cannot be read is passed over."""
+        with self._told(f"give the results of batch {batch}"):
+            found = self._client.batches.retrieve(batch)
+            for file in filter(None, (found.output_file_id, found.error_file_id)):
+                with self._client.files.with_streaming_response.content(file) as response:
+                    yield from filter(None, map(self._result, response.iter_lines()))
+
+    def _result(self, line: str) -> tuple[str, pillm.Answer | pillm.Failure] | None:
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(found, dict) or not isinstance(key := found.get("custom_id"), str):
+            return None
+        try:
+            return key, self._answer(found)
+        except Fault as fault:
+            failure = fault.failure(1, self._secret)
+            return key, pillm.Failure(failure.kind, failure.message)  # the batch is over: nothing is left to stop
+
+    def _answer(self, found: Mapping[str, Any]) -> pillm.Answer:
+        response = found.get("response")
+        if not isinstance(response, dict) or not isinstance(response.get("body"), dict):
+            raise fault_of_error(found.get("error") or {"message": "a line without a response"}, json.dumps(found).encode())
+        body = bytes_without(self._secret, json.dumps(response["body"], ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        status = response.get("status_code", 200)
+        if status != 200:
+            raise fault_of_status(status if isinstance(status, int) else 500, {}, body)
+        return answer_of(body, {})
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Turn what goes wrong into Unavailable, with the server's words and without the key."""
+        try:
+            yield
+        except self._status as error:
+            fault = fault_of_status(error.status_code, error.response.headers, error.response.content)
+            text = without(self._secret, f"the server did not {what}: {fault.message}")
+            if error.status_code in _NO_QUEUE:
+                raise _NoQueue(f"{text}. A server without a batch queue is asked with -o batch=false") from None
+            raise pillm.Unavailable(text) from None
+        except self._broken as error:
+            reason = str(error.__cause__ or error) or type(error).__name__
+            raise pillm.Unavailable(without(self._secret, f"the server did not {what} ({reason})")) from None
+
+
+class _NoQueue(pillm.Unavailable):
+    """There is no such thing at this server."""
+
+
+def _say_nothing_of_this_machine(request: Any) -> None:
+    for name in [name for name in request.headers if name.lower().startswith("x-stainless")]:
+        del request.headers[name]

@@ -1,0 +1,23 @@
+"""A batch teacher is a teacher like any other where it makes no batches."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pillm
+from tests.depot import Depot
+
+
+def test_a_batch_teacher_is_public_and_a_teacher() -> None:
+    assert issubclass(pillm.BatchTeacher, pillm.Teacher)
+    assert {"submit", "find", "poll", "collect", "batch_mode"} <= pillm.BatchTeacher.__abstractmethods__
+
+
+def test_how_a_teacher_batches_is_no_part_of_what_it_is(tmp_path: Path) -> None:
+    assert Depot(folder=tmp_path, size=7).identity() == Depot(folder=tmp_path / "x", batched=False).identity()
+
+
+def test_a_batch_costs_what_single_calls_do_unless_its_teacher_says_otherwise() -> None:
+    assert pillm.BatchMode().price == Decimal(1)
+    assert pillm.BatchStatus(ended=False).failure is None

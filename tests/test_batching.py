@@ -1,0 +1,168 @@
+"""Asking through a provider's batch queue: what was submitted is found again, collected once, and never bought twice."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from pillm.answers import AnswerStore
+from pillm.errors import Unavailable
+from pillm.progress import Event, Progress
+from pillm.records import Prompt
+from pillm.rows import prompt_from_row
+from pillm.stages.labelling import STORE, Labelled, Labelling, forecast, label
+from pillm.verification import verify
+from tests.depot import Depot
+
+
+def prompts(count: int, first: int = 0) -> list[Prompt]:
+    return [prompt_from_row({"id": f"r{i}", "user": f"question {i}"}) for i in range(first, first + count)]
+
+
+def depot(folder: Path, **options: Any) -> Depot:
+    return Depot(folder=folder / "depot", **options)
+
+
+def go(folder: Path, count: int = 8, **options: Any) -> Labelled:
+    settings = options.pop("settings", None)
+    return label(prompts(count), depot(folder, **options), folder / "out", settings=settings)
+
+
+def answers(labelled: Labelled) -> dict[str, str]:
+    return {example.prompt.id: example.answer.content for example in labelled}
+
+
+def test_rows_are_asked_in_batches_and_published_in_their_order(tmp_path: Path) -> None:
+    labelled = go(tmp_path)
+    assert answers(labelled) == {f"r{i}": f"said to r{i}" for i in range(8)}
+    assert [example.prompt.id for example in labelled] == [f"r{i}" for i in range(8)]
+    assert sorted(len(json.loads(p.read_text())) for p in (tmp_path / "depot").glob("*.json")) == [2, 3, 3]
+    assert verify(tmp_path / "out") == []
+    with AnswerStore(tmp_path / "out" / STORE, read_only=True) as store:
+        assert store.open_batches() == []
+        assert store.unknown_outcomes() == []
+        assert store.spent().tokens == 8 * 5
+
+
+def test_equal_questions_are_in_a_batch_once(tmp_path: Path) -> None:
+    rows = [prompt_from_row({"id": f"r{i}", "user": "the same"}) for i in range(4)]
+    labelled = label(rows, depot(tmp_path), tmp_path / "out")
+    assert len(answers(labelled)) == 4
+    assert len(depot(tmp_path).sold()) == 1
+
+
+def test_a_run_that_does_not_wait_leaves_and_the_same_command_collects(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"not done yet \(0 of 6\).*8 pending.*The same command resumes"):
+        go(tmp_path, waits=False)
+    assert len(depot(tmp_path).sold()) == 6, "two batches of three at once"
+    with pytest.raises(Unavailable, match=r"not done yet \(0 of 2\).*6 answered.*2 pending"):
+        go(tmp_path, waits=False)
+    assert answers(go(tmp_path, waits=False)) == {f"r{i}": f"said to r{i}" for i in range(8)}
+    assert len(depot(tmp_path).sold()) == 8
+
+
+def test_rows_that_wait_in_a_batch_are_forecast_apart_and_not_to_be_asked(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        go(tmp_path, waits=False)
+    expected = forecast(prompts(9), depot(tmp_path), tmp_path / "out")
+    assert (expected.in_batches, expected.to_ask) == (6, 3)
+    with AnswerStore(tmp_path / "out" / STORE, read_only=True) as store:
+        assert store.unknown_outcomes() == [], "they will be heard of"
+
+
+def test_a_teacher_that_asks_one_by_one_again_collects_first_what_is_in_batches(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        go(tmp_path, waits=False)
+    said = answers(go(tmp_path, batched=False))
+    assert [row for row, text in said.items() if text.startswith("one by one")] == ["r6", "r7"]
+    assert len(depot(tmp_path).sold()) == 8
+
+
+def test_results_of_rows_that_are_no_longer_asked_for_are_stored_all_the_same(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        go(tmp_path, waits=False)
+    label(prompts(2, first=100), depot(tmp_path), tmp_path / "out")
+    assert answers(go(tmp_path)) == {f"r{i}": f"said to r{i}" for i in range(8)}
+    assert len(depot(tmp_path).sold()) == 10
+
+
+def test_what_a_batch_has_no_result_for_is_asked_again_by_the_next_run(tmp_path: Path) -> None:
+    first = go(tmp_path, says={"r1": "nothing", "r2": "fail"})
+    assert (first.counts.answered, first.counts.failed, first.transient) == (6, 2, 1)
+    again = go(tmp_path)
+    assert (again.counts.answered, again.counts.failed) == (7, 1), "a refusal is asked again on demand only"
+    assert len(depot(tmp_path).sold()) == 9
+
+
+def test_a_batch_whose_fate_is_unknown_is_found_by_its_name_or_asked_anew(tmp_path: Path) -> None:
+    go(tmp_path, waits=True, count=1)
+
+    class Forgetful(Depot):
+        """Takes the batch and dies before it says so, or dies before."""
+
+        takes: bool = Field(json_schema_extra={"key": False})
+
+        def submit(self, requests: Any, name: str) -> str:
+            if self.takes:
+                super().submit(requests, name)
+            raise Unavailable("the line was cut")
+
+    for takes, bought in ((True, 4), (False, 7)):
+        with pytest.raises(Unavailable, match="the line was cut"):
+            label(prompts(bought), Forgetful(folder=tmp_path / "depot", takes=takes), tmp_path / "out")
+        assert len(answers(go(tmp_path, count=bought))) == bought
+        assert len(depot(tmp_path).sold()) == bought, "each was bought once"
+
+
+def test_a_queue_that_is_closed_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:
+    for closed in ([True], [False, True], [False, False, True], [False, False, False, True], [False] * 4 + [True]):
+        with pytest.raises(Unavailable, match=r"the depot is closed.*The same command resumes"):
+            go(tmp_path, closed=list(closed))
+    assert len(answers(go(tmp_path))) == 8
+    assert len(depot(tmp_path).sold()) == 8
+
+
+def test_a_cap_counts_what_waits_in_batches_once(tmp_path: Path) -> None:
+    capped = Labelling(max_tokens=60)
+    with pytest.raises(Unavailable, match="not done yet"):
+        go(tmp_path, count=20, waits=False, settings=capped)
+    with pytest.raises(Unavailable, match=r"the next call might break the cap.*answered"):
+        go(tmp_path, count=20, settings=capped)
+    with AnswerStore(tmp_path / "out" / STORE, read_only=True) as store:
+        spent = store.spent().tokens
+    print(f"{spent} of 60 tokens spent, {spent // 5} rows of 20 answered")
+    assert 50 < spent <= 60
+
+
+def test_further_samples_and_attempts_go_into_further_batches(tmp_path: Path) -> None:
+    labelled = go(tmp_path, count=4, settings=Labelling(samples=2))
+    assert labelled.counts.answered == 4
+    assert len(depot(tmp_path).sold()) == 8
+
+
+def test_a_stop_leaves_at_once_while_a_batch_runs_and_says_what_is_with_the_provider(tmp_path: Path) -> None:
+    """A teacher that never ends is stopped by its failing queue from another thread: nothing waits for the next look."""
+    heard: list[Event] = []
+
+    class Slow(Depot):
+        def poll(self, batch: str) -> Any:
+            threading.Timer(0.05, lambda: self.closed.append(True)).start()
+            return super().poll(batch)
+
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="closed"):
+        label(
+            prompts(3),
+            Slow(folder=tmp_path / "depot", looks=10**6),
+            tmp_path / "out",
+            progress=Progress("label", (heard.append,)),
+        )
+    assert time.monotonic() - began < 5
+    assert any("with the provider: batch-" in event.message for event in heard)
+    assert any("0 of 3 done" in event.message for event in heard)
