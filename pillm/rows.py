@@ -91,12 +91,19 @@ class PromptFile(Iterable[Prompt]):
         with Seen() as seen:
             for where, row in read_lines(self.path):
                 prompt = prompt_from_row(row, where=where, beside=self.path.parent, relabel=self._relabel)
-                if seen.first(prompt.id, where):
-                    yield prompt
-                elif row.get("id") in (None, ""):
-                    yield replace(prompt, id=next(name for n in count(2) if seen.first(name := f"{prompt.id}-{n}", where)))
-                else:
-                    raise DataError(f"{where}: id {prompt.id!r} stands already at {seen.note(prompt.id)}. Ids must be unique.")
+                yield with_own_id(prompt, seen, given=row.get("id") not in (None, ""))
+
+
+def with_own_id(prompt: Prompt, seen: Seen, *, given: bool) -> Prompt:
+    """Return the prompt under an id of its own: one made of its content gets a number where it stands twice.
+
+    Raises DataError for a given id that stands twice.
+    """
+    if seen.first(prompt.id, prompt.where):
+        return prompt
+    if given:
+        raise DataError(f"{prompt.where}: id {prompt.id!r} stands already at {seen.note(prompt.id)}. Ids must be unique.")
+    return replace(prompt, id=next(name for n in count(2) if seen.first(name := f"{prompt.id}-{n}", prompt.where)))
 
 
 def prompt_from_row(row: Mapping[str, Any], *, where: str = "", beside: Path | None = None, relabel: bool = False) -> Prompt:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pillm.errors import ConfigError, DataError
 from pillm.metrics import schema_error
 from pillm.records import JSONObject, Message, Prompt
-from pillm.rows import named_schema, prompt_from_row, prompt_to_row
+from pillm.rows import named_schema, prompt_from_row, prompt_to_row, with_own_id
+from pillm.seen import Seen
 from pillm.tablefile import Table, require_columns
 from pillm.taskfile import TEMPLATES, TaskFile, read_task_file
 from pillm.templates import Template
@@ -111,7 +111,7 @@ def _misfit(schema: JSONObject, text: str) -> str | None:
 
 
 def prompts_of(task: Task, table: Table, counts: TaskCounts | None = None) -> Iterator[Prompt]:
-    """Yield the prompts of a table's rows in their order, and count into `counts`; nothing but ids is kept in memory.
+    """Yield the prompts of a table's rows in their order, and count into `counts`; nothing is kept in memory.
 
     Rows outside the task's bounds are left out and counted. Raises DataError with the row's place for a column that is
     not there, a value that is no number, a template that does not fit its row, an id that stands twice, and at the end
@@ -119,24 +119,30 @@ def prompts_of(task: Task, table: Table, counts: TaskCounts | None = None) -> It
     """
     require_columns(table, task.columns, f"{task.path.name}")
     counts = TaskCounts() if counts is None else counts
-    seen: dict[str, str] = {}
-    for where, row in table:
-        counts.rows += 1
-        made = 0
-        for place, values in _items(task, where, row):
-            counts.items += 1
-            reason = f"{task.file.each} empty" if values is None else _refusal(task, values, place)
-            if reason is None and task.file.at_most is not None and made >= task.file.at_most:
-                reason = f"more than {task.file.at_most} of one row"
-            if values is None or reason is not None:
-                counts.left_out[str(reason)] += 1
-                continue
-            made += 1
-            counts.prompts += 1
-            yield _prompt(task, values, (place, table.source), seen)
+    with Seen() as seen:
+        for where, row in table:
+            counts.rows += 1
+            for place, values in _used(task, where, row, counts):
+                yield _prompt(task, values, (place, table.source), seen)
     if not counts.prompts:
         reasons = "; ".join(f"{number} {reason}" for reason, number in counts.left_out.most_common(5))
         raise DataError(f"{task.path.name}: no row of {table.source} is used: {counts.items} left out ({reasons}).")
+
+
+def _used(task: Task, where: str, row: JSONObject, counts: TaskCounts) -> Iterator[tuple[str, JSONObject]]:
+    """Yield the items of a row that become prompts, and count all of them."""
+    made = 0
+    for place, values in _items(task, where, row):
+        counts.items += 1
+        reason = f"{task.file.each} empty" if values is None else _refusal(task, values, place)
+        if reason is None and task.file.at_most is not None and made >= task.file.at_most:
+            reason = f"more than {task.file.at_most} of one row"
+        if values is None or reason is not None:
+            counts.left_out[str(reason)] += 1
+            continue
+        made += 1
+        counts.prompts += 1
+        yield place, values
 
 
 def _items(task: Task, where: str, row: JSONObject) -> Iterator[tuple[str, JSONObject | None]]:
@@ -188,7 +194,7 @@ def _number(value: Any, path: str, where: str) -> float | None:
     return number
 
 
-def _prompt(task: Task, values: JSONObject, origin: tuple[str, str], seen: dict[str, str]) -> Prompt:
+def _prompt(task: Task, values: JSONObject, origin: tuple[str, str], seen: Seen) -> Prompt:
     where, source = origin
     said = {name: template.render(values, where) for name, template in task.templates.items()}
     native: JSONObject = {name: said[name].strip() for name in ("id", "group", "split", "language", "license") if name in said}
@@ -198,8 +204,7 @@ def _prompt(task: Task, values: JSONObject, origin: tuple[str, str], seen: dict[
     native["metadata"] = {"task": task.file.name} | {name: values.get(name) for name in task.file.keep}
     if task.schema is not None:
         native["schema"] = task.file.answer_schema
-    prompt = prompt_from_row(native, where=where, beside=task.path.parent)
-    return _named(prompt, bool(native.get("id")), seen)
+    return with_own_id(prompt_from_row(native, where=where, beside=task.path.parent), seen, given=bool(native.get("id")))
 
 
 def _messages(task: Task, said: dict[str, str]) -> list[Message]:
@@ -214,17 +219,6 @@ def _messages(task: Task, said: dict[str, str]) -> list[Message]:
     return turns
 
 
-def _named(prompt: Prompt, by_task: bool, seen: dict[str, str]) -> Prompt:
-    """Return the prompt under an id of its own; a content that stands twice gets a number, a given id must not."""
-    if prompt.id in seen and by_task:
-        raise DataError(f"{prompt.where}: id {prompt.id!r} stands already at {seen[prompt.id]}. Ids must be unique.")
-    if prompt.id in seen:
-        prompt = replace(prompt, id=next(name for n in count(2) if (name := f"{prompt.id}-{n}") not in seen))
-    seen[prompt.id] = prompt.where
-    return prompt
-
-
-
 def native_row(prompt: Prompt) -> JSONObject:
     """Return the whole native row of a prompt, the answer that it arrived with included."""
     native = prompt_to_row(prompt)
@@ -233,3 +227,24 @@ def native_row(prompt: Prompt) -> JSONObject:
     if prompt.provenance:
         native["provenance"] = prompt.provenance
     return native
+
+
+class TaskPrompts(Iterable[Prompt]):
+    """The prompts of a table, made anew each time they are iterated over, as `PromptFile` reads them where they were written.
+
+    `counts` says where the rows went in the last whole pass; `heard` is called with it at the end of the first.
+    """
+
+    def __init__(
+        self, task: Task, table: Table, *, relabel: bool = False, heard: Callable[[TaskCounts], object] | None = None
+    ) -> None:
+        self.task, self.table, self._relabel, self._heard = task, table, relabel, heard
+        self.counts = TaskCounts()
+
+    def __iter__(self) -> Iterator[Prompt]:
+        counts = TaskCounts()
+        for prompt in prompts_of(self.task, self.table, counts):
+            yield prompt_from_row(native_row(prompt), where=prompt.where, relabel=self._relabel)
+        heard, self._heard, self.counts = self._heard, None, counts
+        if heard:
+            heard(counts)

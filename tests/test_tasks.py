@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 import pillm
 from pillm.records import JSONObject
+from pillm.rows import PromptFile, write_rows
 from pillm.tablefile import Table, read_table_file
-from pillm.tasks import Task, TaskCounts, load_task, prompts_of
+from pillm.tasks import Task, TaskCounts, TaskPrompts, load_task, native_row, prompts_of
 
 PLAIN = "name: t\ninput: '{{ a }}'\n"
 
@@ -245,3 +247,58 @@ def test_any_text_in_a_row_reaches_the_prompt_as_it_is(
     prompts = list(prompts_of(task, table_of(*rows)))
     assert [prompt.text for prompt in prompts] == [f"Q: {row['a']}{row['b']}" for row in rows]
     assert len({prompt.id for prompt in prompts}) == len(rows)
+
+
+TOLD = """
+name: moods
+system: You judge moods.
+instructions: Say the mood.
+input: "{{ text }}"
+schema: mood
+examples: [{input: I won, output: {mood: happy}}]
+reference: '{"mood": {{ mood|json }}}'
+answer: "{{ said }}"
+reasoning: "{{ why }}"
+group: "{{ topic }}"
+split: "{{ side }}"
+tags: ["{{ topic }}", mood]
+keep: [mood]
+where: {level: {max: 3}}
+"""
+
+
+@pytest.mark.parametrize("relabel", [False, True])
+def test_prompts_of_a_table_are_those_of_the_file_that_it_would_become(tmp_path: Path, relabel: bool) -> None:
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "schemas" / "mood.schema.json").write_text('{"type": "object", "required": ["mood"]}', "utf-8")
+    row = {"text": "Quel été", "mood": "gai", "said": '{"mood": "gai"}', "why": "été", "topic": "a", "side": "test", "level": 1}
+    task = task_of(tmp_path, TOLD)
+    table = table_of(row, row, {**row, "said": "", "topic": ""}, {**row, "level": 9}, {**row, "text": "b", "mood": None})
+    written = tmp_path / "elsewhere" / "prompts.jsonl"
+    written.parent.mkdir()
+    write_rows(written, map(native_row, prompts_of(task, table)))
+    heard: list[TaskCounts] = []
+    rows = TaskPrompts(task, table, relabel=relabel, heard=heard.append)
+    found = list(rows)
+    assert found == [
+        replace(one, where=here.where) for one, here in zip(PromptFile(written, relabel=relabel), found, strict=True)
+    ]
+    assert [one.where for one in found] == ["t:1", "t:2", "t:3", "t:5"]
+    assert list(rows) == found  # as often as it is asked for
+    assert heard == [rows.counts]  # told once
+    assert (rows.counts.items, rows.counts.prompts, dict(rows.counts.left_out)) == (5, 4, {"level above 3": 1})
+    next(iter(rows))
+    assert rows.counts.prompts == 4  # a pass that was broken off counts for nothing
+
+
+def test_a_task_iterates_over_a_table_of_any_length_in_little_memory(tmp_path: Path) -> None:
+    def rows() -> Iterator[tuple[str, JSONObject]]:
+        return ((f"t:{number}", {"a": f"{number} {'x' * 500}"}) for number in range(20_000))
+
+    prompts = TaskPrompts(task_of(tmp_path, PLAIN), Table(source="t", read=rows))
+    tracemalloc.start()
+    passes = [sum(1 for _ in prompts) for _ in range(2)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert passes == [20_000, 20_000]
+    assert peak < 2**20, f"{peak >> 10} KiB"

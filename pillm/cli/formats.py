@@ -146,7 +146,7 @@ def _of(kind: type[Any]) -> Callable[[], JSONObject]:
 FORMATS: dict[str, tuple[str, Callable[[], JSONObject]]] = {
     "row": ("One line of a prompts or labelled file.", row_schema),
     "recipe": ("A recipe, for `pillm run`.", recipe_schema),
-    "task": ("A task file: how the rows of a table become prompts, for `pillm data prompts`.", task_schema),
+    "task": ("A task file: how the rows of a table become prompts, for `data prompts` and `label --task`.", task_schema),
     "report": ("report.json, what a run shows.", report_schema),
     "answer": ("An answer as the store keeps it.", answer_schema),
     "events": ("One line of events.jsonl: what a run is doing.", _of(Event)),

@@ -12,6 +12,7 @@ import pillm
 from pillm.choosing import Choosing
 from pillm.cli.choices import assignments, backend_option, only, out_folder, readable, retry, schema_in_prompt, system_message
 from pillm.cli.probing import check_words, show_probe
+from pillm.cli.promptmaking import prompts_or_table, rows_to_label, table_account, task_option, teacher_for
 from pillm.cli.targets import name_and_options
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.contract import Contract
@@ -41,7 +42,8 @@ def _shard(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tu
 
 
 @cli_command("label")
-@click.argument("prompts", type=readable(dir_okay=False))
+@click.argument("prompts", type=prompts_or_table)
+@task_option()
 @backend_option("teacher")
 @assignments("teacher")
 @out_folder(help="Where labelled.jsonl and the store of answers go.")
@@ -82,9 +84,10 @@ def _shard(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tu
 @system_message()
 @click.pass_obj
 def command(terminal: Terminal, /, prompts: Path, teacher: str, options: dict[str, Any], out: Path, **chosen: Any) -> None:
-    """Answer the rows of PROMPTS (JSONL) with a teacher. Stored answers are never asked again."""
+    """Answer the rows of PROMPTS (JSONL, or a table with --task) with a teacher. Stored answers are never asked again."""
     check_words(chosen)
-    built = pillm.teacher(teacher, **options)
+    rows = rows_to_label(terminal, prompts, chosen["task"], relabel=chosen["relabel"])
+    built = teacher_for(rows, teacher, options)
     settings = Labelling(
         attempts=chosen["attempts"],
         contract=Contract(schema_in_prompt=chosen["schema_in_prompt"] or "none", system=chosen["system"]),
@@ -94,17 +97,16 @@ def command(terminal: Terminal, /, prompts: Path, teacher: str, options: dict[st
         reasoning=reasoning_policy(chosen["reasoning"]),
         **{name: chosen[name] for name in _PLAIN},
     )
-    rows = pillm.PromptFile(prompts, relabel=chosen["relabel"])
     if chosen["probe"] is not None:
         show_probe(terminal, rows, built, out, settings, chosen)
         return
     if chosen["dry_run"]:
         expected = forecast(rows, built, out, settings)
-        terminal.result(asdict(expected), _sentence(expected))
+        terminal.result(asdict(expected) | table_account(rows), _sentence(expected))
         return
     with terminal.progress("label") as progress:
         labelled = pillm.label(rows, built, out, settings=settings, progress=progress)
-    _show(terminal, labelled, out)
+    _show(terminal, labelled, out, table_account(rows))
     if labelled.transient:
         raise pillm.Unavailable(
             f"{labelled.transient} rows got no answer; {out}/failed.jsonl says why. The other answers are stored, and the "
@@ -129,14 +131,15 @@ def _sentence(expected: Forecast) -> str:
     if expected.prompt_tokens is not None and expected.completion_tokens is not None:
         tokens = f"about {expected.prompt_tokens:,} prompt and {expected.completion_tokens:,} completion tokens"
     failed = f"{expected.failed} failed for good (--retry failed asks again), " if expected.failed else ""
+    waiting = f"{expected.in_batches} wait in batches with the provider, " if expected.in_batches else ""
     most = f" in at most {expected.calls} calls" if expected.calls > expected.to_ask else ""
     return (
-        f"{expected.rows} rows: {expected.given} arrive answered, {expected.stored} answers are stored, {failed}"
+        f"{expected.rows} rows: {expected.given} arrive answered, {expected.stored} answers are stored, {failed}{waiting}"
         f"{expected.to_ask} would be asked{most} ({tokens}, {cost}). Nothing was asked or written."
     )
 
 
-def _show(terminal: Terminal, labelled: Labelled, out: Path) -> None:
+def _show(terminal: Terminal, labelled: Labelled, out: Path, table: dict[str, Any]) -> None:
     counts = labelled.counts
     document = {
         "rows": counts.to_json(),
@@ -144,7 +147,7 @@ def _show(terminal: Terminal, labelled: Labelled, out: Path) -> None:
         "labelled": str(labelled.path),
         "up_to_date": labelled.up_to_date,
     }
-    terminal.result(document, f"{counts}", f"{labelled.path}")
+    terminal.result(document | table, f"{counts}", f"{labelled.path}")
     if counts.rejected:
         terminal.say(f"{counts.rejected} answers were rejected: see {out / 'rejected.jsonl'}. Ask again: --retry rejected")
     if counts.failed:

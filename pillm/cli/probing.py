@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm.artifacts import to_json
+from pillm.cli.promptmaking import table_account
 from pillm.cli.scores import scores_table
 from pillm.cli.targets import model_of, runner_for
 from pillm.errors import ConfigError, GateError
@@ -49,7 +50,7 @@ def show_probe(
         probing = Probing(rows=chosen["probe"], student=student)
         found = probe(prompts, teacher, out, probing=probing, settings=settings, progress=progress)
     ended = () if found.verdict in REMEDIES else (found.sentence,)
-    terminal.result(_document(found), scores_table(_columns(found)), *ended)
+    terminal.result(_document(found) | table_account(prompts), scores_table(_columns(found)), *ended)
     kept = f"The sample's answers are stored in {out}: the same command without --probe does not ask for them again."
     if found.verdict in REMEDIES:
         raise GateError(f"{found.sentence} {REMEDIES[found.verdict]}. {kept}")

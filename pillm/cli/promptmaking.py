@@ -1,4 +1,4 @@
-"""`pillm data prompts` and `pillm data expand`: where prompts come from."""
+"""`pillm data prompts`, `pillm data expand` and `pillm label --task`: where prompts come from."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from pillm.cli.choices import assignments, backend_option, new_file, out_folder,
 from pillm.cli.terminal import Command, Terminal
 from pillm.errors import ConfigError
 from pillm.files import replacing
-from pillm.rows import write_rows
-from pillm.tasks import TaskCounts, native_row
+from pillm.rows import PromptFile, write_rows
+from pillm.tasks import TaskCounts, TaskPrompts, native_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from pillm.records import Prompt
+    from pillm.backends import Teacher
+    from pillm.cli.choices import Decorator
+    from pillm.records import JSONObject, Prompt
     from pillm.tasks import Task
 
 
@@ -39,13 +41,21 @@ def prompts(terminal: Terminal, /, task: Path, table: str, out: Path, limit: int
         progress.start(None, "prompts")
         write_rows(part, (native_row(prompt) for prompt in _watched(stream, progress)))
         progress.finish(f"{counts.prompts} prompts")
-    document = {
-        "rows": counts.rows, "items": counts.items, "prompts": counts.prompts, "left_out": dict(counts.left_out),
-        "balanced": counts.balanced, "source": rows.source, "generation": made.generation, "file": str(out),
-    }  # fmt: skip
-    left_out = [f"{number:6} left out: {reason}" for reason, number in sorted(counts.left_out.items())]
-    terminal.result(document, f"{counts.prompts} prompts of {counts.items} items of {rows.source} in {out}", *left_out)
+    told, *left_out = _told(counts, rows)
+    terminal.result(_account(made, rows, counts) | {"file": str(out)}, f"{told} in {out}", *left_out)
     terminal.say(_next(made, out))
+
+
+def _account(task: Task, table: pillm.Table, counts: TaskCounts) -> JSONObject:
+    return {
+        "rows": counts.rows, "items": counts.items, "prompts": counts.prompts, "left_out": dict(counts.left_out),
+        "balanced": counts.balanced, "source": table.source, "generation": task.generation,
+    }  # fmt: skip
+
+
+def _told(counts: TaskCounts, table: pillm.Table) -> list[str]:
+    left_out = [f"{number:6} left out: {reason}" for reason, number in sorted(counts.left_out.items())]
+    return [f"{counts.prompts} prompts of {counts.items} items of {table.source}", *left_out]
 
 
 def _first(stream: Iterator[Prompt], limit: int | None) -> Iterator[Prompt]:
@@ -68,6 +78,57 @@ def _next(task: Task, out: Path) -> str:
 
 def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+class PromptsOrTable(click.Path):
+    """A file of prompts; where --task is given a table, which may also be an address."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or with --task the text: `read_table` says what is wrong with it."""
+        text = str(value)
+        if ctx is not None and isinstance(ctx.params.get("task"), Path):
+            return text
+        if "://" in text or Path(text).suffix.casefold() in (".csv", ".tsv"):
+            self.fail(f"{text} is a table. Say with --task TASK.yaml how its rows become prompts.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+prompts_or_table = PromptsOrTable(exists=True, dir_okay=False, path_type=Path)
+
+
+def task_option() -> Decorator[Any]:
+    """Return the option for the task that makes prompts of a table; it is read before the table."""
+    return click.option(
+        "--task", type=readable(dir_okay=False), is_eager=True, metavar="TASK.yaml",
+        help="PROMPTS is a table (CSV, JSONL, hf://...): make its prompts as this task file says.",
+    )  # fmt: skip
+
+
+def rows_to_label(terminal: Terminal, source: Path | str, task: Path | None, *, relabel: bool) -> PromptFile | TaskPrompts:
+    """Return the prompts of a file, or with a task those of a table, to be iterated over as often as needed.
+
+    What became of the table's rows is said at the end of the first pass, before anything is asked.
+    """
+    if task is None:
+        return PromptFile(source, relabel=relabel)
+    made, table = pillm.load_task(task), pillm.read_table(source)
+    return TaskPrompts(made, table, relabel=relabel, heard=lambda counts: terminal.say("\n".join(_told(counts, table))))
+
+
+def teacher_for(rows: Iterable[Prompt], name: str, options: Mapping[str, Any]) -> Teacher:
+    """Return the teacher with these options, and with those of the rows' task that are not among them."""
+    more = rows.task.generation if isinstance(rows, TaskPrompts) else {}
+    try:
+        return pillm.teacher(name, **{**more, **options})
+    except ConfigError as error:
+        if isinstance(rows, TaskPrompts) and any(f"option {key!r}" in str(error) for key in more.keys() - options.keys()):
+            raise ConfigError(f"{rows.task.path.name}: generation: {error} Change it there.") from error
+        raise
+
+
+def table_account(rows: Iterable[Prompt]) -> JSONObject:
+    """Return what became of the rows of a table for the document of a command; nothing where the rows were prompts."""
+    return {"table": _account(rows.task, rows.table, rows.counts)} if isinstance(rows, TaskPrompts) else {}
 
 
 @click.command("expand", cls=Command)

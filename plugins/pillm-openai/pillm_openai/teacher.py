@@ -115,7 +115,7 @@ class OpenAI(pillm.BatchTeacher):
 
     @contextmanager
     def open(self) -> Iterator[Self]:
-        """Keep one client open; raise Unavailable where the key is missing and MissingDependency without `openai`."""
+        """Keep one client open; raise Unavailable where the key is missing and MissingDependency without `aiohttp`."""
         if self._line is not None:
             yield self
             return
@@ -125,9 +125,7 @@ class OpenAI(pillm.BatchTeacher):
         try:
             self._line = Line(url, secret_for(url, self.api_key_env), patience, limits, near=is_near(url))
         except ImportError as error:
-            raise pillm.MissingDependency(
-                f"teacher 'openai' needs the openai package with aiohttp ({error}): pip install 'openai[aiohttp]>=3'"
-            ) from error
+            raise pillm.MissingDependency(f"teacher 'openai' needs aiohttp ({error}): pip install 'aiohttp>=3.10'") from error
         try:
             yield self
         finally:

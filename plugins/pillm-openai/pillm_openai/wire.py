@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
+from pillm_openai.address import is_openai
 from pillm_openai.faults import Fault, fault_of_status, without
+
+if TYPE_CHECKING:
+    import aiohttp
 
 MAX_BODY = 32 * 1024 * 1024
 LONGEST_SILENCE = 60.0
@@ -21,46 +27,33 @@ Heard = Callable[[int, Mapping[str, str]], None]
 
 
 class Wire:
-    """The SDK's client over its aiohttp transport; every method runs on the event loop that `post` is first used on.
+    """aiohttp's client to one server; every method runs on the event loop that `post` is first used on.
 
-    Its HTTP client is used directly: building and checking objects that are thrown away costs the SDK three times what
-    the exchange does.
+    The SDK is not between here and there: building and checking objects that are thrown away costs it three times what the
+    exchange does.
     """
 
     def __init__(self, base_url: str, secret: str, *, timeout: float, near: bool, most: int) -> None:
         import aiohttp
-        import httpx2
-        import openai
 
-        self._secret, self._timeout = secret, timeout
+        self._aiohttp, self._session = aiohttp, None
+        self._secret, self._timeout, self._most = secret, timeout, most
+        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._proxy = None if near else proxy_for(base_url)  # a proxy has no business between here and this network
         self._passwords = () if near else _proxy_passwords()
         self._nobody: type[Exception] = aiohttp.ClientConnectorError
-        self._broken = (httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError, ValueError)
-        self._http = openai.DefaultAioHttpClient(
-            # the total time is kept here; a transport of its own would only count it twice
-            timeout=httpx2.Timeout(None, connect=min(timeout, LONGEST_CONNECT)),
-            limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
-            follow_redirects=False,
-            trust_env=not near,  # a proxy has no business between here and this network
-        )
-        self._client = openai.AsyncOpenAI(api_key=secret or "none", base_url=base_url, max_retries=0, http_client=self._http)
-        headers = {**self._client.default_headers, **self._client.auth_headers, "Accept-Encoding": "gzip"}
-        self._http.headers.update(
-            {
-                name: value
-                for name, value in headers.items()
-                if isinstance(value, str)
-                and not name.lower().startswith("x-stainless")  # what machine this is concerns no server
-            }
-        )
-        self._url = httpx2.URL(f"{str(self._client.base_url).rstrip('/')}/chat/completions")
+        self._broken = (aiohttp.ClientError, OSError, ValueError)
+        self._headers = headers_for(base_url, secret)
+
+    _session: aiohttp.ClientSession | None
 
     def __repr__(self) -> str:
-        return f"Wire({self._url.netloc.decode()})"
+        return f"Wire({urlsplit(self._url).netloc})"
 
     async def close(self) -> None:
         """Hang up."""
-        await self._client.close()
+        if self._session:
+            await self._session.close()
 
     async def post(self, content: bytes, heard: Heard) -> bytes:
         """Return the body of a 2xx response; raise Fault. `heard` is told status and headers before the body is read."""
@@ -78,24 +71,34 @@ class Wire:
             raise self._fault(error, asyncio.get_running_loop().time() - began, begun=bool(status)) from error
 
     async def _exchange(self, content: bytes, heard: Heard, limit: asyncio.Timeout) -> bytes:
-        response = await self._http.send(self._http.build_request("POST", self._url, content=content), stream=True)
+        session = self._session = self._session or self._opened()
+        response = await session.post(self._url, data=content, proxy=self._proxy, allow_redirects=False)
         try:
-            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
-            heard(response.status_code, headers)
-            body = await _read(response.aiter_raw(), headers, limit)
+            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers}
+            heard(response.status, headers)
+            body = await _read(response.content.iter_any(), headers, limit)
         except BaseException:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1):  # what was not read to its end is not read on: the connection is closed
-                    await response.aclose()
+            response.close()  # what was not read to its end is not read on: the connection is closed
             raise
-        if response.status_code >= 300:
-            raise fault_of_status(response.status_code, headers, body)
+        if response.status >= 300:
+            raise fault_of_status(response.status, headers, body)
         return body
+
+    def _opened(self) -> aiohttp.ClientSession:
+        """Return a session on the running loop; what a server wants remembered (cookies) is not."""
+        aiohttp = self._aiohttp
+        return aiohttp.ClientSession(
+            headers=self._headers,
+            connector=aiohttp.TCPConnector(limit=self._most, ssl=_trusted() if self._url.startswith("https") else True),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # the total time is kept here; a second clock would only count it twice
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(self._timeout, LONGEST_CONNECT)),
+            auto_decompress=False,
+        )
 
     def _fault(self, error: Exception, seconds: float, *, begun: bool) -> Fault:
         """Return what a broken exchange means."""
-        cause = error.__cause__ or error
-        if isinstance(error, TimeoutError) or isinstance(cause, TimeoutError):
+        if isinstance(error, TimeoutError):
             if begun and seconds < self._timeout:
                 return Fault("network", f"the response stopped for {LONGEST_SILENCE:g} s", retry=True)
             if begun:
@@ -103,12 +106,45 @@ class Wire:
             if seconds < self._timeout:
                 return Fault("network", f"the server took no connection within {seconds:.0f} s", retry=True, stop=True)
             return Fault("network", f"no answer within {self._timeout:g} s", retry=True)
-        reason = str(cause) or type(cause).__name__
+        reason = str(error) or type(error).__name__
         for secret in (self._secret, *self._passwords):
             reason = without(secret, reason)
-        nobody = isinstance(cause, self._nobody)  # nobody listens: the next row would not fare better
+        nobody = isinstance(error, self._nobody)  # nobody listens: the next row would not fare better
         what = "the server cannot be reached" if nobody else "the connection broke"
         return Fault("network", f"{what} ({reason})", retry=True, stop=nobody)
+
+
+def headers_for(base_url: str, secret: str) -> dict[str, str]:
+    """Return what every request says beside its body; nothing tells what machine this is."""
+    told = {
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip",
+        "Authorization": f"Bearer {secret or 'none'}",
+        "Content-Type": "application/json",
+        "User-Agent": "pillm",
+    }
+    if is_openai(base_url):  # as OpenAI's own client does
+        for name in ("Organization", "Project"):
+            if value := os.environ.get({"Organization": "OPENAI_ORG_ID", "Project": "OPENAI_PROJECT_ID"}[name]):
+                told[f"OpenAI-{name}"] = value
+    return told
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the address of the proxy that this environment names for an address."""
+    parts, proxies = urlsplit(url), getproxies()
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def _trusted() -> ssl.SSLContext:
+    """Return a context that trusts what this machine trusts, and certifi's list where it has none of its own."""
+    import certifi
+
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 def _proxy_passwords() -> tuple[str, ...]:

@@ -213,8 +213,8 @@ def test_the_estimate_is_a_quarter_of_the_characters():
     assert OpenAI(model="m", max_tokens=50).estimate(request) == pillm.Usage(prompt_tokens=1, completion_tokens=50)
 
 
-def test_a_missing_openai_package_is_told_with_the_remedy(tmp_path):
-    (tmp_path / "openai.py").write_text("raise ImportError('not here')")
+def test_a_missing_aiohttp_is_told_with_the_remedy(tmp_path):
+    (tmp_path / "aiohttp.py").write_text("raise ImportError('not here')")
     code = """
 import pillm, pillm_openai
 try:
@@ -224,4 +224,4 @@ except pillm.MissingDependency as error:
 """
     environment = {"PYTHONPATH": str(tmp_path), "OPENAI_API_KEY": "k"}
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert "pip install 'openai[aiohttp]>=3'" in told.stdout
+    assert "pip install 'aiohttp>=3.10'" in told.stdout
