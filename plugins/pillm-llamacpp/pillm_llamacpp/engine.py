@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections import deque
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp.llama_cpp as llama
@@ -60,6 +60,7 @@ class Model:
         params = llama.llama_model_default_params()
         params.vocab_only = vocab_only
         params.n_gpu_layers = gpu_layers
+        params.use_extra_bufts = not built_with_tiles()
         self.handle = llama.llama_model_load_from_file(path.encode(), params)
         if not self.handle:
             raise Refusal("data", f"llama.cpp cannot load {path}: {log.reason()}")
@@ -232,3 +233,13 @@ class Context:
         if self.handle:
             llama.llama_free(self.handle)
             self.handle = None
+
+
+@lru_cache(maxsize=1)
+def built_with_tiles() -> bool:
+    """Say whether llama.cpp was built to use the matrix tiles (AMX) of this processor.
+
+    They are left alone then: GCC up to 12.3 and 13.2 (Debian 12's among them) drops most of the tile configuration that ggml
+    writes, since its header says that one word of it is read, and the first product faults.
+    """
+    return b"AMX_INT8 = 1" in bytes(llama.llama_print_system_info())
