@@ -64,8 +64,8 @@ class Database:
 
     def _upgrade(self, version: int) -> None:
         upgrades = (self.upgrades.get(number, "") for number in range(version or self.format, self.format))
-        self._db.executescript(self.tables + "".join(upgrades))
-        self._db.execute(f"PRAGMA user_version={self.format}")
+        # one transaction: a kill in the middle must not leave a file that is neither old nor new
+        self._db.executescript(f"BEGIN IMMEDIATE;{self.tables}{''.join(upgrades)}PRAGMA user_version={self.format};COMMIT;")
 
     def _refusal(self, error: sqlite3.Error) -> StorageError:
         if _is_full(self.path, error):

@@ -62,6 +62,8 @@ class Queue:
                 made = self._client.with_options(max_retries=0).batches.create(
                     completion_window="24h", endpoint=ENDPOINT, input_file_id=sent.id, metadata={_OURS: name}
                 )
+                if not isinstance(made.id, str) or not made.id:
+                    raise ValueError("an answer without the batch's id")
         return made.id
 
     def find(self, name: str) -> str | None:
@@ -97,11 +99,18 @@ class Queue:
         """Yield custom id and result of each line of the batch's files; a line that cannot be read is passed over."""
         with self._told(f"give the results of batch {batch}"):
             found = self._client.batches.retrieve(batch)
+            counts, read = found.request_counts, 0
             for file in filter(None, (found.output_file_id, found.error_file_id)):
                 with self._client.files.with_streaming_response.content(file) as response:
-                    yield from filter(None, map(self._result, response.iter_lines()))
+                    for line in _lines(response.iter_bytes()):
+                        if (result := self._result(line)) is not None:
+                            read += 1
+                            yield result
+            if found.status == "completed" and counts and read < counts.completed + counts.failed:
+                # they are paid for and still there: what is missing is fetched again, not bought again
+                raise pillm.Unavailable(f"batch {batch} holds {counts.completed + counts.failed} results, {read} could be read")
 
-    def _result(self, line: str) -> tuple[str, pillm.Answer | pillm.Failure] | None:
+    def _result(self, line: bytes) -> tuple[str, pillm.Answer | pillm.Failure] | None:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError):
@@ -135,13 +144,22 @@ class Queue:
             if error.status_code in _NO_QUEUE:
                 raise _NoQueue(f"{text}. A server without a batch queue is asked with -o batch=false") from None
             raise pillm.Unavailable(text) from None
-        except self._broken as error:
+        except (*self._broken, ValueError, TypeError, AttributeError) as error:  # bodies that are no batch, no file, no list
             reason = str(error.__cause__ or error) or type(error).__name__
             raise pillm.Unavailable(without(self._secret, f"the server did not {what} ({reason})")) from None
 
 
 class _NoQueue(pillm.Unavailable):
     """There is no such thing at this server."""
+
+
+def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield lines, which end in a line feed alone: U+2028 and its like may stand in an answer."""
+    rest = b""
+    for part in parts:
+        *whole, rest = (rest + part).split(b"\n")
+        yield from whole
+    yield rest
 
 
 def _say_nothing_of_this_machine(request: Any) -> None:

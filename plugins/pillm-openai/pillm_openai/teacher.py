@@ -104,7 +104,7 @@ class OpenAI(pillm.BatchTeacher):
     def greedy(self) -> Self:
         """Return the same teacher unconstrained and at temperature 0, unless the temperature is left to the server."""
         changes: dict[str, Any] = {} if self.temperature is None else {"temperature": 0.0}
-        copy = self.model_copy(update={**changes, "structured": False})
+        copy = self.model_copy(update={**changes, "structured": False, "batch": False})
         copy._line = None
         return copy
 

@@ -79,7 +79,7 @@ class BatchQueue:
         for name, lines in (("output_file_id", fine), ("error_file_id", [line for line in made if line not in fine])):
             if lines:
                 batch[name] = f"file-{batch['id']}-{name}"
-                self.files[batch[name]] = "".join(json.dumps(line) + "\n" for line in lines).encode()
+                self.files[batch[name]] = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
         batch["status"] = status
         batch["request_counts"] = {"total": len(made), "completed": len(fine), "failed": len(made) - len(fine)}
 

@@ -174,3 +174,35 @@ def test_batches_cost_half_with_openai_alone_and_change_no_key() -> None:
     assert [mode and mode.price for mode in modes] == [Decimal(1), Decimal("0.5")]
     assert OpenAI(model="m").batch_mode() is None
     assert OpenAI(model="m").identity() == there.identity()
+
+
+def test_a_line_separator_in_an_answer_ends_no_line(tmp_path: Path) -> None:
+    with BatchQueue() as queue:
+        prompt = pillm.Prompt(id="r", messages=({"role": "user", "content": "a\u2028b\u0085c"},))
+        assert answers(pillm.label([prompt], teacher(queue), tmp_path)) == {"r": "A\u2028B\u0085C"}
+
+
+def test_a_result_file_that_is_cut_is_fetched_again_and_not_bought_again(tmp_path: Path) -> None:
+    with BatchQueue() as queue:
+        queue.held = True
+        with pytest.raises(pillm.Unavailable):
+            go(queue, tmp_path, 3, batch_wait=False)
+        batch = queue.batches["batch_0"]
+        queue.end(batch)
+        whole = queue.files[batch["output_file_id"]]
+        queue.files[batch["output_file_id"]] = whole[: len(whole) // 2]
+        with pytest.raises(pillm.Unavailable, match="holds 3 results, 1 could be read"):
+            go(queue, tmp_path, 3)
+        queue.files[batch["output_file_id"]] = whole
+        assert len(answers(go(queue, tmp_path, 3))) == 3
+    assert len(queue.batches) == 1
+
+
+@pytest.mark.parametrize("body", [{}, {"error": "no"}])
+def test_a_batch_without_an_id_is_none(tmp_path: Path, body: dict[str, Any]) -> None:
+    with BatchQueue() as queue:
+        queue.refuse["POST /v1/batches"] = (200, body)
+        with pytest.raises(pillm.Unavailable, match="did not take the batch"):
+            go(queue, tmp_path, 2)
+        queue.refuse.clear()
+        assert len(answers(go(queue, tmp_path, 2))) == 2
