@@ -17,6 +17,9 @@ MAX_FILE = 200 * 1024 * 1024
 """Bytes: what the batch API takes in one file."""
 _NO_QUEUE = (404, 405, 501)
 _RETRIES = 2
+_SAID = frozenset(
+    ("host", "authorization", "accept", "accept-encoding", "connection", "content-type", "content-length", "transfer-encoding")
+)
 _OURS = "pillm"
 """The metadata field by which a batch is found again."""
 
@@ -163,5 +166,7 @@ def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _say_nothing_of_this_machine(request: Any) -> None:
-    for name in [name for name in request.headers if name.lower().startswith("x-stainless")]:
+    """Leave out what the SDK adds of its own or takes from the environment: it is for other servers, or nobody's business."""
+    for name in [name for name in request.headers if name.lower() not in _SAID]:
         del request.headers[name]
+    request.headers["User-Agent"] = "pillm"

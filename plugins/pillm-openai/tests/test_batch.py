@@ -53,11 +53,14 @@ def test_rows_go_up_in_openai_batch_files_and_their_answers_come_down(tmp_path: 
         assert store.spent().tokens == 7 * (7 + 2)
 
 
-def test_the_key_goes_in_the_header_and_nothing_tells_of_this_machine(tmp_path: Path) -> None:
+def test_the_key_goes_in_the_header_and_nothing_tells_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Other-Key: topsecret")
+    monkeypatch.setenv("OPENAI_ORG_ID", "topsecret")
     with BatchQueue() as queue:
         go(queue, tmp_path, 1)
     assert {headers["authorization"] for headers in queue.headers} == {f"Bearer {SECRET}"}
     assert not [name for headers in queue.headers for name in headers if name.startswith("x-stainless")]
+    assert "topsecret" not in str(queue.headers)
     assert SECRET.encode() not in b"".join(queue.files.values())
 
 
