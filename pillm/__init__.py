@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pillm.backends import Teacher as Teacher
     from pillm.backends import Trainer as Trainer
     from pillm.backends import TrainingData as TrainingData
+    from pillm.batches import BatchError as BatchError
     from pillm.batches import BatchMode as BatchMode
     from pillm.batches import BatchStatus as BatchStatus
     from pillm.batches import BatchTeacher as BatchTeacher
@@ -102,7 +103,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe",
-    "batches": "BatchMode BatchStatus BatchTeacher",
+    "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
     "contract": "Contract template_message",
     "devices": "device",

@@ -220,7 +220,7 @@ class AnswerStore(BatchLog):
     def unknown_outcomes(self) -> list[str]:
         """Return the keys of calls that were sent and never heard of again: they may have been billed.
 
-        What waits in a batch is not among them: it will be heard of.
+        What waits in a batch is not among them: it will be heard of. What is in one that was given up is.
         """
         rows = self._run(
             f"SELECT key FROM calls WHERE outcome IS NULL AND NOT ({WAITING}) AND key NOT IN (SELECT key FROM answers)"  # noqa: S608
@@ -240,13 +240,14 @@ class AnswerStore(BatchLog):
         tokens, cost = self._run("SELECT coalesce(tokens, 0), nanodollars FROM calls WHERE id=?", (call,)).fetchone()
         return Spend(tokens=tokens, cost=None if cost is None else Decimal(cost) / NANO)
 
-    def unpriced(self) -> Iterator[tuple[int, Usage]]:
-        """Yield the number and the usage of each answered call whose price was not known when it was made."""
+    def unpriced(self) -> Iterator[tuple[int, Usage, Decimal]]:
+        """Yield number, usage and share of the price of each answered call whose price was not known when it was made."""
         rows = self._run(
-            "SELECT calls.id, answer FROM calls JOIN answers ON answers.call = calls.id WHERE nanodollars IS NULL"
+            "SELECT calls.id, answer, coalesce(price, '1') FROM calls JOIN answers ON answers.call = calls.id "
+            "LEFT JOIN batches ON batches.name = calls.batch WHERE nanodollars IS NULL"
         ).fetchall()
-        for call, text in rows:
-            yield call, answer_from_json(json.loads(text)).usage or Usage()
+        for call, text, share in rows:
+            yield call, answer_from_json(json.loads(text)).usage or Usage(), Decimal(share)
 
     def priced(self, call: int, spent: Spend) -> None:
         """Record what a call took, now that its price is known."""
@@ -261,8 +262,9 @@ _TAKEN = (
         "VALUES(?1+?2,?3,?4,?5,?6,?7,?8,?9,?10)",
     ),
     (
-        "SELECT name, teacher, id, begun, ended FROM batches ORDER BY rowid",
-        "INSERT OR IGNORE INTO batches(name, teacher, id, begun, ended) VALUES(?2,?3,?4,?5,?6)",
+        "SELECT pass, name, teacher, id, begun, ended, price, requests FROM batches ORDER BY rowid",
+        "INSERT OR IGNORE INTO batches(pass, name, teacher, id, begun, ended, price, requests) "
+        "VALUES(?1+?2,?3,?4,?5,?6,?7,?8,?9)",
     ),
     (
         "SELECT key, call, answer, raw, at FROM answers",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from pillm.database import Database
 
 BATCH_TABLES = """
 CREATE TABLE IF NOT EXISTS batches(
-    name TEXT PRIMARY KEY, teacher TEXT NOT NULL, id TEXT, begun TEXT NOT NULL, ended TEXT);
+    name TEXT PRIMARY KEY, teacher TEXT NOT NULL, id TEXT, begun TEXT NOT NULL, ended TEXT, price TEXT NOT NULL,
+    pass INTEGER NOT NULL, requests INTEGER NOT NULL DEFAULT 0);
 """
+WAITING = "outcome IS NULL AND batch IN (SELECT name FROM batches WHERE ended IS NULL)"
+"""What is true of a call that waits in a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,38 +23,64 @@ class Batch:
 
     name: str
     id: str | None
+    begun: datetime
+    price: Decimal = Decimal(1)
+    """What its calls cost, as a share of what they cost alone."""
 
 
 class BatchLog(Database):
     """The batches of a store and which of its calls are in them."""
 
-    def batch_begun(self, name: str, teacher: str) -> None:
-        """Record that calls are about to be put into a batch; `teacher` says whose."""
+    def batch_begun(self, name: str, teacher: str, price: Decimal, since: int) -> Batch:
+        """Record that calls are about to be put into a batch.
+
+        `teacher` says whose; `since` is the last call before the pass that makes it: the pass goes on, over any number of
+        runs, until none of its batches is open.
+        """
+        begun = now()
         with self._transaction():
-            self._run("INSERT INTO batches(name, teacher, begun) VALUES(?,?,?)", (name, teacher, now()))
+            self._run(
+                "INSERT INTO batches(name, teacher, begun, price, pass) VALUES(?,?,?,?,?)",
+                (name, teacher, begun, str(price), since),
+            )
+        return Batch(name, None, datetime.fromisoformat(begun), price)
+
+    def batch_filled(self, name: str, requests: int) -> None:
+        """Record how many calls a batch holds, and have the disk keep them: it is submitted next."""
+        with self._transaction(flush=True):
+            self._run("UPDATE batches SET requests=? WHERE name=?", (requests, name))
 
     def batch_submitted(self, name: str, id: str) -> None:
         """Record what the provider calls a batch."""
-        with self._transaction():
+        with self._transaction(flush=True):
             self._run("UPDATE batches SET id=? WHERE name=?", (id, name))
 
     def batch_ended(self, name: str) -> None:
-        """Record that all results of a batch are stored."""
+        """Record that all results of a batch are stored, or that it is given up."""
         with self._transaction():
             self._run("UPDATE batches SET ended=? WHERE name=?", (now(), name))
 
-    def batch_dropped(self, name: str) -> None:
-        """Forget a batch that no call was put into."""
+    def batch_withdrawn(self, name: str) -> None:
+        """Record that a batch was never asked: its calls without an outcome took nothing."""
         with self._transaction():
-            self._run("DELETE FROM batches WHERE name=?", (name,))
+            self._run(
+                "UPDATE calls SET outcome='withdrawn', tokens=0, nanodollars=0 WHERE batch=? AND outcome IS NULL", (name,)
+            )
+            self._run("UPDATE batches SET ended=? WHERE name=?", (now(), name))
 
     def open_batches(self, teacher: str | None = None) -> list[Batch]:
         """Return the batches that are not ended, oldest first: those of a teacher, or of all."""
         rows = self._run(
-            "SELECT name, id FROM batches WHERE ended IS NULL AND (?1 IS NULL OR teacher = ?1) ORDER BY begun, rowid",
+            "SELECT name, id, begun, price FROM batches WHERE ended IS NULL AND (?1 IS NULL OR teacher = ?1) "
+            "ORDER BY begun, rowid",
             (teacher,),
         )
-        return [Batch(*row) for row in rows]
+        return [Batch(name, id, datetime.fromisoformat(begun), Decimal(price)) for name, id, begun, price in rows]
+
+    def open_pass(self, teacher: str) -> int | None:
+        """Return the last call before the pass whose batches are still open; None where none are."""
+        found = self._run("SELECT min(pass) FROM batches WHERE ended IS NULL AND teacher=?", (teacher,)).fetchone()[0]
+        return None if found is None else int(found)
 
     def batch_calls(self, name: str) -> dict[str, int]:
         """Return the calls of a batch that have no outcome yet: their numbers by key."""
@@ -61,9 +91,9 @@ class BatchLog(Database):
         """Say whether a key is asked in a batch that is not ended."""
         return self._run(f"SELECT 1 FROM calls WHERE key=? AND {WAITING} LIMIT 1", (key,)).fetchone() is not None  # noqa: S608
 
-
-WAITING = "outcome IS NULL AND batch IN (SELECT name FROM batches WHERE ended IS NULL)"
-"""What is true of a call that waits in a batch."""
+    def unpriced_in_batches(self) -> bool:
+        """Say whether calls wait in batches for which no money was set aside: their price was not known."""
+        return self._run(f"SELECT 1 FROM calls WHERE nanodollars IS NULL AND {WAITING} LIMIT 1").fetchone() is not None  # noqa: S608
 
 
 def now() -> str:

@@ -57,7 +57,7 @@ class Database:
         if not self._read_only:
             self._upgrade(version)
         elif version < self.format:  # of an older pillm, or nothing was written yet: read as it would be when upgraded
-            there, self._db = self._db, sqlite3.connect(":memory:", isolation_level=None)
+            there, self._db = self._db, sqlite3.connect("", isolation_level=None)  # a temporary file: it may be large
             there.backup(self._db)
             there.close()
             self._upgrade(version)
@@ -106,9 +106,10 @@ class Database:
         """Write what was left for the next transaction."""
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, *, flush: bool = False) -> Iterator[None]:
+        """Commit what is written meanwhile; `flush` has the disk keep it before anything else happens."""
         now = time.monotonic()
-        flush = now - self._synced > SYNC_SECONDS
+        flush = flush or now - self._synced > SYNC_SECONDS
         if flush is not self._flushing:
             self._run(f"PRAGMA synchronous={'FULL' if flush else 'NORMAL'}")
             self._flushing = flush

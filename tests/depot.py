@@ -5,33 +5,61 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from pillm.batches import BatchMode, BatchStatus, BatchTeacher
+from pillm.batches import BatchError, BatchMode, BatchStatus, BatchTeacher
 from pillm.errors import Unavailable
 from pillm.records import Answer, Failure, Request, Usage
+
+FREE: dict[str, Any] = {"key": False}
+TROUBLES = {
+    "busy": BatchError("the depot is busy", passing=True),
+    "no account": BatchError("no account", taken=False),
+}
 
 
 class Depot(BatchTeacher):
     """Sells in batches, and one by one where `batched` is off; what it sold is in the files."""
 
     name: ClassVar[str] = "depot"
-    folder: Path = Field(json_schema_extra={"key": False})
-    batched: bool = Field(True, json_schema_extra={"key": False})
-    size: int = Field(3, json_schema_extra={"key": False})
-    at_once: int = Field(2, json_schema_extra={"key": False})
-    waits: bool = Field(True, json_schema_extra={"key": False})
-    looks: int = Field(1, description="Looks until a batch has ended.", json_schema_extra={"key": False})
-    closed: list[bool] = Field(default_factory=list, json_schema_extra={"key": False})
-    """Whether each next question to the queue finds it closed."""
-    says: dict[str, str] = Field(default_factory=dict, json_schema_extra={"key": False})
-    """Row id: "fail" or "nothing"; the others are answered."""
+    folder: Path = Field(description="Where it keeps what it sold.", json_schema_extra=FREE)
+    batched: bool = Field(True, description="Sell in batches.", json_schema_extra=FREE)
+    size: int = Field(3, description="Requests of a batch.", json_schema_extra=FREE)
+    at_once: int = Field(2, description="Batches at a time.", json_schema_extra=FREE)
+    waits: bool = Field(True, description="Wait for batches.", json_schema_extra=FREE)
+    looks: int = Field(1, description="Looks until a batch has ended.", json_schema_extra=FREE)
+    room: int | None = Field(None, description="Characters of a batch.", json_schema_extra=FREE)
+    gives_up: bool = Field(False, description="Give batches up that are gone.", json_schema_extra=FREE)
+    priced: str = Field("", description="A model in the price list; free without.", json_schema_extra=FREE)
+    closed: list[bool | str] = Field(
+        default_factory=list, description="What each next question to the queue meets.", json_schema_extra=FREE
+    )
+    """Whether it finds it closed, or a name of TROUBLES."""
+    says: dict[str, Any] = Field(default_factory=dict, description="What it says to a row.", json_schema_extra=FREE)
+    """Row id: a Failure, or "nothing"; the others are answered."""
 
-    def batch_mode(self) -> BatchMode | None:
-        return BatchMode(size=self.size, at_once=self.at_once, poll=0.01, wait=self.waits) if self.batched else None
+    def batch_mode(self) -> BatchMode:
+        return BatchMode(
+            active=self.batched,
+            size=self.size,
+            max_bytes=self.room,
+            at_once=self.at_once,
+            poll=0.01,
+            wait=self.waits,
+            give_up=self.gives_up,
+            price=Decimal("0.5"),
+        )
+
+    def tariff(self) -> tuple[str, str] | None:
+        return (self.priced, "http://depot.invalid/v1") if self.priced else None
+
+    def measure(self, request: Request) -> int:
+        return len(str(request.messages[-1]["content"]))
 
     def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
         for request in requests:
@@ -49,12 +77,14 @@ class Depot(BatchTeacher):
         part.rename(self.folder / f"batch-{name}.json")
         return f"batch-{name}"
 
-    def find(self, name: str) -> str | None:
+    def find(self, name: str, begun: datetime) -> str | None:
         self._ask()
         return f"batch-{name}" if (self.folder / f"batch-{name}.json").exists() else None
 
     def poll(self, batch: str) -> BatchStatus:
         self._ask()
+        if not (self.folder / f"{batch}.json").exists():
+            raise BatchError(f"the depot has no {batch} any more", gone=True)
         total, seen = len(self._requests(batch)), self.folder / f"{batch}.looks"
         looks = len(seen.read_bytes()) if seen.exists() else 0
         descriptor = os.open(seen, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -65,8 +95,8 @@ class Depot(BatchTeacher):
     def collect(self, batch: str) -> Iterator[tuple[str, Answer | Failure]]:
         self._ask()
         for key, row in reversed(self._requests(batch)):
-            if self.says.get(row) == "fail":
-                yield key, Failure("refused", "not for sale")
+            if isinstance(said := self.says.get(row), Failure):
+                yield key, said
             elif self.says.get(row) != "nothing":
                 yield key, Answer(f"said to {row}", usage=Usage(prompt_tokens=3, completion_tokens=2))
         yield "v1:somebody-else", Answer("not ours")
@@ -76,8 +106,9 @@ class Depot(BatchTeacher):
         return found
 
     def _ask(self) -> None:
-        if self.closed and self.closed.pop(0):
-            raise Unavailable("the depot is closed")
+        heard = self.closed.pop(0) if self.closed else False
+        if heard:
+            raise TROUBLES[heard] if isinstance(heard, str) else Unavailable("the depot is closed")
 
     def _sell(self, key: str) -> None:
         descriptor = os.open(self.folder.with_name("ledger"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)

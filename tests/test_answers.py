@@ -163,5 +163,5 @@ def test_a_store_of_the_first_format_is_gone_on_with(tmp_path: Path) -> None:
     database.close()
     with AnswerStore(tmp_path / "a.sqlite") as store:
         assert store.answer("v1:a") == Answer("x", usage=Usage(prompt_tokens=3))
-        assert [usage.prompt_tokens for _, usage in store.unpriced()] == [3]
+        assert [usage.prompt_tokens for _, usage, _ in store.unpriced()] == [3]
         store.sent(REQUEST, teacher="echo", version="1")

@@ -21,3 +21,9 @@ def test_how_a_teacher_batches_is_no_part_of_what_it_is(tmp_path: Path) -> None:
 def test_a_batch_costs_what_single_calls_do_unless_its_teacher_says_otherwise() -> None:
     assert pillm.BatchMode().price == Decimal(1)
     assert pillm.BatchStatus(ended=False).failure is None
+
+
+def test_trouble_with_a_batch_is_unavailable_and_passes_for_nothing_that_was_not_said() -> None:
+    trouble = pillm.BatchError("no")
+    assert isinstance(trouble, pillm.Unavailable)
+    assert (trouble.passing, trouble.gone, trouble.taken) == (False, False, None)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sqlite3
 import threading
 import time
+from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +17,9 @@ import pytest
 from pydantic import Field
 
 from pillm.answers import AnswerStore
-from pillm.errors import Unavailable
+from pillm.errors import ConfigError, Interrupted, Unavailable
 from pillm.progress import Event, Progress
-from pillm.records import Prompt
+from pillm.records import Failure, Prompt
 from pillm.rows import prompt_from_row
 from pillm.stages.labelling import STORE, Labelled, Labelling, forecast, label
 from pillm.verification import verify
@@ -93,7 +98,7 @@ def test_results_of_rows_that_are_no_longer_asked_for_are_stored_all_the_same(tm
 
 
 def test_what_a_batch_has_no_result_for_is_asked_again_by_the_next_run(tmp_path: Path) -> None:
-    first = go(tmp_path, says={"r1": "nothing", "r2": "fail"})
+    first = go(tmp_path, says={"r1": "nothing", "r2": Failure("refused", "not for sale")})
     assert (first.counts.answered, first.counts.failed, first.transient) == (6, 2, 1)
     again = go(tmp_path)
     assert (again.counts.answered, again.counts.failed) == (7, 1), "a refusal is asked again on demand only"
@@ -118,6 +123,139 @@ def test_a_batch_whose_fate_is_unknown_is_found_by_its_name_or_asked_anew(tmp_pa
             label(prompts(bought), Forgetful(folder=tmp_path / "depot", takes=takes), tmp_path / "out")
         assert len(answers(go(tmp_path, count=bought))) == bought
         assert len(depot(tmp_path).sold()) == bought, "each was bought once"
+
+
+def test_a_batch_that_was_certainly_not_taken_leaves_no_trace_but_its_sentence(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"no account.*8 pending"):
+        go(tmp_path, closed=["no account"])
+    with AnswerStore(tmp_path / "out" / STORE, read_only=True) as store:
+        assert (store.open_batches(), store.unknown_outcomes(), store.spent().tokens) == ([], [], 0)
+    assert len(answers(go(tmp_path, batched=False))) == 8
+
+
+def test_what_fails_in_passing_is_asked_again_and_not_without_end(tmp_path: Path) -> None:
+    heard: list[Event] = []
+    progress = Progress("label", (heard.append,))
+    tired = ["busy", False, False, "busy", False, "busy", "busy"]  # of two submissions, then of looks
+    label(prompts(6), depot(tmp_path, closed=tired), tmp_path / "out", progress=progress)
+    assert sum("asked again in" in event.message for event in heard) >= 3
+    assert len(depot(tmp_path).sold()) == 6
+    with pytest.raises(Unavailable, match="the depot is busy"):
+        go(tmp_path / "b", closed=[False, False, *["busy"] * 40])
+    with pytest.raises(Unavailable, match="the depot is busy"):
+        go(tmp_path / "c", closed=["busy"], waits=False)
+    assert len(answers(go(tmp_path / "b"))) == len(answers(go(tmp_path / "c"))) == 8
+
+
+def lose(folder: Path, which: int = 0) -> int:
+    """Have a depot forget a batch; return how many requests were in it."""
+    path = sorted((folder / "depot").glob("*.json"), key=lambda one: one.stat().st_mtime_ns)[which]
+    held = len(json.loads(path.read_text()))
+    path.unlink()
+    return held
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_batch_that_is_gone_holds_up_its_own_rows_alone_until_it_is_given_up(tmp_path: Path, batched: bool) -> None:
+    with pytest.raises(Unavailable, match="not done yet"):
+        go(tmp_path, waits=False)
+    lost = lose(tmp_path)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=rf"has no batch-.* any more.*{8 - lost} answered.*{lost} pending"):
+            go(tmp_path, batched=batched)
+    assert len(answers(go(tmp_path, batched=batched, gives_up=True))) == 8
+    with AnswerStore(tmp_path / "out" / STORE, read_only=True) as store:
+        assert store.spent().tokens >= lost * 10, "what may have been billed counts"
+
+
+def test_looking_again_and_again_buys_nothing_anew_that_failed_or_was_rejected_meanwhile(tmp_path: Path) -> None:
+    """A pass goes on from run to run until its batches have ended: only then does the next retry."""
+    bad = {f"r{i}": Failure("rate", "too many") if i % 2 else "nothing" for i in range(6)}
+    again = Labelling(retry=frozenset({"failed", "rejected"}))
+    for look in range(4):
+        options: dict[str, Any] = {"says": bad, "settings": again, "waits": False, "at_once": 1, "size": 4}
+        if look < 3:
+            with pytest.raises(Unavailable, match="not done yet"):
+                go(tmp_path, 10, **options)
+        else:
+            assert go(tmp_path, 10, **options).counts.failed == 6
+    assert len(depot(tmp_path).sold()) == 10
+    assert len(answers(go(tmp_path, 10))) == 10, "the next pass asks for what failed"
+
+
+def test_a_result_that_says_stop_stops_further_batches_when_its_batch_is_stored(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"nothing left to spend.*2 answered"):
+        go(tmp_path, says={"r2": Failure("quota", "nothing left to spend", stop=True)}, at_once=1)
+    assert len(depot(tmp_path).sold()) == 3
+
+
+def test_a_batch_of_nothing_but_invalid_requests_blames_the_teacher_and_no_row(tmp_path: Path) -> None:
+    go(tmp_path, 1)
+    bad = {f"r{i}": Failure("invalid", "no such model") for i in range(1, 30)}
+    with pytest.raises(Unavailable, match=r"each of its 12 requests was refused"):
+        go(tmp_path, 30, says=bad, size=12, at_once=1)
+    assert len(answers(go(tmp_path, 30))) == 30
+
+
+def test_a_result_that_no_row_asks_about_is_judged_when_one_does(tmp_path: Path) -> None:
+    strict = {"type": "object", "required": ["x"]}
+    row = prompt_from_row({"id": "r", "user": "question", "schema": strict})
+    with pytest.raises(Unavailable):
+        label([row], depot(tmp_path, waits=False), tmp_path / "out")
+    label(prompts(1, 50), depot(tmp_path), tmp_path / "out")
+    label(prompts(1, 50), depot(tmp_path), tmp_path / "out", settings=Labelling(limit=1))
+    labelled = label([row], depot(tmp_path), tmp_path / "out")
+    assert labelled.counts.rejected == 1
+    with closing(sqlite3.connect(tmp_path / "out" / STORE)) as store:
+        query = "SELECT accepted FROM verdicts WHERE key IN (SELECT key FROM calls ORDER BY id LIMIT 1)"
+        assert store.execute(query).fetchall() == [(0,)]
+
+
+def test_a_batch_is_not_larger_than_its_provider_takes_and_a_row_that_is_fails_alone(tmp_path: Path) -> None:
+    rows = [*prompts(5), prompt_from_row({"id": "huge", "user": "x" * 99})]
+    labelled = label(rows, depot(tmp_path, room=25, size=50), tmp_path / "out")
+    assert (labelled.counts.answered, labelled.counts.failed) == (5, 1)
+    assert "99 bytes is larger than a batch may be (25)" in (tmp_path / "out" / "failed.jsonl").read_text()
+    assert sorted(len(json.loads(p.read_text())) for p in (tmp_path / "depot").glob("*.json")) == [1, 2, 2]
+
+
+def test_one_by_one_asks_first_what_is_in_no_batch_and_waits_only_for_what_its_rows_need(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        go(tmp_path, waits=False)
+    with pytest.raises(Unavailable, match=r"not done yet \(0 of 6\).*2 answered.*6 pending"):
+        go(tmp_path, batched=False, waits=False, looks=99)
+    alone = label(prompts(3, first=100), depot(tmp_path, batched=False, looks=10**9), tmp_path / "out")
+    assert alone.counts.answered == 3, "it did not wait for batches that hold none of its rows"
+
+
+def test_calls_in_batches_cost_their_share_however_they_are_collected(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("- {model: m, input: 1000000, output: 1000000}\n")
+    with pytest.raises(Unavailable):
+        go(tmp_path, 6, priced="m", waits=False)  # nobody knows the price yet
+    with pytest.raises(ConfigError, match="Leave max_cost out until they are collected"):
+        go(tmp_path, 6, priced="m", settings=Labelling(prices=prices, max_cost=99.0))
+    go(tmp_path, 6, priced="m", batched=False, settings=Labelling(prices=prices))
+    with AnswerStore(tmp_path / "out" / STORE, read_only=True) as store:
+        assert store.spent().cost == Decimal(6 * 5) / 2
+    go(tmp_path, 7, priced="m", batched=False, settings=Labelling(prices=prices))
+    with AnswerStore(tmp_path / "out" / STORE, read_only=True) as store:
+        assert store.spent().cost == Decimal(6 * 5) / 2 + 10, (
+            "one by one it costs all: no usage was told, so what was set aside"
+        )
+
+
+def test_a_signal_while_a_batch_is_filled_submits_nothing(tmp_path: Path) -> None:
+    class Signalled(Depot):
+        def measure(self, request: Any) -> int:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return 1
+
+    with pytest.raises(Interrupted):
+        label(prompts(5), Signalled(folder=tmp_path / "depot"), tmp_path / "out")
+    assert depot(tmp_path).sold() == []
+    with AnswerStore(tmp_path / "out" / STORE, read_only=True) as store:
+        assert (store.open_batches(), store.unknown_outcomes()) == ([], [])
 
 
 def test_a_queue_that_is_closed_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
-from pillm.answers import AnswerStore
+from pillm.answers import AnswerStore, Spend
 from pillm.batchlog import Batch
-from pillm.records import Answer, Prompt, Request
+from pillm.records import Answer, Prompt, Request, Usage
+
+
+def begin(store: AnswerStore, name: str, since: int = 0) -> Batch:
+    return store.batch_begun(name, "me", Decimal("0.5"), since)
 
 
 def request(key: str) -> Request:
@@ -17,13 +23,13 @@ def request(key: str) -> Request:
 
 def test_a_batch_is_open_from_its_first_record_until_its_results_are_stored(tmp_path: Path) -> None:
     with AnswerStore(tmp_path / "a.sqlite") as store:
-        store.batch_begun("n", "me")
+        batch = begin(store, "n")
         call = store.sent(request("v1:a"), teacher="t", version="1", batch="n")
-        assert store.open_batches("me") == [Batch("n", None)]
+        assert store.open_batches("me") == [batch]
         assert store.open_batches("somebody") == []
         store.batch_submitted("n", "id")
     with AnswerStore(tmp_path / "a.sqlite") as store:
-        assert store.open_batches() == [Batch("n", "id")]
+        assert store.open_batches() == [replace(batch, id="id")]
         assert store.batch_calls("n") == {"v1:a": call}
         assert store.in_a_batch("v1:a")
         assert store.unknown_outcomes() == []
@@ -35,25 +41,26 @@ def test_a_batch_is_open_from_its_first_record_until_its_results_are_stored(tmp_
 
 def test_a_call_whose_batch_ended_without_it_was_never_heard_of(tmp_path: Path) -> None:
     with AnswerStore(tmp_path / "a.sqlite") as store:
-        store.batch_begun("n", "me")
+        begin(store, "n")
         store.sent(request("v1:a"), teacher="t", version="1", batch="n")
         store.batch_ended("n")
         assert store.unknown_outcomes() == ["v1:a"]
         assert not store.in_a_batch("v1:a")
-        store.batch_begun("empty", "me")
-        store.batch_dropped("empty")
+        begin(store, "empty")
+        store.batch_withdrawn("empty")
         assert store.open_batches() == []
 
 
 def test_batches_go_along_when_a_store_is_absorbed(tmp_path: Path) -> None:
     with AnswerStore(tmp_path / "a.sqlite") as store:
-        store.batch_begun("n", "me")
+        batch = begin(store, "n", since=5)
         store.batch_submitted("n", "id")
         store.sent(request("v1:a"), teacher="t", version="1", batch="n")
     with AnswerStore(tmp_path / "b.sqlite") as store:
         store.sent(request("v1:b"), teacher="t", version="1")
         store.absorb(tmp_path / "a.sqlite")
-        assert store.open_batches("me") == [Batch("n", "id")]
+        assert store.open_batches("me") == [replace(batch, id="id")]
+        assert store.open_pass("me") == 6, "calls are numbered on"
         assert list(store.batch_calls("n")) == ["v1:a"]
 
 
@@ -70,5 +77,37 @@ def test_a_store_of_before_there_were_batches_is_read_unchanged_and_upgraded_on_
         assert store.answer("v1:a") == Answer("kept")
     assert path.read_bytes() == before
     with AnswerStore(path) as store:
-        store.batch_begun("n", "me")
+        begin(store, "n")
         assert store.answer("v1:a") == Answer("kept")
+
+
+def test_calls_of_a_batch_that_was_never_asked_took_nothing(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "a.sqlite") as store:
+        begin(store, "n")
+        store.sent(request("v1:a"), teacher="t", version="1", batch="n", reserved=Spend(tokens=7, cost=Decimal(1)))
+        assert store.spent().tokens == 7
+        store.batch_withdrawn("n")
+        assert store.spent() == Spend(tokens=0, cost=Decimal(0))
+        assert store.unknown_outcomes() == []
+        assert store.open_batches() == []
+
+
+def test_a_pass_goes_on_until_none_of_its_batches_is_open(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "a.sqlite") as store:
+        assert store.open_pass("me") is None
+        begin(store, "n", since=3)
+        begin(store, "m", since=3)
+        store.batch_ended("n")
+        assert (store.open_pass("me"), store.open_pass("you")) == (3, None)
+        store.batch_ended("m")
+        assert store.open_pass("me") is None
+
+
+def test_an_answer_out_of_a_batch_is_priced_later_at_the_share_of_its_batch(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "a.sqlite") as store:
+        begin(store, "n")
+        for key, batch in (("v1:a", "n"), ("v1:b", None)):
+            number = store.sent(request(key), teacher="t", version="1", batch=batch)
+            assert store.unpriced_in_batches() is (key == "v1:a")
+            store.answered(request(key), number, Answer("x", usage=Usage(prompt_tokens=1, completion_tokens=1)))
+        assert [share for _, _, share in store.unpriced()] == [Decimal("0.5"), Decimal(1)]

@@ -110,3 +110,10 @@ def test_other_tools_are_another_beginning_and_only_so_many_rows_are_put_in_orde
     rows = Worklist(prompts, EchoTeacher(), Labelling())
     assert [row.number for row in by_prefix(rows)] == [0, 2, 1, 3, 4, 5]
     assert [row.number for row in by_prefix(iter(rows))] == [0, 2, 1, 3, 4, 5]
+
+
+def test_a_row_with_half_a_surrogate_pair_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    broken = Prompt(id="r", messages=({"role": "user", "content": "a\ud800b"},))
+    with pytest.raises(DataError, match=r"row 'r' holds half of a surrogate pair"):
+        label([broken], EchoTeacher(), tmp_path)
+    assert not (tmp_path / "answers.sqlite").exists()

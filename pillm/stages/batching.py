@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from pillm.batches import BatchMode, BatchStatus, BatchTeacher
+from pillm.batches import BatchError, BatchStatus, BatchTeacher
 from pillm.batchlog import Batch
 from pillm.errors import Unavailable
 from pillm.records import Answer, Failure, Prompt, Request, digest
 
 if TYPE_CHECKING:
-    from pillm.stages.labeller import Feed, Labeller
+    from pillm.stages.labeller import Call, Feed, Labeller
 
+T = TypeVar("T")
 _LOOK_UP_EVERY = 0.2  # seconds: how soon a stop is noticed
-_NEVER_ARRIVED = Failure("server", "its batch never reached the provider")
+_PATIENCE = 10
+"""Looks in a row that may fail in passing: a provider's bad minutes must not end a day's wait."""
+_NO_ACCIDENT = 10
+"""A batch of so many requests, all called invalid, says something of the teacher and nothing of the rows."""
 _NO_RESULT = Failure("server", "the batch ended without a result for this request")
 
 
@@ -27,24 +32,27 @@ class Batching:
 
     def __init__(self, labeller: Labeller, teacher: BatchTeacher, feed: Feed) -> None:
         self._labeller, self._teacher, self._feed = labeller, teacher, feed
-        self._mode = teacher.batch_mode()
+        self._store, self._mode = labeller.store, teacher.batch_mode()
         self._whose = digest(teacher.identity())
         self._open: list[Batch] = []
+        self._gone: dict[str, BatchError] = {}
         self._told: dict[str, tuple[int, int]] = {}
 
-    def work(self) -> None:
-        """Settle what can be settled through batches; without a batch mode only what earlier runs submitted."""
+    def work(self, ask_one_by_one: Callable[[], None]) -> None:
+        """Settle what can be settled, in batches where the mode is active, and wait for batches that rows wait for."""
         with self._stopping():
             self._take_up()
-            while not self._labeller.stopping:
-                while self._mode and len(self._open) < self._mode.at_once and self._submit(self._mode):
-                    pass
-                if not self._open:
-                    return
-                self._wait(self._mode or BatchMode())
-        if self._open:
-            names = ", ".join(str(batch.id) for batch in self._open)
-            self._labeller.progress.note(f"with the provider: {names}. The same command collects what becomes of it")
+        while not self._labeller.stopping:
+            if self._mode.active:
+                with self._stopping():
+                    self._submit_all()
+            else:
+                ask_one_by_one()
+            if not self._awaited():
+                break
+            with self._stopping():
+                self._wait()
+        self._conclude()
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
@@ -52,86 +60,213 @@ class Batching:
         try:
             yield
         except Unavailable as error:
-            self._labeller.stopped = self._labeller.stopped or Failure("server", str(error), stop=True)
+            self._labeller.stop(Failure("server", str(error), stop=True))
+
+    def _conclude(self) -> None:
+        """Say what is left with the provider, and stop a run whose rows wait for what is there no more."""
+        if lost := next((error for name, error in self._gone.items() if name in self._wanted()), None):
+            self._labeller.stop(Failure("server", str(lost), stop=True))
+        if self._open:
+            names = ", ".join(str(batch.id) for batch in self._open)
+            self._labeller.progress.note(f"with the provider: {names}. The same command collects what becomes of it")
+
+    def _wanted(self) -> set[str]:
+        """Return the names of the batches that rows of this pass wait for."""
+        return {call.batch.name for call in self._feed.calls.values() if call.batch and call.rows}
+
+    def _awaited(self) -> list[Batch]:
+        """Return the batches to wait for: where rows find no room, of batches or of money, any; else those rows wait for."""
+        if self._feed.waits():
+            return self._open
+        wanted = self._wanted()
+        return [batch for batch in self._open if batch.name in wanted]
 
     def _take_up(self) -> None:
         """Find the batches of earlier runs, and let the rows that ask the same wait for them."""
-        for batch in self._labeller.store.open_batches(self._whose):
-            found = batch.id or self._teacher.find(batch.name)
-            waiting = {key: self._labeller.waited_for(_unknown(key), number) for key, number in self._calls(batch)}
-            if found is None:
-                for call in waiting.values():
-                    self._labeller.hear(call, _NEVER_ARRIVED)
-                self._labeller.store.batch_ended(batch.name)
+        for batch in self._store.open_batches(self._whose):
+            if batch.id or (id := self._found(batch)):
+                self._wait_for(batch)
+                self._open.append(batch if batch.id else replace(batch, id=id))
+
+    def _wait_for(self, batch: Batch) -> None:
+        self._feed.calls |= {call.request.key: call for call in self._calls(batch)}
+
+    def _found(self, batch: Batch) -> str | None:
+        """Return a batch's id, which nobody heard; None where it never arrived, or nobody can tell."""
+        try:
+            found = self._patiently(lambda: self._teacher.find(batch.name, batch.begun))
+        except BatchError as error:
+            if not error.gone:
+                raise
+            self._wait_for(batch)
+            self._miss(batch, error)
+            return None
+        if found is None:
+            self._withdraw(batch)
+        else:
+            self._store.batch_submitted(batch.name, found)
+        return found
+
+    def _submit_all(self) -> None:
+        """Submit batches until the provider holds as many as it may, or there is nothing to put into one."""
+        while len(self._open) < self._mode.at_once and not self._labeller.stopping and self._feed.peek() is not None:
+            batch = self._store.batch_begun(secrets.token_hex(16), self._whose, self._mode.price, self._labeller.memory.since)
+            requests = self._fill(batch)
+            if not requests or self._labeller.interrupted:
+                self._withdraw(batch)
                 continue
-            if batch.id is None:
-                self._labeller.store.batch_submitted(batch.name, found)
-            self._feed.calls.update(waiting)
-            self._open.append(Batch(batch.name, found))
+            self._store.batch_filled(batch.name, len(requests))
+            batch = replace(batch, id=self._hand_over(batch, requests))
+            self._store.batch_submitted(batch.name, str(batch.id))
+            self._open.append(batch)
+            self._labeller.progress.note(f"batch {batch.id}: {len(requests):,} requests submitted")
 
-    def _calls(self, batch: Batch) -> list[tuple[str, int]]:
-        return list(self._labeller.store.batch_calls(batch.name).items())
+    def _fill(self, batch: Batch) -> list[Request]:
+        """Return the requests that a batch has room for."""
+        requests: list[Request] = []
+        room = self._mode.max_bytes
+        with self._labeller.sending_in(batch):
+            while len(requests) < self._mode.size and (request := self._feed.peek()) is not None:
+                weight = self._teacher.measure(request)
+                too_large = self._mode.max_bytes is not None and weight > self._mode.max_bytes
+                if not too_large and room is not None and (room := room - weight) < 0:
+                    break
+                for pulled in islice(self._feed, 1):  # none after a stop
+                    if too_large:
+                        said = f"its request of {weight:,} bytes is larger than a batch may be ({self._mode.max_bytes:,})"
+                        self._settle(self._feed.calls[pulled.key], Failure("invalid", said))
+                    else:
+                        requests.append(pulled)
+        return requests
 
-    def _submit(self, mode: BatchMode) -> bool:
-        """Submit the next batch; say whether there was anything to put into it."""
-        if self._labeller.stopping or not self._feed.waits():
-            return False
-        store, name = self._labeller.store, secrets.token_hex(16)
-        store.batch_begun(name, self._whose)
-        with self._labeller.sending_in(name):
-            requests = list(islice(self._feed, mode.size))
-        if not requests:
-            store.batch_dropped(name)
-            return False
-        batch = Batch(name, self._teacher.submit(requests, name))
-        store.batch_submitted(name, str(batch.id))
-        self._open.append(batch)
-        self._labeller.progress.note(f"batch {batch.id}: {len(requests):,} requests submitted")
-        return True
+    def _hand_over(self, batch: Batch, requests: list[Request]) -> str:
+        try:
+            return self._patiently(lambda: self._teacher.submit(requests, batch.name))
+        except BatchError as error:
+            if error.taken is False:
+                self._withdraw(batch)
+            raise
 
-    def _wait(self, mode: BatchMode) -> None:
-        """Wait until a batch has ended, and store what became of it."""
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """Ask again, a few times, what was refused in passing."""
+        for tries in range(1, _PATIENCE + 1):
+            try:
+                return ask()
+            except BatchError as error:
+                if not (error.passing and tries < _PATIENCE and self._mode.wait):
+                    raise
+                self._pause(error, tries)
+                if self._labeller.stopping:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _wait(self) -> None:
+        """Wait until an awaited batch has ended, and store what became of every one that has."""
+        in_a_row = 0
         while not self._labeller.stopping:
-            states = [(batch, self._teacher.poll(str(batch.id))) for batch in self._open]
-            for batch, status in states:
-                self._tell(batch, status)
-                if status.ended:
-                    self._collect(batch, status)
-            if any(status.ended for _, status in states):
+            ended, trouble = self._look_at_all()
+            in_a_row = in_a_row + 1 if trouble else 0
+            if trouble and not (trouble.passing and self._mode.wait and in_a_row < _PATIENCE):
+                raise trouble
+            if ended or not self._awaited():
                 return
-            if not mode.wait:
-                done, total = (sum(getattr(status, name) for _, status in states) for name in ("done", "total"))
-                self._labeller.stopped = Failure("server", f"its batches are not done yet ({done} of {total})", stop=True)
+            if not self._mode.wait:
+                done, total = (sum(counts) for counts in zip(*(self._told[one.name] for one in self._open), strict=True))
+                self._labeller.stop(Failure("server", f"its batches are not done yet ({done} of {total})", stop=True))
                 return
-            self._pause(mode.poll)
+            self._pause(trouble, in_a_row)
 
-    def _pause(self, seconds: float) -> None:
+    def _pause(self, trouble: BatchError | None, in_a_row: int) -> None:
+        """Wait until the next look; after troubles in a row at first only a little."""
+        seconds = min(self._mode.poll, 2.0 ** (in_a_row - 1)) if trouble else self._mode.poll
+        if trouble:
+            self._labeller.progress.note(f"{trouble}; asked again in {seconds:g} s")
         end = time.monotonic() + seconds
         while not self._labeller.stopping and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, _LOOK_UP_EVERY))
 
-    def _tell(self, batch: Batch, status: BatchStatus) -> None:
+    def _look_at_all(self) -> tuple[bool, BatchError | None]:
+        """Look at every open batch, whatever became of the one before; say whether one ended, and what went wrong."""
+        ended, trouble = False, None
+        for batch in list(self._open):
+            try:
+                ended |= self._look(batch)
+            except BatchError as error:
+                if error.gone:
+                    self._open.remove(batch)
+                    self._miss(batch, error)
+                    ended = True
+                elif trouble is None or trouble.passing:
+                    trouble = error
+        return ended, trouble
+
+    def _look(self, batch: Batch) -> bool:
+        """Look at a batch and collect it where it has ended; say whether it has."""
+        status = self._teacher.poll(str(batch.id))
         said = (status.done, status.total)
         if self._told.get(batch.name) != said and status.total:
-            self._told[batch.name] = said
             self._labeller.progress.note(f"batch {batch.id}: {status.done:,} of {status.total:,} done")
+        self._told[batch.name] = said
+        if status.ended:
+            self._collect(batch, status)
+            self._open.remove(batch)
+        return status.ended
 
     def _collect(self, batch: Batch, status: BatchStatus) -> None:
         """Store every result of an ended batch, also where the run is stopping: it is paid for."""
-        open_calls = dict(self._calls(batch))
+        waiting = {call.request.key: call for call in self._calls(batch)}
+        total, invalid = len(waiting), 0
         for key, result in self._teacher.collect(str(batch.id)):
-            if (number := open_calls.pop(key, None)) is not None:  # else it was stored before a kill, or is not ours
-                self._settle(key, number, result)
-        for key, number in open_calls.items():
-            self._settle(key, number, status.failure or _NO_RESULT)
-        self._labeller.store.batch_ended(batch.name)
-        self._open.remove(batch)
+            if (call := waiting.pop(key, None)) is not None:  # else it was stored before a kill, or is not ours
+                invalid += isinstance(result, Failure) and result.kind == "invalid"
+                self._settle(call, result)
+        if status.failure and status.failure.stop:
+            self._withdraw(batch)
+            self._labeller.stop(status.failure)
+            return
+        for call in waiting.values():
+            self._settle(call, status.failure or _NO_RESULT)
+        self._store.batch_ended(batch.name)
+        if invalid == total >= _NO_ACCIDENT:
+            said = f"batch {batch.id}: each of its {total:,} requests was refused; the first lines of failed.jsonl say why"
+            self._labeller.stop(Failure("server", said, stop=True))
 
-    def _settle(self, key: str, number: int, result: Answer | Failure) -> None:
-        call = self._feed.calls.pop(key, None) or self._labeller.waited_for(_unknown(key), number)
+    def _calls(self, batch: Batch) -> Iterator[Call]:
+        """Yield the calls of a batch that have no outcome yet, with the rows that wait for them."""
+        for key, number in self._store.batch_calls(batch.name).items():
+            call = self._feed.calls.get(key)
+            yield call if call and call.number == number else self._labeller.waited_for(_unknown(key), number, batch)
+
+    def _settle(self, call: Call, result: Answer | Failure) -> None:
         self._labeller.hear(call, result)
+        self._let_go(call)
+
+    def _let_go(self, call: Call) -> None:
+        """Let the rows of a call go on from what is known now."""
+        if self._feed.calls.get(call.request.key) is call:
+            del self._feed.calls[call.request.key]
         self._feed.settle(call)
         self._labeller.memory.fresh.clear()
+
+    def _withdraw(self, batch: Batch) -> None:
+        """Take back what was certainly not asked: it took nothing, and its rows are as they were."""
+        calls = list(self._calls(batch))
+        self._store.batch_withdrawn(batch.name)
+        for call in calls:
+            self._labeller.budget.settle(call.request, None)
+            self._let_go(call)
+
+    def _miss(self, batch: Batch, error: BatchError) -> None:
+        """Give a batch up that the provider has no more, if that is wanted; else its rows go on waiting for it."""
+        if not self._mode.give_up:
+            self._gone[batch.name] = error
+            return
+        calls = list(self._calls(batch))
+        self._store.batch_ended(batch.name)
+        self._labeller.progress.warn(f"{error}. It is given up: {len(calls):,} requests are asked anew, and may be paid twice")
+        for call in calls:
+            self._labeller.budget.settle(call.request, None, billed=True)
+            self._let_go(call)
 
 
 def _unknown(key: str) -> Request:

@@ -22,7 +22,7 @@ class Tariff:
     free: bool = False
     price: Price | None = None
     share: Decimal = Decimal(1)
-    """What a call costs of its price: a batch is cheaper."""
+    """What the next call costs of its price: in a batch it is cheaper."""
 
     @classmethod
     def of(cls, teacher: Teacher, settings: Labelling) -> Self:
@@ -31,17 +31,18 @@ class Tariff:
         if listed is None:
             return cls(free=True)
         mode = teacher.batch_mode() if isinstance(teacher, BatchTeacher) else None
-        return cls(price=find_price(*listed, user=settings.prices), share=mode.price if mode else Decimal(1))
+        share = mode.price if mode and mode.active else Decimal(1)
+        return cls(price=find_price(*listed, user=settings.prices), share=share)
 
-    def cost(self, usage: Usage) -> Decimal | None:
-        """Return the dollars of a call; None where unknown."""
+    def cost(self, usage: Usage, share: Decimal | None = None) -> Decimal | None:
+        """Return the dollars of a call, the next one where no `share` of the price is given; None where unknown."""
         if self.free:
             return Decimal(0)
-        return self.price.cost(usage) * self.share if self.price else None
+        return self.price.cost(usage) * (self.share if share is None else share) if self.price else None
 
-    def spend(self, usage: Usage) -> Spend:
+    def spend(self, usage: Usage, share: Decimal | None = None) -> Spend:
         """Return tokens and dollars of a call."""
-        return Spend(tokens=usage.prompt_tokens + usage.completion_tokens, cost=self.cost(usage))
+        return Spend(tokens=usage.prompt_tokens + usage.completion_tokens, cost=self.cost(usage, share))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,13 +70,18 @@ class Budget:
                 f"Write its price into a prices.yaml (- {{model: {model}, input: 0.40, output: 1.60}}, dollars per million "
                 "tokens) and name it: --prices prices.yaml. Or cap tokens instead: --max-tokens."
             )
-        for call, usage in store.unpriced() if tariff.price else ():
-            store.priced(call, tariff.spend(usage))
+        for call, usage, share in store.unpriced() if tariff.price else ():
+            store.priced(call, tariff.spend(usage, share))
         spent = store.spent()
         if settings.max_cost is not None and spent.cost is None:
+            remedy = (
+                "wait in batches. Nothing was asked. Leave max_cost out until they are collected"
+                if store.unpriced_in_batches()
+                else "were never heard of. Nothing was asked. Label into another --out, with --reuse of this folder"
+            )
             raise ConfigError(
-                f"max_cost is set, but calls recorded in {store.path.parent} were sent without a known price and never heard "
-                "of, so the cap could not be kept. Nothing was asked. Label into another --out, with --reuse of this folder."
+                f"max_cost is set, but the cap could not be kept: calls recorded in {store.path.parent} were sent without a "
+                f"known price and {remedy}."
             )
         return cls(tariff=tariff, teacher=teacher, settings=settings, spent=spent)
 
@@ -130,8 +136,8 @@ class Budget:
         self._aside[request.key] = aside
         self._total = self._total + aside
 
-    def settle(self, request: Request, answer: Answer | None, *, billed: bool = False) -> Spend:
-        """Put what a call took in the place of what was set aside, and return it.
+    def settle(self, request: Request, answer: Answer | None, *, billed: bool = False, share: Decimal | None = None) -> Spend:
+        """Put what a call took, at a share of its price, in the place of what was set aside, and return it.
 
         A call without an answer took nothing, unless it may have been `billed`: then all that was set aside.
         """
@@ -141,6 +147,10 @@ class Budget:
             self._total = Spend(tokens=self._total.tokens - aside.tokens, cost=cost) if self._aside else Spend()
         if answer is None and not billed:
             return Spend()
-        took = self.tariff.spend(answer.usage) if answer and answer.usage else aside or Spend(cost=self.tariff.cost(Usage()))
+        took = (
+            self.tariff.spend(answer.usage, share)
+            if answer and answer.usage
+            else aside or Spend(cost=self.tariff.cost(Usage()))
+        )
         self.spent = self.spent + took
         return took

@@ -9,11 +9,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import partial
 from queue import SimpleQueue
 
 from pillm.answers import AnswerStore, Verdict
 from pillm.backends import Teacher
 from pillm.batches import BatchTeacher
+from pillm.batchlog import Batch
 from pillm.errors import BackendError
 from pillm.progress import Progress
 from pillm.records import Answer, Failure, Request
@@ -39,7 +42,7 @@ class Labeller:
         self.interrupted = False
         self._streak: list[tuple[Call, Failure]] = []
         self._version = teacher.version()
-        self._batch: str | None = None
+        self._batch: Batch | None = None
 
     @property
     def stopping(self) -> bool:
@@ -53,15 +56,25 @@ class Labeller:
         if not feed.waits() and not (in_batches and self.store.open_batches()):
             return
         with _stops(self), self.teacher.open() as teacher:
+            ask_one_by_one = partial(self._ask_all, teacher, feed)
             if isinstance(teacher, BatchTeacher):
-                Batching(self, teacher, feed).work()
-            while feed.waits() and not self.stopping:
-                before = feed.pulled
-                self._ask(teacher, feed)
-                if feed.pulled == before:  # it wants no more
-                    break
+                Batching(self, teacher, feed).work(ask_one_by_one)
+            else:
+                ask_one_by_one()
         if not self.store.has_answers():
             self._blame_the_teacher()
+
+    def stop(self, failure: Failure) -> None:
+        """Send nothing more, because of a failure."""
+        self.stopped = self.stopped or failure
+        self._blame_the_teacher()
+
+    def _ask_all(self, teacher: Teacher, feed: Feed) -> None:
+        while feed.waits() and not self.stopping:
+            before = feed.pulled
+            self._ask(teacher, feed)
+            if feed.pulled == before:  # it wants no more
+                break
 
     def _ask(self, teacher: Teacher, feed: Feed) -> None:
         for request, result in teacher.answer(feed):
@@ -79,13 +92,12 @@ class Labeller:
     def send(self, request: Request) -> Call:
         """Record that a request is about to be sent, and return the call."""
         reserved = self.budget.reserve(request)
-        number = self.store.sent(
-            request, teacher=self.teacher.name, version=self._version, reserved=reserved, batch=self._batch
-        )
-        return Call(request=request, number=number)
+        name = self._batch.name if self._batch else None
+        number = self.store.sent(request, teacher=self.teacher.name, version=self._version, reserved=reserved, batch=name)
+        return Call(request=request, number=number, batch=self._batch)
 
     @contextmanager
-    def sending_in(self, batch: str) -> Iterator[None]:
+    def sending_in(self, batch: Batch) -> Iterator[None]:
         """Record what is sent meanwhile as part of a batch."""
         self._batch = batch
         try:
@@ -93,10 +105,10 @@ class Labeller:
         finally:
             self._batch = None
 
-    def waited_for(self, request: Request, number: int) -> Call:
-        """Return a call of an earlier run whose result may still come."""
+    def waited_for(self, request: Request, number: int, batch: Batch) -> Call:
+        """Return a call of an earlier run's batch whose result may still come."""
         self.budget.take_up(request, self.store.reserved(number))
-        return Call(request=request, number=number)
+        return Call(request=request, number=number, batch=batch)
 
     def hear(self, call: Call, result: Answer | Failure) -> None:
         """Store what became of a call, and judge it."""
@@ -117,7 +129,10 @@ class Labeller:
 
     def _answered(self, call: Call, answer: Answer) -> None:
         self._streak.clear()
-        kept = self.store.answered(call.request, call.number, answer, self.budget.settle(call.request, answer))
+        share = call.batch.price if call.batch else Decimal(1)
+        kept = self.store.answered(call.request, call.number, answer, self.budget.settle(call.request, answer, share=share))
+        if not call.rows:  # of a batch that nobody asks about any more: what its row demands is not known
+            return
         found = validate(call.request.prompt, kept, self.memory.settings.checks)
         self.memory.fresh[call.request.key] = Sample(request=call.request, answer=kept, validation=found, call=call.number)
         verdict = Verdict(judge=SCHEMA_JUDGE, accepted=found.accepted, reason=found.reason)
@@ -130,10 +145,8 @@ class Labeller:
             self._streak.clear()
         elif kept.kind == "invalid":
             self._streak.append((call, kept))
-        if kept.stop:
-            self.stopped = self.stopped or kept
-        if self.stopped:
-            self._blame_the_teacher()
+        if stop := kept if kept.stop else self.stopped:
+            self.stop(stop)
 
     def _blame_the_teacher(self) -> None:
         """Make the failures since the last answer ones that are asked again: one row is at fault, all of them never are."""
@@ -148,6 +161,8 @@ class Call:
 
     request: Request
     number: int
+    batch: Batch | None = None
+    """The batch that it is in, if any."""
     rows: list[Row] = field(default_factory=list)
 
     def join(self, row: Row, request: Request) -> None:
@@ -192,8 +207,22 @@ class Feed(Iterator[Request]):
 
     def lost(self) -> Iterator[Request]:
         """Give up what a teacher pulled and did not answer, and yield it: its rows stay pending."""
-        calls, self.calls = self.calls, {}
-        yield from (call.request for call in calls.values())
+        lost = [key for key, call in self.calls.items() if call.batch is None]
+        yield from (self.calls.pop(key).request for key in lost)
+
+    def peek(self) -> Request | None:
+        """Return the request that is pulled next; None where there is none, or it may not be sent."""
+        while not self.stopping and self.waits():
+            row, request, settled = self._queue[0]
+            if (call := self.calls.get(request.key)) is not None:
+                self._queue.popleft()
+                call.join(row, request)
+            elif settled != self._settled and self._labeller.memory.knows(request):
+                self._queue.popleft()  # it was asked by an equal row, or collected, since this one was looked at
+                self._look_again(row, request)
+            else:
+                return request if self._labeller.budget.allows(request) else None
+        return None
 
     def _look(self, row: Row) -> None:
         standing = self._labeller.memory.look(row)
@@ -208,24 +237,13 @@ class Feed(Iterator[Request]):
         self._look(row)
 
     def __next__(self) -> Request:
-        while not self.stopping and self.waits():
-            row, request, settled = self._queue[0]
-            call = self.calls.get(request.key)
-            if call is None and settled != self._settled and self._labeller.memory.knows(request):
-                self._queue.popleft()  # it was asked by an equal row, or collected, since this one was looked at
-                self._look_again(row, request)
-                continue
-            if call is None and not self._labeller.budget.allows(request):
-                break
-            self._queue.popleft()
-            if call is not None:
-                call.join(row, request)
-                continue
-            call = self.calls[request.key] = self._labeller.send(request)
-            call.rows.append(row)
-            self.pulled += 1
-            return request
-        raise StopIteration
+        if self.peek() is None:
+            raise StopIteration
+        row, request, _ = self._queue.popleft()
+        call = self.calls[request.key] = self._labeller.send(request)
+        call.rows.append(row)
+        self.pulled += 1
+        return request
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def _work(rows: Worklist, teacher: Teacher, out: Path, progress: Progress) -> tu
     """Ask what is open and write the rows by state; return who asked, where the rows ended and what the manifest tells."""
     settings = rows.settings
     with AnswerStore(out / STORE) as store, stores_of(settings.reuse) as others:
-        memory = Memory(settings=settings, teacher=teacher.identity(), store=store, others=others)
+        memory = Memory.of(teacher, settings, store, others)
         labeller = Labeller(teacher, memory, store, progress)
         _take_stock(rows, labeller)
         labeller.work(by_prefix(rows))
@@ -105,7 +105,7 @@ def forecast(prompts: Iterable[Prompt], teacher: Teacher, out: Path | str, setti
     rows = Worklist(prompts, teacher, settings)
     opened = AnswerStore(path, read_only=True) if path.is_file() else nullcontext()
     with opened as store, stores_of(settings.reuse) as others:
-        memory = Memory(settings=settings, teacher=teacher.identity(), store=store, others=others)
+        memory = Memory.of(teacher, settings, store, others)
         survey = Survey(memory=memory, teacher=teacher, tariff=Tariff.of(teacher, settings))
         survey.take(rows)
     return survey.forecast

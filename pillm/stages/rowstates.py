@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from pillm.answers import AnswerStore
+from pillm.backends import Teacher
 from pillm.choosing import Candidate, choose
 from pillm.contract import Contract
 from pillm.judging import Judge
@@ -87,6 +88,16 @@ class Memory:
     """Stores of other folders whose answers serve here too."""
     fresh: dict[str, Sample] = field(default_factory=dict)
     """Samples that were stored a moment ago, by key: they need not be read back and validated again."""
+    since: int = 0
+    """The last call before this pass, which earlier runs began where batches of theirs are still open."""
+
+    @classmethod
+    def of(cls, teacher: Teacher, settings: Labelling, store: AnswerStore | None, others: Sequence[AnswerStore] = ()) -> Self:
+        """Return what the stores say of rows that this teacher answers."""
+        identity = teacher.identity()
+        going_on = store.open_pass(digest(identity)) if store else None
+        since = (store.last_call if store else 0) if going_on is None else going_on
+        return cls(settings=settings, teacher=identity, store=store, others=others, since=since)
 
     @property
     def contract(self) -> Contract:
@@ -219,8 +230,8 @@ class Memory:
         yield from self.others
 
     def _is_old(self, call: int) -> bool:
-        """Say whether a call was made before this run."""
-        return self.store is None or call <= self.store.last_call
+        """Say whether a call was made before this pass."""
+        return self.store is None or call <= self.since
 
     def _wanted(self, sample: Sample) -> bool:
         if not self.settings.only:

@@ -65,7 +65,7 @@ class Hearing:
         return standings, to_ask
 
     def _memory(self, store: AnswerStore | None, others: Sequence[AnswerStore]) -> Memory:
-        return Memory(settings=self.settings, teacher=self.teacher.identity(), store=store, others=others)
+        return Memory.of(self.teacher, self.settings, store, others)
 
     def _ask(self, rows: Sequence[Row], others: Sequence[AnswerStore]) -> list[Standing]:
         (self.out / MANIFEST).unlink(missing_ok=True)  # from here on the store changes, and no manifest vouches for it

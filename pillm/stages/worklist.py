@@ -103,7 +103,10 @@ def _listed(row: Row) -> bytes:
     """Return all that a row says, on a line."""
     made = row.request.key if row.request else row.prompt.provenance or None
     listed = [row.prompt.id, "filtered"] if row.filtered else [prompt_to_row(row.prompt), row.prompt.given, made]
-    return canonical(listed).encode("utf-8", "surrogatepass") + b"\n"
+    try:
+        return canonical(listed).encode() + b"\n"
+    except UnicodeEncodeError as error:  # no file holds such a row: it was made in Python
+        raise DataError(f"row {row.prompt.id!r} holds half of a surrogate pair, which cannot be sent or written") from error
 
 
 def shard_of(prompt: Prompt, parts: int) -> int:

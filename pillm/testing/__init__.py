@@ -1,11 +1,13 @@
 """The conformance kit for plugin authors, and the fakes.
 
-`check_plugin(module)` reads a plugin as pillm will; `check_teacher`, `check_trainer`, `check_exporter`, `check_runner`,
-`check_metric` and `check_filter` put one configured backend to work and raise ConformanceError with a sentence.
+`check_plugin(module)` reads a plugin as pillm will; `check_teacher`, `check_batch_teacher`, `check_trainer`,
+`check_exporter`, `check_runner`, `check_metric` and `check_filter` put one configured backend to work and raise
+ConformanceError with a sentence.
 `FakeOpenAIServer` is a real HTTP server, `installed_plugin` a real installation, both for the length of a test.
 """
 
 from pillm.testing.answering import check_runner, check_teacher
+from pillm.testing.batching import check_batch_teacher
 from pillm.testing.declarations import ConformanceError, check_backend, check_plugin
 from pillm.testing.fakes import (
     DropFilter,
@@ -35,6 +37,7 @@ __all__ = [
     "TableSession",
     "TableTrainer",
     "check_backend",
+    "check_batch_teacher",
     "check_exporter",
     "check_filter",
     "check_metric",

@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from tempfile import TemporaryFile
 from typing import Any
 
 import pillm
 from pillm_openai.faults import Fault, bytes_without, fault_of_error, fault_of_status, without
 from pillm_openai.reading import answer_of
+from pillm_openai.writing import encoded
 
 ENDPOINT = "/v1/chat/completions"
 MAX_FILE = 200 * 1024 * 1024
 """Bytes: what the batch API takes in one file."""
+_GIVE_UP = ". Where it is lost for good, -o batch_give_up=true asks its requests anew; they may be paid for twice"
 _NO_QUEUE = (404, 405, 501)
-_RETRIES = 2
+_LONGEST_LINE = 64 * 2**20
+_SOON = 30.0  # seconds: what is asked about a batch is answered by then, or asked again
+_CLOCKS = timedelta(days=1)
+"""How far the clocks of server and machine may differ."""
 _SAID = frozenset(
     ("host", "authorization", "accept", "accept-encoding", "connection", "content-type", "content-length", "transfer-encoding")
 )
@@ -33,13 +39,17 @@ class Queue:
 
         self._secret = secret
         self._status, self._broken = openai.APIStatusError, (openai.OpenAIError, httpx2.HTTPError, OSError)
+        self._soon = min(timeout, _SOON)
         http = openai.DefaultHttpxClient(
             timeout=timeout,
             follow_redirects=False,
             trust_env=not near,  # a proxy has no business between here and this network
             event_hooks={"request": [_say_nothing_of_this_machine]},
         )
-        self._client = openai.OpenAI(api_key=secret or "none", base_url=base_url, max_retries=_RETRIES, http_client=http)
+        # who asks again, and when, is for pillm to say: the SDK would be deaf to Ctrl-C meanwhile
+        self._client = openai.OpenAI(
+            api_key=secret or "none", base_url=base_url, timeout=timeout, max_retries=0, http_client=http
+        )
 
     def __enter__(self) -> Queue:
         return self
@@ -51,38 +61,38 @@ class Queue:
         """Send (custom id, request body) pairs as one batch and return its id."""
         with TemporaryFile() as file:
             for key, body in bodies:
-                line = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}
-                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-            if file.tell() > MAX_FILE:
-                raise pillm.ConfigError(
-                    f"a batch of {file.tell() // 2**20} MiB is larger than the {MAX_FILE // 2**20} MiB that a server takes. "
-                    "Nothing was submitted. Give a smaller batch_size."
-                )
+                file.write(line_of(key, body))
             file.seek(0)
-            with self._told("take the batch"):
+            with self._told("take the file of a batch", taken=False):
                 sent = self._client.files.create(file=(f"{_OURS}-{name}.jsonl", file, "application/jsonl"), purpose="batch")
-                # never sent twice: what became of a try that was not answered is found out by its name
-                made = self._client.with_options(max_retries=0).batches.create(
-                    completion_window="24h", endpoint=ENDPOINT, input_file_id=sent.id, metadata={_OURS: name}
-                )
-                if not isinstance(made.id, str) or not made.id:
-                    raise ValueError("an answer without the batch's id")
+        with self._told("take the batch", creating=True):
+            made = self._client.batches.create(
+                completion_window="24h", endpoint=ENDPOINT, input_file_id=sent.id, metadata={_OURS: name}
+            )
+            if not isinstance(made.id, str) or not made.id:
+                raise ValueError("an answer without the batch's id")
         return made.id
 
-    def find(self, name: str) -> str | None:
-        """Return the id of the batch with that name in its metadata; None without one, or where there is no queue."""
-        try:
-            with self._told("list its batches"):
-                return next(
-                    (one.id for one in self._client.batches.list(limit=100) if (one.metadata or {}).get(_OURS) == name), None
-                )
-        except _NoQueue:
-            return None
+    def find(self, name: str, begun: datetime) -> str | None:
+        """Return the id of the batch with that name in its metadata; None where the server lists none since it was begun."""
+        oldest = (begun - _CLOCKS).timestamp()
+        with self._told("list its batches", gone=True):
+            page = self._client.batches.list(limit=100, timeout=self._soon)
+            if not isinstance(page.data, list):
+                raise TypeError("an answer that is no list of batches")
+            for one in page:
+                if (one.metadata or {}).get(_OURS) == name:
+                    return str(one.id)
+                if one.created_at < oldest:
+                    break
+        return None
 
     def poll(self, batch: str) -> pillm.BatchStatus:
         """Return where a batch stands."""
-        with self._told(f"say where batch {batch} stands"):
-            found = self._client.batches.retrieve(batch)
+        with self._told(f"say where batch {batch} stands", gone=True):
+            found = self._client.batches.retrieve(batch, timeout=self._soon)
+            if not isinstance(found.status, str):
+                raise TypeError("an answer that is no batch")
         counts = found.request_counts
         ended = found.status in ("completed", "failed", "expired", "cancelled")
         return pillm.BatchStatus(
@@ -100,8 +110,8 @@ class Queue:
 
     def results(self, batch: str) -> Iterator[tuple[str, pillm.Answer | pillm.Failure]]:
         """Yield custom id and result of each line of the batch's files; a line that cannot be read is passed over."""
-        with self._told(f"give the results of batch {batch}"):
-            found = self._client.batches.retrieve(batch)
+        with self._told(f"give the results of batch {batch}", gone=True):
+            found = self._client.batches.retrieve(batch, timeout=self._soon)
             counts, read = found.request_counts, 0
             for file in filter(None, (found.output_file_id, found.error_file_id)):
                 with self._client.files.with_streaming_response.content(file) as response:
@@ -111,7 +121,8 @@ class Queue:
                             yield result
             if found.status == "completed" and counts and read < counts.completed + counts.failed:
                 # they are paid for and still there: what is missing is fetched again, not bought again
-                raise pillm.Unavailable(f"batch {batch} holds {counts.completed + counts.failed} results, {read} could be read")
+                whole = counts.completed + counts.failed
+                raise pillm.BatchError(f"batch {batch} holds {whole} results, {read} could be read", passing=True)
 
     def _result(self, line: bytes) -> tuple[str, pillm.Answer | pillm.Failure] | None:
         try:
@@ -123,8 +134,7 @@ class Queue:
         try:
             return key, self._answer(found)
         except Fault as fault:
-            failure = fault.failure(1, self._secret)
-            return key, pillm.Failure(failure.kind, failure.message)  # the batch is over: nothing is left to stop
+            return key, fault.failure(1, self._secret)
 
     def _answer(self, found: Mapping[str, Any]) -> pillm.Answer:
         response = found.get("response")
@@ -137,23 +147,42 @@ class Queue:
         return answer_of(body, {})
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        """Turn what goes wrong into Unavailable, with the server's words and without the key."""
+    def _told(self, what: str, *, taken: bool | None = None, creating: bool = False, gone: bool = False) -> Iterator[None]:
+        """Turn what goes wrong into BatchError, with the server's words and without the key.
+
+        `taken` is what is known of the batch then; `creating` knows it of answers alone: one that says no has not taken it.
+        `gone` is what 404 says of a batch that was there.
+        """
         try:
             yield
+        except pillm.BatchError:
+            raise
         except self._status as error:
-            fault = fault_of_status(error.status_code, error.response.headers, error.response.content)
+            status = error.status_code
+            fault = fault_of_status(status, error.response.headers, error.response.content)
             text = without(self._secret, f"the server did not {what}: {fault.message}")
-            if error.status_code in _NO_QUEUE:
-                raise _NoQueue(f"{text}. A server without a batch queue is asked with -o batch=false") from None
-            raise pillm.Unavailable(text) from None
-        except (*self._broken, ValueError, TypeError, AttributeError) as error:  # bodies that are no batch, no file, no list
+            refused = creating and 400 <= status < 500 and status != 408
+            missing = status in (*_NO_QUEUE, 410)
+            if missing:
+                text += _GIVE_UP if gone else ". A server without a batch queue is asked with -o batch=false"
+            raise pillm.BatchError(
+                text,
+                passing=fault.retry and (refused or not creating),
+                gone=gone and missing,
+                taken=False if refused else taken,
+            ) from None
+        except self._broken as error:  # a server that is not there, or a line that was cut
             reason = str(error.__cause__ or error) or type(error).__name__
-            raise pillm.Unavailable(without(self._secret, f"the server did not {what} ({reason})")) from None
+            text = without(self._secret, f"the server did not {what} ({reason})")
+            raise pillm.BatchError(text, passing=not creating, taken=taken) from None
+        except (ValueError, TypeError, AttributeError) as error:  # bodies that are no batch, no file, no list
+            text = without(self._secret, f"the server did not {what} ({error})")
+            raise pillm.BatchError(text, taken=taken) from None
 
 
-class _NoQueue(pillm.Unavailable):
-    """There is no such thing at this server."""
+def line_of(key: str, body: Mapping[str, Any]) -> bytes:
+    """Return the line of a batch's file that asks a request."""
+    return encoded({"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}) + b"\n"
 
 
 def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
@@ -162,6 +191,8 @@ def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
     for part in parts:
         *whole, rest = (rest + part).split(b"\n")
         yield from whole
+        if len(rest) > _LONGEST_LINE:
+            raise ValueError(f"a line of more than {_LONGEST_LINE >> 20} MiB")
     yield rest
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar, Self
 
@@ -12,11 +12,12 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 import pillm
 from pillm_openai.address import check_url, effective_url, is_near, is_openai, secret_for, server_name
-from pillm_openai.batch import Queue
+from pillm_openai.batch import MAX_FILE, Queue, line_of
 from pillm_openai.errand import Errand, Question
 from pillm_openai.line import Line, Patience
 from pillm_openai.pace import Limits
 from pillm_openai.schemas import response_format
+from pillm_openai.writing import encoded
 
 _FREE: dict[str, Any] = {"key": False}
 _MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
@@ -79,6 +80,11 @@ class OpenAI(pillm.BatchTeacher):
     batch_wait: bool = Field(
         True,
         description="Wait for batches; no: hand in, collect what is done, and leave with exit code 5.",
+        json_schema_extra=_FREE,
+    )
+    batch_give_up: bool = Field(
+        False,
+        description="Ask the requests of batches anew that the server no longer has; they may be paid for twice.",
         json_schema_extra=_FREE,
     )
     _line: Line | None = PrivateAttr(default=None)
@@ -174,28 +180,37 @@ class OpenAI(pillm.BatchTeacher):
         body, usage = self.body(request), self.estimate(request)
         return Question(
             request=request,
-            content=json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(),
+            content=encoded(body),
             tokens=usage.prompt_tokens + usage.completion_tokens,
             tools="tools" in body,
         )
 
-    def batch_mode(self) -> pillm.BatchMode | None:
-        """Return the batch options where `batch` is set; OpenAI takes half the price."""
-        price = Decimal("0.5") if is_openai(effective_url(self.base_url)) else Decimal(1)
-        mode = pillm.BatchMode(
-            size=self.batch_size, at_once=self.batches, poll=self.batch_poll, wait=self.batch_wait, price=price
+    def batch_mode(self) -> pillm.BatchMode:
+        """Return the batch options; OpenAI takes half the price."""
+        return pillm.BatchMode(
+            active=self.batch,
+            size=self.batch_size,
+            max_bytes=MAX_FILE,
+            at_once=self.batches,
+            poll=self.batch_poll,
+            wait=self.batch_wait,
+            give_up=self.batch_give_up,
+            price=Decimal("0.5") if is_openai(effective_url(self.base_url)) else Decimal(1),
         )
-        return mode if self.batch else None
+
+    def measure(self, request: pillm.Request) -> int:
+        """Return the bytes of a request's line in a batch file."""
+        return len(line_of(request.key, self.body(request)))
 
     def submit(self, requests: Sequence[pillm.Request], name: str) -> str:
-        """Send a batch file up and return the batch's id; raise ConfigError where the file is too large."""
+        """Send a batch file up and return the batch's id."""
         with self._queue() as queue:
             return queue.submit(((request.key, self.body(request)) for request in requests), name)
 
-    def find(self, name: str) -> str | None:
+    def find(self, name: str, begun: datetime) -> str | None:
         """Return the id of the batch that bears a name in its metadata."""
         with self._queue() as queue:
-            return queue.find(name)
+            return queue.find(name, begun)
 
     def poll(self, batch: str) -> pillm.BatchStatus:
         """Return where a batch stands."""

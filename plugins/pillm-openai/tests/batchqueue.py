@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -61,7 +62,7 @@ class BatchQueue:
     def create(self, asked: JSON) -> JSON:
         """Take a batch."""
         number = f"batch_{len(self.batches)}"
-        batch = {"id": number, "object": "batch", "created_at": 1, "status": "in_progress", **asked}
+        batch = {"id": number, "object": "batch", "created_at": int(time.time()), "status": "in_progress", **asked}
         batch["request_counts"] = {"total": len(self.lines(batch)), "completed": 0, "failed": 0}
         self.batches[number] = batch
         return batch

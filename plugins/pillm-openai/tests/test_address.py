@@ -59,7 +59,13 @@ def test_a_key_is_never_sent_in_clear_out_of_the_network():
         pass
 
 
-IN_CLEAR = ["http://192.168.1.5:8000/v1", "http://gpubox/v1", "http://198.18.0.1/v1", "http://x.internal/v1", "http://[fe80::1]/v1"]
+IN_CLEAR = [
+    "http://192.168.1.5:8000/v1",
+    "http://gpubox/v1",
+    "http://198.18.0.1/v1",
+    "http://x.internal/v1",
+    "http://[fe80::1]/v1",
+]
 
 
 @pytest.mark.parametrize("url", IN_CLEAR)

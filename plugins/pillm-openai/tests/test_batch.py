@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pillm_openai import OpenAI
-from pillm_openai_asking import SECRET, requests
+from pillm_openai_asking import SECRET
 from pillm_openai_batchqueue import BatchQueue, shout
 
 import pillm
 from pillm.answers import AnswerStore
 from pillm.stages.labelling import Labelled
+from pillm.testing import check_batch_teacher
 
 
 def prompts(count: int) -> list[pillm.Prompt]:
@@ -94,7 +96,7 @@ def test_a_batch_that_arrived_though_nobody_heard_is_found_on_a_later_page_and_n
         (401, "invalid_api_key", "401"),
         (429, "insufficient_quota", "429"),
         (400, "bad", "400"),
-        (404, "not_found", "batch=false"),
+        (404, "not_found", "batch=false|batch_give_up=true"),
     ],
 )
 def test_a_queue_that_refuses_stops_the_run_and_the_same_command_resumes(
@@ -112,8 +114,7 @@ def test_a_queue_that_refuses_stops_the_run_and_the_same_command_resumes(
 
 def test_a_server_without_a_queue_is_asked_one_by_one_after_all(tmp_path: Path) -> None:
     with BatchQueue() as queue:
-        no = (404, {"error": {"message": "no such path"}})
-        queue.refuse = {"POST /v1/files": no, "GET /v1/batches": no}
+        queue.refuse = dict.fromkeys(("POST /v1/files", "GET /v1/batches"), (404, {"error": {"message": "no such path"}}))
         with pytest.raises(pillm.Unavailable, match="batch=false"):
             go(queue, tmp_path, 2)
         assert answers(go(queue, tmp_path, 2, batch=False)) == {"r0": "one by one: ça 0", "r1": "one by one: ça 1"}
@@ -126,7 +127,7 @@ def test_each_line_is_an_answer_or_its_own_failure(tmp_path: Path) -> None:
             "ça 1": {"response": {"status_code": 400, "body": {"error": {"message": "bad", "code": "x"}}}, "error": None},
             "ça 2": {"response": None, "error": {"code": "batch_expired", "message": "too late"}},
             "ça 3": {"response": {"status_code": 200, "body": {"choices": None}}, "error": None},
-            "ça 4": {"response": {"status_code": 401, "body": {"error": {"message": SECRET}}}, "error": None},
+            "ça 4": {"response": {"status_code": 500, "body": {"error": {"message": SECRET}}}, "error": None},
         }
         return failures.get(text, shout(body))
 
@@ -137,7 +138,7 @@ def test_each_line_is_an_answer_or_its_own_failure(tmp_path: Path) -> None:
         failed = {row["id"]: row["refused"]["reason"] for row in rows}
         queue.respond = shout
         again = go(queue, tmp_path, 6)
-    assert [failed[f"r{n}"].partition(":")[0] for n in range(1, 5)] == ["invalid", "server", "server", "credentials"]
+    assert [failed[f"r{n}"].partition(":")[0] for n in range(1, 5)] == ["invalid", "server", "server", "server"]
     assert "too late" in failed["r2"]
     assert not any(SECRET in text for text in failed.values())
     assert (again.counts.answered, again.counts.failed) == (5, 1), "what the server called invalid is asked on demand only"
@@ -160,22 +161,28 @@ def test_a_batch_that_did_not_complete_gives_what_it_has_and_the_rest_is_asked_a
         if status == "failed":
             with pytest.raises(pillm.Unavailable, match=r"batch_0 failed: enqueued too much \[key\]"):
                 go(queue, tmp_path, 3)
+        else:
+            assert go(queue, tmp_path, 3).transient == 2
         assert len(answers(go(queue, tmp_path, 3))) == 3
     assert len(queue.lines(queue.batches["batch_1"])) == (3 if status == "failed" else 2)
 
 
-def test_a_file_that_no_server_takes_is_refused_before_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pillm_openai.batch.MAX_FILE", 300)
-    with BatchQueue() as queue, pytest.raises(pillm.ConfigError, match="Give a smaller batch_size"):
-        teacher(queue).submit(list(requests(5)), "n")
-    assert not queue.files
+def test_a_file_is_not_larger_than_a_server_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pillm_openai.teacher.MAX_FILE", 500)
+    with BatchQueue() as queue:
+        long = pillm.Prompt(id="long", messages=({"role": "user", "content": "x" * 500},))
+        labelled = pillm.label([*prompts(5), long], teacher(queue, batch_size=99), tmp_path)
+    sizes = [len(file) for file in queue.files.values() if b'"custom_id"' in file and b'"POST"' in file]
+    assert (labelled.counts.answered, labelled.counts.failed) == (5, 1)
+    assert len(sizes) == 3
+    assert max(sizes) <= 500
 
 
 def test_batches_cost_half_with_openai_alone_and_change_no_key() -> None:
     here, there = OpenAI(model="m", base_url="http://127.0.0.1:1/v1", batch=True), OpenAI(model="m", batch=True)
     modes = here.batch_mode(), there.batch_mode()
-    assert [mode and mode.price for mode in modes] == [Decimal(1), Decimal("0.5")]
-    assert OpenAI(model="m").batch_mode() is None
+    assert [mode.price for mode in modes] == [Decimal(1), Decimal("0.5")]
+    assert not OpenAI(model="m").batch_mode().active
     assert OpenAI(model="m").identity() == there.identity()
 
 
@@ -209,3 +216,63 @@ def test_a_batch_without_an_id_is_none(tmp_path: Path, body: dict[str, Any]) -> 
             go(queue, tmp_path, 2)
         queue.refuse.clear()
         assert len(answers(go(queue, tmp_path, 2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(404, {"error": {"message": "gone"}}), (200, {"data": None}), (200, {"no": "list"})]
+)
+def test_a_list_that_cannot_be_read_does_not_say_that_a_batch_never_arrived(
+    tmp_path: Path, status: int, body: dict[str, Any]
+) -> None:
+    with BatchQueue() as queue:
+        queue.cut_after_creating = True
+        with pytest.raises(pillm.Unavailable):
+            go(queue, tmp_path, 3)
+        queue.cut_after_creating = False
+        queue.refuse["GET /v1/batches"] = (status, body)
+        for _ in range(2):
+            with pytest.raises(pillm.Unavailable, match="did not list its batches"):
+                go(queue, tmp_path, 3)
+        queue.refuse.clear()
+        assert len(answers(go(queue, tmp_path, 3))) == 3
+    assert len(queue.batches) == 1
+
+
+def test_a_batch_that_the_server_forgot_is_given_up_on_demand(tmp_path: Path) -> None:
+    with BatchQueue() as queue:
+        queue.held = True
+        with pytest.raises(pillm.Unavailable):
+            go(queue, tmp_path, 6, batch_wait=False)
+        queue.held = False
+        queue.refuse["GET /v1/batches/batch_0"] = (404, {"error": {"message": "no such batch"}})
+        with pytest.raises(pillm.Unavailable, match=r"no such batch.*batch_give_up=true.*3 answered.*3 pending"):
+            go(queue, tmp_path, 6)
+        assert len(answers(go(queue, tmp_path, 6, batch_give_up=True))) == 6
+    assert len(queue.batches) == 3
+
+
+def test_a_server_that_is_down_for_a_moment_is_asked_again(tmp_path: Path) -> None:
+    with BatchQueue() as queue:
+        queue.refuse["GET /v1/batches/batch_0"] = (503, {})
+        threading.Timer(0.05, queue.refuse.clear).start()
+        assert len(answers(go(queue, tmp_path, 3))) == 3
+    assert len(queue.batches) == 1
+
+
+def test_a_quota_that_ends_within_a_batch_stops_the_next_one(tmp_path: Path) -> None:
+    def respond(body: dict[str, Any]) -> dict[str, Any]:
+        spent = {"error": {"message": "nothing left", "code": "insufficient_quota"}}
+        return {"response": {"status_code": 429, "body": spent}, "error": None}
+
+    with BatchQueue(respond) as queue:
+        with pytest.raises(pillm.Unavailable, match="nothing left"):
+            go(queue, tmp_path, 9, batches=1)
+        assert len(queue.batches) == 1
+        queue.respond = shout
+        assert len(answers(go(queue, tmp_path, 9))) == 9
+
+
+def test_the_queue_keeps_the_protocol() -> None:
+    with BatchQueue() as queue:
+        said = check_batch_teacher(teacher(queue))
+    assert all(isinstance(result, pillm.Answer) for result in said.values())
