@@ -262,9 +262,9 @@ _TAKEN = (
         "VALUES(?1+?2,?3,?4,?5,?6,?7,?8,?9,?10)",
     ),
     (
-        "SELECT pass, name, teacher, id, begun, ended, price, requests FROM batches ORDER BY rowid",
-        "INSERT OR IGNORE INTO batches(pass, name, teacher, id, begun, ended, price, requests) "
-        "VALUES(?1+?2,?3,?4,?5,?6,?7,?8,?9)",
+        "SELECT pass, name, teacher, id, begun, ended, price, requests, gone FROM batches ORDER BY rowid",
+        "INSERT OR IGNORE INTO batches(pass, name, teacher, id, begun, ended, price, requests, gone) "
+        "VALUES(?1+?2,?3,?4,?5,?6,?7,?8,?9,?10)",
     ),
     (
         "SELECT key, call, answer, raw, at FROM answers",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 
 from pillm.backends import Teacher
@@ -34,6 +33,11 @@ class BatchMode:
     price: Decimal = Decimal(1)
     """What a call in a batch costs, as a share of what it costs alone."""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError where no request could ever be submitted, or the provider would be asked without a pause."""
+        if self.size < 1 or self.at_once < 1 or self.poll <= 0:
+            raise ValueError("a batch takes at least one request, one batch may be with the provider, and looks have pauses")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchStatus:
@@ -50,13 +54,16 @@ class BatchStatus:
 class BatchError(Unavailable):
     """A provider did not do what it was asked about a batch.
 
-    `passing`: the same question may be answered in a while. `gone`: the provider has that batch, or its results, no more.
-    `taken` is False where a submission certainly did not arrive; it is looked for by its name where nobody knows.
+    `passing`: the same question may be answered in a while, after `wait` seconds where the provider says so. `gone`: the
+    provider has that batch, or results of it, no more. `taken` is False where a submission certainly did not arrive: only
+    then is it submitted again; where nobody knows, the next run looks for it by its name.
     """
 
-    def __init__(self, message: str, *, passing: bool = False, gone: bool = False, taken: bool | None = None) -> None:
+    def __init__(
+        self, message: str, *, passing: bool = False, wait: float = 0.0, gone: bool = False, taken: bool | None = None
+    ) -> None:
         super().__init__(message)
-        self.passing, self.gone, self.taken = passing, gone, taken
+        self.passing, self.wait, self.gone, self.taken = passing, wait, gone, taken
 
 
 class BatchTeacher(Teacher):
@@ -79,8 +86,8 @@ class BatchTeacher(Teacher):
         """Hand a batch over under a name that `find` will know it by, and return the provider's id."""
 
     @abstractmethod
-    def find(self, name: str, begun: datetime) -> str | None:
-        """Return the id of the batch that was submitted under a name, not before `begun` by this machine's clock.
+    def find(self, name: str) -> str | None:
+        """Return the id of the batch that was submitted under a name.
 
         None says that the provider certainly has none: then its requests are asked again.
         """

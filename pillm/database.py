@@ -101,6 +101,8 @@ class Database:
             return self._db.execute(statement, tuple(values))
         except sqlite3.Error as error:
             raise self._refusal(error) from error
+        except OverflowError as error:
+            raise StorageError(f"{self.path}: a number is too large to be stored ({values!r:.200}).") from error
 
     def _write_pending(self) -> None:
         """Write what was left for the next transaction."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +17,7 @@ from pillm.records import Answer, Failure, Request, Usage
 
 FREE: dict[str, Any] = {"key": False}
 TROUBLES = {
-    "busy": BatchError("the depot is busy", passing=True),
+    "busy": BatchError("the depot is busy", passing=True, taken=False),
     "no account": BatchError("no account", taken=False),
 }
 
@@ -77,7 +76,7 @@ class Depot(BatchTeacher):
         part.rename(self.folder / f"batch-{name}.json")
         return f"batch-{name}"
 
-    def find(self, name: str, begun: datetime) -> str | None:
+    def find(self, name: str) -> str | None:
         self._ask()
         return f"batch-{name}" if (self.folder / f"batch-{name}.json").exists() else None
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import pillm
 from tests.depot import Depot
@@ -27,3 +30,9 @@ def test_trouble_with_a_batch_is_unavailable_and_passes_for_nothing_that_was_not
     trouble = pillm.BatchError("no")
     assert isinstance(trouble, pillm.Unavailable)
     assert (trouble.passing, trouble.gone, trouble.taken) == (False, False, None)
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"at_once": 0}, {"poll": 0.0}])
+def test_a_mode_in_which_nothing_could_ever_be_submitted_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a batch takes at least one request"):
+        pillm.BatchMode(**wrong)

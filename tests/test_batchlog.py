@@ -111,3 +111,30 @@ def test_an_answer_out_of_a_batch_is_priced_later_at_the_share_of_its_batch(tmp_
             assert store.unpriced_in_batches() is (key == "v1:a")
             store.answered(request(key), number, Answer("x", usage=Usage(prompt_tokens=1, completion_tokens=1)))
         assert [share for _, _, share in store.unpriced()] == [Decimal("0.5"), Decimal(1)]
+
+
+def test_the_disk_keeps_a_batch_before_it_is_submitted_and_its_id_as_soon_as_it_is_known(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "a.sqlite") as store:
+        begin(store, "n")
+        for record in (lambda: store.batch_filled("n", 1), lambda: store.batch_submitted("n", "id")):
+            said: list[str] = []
+            store._db.set_trace_callback(said.append)
+            record()
+            store._db.set_trace_callback(None)
+            assert "PRAGMA synchronous=NORMAL" not in said
+            assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
+            store.sent(request("v1:x"), teacher="t", version="1")  # others are flushed by the group
+        assert store.open_batches()[0].requests == 1
+
+
+def test_a_pass_does_not_go_on_for_a_batch_that_is_gone(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "a.sqlite") as store:
+        begin(store, "n", since=3)
+        call = store.sent(request("v1:a"), teacher="t", version="1", batch="n")
+        assert store.pass_of(call) == 3
+        assert store.pass_of(store.sent(request("v1:b"), teacher="t", version="1")) is None
+        store.batch_missed("n", gone=True)
+        assert store.open_pass("me") is None
+        assert store.open_batches("me") != []
+        store.batch_missed("n", gone=False)
+        assert store.open_pass("me") == 3

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -12,8 +9,7 @@ from typing import ClassVar
 import pytest
 from pydantic import Field
 
-from pillm.errors import Interrupted, Unavailable
-from pillm.progress import Event, Progress
+from pillm.errors import Unavailable
 from pillm.records import Answer, Failure, Prompt, Request
 from pillm.rows import prompt_from_row, read_lines
 from pillm.stages.labelling import Labelling, forecast, label
@@ -121,29 +117,6 @@ def test_a_stop_between_attempts_leaves_rows_pending_and_they_are_tried_again(tm
     healed = Scripted()
     assert label(prompts(3), healed, tmp_path, settings=Labelling(attempts=2)).counts.answered == 3
     assert len(healed.asked) == 3
-
-
-def test_a_signal_is_told_of_before_the_teacher_asks_for_more(tmp_path: Path) -> None:
-    events: list[Event] = []
-
-    class Slow(EchoTeacher):
-        """Is interrupted while it works, and looks whether that was told."""
-
-        name: ClassVar[str] = "slow"
-
-        def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
-            first = next(requests)
-            os.kill(os.getpid(), signal.SIGTERM)
-            deadline = time.monotonic() + 30
-            while not any(event.kind == "warning" for event in events) and time.monotonic() < deadline:
-                time.sleep(0.01)
-            yield first, Answer("finished")
-
-    with pytest.raises(Interrupted, match=r"1 answered.*1 pending"):
-        label(prompts(2), Slow(), tmp_path, progress=Progress("label", (events.append,)))
-    assert [event.message for event in events if event.kind == "warning"] == [
-        "stopping: what is in flight is still stored; a second signal stops at once"
-    ]
 
 
 def test_half_of_a_surrogate_pair_is_stored_as_what_it_is_worth(tmp_path: Path) -> None:

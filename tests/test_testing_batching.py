@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +25,7 @@ class Unfound(Depot):
 
     name: ClassVar[str] = "unfound"
 
-    def find(self, name: str, begun: datetime) -> str | None:
+    def find(self, name: str) -> str | None:
         return None
 
 

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LOOK_UP_EVERY = 0.2  # seconds: how soon a stop is noticed
-_PATIENCE = 10
-"""Looks in a row that may fail in passing: a provider's bad minutes must not end a day's wait."""
+_TRIES = 10
+"""How often a question is asked that is refused in passing, after pauses that grow: minutes."""
+_LOOKS = 60
+"""Looks in a row that may fail in passing, an hour of them by default: a bad hour must not end a day's wait."""
 _NO_ACCIDENT = 10
 """A batch of so many requests, all called invalid, says something of the teacher and nothing of the rows."""
 _NO_RESULT = Failure("server", "the batch ended without a result for this request")
@@ -33,7 +35,7 @@ class Batching:
     def __init__(self, labeller: Labeller, teacher: BatchTeacher, feed: Feed) -> None:
         self._labeller, self._teacher, self._feed = labeller, teacher, feed
         self._store, self._mode = labeller.store, teacher.batch_mode()
-        self._whose = digest(teacher.identity())
+        self._whose, self._at_once = digest(teacher.identity()), self._mode.at_once
         self._open: list[Batch] = []
         self._gone: dict[str, BatchError] = {}
         self._told: dict[str, tuple[int, int]] = {}
@@ -42,6 +44,9 @@ class Batching:
         """Settle what can be settled, in batches where the mode is active, and wait for batches that rows wait for."""
         with self._stopping():
             self._take_up()
+            _, trouble = self._look_at_all()  # also at those that no row asks about any more: results expire
+            if trouble and not trouble.passing:
+                raise trouble
         while not self._labeller.stopping:
             if self._mode.active:
                 with self._stopping():
@@ -87,6 +92,9 @@ class Batching:
             if batch.id or (id := self._found(batch)):
                 self._wait_for(batch)
                 self._open.append(batch if batch.id else replace(batch, id=id))
+        if self._open:
+            requests = sum(batch.requests for batch in self._open)
+            self._labeller.progress.note(f"{len(self._open)} batches of earlier runs are open: {requests:,} requests")
 
     def _wait_for(self, batch: Batch) -> None:
         self._feed.calls |= {call.request.key: call for call in self._calls(batch)}
@@ -94,9 +102,9 @@ class Batching:
     def _found(self, batch: Batch) -> str | None:
         """Return a batch's id, which nobody heard; None where it never arrived, or nobody can tell."""
         try:
-            found = self._patiently(lambda: self._teacher.find(batch.name, batch.begun))
+            found = self._patiently(lambda: self._teacher.find(batch.name), lambda error: error.passing)
         except BatchError as error:
-            if not error.gone:
+            if error.passing:
                 raise
             self._wait_for(batch)
             self._miss(batch, error)
@@ -109,7 +117,7 @@ class Batching:
 
     def _submit_all(self) -> None:
         """Submit batches until the provider holds as many as it may, or there is nothing to put into one."""
-        while len(self._open) < self._mode.at_once and not self._labeller.stopping and self._feed.peek() is not None:
+        while len(self._open) < self._at_once and not self._labeller.stopping and self._feed.peek() is not None:
             batch = self._store.batch_begun(secrets.token_hex(16), self._whose, self._mode.price, self._labeller.memory.since)
             requests = self._fill(batch)
             if not requests or self._labeller.interrupted:
@@ -134,28 +142,30 @@ class Batching:
                 for pulled in islice(self._feed, 1):  # none after a stop
                     if too_large:
                         said = f"its request of {weight:,} bytes is larger than a batch may be ({self._mode.max_bytes:,})"
-                        self._settle(self._feed.calls[pulled.key], Failure("invalid", said))
+                        self._settle(self._feed.calls[pulled.key], Failure("server", f"{said}; alone it may be asked"))
                     else:
                         requests.append(pulled)
         return requests
 
     def _hand_over(self, batch: Batch, requests: list[Request]) -> str:
         try:
-            return self._patiently(lambda: self._teacher.submit(requests, batch.name))
+            return self._patiently(
+                lambda: self._teacher.submit(requests, batch.name), lambda error: error.passing and error.taken is False
+            )
         except BatchError as error:
             if error.taken is False:
                 self._withdraw(batch)
             raise
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
+    def _patiently(self, ask: Callable[[], T], passing: Callable[[BatchError], bool]) -> T:
         """Ask again, a few times, what was refused in passing."""
-        for tries in range(1, _PATIENCE + 1):
+        for tries in range(1, _TRIES + 1):
             try:
                 return ask()
             except BatchError as error:
-                if not (error.passing and tries < _PATIENCE and self._mode.wait):
+                if not (passing(error) and tries < _TRIES and self._mode.wait):
                     raise
-                self._pause(error, tries)
+                self._pause(min(self._mode.poll, 2.0 ** (tries - 1)), error)
                 if self._labeller.stopping:
                     raise
         raise AssertionError("the last try returns or raises")
@@ -166,20 +176,21 @@ class Batching:
         while not self._labeller.stopping:
             ended, trouble = self._look_at_all()
             in_a_row = in_a_row + 1 if trouble else 0
-            if trouble and not (trouble.passing and self._mode.wait and in_a_row < _PATIENCE):
+            if trouble and not (trouble.passing and self._mode.wait and in_a_row < _LOOKS):
                 raise trouble
             if ended or not self._awaited():
                 return
             if not self._mode.wait:
-                done, total = (sum(counts) for counts in zip(*(self._told[one.name] for one in self._open), strict=True))
+                told = [self._told.get(batch.name, (0, 0)) for batch in self._open]
+                done, total = (sum(counts) for counts in zip(*told, strict=True))
                 self._labeller.stop(Failure("server", f"its batches are not done yet ({done} of {total})", stop=True))
                 return
-            self._pause(trouble, in_a_row)
+            self._pause(self._mode.poll, trouble)
 
-    def _pause(self, trouble: BatchError | None, in_a_row: int) -> None:
-        """Wait until the next look; after troubles in a row at first only a little."""
-        seconds = min(self._mode.poll, 2.0 ** (in_a_row - 1)) if trouble else self._mode.poll
+    def _pause(self, seconds: float, trouble: BatchError | None) -> None:
+        """Wait, after trouble as long as the provider says at least."""
         if trouble:
+            seconds = max(seconds, trouble.wait)
             self._labeller.progress.note(f"{trouble}; asked again in {seconds:g} s")
         end = time.monotonic() + seconds
         while not self._labeller.stopping and (left := end - time.monotonic()) > 0:
@@ -203,6 +214,7 @@ class Batching:
     def _look(self, batch: Batch) -> bool:
         """Look at a batch and collect it where it has ended; say whether it has."""
         status = self._teacher.poll(str(batch.id))
+        self._store.batch_missed(batch.name, gone=False)
         said = (status.done, status.total)
         if self._told.get(batch.name) != said and status.total:
             self._labeller.progress.note(f"batch {batch.id}: {status.done:,} of {status.total:,} done")
@@ -222,14 +234,18 @@ class Batching:
                 self._settle(call, result)
         if status.failure and status.failure.stop:
             self._withdraw(batch)
-            self._labeller.stop(status.failure)
+            if len(self._open) > 1:  # it may have been one too many at once
+                self._at_once = len(self._open) - 1
+                self._labeller.progress.note(f"{status.failure.message}. Asked again when others have ended")
+            else:
+                self._labeller.stop(status.failure)
             return
         for call in waiting.values():
             self._settle(call, status.failure or _NO_RESULT)
         self._store.batch_ended(batch.name)
         if invalid == total >= _NO_ACCIDENT:
             said = f"batch {batch.id}: each of its {total:,} requests was refused; the first lines of failed.jsonl say why"
-            self._labeller.stop(Failure("server", said, stop=True))
+            self._labeller.stop(Failure("server", said, stop=True), fault_of_teacher=True)
 
     def _calls(self, batch: Batch) -> Iterator[Call]:
         """Yield the calls of a batch that have no outcome yet, with the rows that wait for them."""
@@ -258,14 +274,16 @@ class Batching:
 
     def _miss(self, batch: Batch, error: BatchError) -> None:
         """Give a batch up that the provider has no more, if that is wanted; else its rows go on waiting for it."""
+        calls = list(self._calls(batch))
+        for call in calls:  # it may have been billed
+            self._labeller.budget.settle(call.request, None, billed=True)
         if not self._mode.give_up:
             self._gone[batch.name] = error
+            self._store.batch_missed(batch.name, gone=True)
             return
-        calls = list(self._calls(batch))
         self._store.batch_ended(batch.name)
         self._labeller.progress.warn(f"{error}. It is given up: {len(calls):,} requests are asked anew, and may be paid twice")
         for call in calls:
-            self._labeller.budget.settle(call.request, None, billed=True)
             self._let_go(call)
 
 

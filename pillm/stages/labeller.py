@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
-from queue import SimpleQueue
 
 from pillm.answers import AnswerStore, Verdict
 from pillm.backends import Teacher
@@ -19,10 +15,11 @@ from pillm.batches import BatchTeacher
 from pillm.batchlog import Batch
 from pillm.errors import BackendError
 from pillm.progress import Progress
-from pillm.records import Answer, Failure, Request
+from pillm.records import Answer, Failure, Request, digest
 from pillm.stages.batching import Batching
 from pillm.stages.budget import Budget
 from pillm.stages.rowstates import Memory, Row, Sample, Standing
+from pillm.stages.stopping import stopping
 from pillm.validation import validate
 
 SCHEMA_JUDGE = "pillm:schema"
@@ -43,6 +40,7 @@ class Labeller:
         self._streak: list[tuple[Call, Failure]] = []
         self._version = teacher.version()
         self._batch: Batch | None = None
+        self._unjudged = False
 
     @property
     def stopping(self) -> bool:
@@ -52,10 +50,9 @@ class Labeller:
     def work(self, rows: Iterable[Row]) -> None:
         """Settle every row that can be; `stopped`, `interrupted` and `budget` say why some were not."""
         feed = Feed(self, rows)
-        in_batches = isinstance(self.teacher, BatchTeacher)
-        if not feed.waits() and not (in_batches and self.store.open_batches()):
+        if not feed.waits() and not self.waiting_batches():
             return
-        with _stops(self), self.teacher.open() as teacher:
+        with stopping(self), self.teacher.open() as teacher:
             ask_one_by_one = partial(self._ask_all, teacher, feed)
             if isinstance(teacher, BatchTeacher):
                 Batching(self, teacher, feed).work(ask_one_by_one)
@@ -64,10 +61,16 @@ class Labeller:
         if not self.store.has_answers():
             self._blame_the_teacher()
 
-    def stop(self, failure: Failure) -> None:
-        """Send nothing more, because of a failure."""
+    def waiting_batches(self) -> int:
+        """Return how many batches of this teacher are open."""
+        identity = self.memory.teacher
+        return len(self.store.open_batches(digest(identity))) if isinstance(self.teacher, BatchTeacher) else 0
+
+    def stop(self, failure: Failure, *, fault_of_teacher: bool = False) -> None:
+        """Send nothing more, because of a failure; rows are not to blame where the teacher is at fault."""
         self.stopped = self.stopped or failure
-        self._blame_the_teacher()
+        if fault_of_teacher:
+            self._blame_the_teacher()
 
     def _ask_all(self, teacher: Teacher, feed: Feed) -> None:
         while feed.waits() and not self.stopping:
@@ -127,11 +130,17 @@ class Labeller:
                 self.store.taken_over(key, sample.answer, teacher=self.teacher.name, version=self._version)
             self.store.judged(key, verdict)
 
+    def looked_at(self, standing: Standing) -> None:
+        """Judge the answers of a row that came before the row was looked at."""
+        if self._unjudged:
+            self.heard(standing)
+
     def _answered(self, call: Call, answer: Answer) -> None:
         self._streak.clear()
         share = call.batch.price if call.batch else Decimal(1)
         kept = self.store.answered(call.request, call.number, answer, self.budget.settle(call.request, answer, share=share))
-        if not call.rows:  # of a batch that nobody asks about any more: what its row demands is not known
+        if not call.rows:  # of an earlier run's batch: what its row demands is not known yet
+            self._unjudged = True
             return
         found = validate(call.request.prompt, kept, self.memory.settings.checks)
         self.memory.fresh[call.request.key] = Sample(request=call.request, answer=kept, validation=found, call=call.number)
@@ -146,7 +155,7 @@ class Labeller:
         elif kept.kind == "invalid":
             self._streak.append((call, kept))
         if stop := kept if kept.stop else self.stopped:
-            self.stop(stop)
+            self.stop(stop, fault_of_teacher=True)
 
     def _blame_the_teacher(self) -> None:
         """Make the failures since the last answer ones that are asked again: one row is at fault, all of them never are."""
@@ -226,6 +235,7 @@ class Feed(Iterator[Request]):
 
     def _look(self, row: Row) -> None:
         standing = self._labeller.memory.look(row)
+        self._labeller.looked_at(standing)
         wanted = [(row, request) for request in standing.open if (row.number, request.key) not in self._queued]
         self._queued.update((row.number, request.key) for row, request in wanted)
         self._queue.extend((row, request, self._settled) for row, request in wanted)
@@ -244,35 +254,3 @@ class Feed(Iterator[Request]):
         call.rows.append(row)
         self.pulled += 1
         return request
-
-
-@contextmanager
-def _stops(labeller: Labeller) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop the sending, so that what is in flight is still stored; a second one stops at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard: SimpleQueue[bool] = SimpleQueue()
-
-    def handle(number: int, _frame: object) -> None:
-        # it may interrupt a write: it sets a flag, and leaves the telling to a thread by the one queue that allows this
-        if labeller.interrupted:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        labeller.interrupted = True
-        heard.put(True)
-
-    def tell() -> None:
-        if heard.get():
-            labeller.progress.warn("stopping: what is in flight is still stored; a second signal stops at once")
-
-    teller = threading.Thread(target=tell, name="pillm-stopping", daemon=True)
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    teller.start()
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        heard.put(False)
-        teller.join()

@@ -83,6 +83,11 @@ def _work(rows: Worklist, teacher: Teacher, out: Path, progress: Progress) -> tu
     with AnswerStore(out / STORE) as store, stores_of(settings.reuse) as others:
         memory = Memory.of(teacher, settings, store, others)
         labeller = Labeller(teacher, memory, store, progress)
+        for other in others:
+            if waiting := len(other.open_batches()):
+                progress.warn(
+                    f"{waiting} batches of {other.path.parent} are not collected; what they hold is bought again here"
+                )
         _take_stock(rows, labeller)
         labeller.work(by_prefix(rows))
         if settings.judge and not labeller.stopping:
@@ -90,10 +95,12 @@ def _work(rows: Worklist, teacher: Teacher, out: Path, progress: Progress) -> tu
 
             let_judge(rows, memory, settings.judge, out / "judge", progress)
         ended = write_rows_by_state(out, rows, memory)
-        unknown, spent = len(store.unknown_outcomes()), store.spent()
+        unknown, spent, waiting = len(store.unknown_outcomes()), store.spent(), labeller.waiting_batches()
+        if strangers := len(store.open_batches()) - waiting:
+            progress.warn(f"{strangers} batches of a teacher with other options wait to be collected: ask it once more")
     _tell(ended, unknown, progress)
     cost = None if spent.cost is None else float(spent.cost)
-    results: JSONObject = {"teacher": teacher.identity(), "transient": ended.transient}
+    results: JSONObject = {"teacher": teacher.identity(), "transient": ended.transient, "batches": waiting}
     results["spent"] = {"tokens": spent.tokens, "cost": cost}
     return labeller, ended, results | ({"shard": list(settings.shard)} if settings.shard else {})
 
@@ -141,7 +148,9 @@ def _take_stock(rows: Worklist, labeller: Labeller) -> None:
 
 def _tell(ended: Ended, unknown: int, progress: Progress) -> None:
     if unknown:
-        progress.warn(f"{unknown} calls of killed runs were never heard of again; they may have been billed")
+        progress.warn(
+            f"{unknown} calls of killed runs or of batches given up were never heard of again; they may have been billed"
+        )
     if ended.broken:
         progress.warn(
             f"{ended.broken} rows arrived with an answer that is empty or breaks the row's schema; they count as answered"
@@ -149,7 +158,8 @@ def _tell(ended: Ended, unknown: int, progress: Progress) -> None:
 
 
 def _finished(manifest: JSONObject) -> bool:
-    return not manifest["counts"].get("pending") and not manifest["results"].get("transient")
+    open_ends = ("transient", "batches")
+    return not manifest["counts"].get("pending") and not any(manifest["results"].get(name) for name in open_ends)
 
 
 def _raise_if_stopped(labeller: Labeller, counts: RowCounts) -> None:

@@ -89,7 +89,7 @@ class Memory:
     fresh: dict[str, Sample] = field(default_factory=dict)
     """Samples that were stored a moment ago, by key: they need not be read back and validated again."""
     since: int = 0
-    """The last call before this pass, which earlier runs began where batches of theirs are still open."""
+    """The last call before this pass, which an earlier run began where batches of its are still open."""
 
     @classmethod
     def of(cls, teacher: Teacher, settings: Labelling, store: AnswerStore | None, others: Sequence[AnswerStore] = ()) -> Self:
@@ -201,6 +201,8 @@ class Memory:
         if failed is None:
             return Sample(request=request)
         failure, call = failed
+        if self.in_a_batch(request):  # it was asked again, and will be heard of
+            return Sample(request=request, tried=True, call=call)
         lasting = failure.kind in LASTING and "failed" not in self.settings.retry
         return Sample(request=request, failure=None if self._is_old(call) and not lasting else failure, tried=True, call=call)
 
@@ -230,8 +232,13 @@ class Memory:
         yield from self.others
 
     def _is_old(self, call: int) -> bool:
-        """Say whether a call was made before this pass."""
-        return self.store is None or call <= self.since
+        """Say whether a call was made before this run, and in no batch of this pass."""
+        if self.store is None:
+            return True
+        if call > self.store.last_call:
+            return False
+        made_in = self.store.pass_of(call)
+        return made_in is None or made_in < self.since
 
     def _wanted(self, sample: Sample) -> bool:
         if not self.settings.only:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from pillm.batches import BatchMode, BatchStatus, BatchTeacher
 from pillm.contract import Contract
@@ -23,7 +22,7 @@ def check_batch_teacher(
     ConformanceError.
     """
     check_ready(teacher)
-    where, begun = f"teacher {teacher.name!r}", datetime.now(UTC)
+    where = f"teacher {teacher.name!r}"
     asked = [example.prompt for example in sample_examples()] if prompts is None else list(prompts)
     requests = [Contract().request(prompt, teacher.identity()) for prompt in asked]
     keys, name = {request.key for request in requests}, secrets.token_hex(16)
@@ -32,10 +31,10 @@ def check_batch_teacher(
     require(all(isinstance(size, int) and size >= 0 for size in sizes), f"measure() of {where} must be bytes, not {sizes!r}.")
     with teacher.open() as opened:
         require(isinstance(opened, BatchTeacher), f"open() of {where} must give a BatchTeacher, not {opened!r}.")
-        require(opened.find(name, begun) is None, f"{where} finds a batch by a name that none was submitted under.")
+        require(opened.find(name) is None, f"{where} finds a batch by a name that none was submitted under.")
         batch = opened.submit(requests, name)
         require(isinstance(batch, str) and batch, f"submit() of {where} must return the provider's id, not {batch!r}.")
-        found = opened.find(name, begun)
+        found = opened.find(name)
         require(
             found == batch, f"{where} submitted batch {batch!r} and finds {found!r} by its name: a kill would buy it twice."
         )

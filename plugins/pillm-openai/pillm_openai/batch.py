@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from tempfile import TemporaryFile
 from typing import Any
 
 import pillm
-from pillm_openai.faults import Fault, bytes_without, fault_of_error, fault_of_status, without
+from pillm_openai.faults import Fault, bytes_without, fault_of_error, fault_of_status, server_words, without
 from pillm_openai.reading import answer_of
 from pillm_openai.writing import encoded
 
 ENDPOINT = "/v1/chat/completions"
-MAX_FILE = 200 * 1024 * 1024
+MAX_FILE = 200_000_000
 """Bytes: what the batch API takes in one file."""
 _GIVE_UP = ". Where it is lost for good, -o batch_give_up=true asks its requests anew; they may be paid for twice"
-_NO_QUEUE = (404, 405, 501)
+_NO_QUEUE, _GONE = (404, 405, 501), (404, 410)
+_RUNNING, _ENDED = ("validating", "in_progress", "finalizing", "cancelling"), ("completed", "failed", "expired", "cancelled")
 _LONGEST_LINE = 64 * 2**20
 _SOON = 30.0  # seconds: what is asked about a batch is answered by then, or asked again
-_CLOCKS = timedelta(days=1)
-"""How far the clocks of server and machine may differ."""
 _SAID = frozenset(
     ("host", "authorization", "accept", "accept-encoding", "connection", "content-type", "content-length", "transfer-encoding")
 )
@@ -69,32 +67,45 @@ class Queue:
             made = self._client.batches.create(
                 completion_window="24h", endpoint=ENDPOINT, input_file_id=sent.id, metadata={_OURS: name}
             )
-            if not isinstance(made.id, str) or not made.id:
-                raise ValueError("an answer without the batch's id")
-        return made.id
+            return _id_of(made)
 
-    def find(self, name: str, begun: datetime) -> str | None:
-        """Return the id of the batch with that name in its metadata; None where the server lists none since it was begun."""
-        oldest = (begun - _CLOCKS).timestamp()
-        with self._told("list its batches", gone=True):
-            page = self._client.batches.list(limit=100, timeout=self._soon)
+    def find(self, name: str) -> str | None:
+        """Return the id of the batch with that name; None where the whole list holds none."""
+        with self._told("list its batches", there=True):
+            for one in self._listed():
+                if self._name(one) == name:
+                    return _id_of(one)
+        return None
+
+    def _listed(self) -> Iterator[Any]:
+        """Yield every batch of the account."""
+        seen: set[str] = set()
+        for page in self._client.batches.list(limit=100, timeout=self._soon).iter_pages():
             if not isinstance(page.data, list):
                 raise TypeError("an answer that is no list of batches")
-            for one in page:
-                if (one.metadata or {}).get(_OURS) == name:
-                    return str(one.id)
-                if one.created_at < oldest:
-                    break
-        return None
+            new = {_id_of(one) for one in page.data} - seen
+            yield from page.data
+            if not new:  # the last page, or one of a server that does not turn pages
+                if page.data:
+                    raise ValueError("the same page again")
+                return
+            seen |= new
+
+    def _name(self, batch: Any) -> str:
+        """Return the name that a batch was submitted under: of its file where the server keeps no metadata."""
+        if batch.metadata:
+            return str(batch.metadata.get(_OURS, ""))
+        file = str(self._client.files.retrieve(batch.input_file_id, timeout=self._soon).filename)
+        return file.removeprefix(f"{_OURS}-").removesuffix(".jsonl")
 
     def poll(self, batch: str) -> pillm.BatchStatus:
         """Return where a batch stands."""
-        with self._told(f"say where batch {batch} stands", gone=True):
+        with self._told(f"say where batch {batch} stands", there=True):
             found = self._client.batches.retrieve(batch, timeout=self._soon)
             if not isinstance(found.status, str):
                 raise TypeError("an answer that is no batch")
         counts = found.request_counts
-        ended = found.status in ("completed", "failed", "expired", "cancelled")
+        ended = found.status in _ENDED or bool(found.status not in _RUNNING and found.output_file_id)
         return pillm.BatchStatus(
             ended=ended,
             done=counts.completed + counts.failed if counts else 0,
@@ -106,11 +117,12 @@ class Queue:
         said = "; ".join(str(one.message) for one in (batch.errors.data or [])[:3]) if batch.errors else ""
         # "server", which asking again may mend: rows that fail one and all are not at fault
         text = f"batch {batch.id} {batch.status}" + (f": {said}" if said else "")
-        return pillm.Failure("server", without(self._secret, text), stop=batch.status == "failed")
+        remedy = ". Where it was too much at once: -o batches=1, or a smaller batch_size" if batch.status == "failed" else ""
+        return pillm.Failure("server", without(self._secret, text) + remedy, stop=batch.status == "failed")
 
     def results(self, batch: str) -> Iterator[tuple[str, pillm.Answer | pillm.Failure]]:
         """Yield custom id and result of each line of the batch's files; a line that cannot be read is passed over."""
-        with self._told(f"give the results of batch {batch}", gone=True):
+        with self._told(f"give the results of batch {batch}", there=True):
             found = self._client.batches.retrieve(batch, timeout=self._soon)
             counts, read = found.request_counts, 0
             for file in filter(None, (found.output_file_id, found.error_file_id)):
@@ -119,10 +131,9 @@ class Queue:
                         if (result := self._result(line)) is not None:
                             read += 1
                             yield result
-            if found.status == "completed" and counts and read < counts.completed + counts.failed:
-                # they are paid for and still there: what is missing is fetched again, not bought again
-                whole = counts.completed + counts.failed
-                raise pillm.BatchError(f"batch {batch} holds {whole} results, {read} could be read", passing=True)
+            due = counts.completed + (counts.failed if found.status == "completed" else 0) if counts else 0
+        if read < due:  # they are paid for and may still be there: fetched again, and not bought again but on demand
+            raise pillm.BatchError(f"batch {batch} holds {due} results, {read} could be read{_GIVE_UP}", gone=True)
 
     def _result(self, line: bytes) -> tuple[str, pillm.Answer | pillm.Failure] | None:
         try:
@@ -147,37 +158,56 @@ class Queue:
         return answer_of(body, {})
 
     @contextmanager
-    def _told(self, what: str, *, taken: bool | None = None, creating: bool = False, gone: bool = False) -> Iterator[None]:
+    def _told(self, what: str, *, taken: bool | None = None, creating: bool = False, there: bool = False) -> Iterator[None]:
         """Turn what goes wrong into BatchError, with the server's words and without the key.
 
         `taken` is what is known of the batch then; `creating` knows it of answers alone: one that says no has not taken it.
-        `gone` is what 404 says of a batch that was there.
+        `there` says that the batch is expected to be there.
         """
         try:
             yield
         except pillm.BatchError:
             raise
         except self._status as error:
-            status = error.status_code
-            fault = fault_of_status(status, error.response.headers, error.response.content)
-            text = without(self._secret, f"the server did not {what}: {fault.message}")
-            refused = creating and 400 <= status < 500 and status != 408
-            missing = status in (*_NO_QUEUE, 410)
-            if missing:
-                text += _GIVE_UP if gone else ". A server without a batch queue is asked with -o batch=false"
-            raise pillm.BatchError(
-                text,
-                passing=fault.retry and (refused or not creating),
-                gone=gone and missing,
-                taken=False if refused else taken,
-            ) from None
+            raise self._refusal(what, error, taken=taken, creating=creating, there=there) from None
         except self._broken as error:  # a server that is not there, or a line that was cut
             reason = str(error.__cause__ or error) or type(error).__name__
             text = without(self._secret, f"the server did not {what} ({reason})")
             raise pillm.BatchError(text, passing=not creating, taken=taken) from None
         except (ValueError, TypeError, AttributeError) as error:  # bodies that are no batch, no file, no list
             text = without(self._secret, f"the server did not {what} ({error})")
-            raise pillm.BatchError(text, taken=taken) from None
+            raise pillm.BatchError(text + (_GIVE_UP if there else ""), taken=taken) from None
+
+    def _refusal(self, what: str, error: Any, *, taken: bool | None, creating: bool, there: bool) -> pillm.BatchError:
+        status, headers, body = error.status_code, error.response.headers, error.response.content
+        fault = fault_of_status(status, headers, body)
+        refused = creating and 400 <= status < 500 and status != 408
+        said = server_words(body)[0] if status in _NO_QUEUE else ""
+        text = without(self._secret, f"the server did not {what}: " + (f"{status} {said}".strip() if said else fault.message))
+        if there and not fault.retry:
+            text += _GIVE_UP
+        elif status in _NO_QUEUE:
+            text += ". A server without a batch queue is asked with -o batch=false"
+        return pillm.BatchError(
+            text,
+            passing=fault.retry and (refused or not creating),
+            wait=fault.wait or 0.0,
+            gone=there and status in _GONE and _is_json(body),  # a proxy that finds nothing says so in HTML
+            taken=False if refused else taken,
+        )
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), dict)
+    except ValueError:
+        return False
+
+
+def _id_of(batch: Any) -> str:
+    if not isinstance(batch.id, str) or not batch.id:
+        raise ValueError("an answer without the batch's id")
+    return str(batch.id)
 
 
 def line_of(key: str, body: Mapping[str, Any]) -> bytes:

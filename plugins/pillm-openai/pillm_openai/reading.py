@@ -10,6 +10,8 @@ from typing import Any
 import pillm
 from pillm_openai.faults import Fault, fault_of_error
 
+_BELIEVED = 10**9
+"""Tokens of a call: a server that says more does not know."""
 _TOKEN_ID = re.compile(r"token_id:([0-9]{1,10})")
 
 
@@ -123,15 +125,11 @@ def _usage(value: Any) -> pillm.Usage | None:
     if not isinstance(value, dict):
         return None
     details = _dict(value.get("prompt_tokens_details"))
-    return pillm.Usage(
-        prompt_tokens=_count(value.get("prompt_tokens")),
-        completion_tokens=_count(value.get("completion_tokens")),
-        cached_tokens=_count(details.get("cached_tokens")),
-    )
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+    counts = (value.get("prompt_tokens"), value.get("completion_tokens"), details.get("cached_tokens"))
+    asked, said, cached = (count if isinstance(count, int) and count >= 0 else 0 for count in counts)
+    if max(asked, said, cached) > _BELIEVED:
+        return None
+    return pillm.Usage(prompt_tokens=asked, completion_tokens=said, cached_tokens=cached)
 
 
 Logprobs = tuple[tuple[tuple[int, float], ...], ...]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar, Self
 
@@ -207,10 +206,10 @@ class OpenAI(pillm.BatchTeacher):
         with self._queue() as queue:
             return queue.submit(((request.key, self.body(request)) for request in requests), name)
 
-    def find(self, name: str, begun: datetime) -> str | None:
-        """Return the id of the batch that bears a name in its metadata."""
+    def find(self, name: str) -> str | None:
+        """Return the id of the batch that bears a name."""
         with self._queue() as queue:
-            return queue.find(name, begun)
+            return queue.find(name)
 
     def poll(self, batch: str) -> pillm.BatchStatus:
         """Return where a batch stands."""
@@ -224,7 +223,10 @@ class OpenAI(pillm.BatchTeacher):
 
     def _queue(self) -> Queue:
         url = effective_url(self.base_url)
-        return Queue(url, secret_for(url, self.api_key_env), timeout=self.timeout, near=is_near(url))
+        try:
+            return Queue(url, secret_for(url, self.api_key_env), timeout=self.timeout, near=is_near(url))
+        except ImportError as error:
+            raise pillm.MissingDependency(f"batches need the package openai ({error}): pip install 'openai>=3'") from error
 
     def body(self, request: pillm.Request) -> dict[str, Any]:
         """Return the request as it is sent."""

@@ -34,9 +34,11 @@ class BatchQueue:
         self.headers: list[dict[str, str]] = []
         self.held = False
         """Whether batches stay in progress."""
-        self.refuse: dict[str, tuple[int, JSON]] = {}
+        self.refuse: dict[str, tuple[int, JSON | bytes]] = {}
         """`METHOD path` -> status and body that it is answered with."""
         self.cut_after_creating = False
+        self.keeps_metadata = True
+        self.turns_pages = True
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
         self._server.queue = self  # type: ignore[attr-defined]
@@ -62,6 +64,7 @@ class BatchQueue:
     def create(self, asked: JSON) -> JSON:
         """Take a batch."""
         number = f"batch_{len(self.batches)}"
+        asked = asked if self.keeps_metadata else {**asked, "metadata": None}
         batch = {"id": number, "object": "batch", "created_at": int(time.time()), "status": "in_progress", **asked}
         batch["request_counts"] = {"total": len(self.lines(batch)), "completed": 0, "failed": 0}
         self.batches[number] = batch
@@ -122,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "batches":
             every = sorted(self.queue.batches.values(), key=lambda one: -int(one["id"].split("_")[1]))
             after = parse_qs(parts.query).get("after", [""])[0]
-            start = next((place + 1 for place, one in enumerate(every) if one["id"] == after), 0)
+            start = next((place + 1 for place, one in enumerate(every) if one["id"] == after and self.queue.turns_pages), 0)
             page = every[start : start + 2]
             self._send(
                 {
@@ -132,6 +135,9 @@ class _Handler(BaseHTTPRequestHandler):
                     "last_id": page[-1]["id"] if page else None,
                 }
             )
+        elif path.startswith("files/") and not path.endswith("/content"):
+            number = path.removeprefix("files/")
+            self._send({"id": number, "object": "file", "filename": self.queue.names.get(number, "theirs.jsonl")})
         elif path.startswith("batches/"):
             self._send(self.queue.look(self.queue.batches[path.removeprefix("batches/")]))
         else:
