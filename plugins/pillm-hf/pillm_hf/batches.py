@@ -19,10 +19,12 @@ _STRIDE = 16  # widths are multiples of this: a CPU compiles a kernel for each s
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded rows; `columns` hold every place whose prediction is learnt from."""
+    """Right-padded rows; `columns` hold every place whose prediction is learnt from.
+
+    There is no attention mask: a place looks to its left alone, so that nothing learnt ever sees what was padded.
+    """
 
     ids: torch.Tensor  # [rows, width]
-    mask: torch.Tensor | None  # [rows, width], None where no row is padded
     columns: torch.Tensor  # [kept]
     labels: torch.Tensor  # [rows, kept]: the token that follows each kept place, or IGNORED
     answer_tokens: int
@@ -55,18 +57,15 @@ def collate(rows: Sequence[Encoded], pad_id: int) -> Batch:
     width = -(-max(len(row.ids) for row in rows) // _STRIDE) * _STRIDE
     ids = torch.full((len(rows), width), pad_id)
     labels = torch.full((len(rows), width), IGNORED)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
     for index, row in enumerate(rows):
         place = torch.tensor(row.ids)
         ids[index, : len(row.ids)] = place
-        mask[index, : len(row.ids)] = 1
         labels[index, row.start - 1 : row.end - 1] = place[row.start : row.end]  # each place predicts the next token
     columns = torch.arange((min(row.start for row in rows) - 1) // _STRIDE * _STRIDE, width)
     return Batch(
         ids=ids,
-        mask=None if bool(mask.all()) else mask,
         columns=columns,
         labels=labels[:, columns],
         answer_tokens=sum(row.end - row.start for row in rows),
-        tokens=int(mask.sum()),
+        tokens=sum(len(row.ids) for row in rows),
     )

@@ -1,4 +1,8 @@
-"""The training loop: AdamW, one optimiser step for each group of rows, loss weighted by answer tokens."""
+"""The training loop: AdamW, one optimiser step for each group of rows, loss weighted by answer tokens.
+
+What a step does depends on the seed, the rows and the step's number alone, so that a training that was killed goes on from
+its last checkpoint as if nothing had happened.
+"""
 
 from __future__ import annotations
 
@@ -7,86 +11,101 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_hf.batches import Batch, collate, epoch, steps_per_epoch
+from pillm_hf.checkpoints import Checkpoints
+from pillm_hf.head import Head, split_off
 from pillm_hf.loss import summed_loss
-from pillm_hf.memory import told
+from pillm_hf.memory import most_bytes, told
+from pillm_hf.optimizing import Optimizer
+from pillm_hf.saving import Saver
 from pillm_hf.text import Encoded
+from pillm_hf.trainlog import Log
+from pillm_hf.validating import is_best, validate
 
 if TYPE_CHECKING:
     import torch
 
     from pillm_hf.trainer import FineTuning
 
-
-@dataclass(slots=True)
-class Log:
-    """What happened: the loss at each logging step, and the sums."""
-
-    entries: list[dict[str, float]] = field(default_factory=list)
-    validation: list[dict[str, float]] = field(default_factory=list)
-    steps: int = 0
-    tokens: int = 0
-    answer_tokens: int = 0
-    seconds: float = 0.0
+_EXPLODED = 3.0
+"""A loss so many times what it was at first, or than guessing would have, is one that no step mends."""
 
 
 class Loop:
     """Trains a model on encoded rows."""
 
     def __init__(self, model: Any, options: FineTuning, dtype: torch.dtype, pad_id: int, progress: pillm.Progress) -> None:
-        import torch
-
         self.model, self.options, self.dtype, self.pad_id, self.progress = model, options, dtype, pad_id, progress
-        self.learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        groups = _groups(model, getattr(options, "embedding_learning_rate", None))
-        self.optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
-        # float16 gradients underflow without scaling; bfloat16 has float32's range
-        self.scaler = torch.amp.GradScaler(model.device.type, enabled=dtype == torch.float16)
         self.log = Log()
-        self._loss = self._tokens = 0.0
+        self.optimizer = Optimizer(model, options, dtype)
+        self._head: Head | None = None
 
-    def fit(self, train: list[Encoded], validation: list[Encoded], seed: int) -> Log:
-        """Train for the configured epochs; raise BackendError where memory runs out or the loss is not a number."""
+    def fit(self, train: list[Encoded], validation: list[Encoded], seed: int, checkpoints: Checkpoints) -> Log:
+        """Train for the configured epochs, from the newest checkpoint on; the model is left with its best weights.
+
+        Raises BackendError where memory runs out, or the loss is not a number or explodes.
+        """
         options = self.options
         sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
         total = steps_per_epoch(len(train), *sizes) * options.num_train_epochs
-        schedule = self._schedule(total)
-        rng = random.Random(seed)  # noqa: S311 - an order, not a secret
+        self.optimizer.schedule(total)
+        saver = Saver(checkpoints, self.optimizer, options.save_steps)
         self.progress.start(total, "steps")
-        begun = time.monotonic()
-        with told(*sizes), self._training():
-            for number in range(1, options.num_train_epochs + 1):
-                for group in epoch(train, *sizes, rng):
-                    self._step([collate(rows, self.pad_id) for rows in group])
-                    schedule.step()
-                    self._report(total, schedule.get_last_lr()[0], begun)
-                self._validate(validation, number)
-        self.log.seconds = time.monotonic() - begun
+        if (found := saver.restore()) is not None:
+            self.log = found
+            self.progress.note(f"going on at step {self.log.steps} of {total}")
+            self.progress.advance(self.log.steps)
+        before, begun = self.log.seconds, time.monotonic()
+        with told(*sizes), self._training(train[0]):
+            for _ in self._steps(train, seed, total):
+                self.log.seconds = before + time.monotonic() - begun
+                if self._at_a_validation(validation):
+                    self._validate(validation, saver)
+                if self.log.stopped_early:
+                    break
+                saver.save_if_due(self.log)
+        self.log.seconds = before + time.monotonic() - begun
+        saver.save(self.log)  # a kill while the student is merged costs no step
+        if self.log.best and options.load_best_model_at_end:
+            saver.take_best(self.log.best)
         return self.log
 
-    def _schedule(self, total: int) -> Any:
-        from transformers import get_scheduler
-
-        warmup = math.ceil(self.options.warmup_ratio * total)
-        return get_scheduler(self.options.lr_scheduler_type, self.optimizer, warmup, total)
+    def _steps(self, train: list[Encoded], seed: int, total: int) -> Iterator[None]:
+        """Take the steps that are left, and yield after each."""
+        options, log = self.options, self.log
+        sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
+        while log.epoch < options.num_train_epochs and not log.stopped_early:
+            rng = random.Random(f"{seed}:{log.epoch}")  # noqa: S311 - an order, not a secret
+            groups = list(epoch(train, *sizes, rng))
+            for group in groups[log.group :]:
+                self._step([collate(rows, self.pad_id) for rows in group])
+                self._report(total)
+                if log.group == len(groups):
+                    log.epoch, log.group = log.epoch + 1, 0
+                yield
 
     @contextmanager
-    def _training(self) -> Iterator[None]:
+    def _training(self, sample: Encoded) -> Iterator[None]:
         """Put the model into training mode while the context lasts."""
         import torch
         from peft.helpers import disable_input_dtype_casting
 
         if self.options.gradient_checkpointing:
             _checkpoint_activations(self.model)
+        with self._mixed():
+            parted = split_off(self.model.eval(), self.dtype, collate([sample], self.pad_id))
+            self._head = parted.__enter__()
         self.model.train()
-        # autocast casts what an adapter reads; peft would cast it to float32 and autocast back again
-        with disable_input_dtype_casting(self.model, active=self.dtype != torch.float32):
-            yield
-        self.model.eval()
+        try:
+            # autocast casts what an adapter reads; peft would cast it to float32 and autocast back again
+            with disable_input_dtype_casting(self.model, active=self.dtype != torch.float32):
+                yield
+        finally:
+            parted.__exit__(None, None, None)
+            self.model.eval()
 
     def _mixed(self) -> AbstractContextManager[Any]:
         """Multiply in 16 bit where the model computes in 16 bit."""
@@ -96,74 +115,72 @@ class Loop:
             return nullcontext()
         return torch.autocast(self.model.device.type, self.dtype)
 
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        return self._head.summed_loss(self.model, batch) if self._head else summed_loss(self.model, batch)
+
     def _step(self, batches: list[Batch]) -> None:
         """Take one optimiser step on the mean loss over all answer tokens of the batches."""
-        import torch
-
         answer_tokens = sum(batch.answer_tokens for batch in batches)
+        loss = 0.0
         for batch in batches:
             with self._mixed():
-                loss = summed_loss(self.model, batch) / answer_tokens
-            self.scaler.scale(loss).backward()
-            self._loss += loss.detach() * answer_tokens
-        self._tokens += answer_tokens
-        self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.learnt, self.options.max_grad_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.log.steps += 1
-        self.log.answer_tokens += answer_tokens
-        self.log.tokens += sum(batch.tokens for batch in batches)
+                summed = self._loss(batch)
+            self.optimizer.backward(summed / answer_tokens)
+            loss += float(summed.detach())
+        norm = self.optimizer.norm()
+        self._refuse_nonsense(loss / answer_tokens, norm)
+        self.optimizer.step()
+        self.log.count(loss, answer_tokens, sum(batch.tokens for batch in batches))
 
-    def _report(self, total: int, learning_rate: float, begun: float) -> None:
-        if self.log.steps % self.options.logging_steps and self.log.steps != total:
-            return
-        loss = float(self._loss) / self._tokens
+    def _refuse_nonsense(self, loss: float, norm: float) -> None:
+        """Raise BackendError before a step that would ruin the weights is taken, and before anything is saved."""
+        steps, first = self.log.steps + 1, self.log.first_loss
+        guessing = math.log(self.model.get_input_embeddings().num_embeddings)
+        what = ""
         if not math.isfinite(loss):
+            what = f"the loss is {loss}"
+        elif not math.isfinite(norm) and not self.optimizer.scales:  # a scaler passes over such steps, and scales less
+            what = f"the gradient's norm is {norm}"
+        elif first is not None and loss > _EXPLODED * max(first, guessing):
+            what = f"the loss explodes: {loss:.1f} nats, {first:.1f} at first"
+        if what:
             raise pillm.BackendError(
-                f"the loss is {loss} at step {self.log.steps} of {total}; nothing was saved. "
+                f"{what} at step {steps}; the step was not taken, and what was saved before it is kept. "
                 "Lower learning_rate or max_grad_norm, or set dtype=float32, and train again."
             )
-        entry = {"step": self.log.steps, "loss": loss, "learning_rate": learning_rate}
-        self.log.entries.append({**entry, "seconds": round(time.monotonic() - begun, 3)})
-        speed = self.log.tokens / max(time.monotonic() - begun, 1e-9)
-        done = self.log.steps - (self.log.entries[-2]["step"] if len(self.log.entries) > 1 else 0)
-        self.progress.advance(int(done), loss=loss, tokens_per_second=speed, learning_rate=learning_rate)
-        self._loss = self._tokens = 0.0
 
-    def _validate(self, rows: list[Encoded], number: int) -> None:
-        """Report the mean loss per answer token over the validation rows."""
-        import torch
-
-        if not rows:
+    def _report(self, total: int) -> None:
+        if self.log.steps % self.options.logging_steps and self.log.steps != total:
             return
-        self.model.eval()
-        ordered = sorted(rows, key=lambda row: len(row.ids))
-        size = self.options.per_device_train_batch_size * 2
-        summed, tokens = 0.0, 0
-        with torch.no_grad(), self._mixed():
-            for begin in range(0, len(ordered), size):
-                batch = collate(ordered[begin : begin + size], self.pad_id)
-                summed += float(summed_loss(self.model, batch))
-                tokens += batch.answer_tokens
-        self.model.train()
-        loss = summed / tokens
-        self.log.validation.append({"epoch": number, "step": self.log.steps, "validation_loss": loss})
-        self.progress.advance(0, validation_loss=loss)
+        done = self.log.steps - (self.log.entries[-1]["step"] if self.log.entries else 0)
+        rate = self.optimizer.learning_rate
+        entry = self.log.enter(learning_rate=rate, seconds=round(self.log.seconds, 3))
+        self.progress.advance(
+            int(done),
+            loss=entry["loss"],
+            tokens_per_second=self.log.tokens / max(self.log.seconds, 1e-9),
+            learning_rate=rate,
+            memory_gib=most_bytes(self.model.device.type) / 2**30,
+        )
 
+    def _at_a_validation(self, rows: list[Encoded]) -> bool:
+        every = self.options.eval_steps
+        return bool(rows) and (self.log.steps % every == 0 if every else self.log.group == 0)
 
-def _groups(model: Any, embedding_rate: float | None) -> list[dict[str, Any]]:
-    """Return what is learnt, the tables of tokens apart where they have a learning rate of their own."""
-    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if embedding_rate is None:
-        return [{"params": learnt}]
-    layers = (model.get_input_embeddings(), model.get_output_embeddings())
-    tables = {id(layer.weight) for layer in layers if layer is not None}
-    return [
-        {"params": [parameter for parameter in learnt if id(parameter) not in tables]},
-        {"params": [parameter for parameter in learnt if id(parameter) in tables], "lr": embedding_rate},
-    ]
+    def _validate(self, rows: list[Encoded], saver: Saver) -> None:
+        """Report how well the validation rows are foretold, keep the best weights, and stop early where that is wanted."""
+        size = 2 * self.options.per_device_train_batch_size
+        with self._mixed():
+            found = validate(self.model, self._head, rows, self.pad_id, size)
+        self.log.validation.append({"epoch": self.log.epoch, "step": self.log.steps, **found})
+        self.progress.advance(0, **found)
+        if is_best(self.log, found["validation_loss"]) and self.options.load_best_model_at_end:
+            saver.keep_best(self.log)
+        patience = self.options.early_stopping_patience
+        if patience and self.log.stale >= patience:
+            self.log.stopped_early = True
+            best = self.log.best or {}
+            self.progress.note(f"stopped early: {self.log.stale} validations were no better than step {best.get('step')}")
 
 
 def _checkpoint_activations(model: Any) -> None:

@@ -40,6 +40,17 @@ def free_bytes(device: str) -> int | None:
     return None
 
 
+def most_bytes(device: str) -> int:
+    """Return the most memory that this process took so far: of the GPU where it computes there, else its resident set."""
+    import resource
+
+    import torch
+
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 @contextmanager
 def told(batch_size: int, accumulation: int) -> Iterator[None]:
     """Turn running out of memory in a training into a BackendError that says which options to change."""

@@ -12,9 +12,9 @@ import pillm
 from pillm_hf.chat import Chat
 from pillm_hf.hub import TOKENIZER_FILES, Source
 from pillm_hf.loading import quiet
-from pillm_hf.loop import Log
 from pillm_hf.text import Encoded, Encoding
 from pillm_hf.trainer import FineTuning
+from pillm_hf.trainlog import Log
 
 
 def write_contract(contract: pillm.Contract, chat: Chat, out: Path) -> None:
@@ -95,6 +95,8 @@ def write_log(options: FineTuning, log: Log, train: Encoding, facts: dict[str, A
         "tokens_per_second": round(log.tokens / max(log.seconds, 1e-9), 1),
         "log": log.entries,
         "validation": log.validation,
+        "best": {name: log.best[name] for name in ("step", "loss")} if log.best else None,
+        "stopped_early": log.stopped_early,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
     }
     (out / "training.json").write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")

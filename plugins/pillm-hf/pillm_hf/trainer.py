@@ -42,6 +42,20 @@ class FineTuning(pillm.Trainer):
     gradient_checkpointing: bool = Field(
         False, description="Spend time instead of memory on activations.", json_schema_extra=NOT_IN_KEY
     )
+    eval_steps: int | None = Field(None, ge=1, description="Optimiser steps between two validations; absent: after each epoch.")
+    early_stopping_patience: int | None = Field(
+        None, ge=1, description="Stop after so many validations in a row that were no better; absent: never."
+    )
+    load_best_model_at_end: bool = Field(
+        True,
+        description="End with the weights of the best validation, not with the last; counts where there are validation rows.",
+    )
+    save_steps: int | None = Field(
+        None,
+        ge=1,
+        description="Optimiser steps between two checkpoints to resume from; absent: every five minutes.",
+        json_schema_extra=NOT_IN_KEY,
+    )
     logging_steps: int = Field(
         10, ge=1, description="Optimiser steps between two entries of the log.", json_schema_extra=NOT_IN_KEY
     )

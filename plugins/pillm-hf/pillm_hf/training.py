@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from itertools import chain
@@ -11,6 +13,7 @@ from typing import Any
 import pillm
 from pillm_hf import outputs, students
 from pillm_hf.chat import Chat
+from pillm_hf.checkpoints import FOLDER, Checkpoints
 from pillm_hf.hub import locate
 from pillm_hf.loading import load_chat
 from pillm_hf.loop import Loop
@@ -42,8 +45,9 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
         longest = max(len(row.ids) for row in train_rows.rows)
         model, dtype = students.build(options, folder, longest, progress.warn)
         facts = _facts(model, dtype, source.identity, seed)
+        checkpoints = Checkpoints(out / FOLDER, _recipe(options, train_rows, validation, facts), progress.warn)
         loop = Loop(model, options, dtype, chat.pad_id, progress)
-        log = loop.fit(train_rows.rows, validation.rows, seed)
+        log = loop.fit(train_rows.rows, validation.rows, seed, checkpoints)
 
     samples = train_rows.rows[:_SAMPLES]
     if isinstance(options, LoRA):
@@ -56,6 +60,7 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     outputs.save_student(student, chat, out)
     shutil.rmtree(out / UNROUNDED, ignore_errors=True)  # twice the student's size, and no better than it
     outputs.write_log(options, log, train_rows, facts, out)
+    checkpoints.remove()  # last: until here a kill costs no step
 
 
 def _encode(options: FineTuning, data: pillm.TrainingData, chat: Chat, progress: pillm.Progress) -> tuple[Encoding, Encoding]:
@@ -75,6 +80,16 @@ def _encode(options: FineTuning, data: pillm.TrainingData, chat: Chat, progress:
 def _calibration(data: pillm.TrainingData, chat: Chat) -> Iterator[Encoded]:
     """Yield the calibration conversations; a long one serves as well, since nothing is learnt from it."""
     return iter(encode(data.calibration, data.contract, chat, max_length=1 << 30).rows)
+
+
+def _recipe(options: FineTuning, train: Encoding, validation: Encoding, facts: dict[str, Any]) -> str:
+    """Return a hash of all that a training depends on: only checkpoints of the very same one are gone on from."""
+    import torch
+
+    said = hashlib.sha256(json.dumps([options.identity(), facts, torch.__version__], sort_keys=True, default=str).encode())
+    for row in chain(train.rows, validation.rows):
+        said.update(json.dumps([row.id, row.ids, row.start, row.end]).encode())
+    return said.hexdigest()
 
 
 def _facts(model: Any, dtype: Any, identity: str, seed: int) -> dict[str, Any]:

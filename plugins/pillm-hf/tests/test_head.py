@@ -1,0 +1,79 @@
+"""The output head and the cross-entropy in one: the same loss and gradients as a plain model's, in less memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pillm_hf import head as head_module
+from pillm_hf.batches import collate
+from pillm_hf.head import scored, split_off
+from pillm_hf.loading import load_model
+from pillm_hf.loss import kept_logits, summed_loss
+from pillm_hf.text import Encoded
+
+
+def batch() -> Any:
+    rows = []
+    for number, (length, answer) in enumerate(((9, 3), (30, 11), (17, 1))):
+        ids = [3 + (number * 31 + place * 7) % 200 for place in range(length)]
+        rows.append(Encoded(str(number), (), "", ids, length - answer, length))
+    return collate(rows, 0)
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 4 * 320 * 4, 2**30])
+def test_loss_and_gradients_are_those_of_the_plain_model(base: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int) -> None:
+    monkeypatch.setattr(head_module, "PIECE_BYTES", piece_bytes)
+    model = load_model(base, torch.float32)
+    summed_loss(model, batch()).mul(0.25).backward()
+    expected = {name: part.grad.clone() for name, part in model.named_parameters()}
+    model.zero_grad()
+    with split_off(model, torch.float32, batch()) as head:
+        assert head is not None
+        loss = head.summed_loss(model, batch())
+        loss.mul(0.25).backward()
+    torch.testing.assert_close(loss, summed_loss(model, batch()), rtol=1e-5, atol=1e-5)
+    for name, part in model.named_parameters():
+        torch.testing.assert_close(part.grad, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_the_head_is_back_when_the_training_has_ended(base: Path) -> None:
+    model = load_model(base, torch.float32)
+    before = kept_logits(model, batch())
+    with split_off(model, torch.float32, batch()):
+        assert kept_logits(model, batch()).shape[-1] == model.config.hidden_size
+    torch.testing.assert_close(kept_logits(model, batch()), before)
+
+
+def test_a_frozen_head_gets_no_gradient(base: Path) -> None:
+    model = load_model(base, torch.float32).requires_grad_(False)
+    norm = model.model.layers[-1].mlp.down_proj.weight.requires_grad_(True)
+    with split_off(model, torch.float32, batch()) as head:
+        assert head is not None
+        head.summed_loss(model, batch()).backward()
+    assert norm.grad is not None
+    assert model.get_output_embeddings().weight.grad is None
+
+
+def test_what_comes_after_the_head_is_seen_and_keeps_it_whole() -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 16}
+    config = Gemma2Config(vocab_size=320, num_key_value_heads=2, final_logit_softcapping=0.1, **shape)
+    model = Gemma2ForCausalLM(config).eval()
+    with split_off(model, torch.float32, batch()) as head:
+        assert head is None
+        assert kept_logits(model, batch()).shape[-1] == 320
+
+
+def test_scores_are_the_same_with_the_head_and_without(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_module, "PIECE_BYTES", 4 * 320 * 4)
+    model = load_model(base, torch.float32)
+    with torch.no_grad():
+        whole = scored(model, None, batch())
+        with split_off(model, torch.float32, batch()) as head:
+            assert scored(model, head, batch()) == pytest.approx(whole, rel=1e-5)
+        assert whole[0] == pytest.approx(float(summed_loss(model, batch())), rel=1e-5)
