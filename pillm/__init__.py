@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pillm.artifacts import Parity as Parity
     from pillm.artifacts import Plan as Plan
     from pillm.artifacts import Probe as Probe
+    from pillm.artifacts import TrainingForecast as TrainingForecast
     from pillm.backends import Backend as Backend
     from pillm.backends import Exporter as Exporter
     from pillm.backends import Filter as Filter
@@ -102,7 +103,7 @@ if TYPE_CHECKING:
     from pillm.verification import verify as verify
 
 _HOMES = {
-    "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe",
+    "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe TrainingForecast",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
     "contract": "Contract template_message",

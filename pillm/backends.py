@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
+from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile, TrainingForecast
 from pillm.contract import Contract
 from pillm.errors import BackendError
 from pillm.progress import Progress
@@ -202,6 +202,13 @@ class Trainer(Backend):
 
         It must be quick, download nothing, and say nothing where the student is not on this machine.
         """
+
+    def forecast(self, data: TrainingData) -> TrainingForecast | None:
+        """Return what a training on these rows will take; None where it cannot be told, or the student is not here.
+
+        Nothing is downloaded. A few steps may be taken on a copy to see how fast they are.
+        """
+        return None
 
 
 class Exporter(Backend):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -102,16 +103,15 @@ class Progress:
 
 @contextmanager
 def events_file(path: Path, *, every: float = 0.5) -> Iterator[Reader]:
-    """Open a reader that appends events to a JSONL file, `advance` at most once in `every` seconds."""
-    last = 0.0
+    """Open a reader that appends events to a JSONL file, `advance` with the same figures at most once in `every` seconds."""
+    last: dict[frozenset[str], float] = {frozenset(): 0.0}
     with path.open("a", encoding="utf-8") as file:
 
         def write(event: Event) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if event.kind == "advance" and now - last < every and event.done != event.total:
+            now, what = time.monotonic(), frozenset(event.figures)
+            if event.kind == "advance" and now - last.get(what, -math.inf) < every and event.done != event.total:
                 return
-            last = now
+            last[what if event.kind == "advance" else frozenset()] = now
             file.write(json.dumps(asdict(event), ensure_ascii=False) + "\n")
             file.flush()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pillm.cli import progress_bar
-from pillm.cli.progress_bar import Lines, Pace, clock, shown
+from pillm.cli.progress_bar import Lines, Phase, bar_width, clock, figures, shown
 from pillm.progress import Event, Progress
 
 
@@ -28,28 +28,50 @@ def test_durations_are_read_off_a_clock() -> None:
 def test_rate_and_remaining_time_come_from_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now[0])
-    pace = Pace()
+    phase = Phase()
     now[0] += 10
-    assert pace.of(event(done=50, total=100)) == ("5.0 rows/s", "0:10 left")
-    assert Pace().of(event(done=50, total=100)) == ()
-    assert pace.of(event(done=1, total=100)) == ("10.0 s/row", "16:30 left")
-    assert pace.of(event(done=20000, unit="tokens")) == ("2,000 tokens/s",)
-    assert pace.of(event(done=100, total=100)) == ("10.0 rows/s",)
+    assert phase.pace(event(done=50, total=100)) == ("5.0 rows/s", "0:10 left")
+    assert Phase().pace(event(done=50, total=100)) == ()
+    assert phase.pace(event(done=1, total=100)) == ("10.0 s/row", "16:30 left")
+    assert phase.pace(event(done=20000, unit="tokens")) == ("2,000 tokens/s",)
+    assert phase.pace(event(done=100, total=100)) == ("10.0 rows/s",)
 
 
 def test_the_rate_is_that_of_the_last_minute_and_leaves_out_what_stood_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now[0])
-    pace = Pace()
-    assert pace.of(event(done=1000, total=2000)) == ()
+    phase = Phase()
+    assert phase.pace(event(done=1000, total=2000)) == ()
     for second in range(1, 11):
         now[0] = second
-        told = pace.of(event(done=1000 + second, total=2000))
+        told = phase.pace(event(done=1000 + second, total=2000))
     assert told == ("1.0 rows/s", "16:30 left")
     for second in range(11, 200):
         now[0] = second
-        told = pace.of(event(done=1010 + 3 * (second - 10), total=2000))
+        told = phase.pace(event(done=1010 + 3 * (second - 10), total=2000))
     assert told[0] == "3.0 rows/s"
+
+
+def test_figures_are_said_in_words_with_their_units_the_ones_that_matter_most_first() -> None:
+    known = {"learning_rate": 2.93e-4, "memory_gib": 1.234, "tokens_per_second": 4321.7, "loss": 0.45678, "grad_norm": 1.5,
+             "validation_accuracy": 0.9712, "validation_loss": 0.1234}  # fmt: skip
+    assert figures(known) == (
+        "loss 0.457", "4,322 tok/s", "1.2 GiB", "validation loss 0.123", "validation accuracy 97.1%", "learning rate 0.000293",
+        "grad norm 1.5",
+    )  # fmt: skip
+
+
+def test_a_figure_stands_until_it_is_said_anew_and_tokens_take_the_place_of_the_other_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now[0])
+    phase = Phase()
+    now[0] += 10
+    step = event(done=50, total=100, figures={"loss": 0.5, "tokens_per_second": 450.0})
+    assert phase.figures(step) == ("loss 0.5", "450 tok/s")
+    assert phase.figures(event(done=50, figures={"validation_loss": 0.25})) == ("loss 0.5", "450 tok/s", "validation loss 0.25")
+    assert phase.pace(step) == ("0:10 left",)
 
 
 def test_plain_lines_tell_every_start_and_end_and_an_advance_now_and_then(
@@ -104,10 +126,11 @@ with shown() as reader:
 """
 
 
-def test_a_terminal_gets_a_bar_with_rate_remaining_time_and_figures() -> None:
+def on_a_terminal(script: str, columns: int) -> str:
+    """Return what a program writes to a terminal of so many columns."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "NO_COLOR": "1"}
-    with subprocess.Popen([sys.executable, "-c", SCRIPT], stderr=theirs, stdout=theirs, env=environment) as process:
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "NO_COLOR": "1"}
+    with subprocess.Popen([sys.executable, "-c", script], stderr=theirs, stdout=theirs, env=environment) as process:
         os.close(theirs)
         seen = b""
         try:
@@ -117,6 +140,19 @@ def test_a_terminal_gets_a_bar_with_rate_remaining_time_and_figures() -> None:
             pass
         process.wait()
     os.close(ours)
-    text = seen.decode()
+    return seen.decode()
+
+
+def test_a_terminal_gets_a_bar_with_rate_remaining_time_and_figures() -> None:
+    text = on_a_terminal(SCRIPT, 100)
     for word in ("train", "━", "/10", "steps/s", "left", "loss 0.25", "train: done in"):
         assert word in text, word
+
+
+def test_a_terminal_of_80_columns_shows_loss_tokens_memory_and_remaining_time_and_cuts_nothing() -> None:
+    told = "loss=0.25, tokens_per_second=4321.7, memory_gib=1.25, learning_rate=3e-4, validation_loss=0.125"
+    text = on_a_terminal(SCRIPT.replace("loss=0.25", told), 80)
+    for word in ("train", "━" * 5, "/10 steps", "left", "loss 0.25, 4,322 tok/s, 1.2 GiB"):
+        assert word in text, word
+    assert "…" not in text
+    assert bar_width(80) < bar_width(120)

@@ -14,6 +14,7 @@ from pillm.errors import DataError
 from pillm.report.document import build_report
 from pillm.report.facts import RunFacts
 from pillm.report.schema import SCHEMA
+from pillm.report.trainingfile import accepted
 
 ROWS = {"in": 10, "answered": 7, "rejected": 1, "failed": 1, "pending": 1}
 
@@ -94,6 +95,14 @@ def test_the_pick_says_how_much_was_kept() -> None:
     }  # fmt: skip
     silent = build_report(RunFacts(recipe="x", rows={}, evaluations=[scored("t", "teacher", 0.0), evaluations[2]]))
     assert silent["pick"]["kept"] is None
+
+
+def test_the_training_stands_as_its_record_was_read() -> None:
+    training = accepted({"steps": 3, "log": [{"step": 1, "loss": 2}], "validation": [{"step": 3, "validation_loss": 1}]})
+    report = build_report(RunFacts(recipe="x", rows={}, training=training))
+    assert report["training"] == training
+    jsonschema.validate(report, SCHEMA)
+    assert build_report(RunFacts(recipe="x", rows={}))["training"] is None
 
 
 def test_any_document_is_json_and_keeps_the_schema(tmp_path: Path) -> None:

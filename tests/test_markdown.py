@@ -22,7 +22,7 @@ def report(**changed: Any) -> dict[str, Any]:
 def test_every_part_of_a_report_is_there() -> None:
     said = markdown(report())
     for heading in ("# quickstart", "## Scores", "### Held-out", "### Hand-written", "## Where quality was lost", "## Files",
-                    "## Speed", "## Gates", "## Wrong rows", "## The run"):  # fmt: skip
+                    "## Speed", "## Training", "## Gates", "## Wrong rows", "## The run"):  # fmt: skip
         assert f"\n{heading}\n" in f"\n{said}", heading
     assert "**2.00 MB**" in said
     assert "❌ 1 of 1 gates not met." in said
@@ -48,9 +48,18 @@ def test_tool_calls_are_shown_in_the_wrong_rows() -> None:
     assert f"`{right.replace('true', 'false')}`" in said
 
 
+def test_a_training_is_a_sentence_its_figures_and_a_table_of_losses() -> None:
+    said = markdown(report())
+    assert "Training loss fell from 2.5 to 0.25 by step 30." in said
+    assert "- Rows left out: too long (2)" in said
+    assert "| step | training loss | validation loss |\n| --: | --: | --: |\n| 10 | 2.5 | 2 |\n| 20 | 0.75 | 0.5 |" in said
+    unlogged = {**report()["training"], "loss": [], "validation": [], "best": None}
+    assert "validation loss |" not in markdown(report(training=unlogged))
+
+
 def test_empty_parts_are_left_out() -> None:
     said = markdown(report(pick=None, evaluations=[], ladder=[], models=[], benchmarks=[], plans=[], gates=[], parity=None,
-                           wrong={"count": 0, "rows": []}, notes=[], seconds={}, splits={}))  # fmt: skip
+                           wrong={"count": 0, "rows": []}, notes=[], seconds={}, splits={}, training=None))  # fmt: skip
     assert re.findall("^#+ .*$", said, re.MULTILINE) == ["# quickstart", "## The run"]
 
 

@@ -22,7 +22,7 @@ def report(**changed: Any) -> dict[str, Any]:
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 ALLOWED = """
     html head meta title style body main header nav section article footer div p h1 h2 h3 h4 span b i em q mark small code time
-    a br ul li dl dt dd table thead tbody tr th td figure details summary svg g line rect circle text
+    a br ul li dl dt dd table thead tbody tr th td figure details summary svg g line rect circle polyline text
 """.split()  # noqa: SIM905 - a row reads better than a column
 
 
@@ -60,6 +60,7 @@ def walked(said: str) -> Walk:
 def hostile(text: str) -> dict[str, Any]:
     whole = report(recipe=text, notes=[text], versions={text: text}, splits={text: 3}, device=text)
     whole["seconds"] = {text: 3.0}
+    whole["training"]["rows_left_out"] = {text: 3}
     for one in whole["evaluations"]:
         one["set"] = one["set"] if one["set"] == "test" else text
         one["tags"] = {text: one["tags"]["fr"]}
@@ -77,7 +78,7 @@ def hostile(text: str) -> dict[str, Any]:
 
 def test_every_section_is_there_once() -> None:
     said = page(report())
-    assert re.findall('<section id="([a-z]+)"', said) == ["size", "lost", "sets", "speed", "tags", "run", "wrong"]
+    assert re.findall('<section id="([a-z]+)"', said) == ["size", "lost", "sets", "speed", "tags", "training", "run", "wrong"]
     walk = walked(said)
     assert walk.elements <= set(ALLOWED)
     links = [value for name, value in walk.attributes if name == "href"]
@@ -123,7 +124,7 @@ def test_a_run_with_nothing_to_show_has_a_page() -> None:
     lists: dict[str, Any] = {name: [] for name in ("evaluations", "ladder", "models", "benchmarks", "plans", "gates", "notes")}
     tables: dict[str, Any] = {name: {} for name in ("seconds", "versions", "splits", "sizes")}
     nothing = {"pick": None, "parity": None, "main": {"metric": None, "set": None}, "wrong": {"count": 0, "rows": []}}
-    bare = report(**lists, **tables, **nothing)
+    bare = report(**lists, **tables, **nothing, training=None)
     said = page(bare)
     assert re.findall('<section id="([a-z]+)"', said) == ["run"]
     walked(said)

@@ -66,6 +66,8 @@ def test_a_run_makes_every_stage_and_a_report_that_balances(tmp_path: Path) -> N
     }
     assert {model["quant"] for model in report["models"]} == {"F16", "Q8_0"}
     assert {one["basis"] for one in report["benchmarks"]} == {"measured"}
+    assert report["training"]["steps"] == report["training"]["rows"] == len(report["training"]["loss"])
+    assert "## Training" in (tmp_path / "run" / "report.md").read_text()
     for name in ("recipe.yaml", "report.md", "report.html", "events.jsonl"):
         assert (tmp_path / "run" / name).stat().st_size > 0
     assert result.gates_met

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pillm.report.plots import lost_section, section, size_section, speed_section
+from pillm.report.plots import lost_section, section, size_section, speed_section, training_section
 
 
 def report(**changed: Any) -> dict[str, Any]:
@@ -60,6 +60,25 @@ def test_speeds_are_grouped_by_device_and_basis_and_what_is_unknown_is_left_out(
     assert "predicted by arithmetic, not measured" in said
     assert "Fits." in said
     assert speed_section(report(benchmarks=[])) is None
+
+
+def test_a_training_is_a_curve_with_its_figures_beside_it_and_without_a_curve_its_figures_alone() -> None:
+    said = training_section(report())
+    assert said is not None
+    assert said.count("<svg") == 2, "one for wide screens, one for a phone"
+    assert said.count("Validation loss was best at step 20: 0.5") == 3, "in words, and of each drawing"
+    assert "<dt>Trainable parameters</dt><dd>25 %, 500 of 2\u202f000</dd>" in said
+    unlogged = training_section(report(training={**report()["training"], "loss": [], "validation": [], "best": None}))
+    assert unlogged is not None
+    assert "<svg" not in unlogged
+    assert "<dt>Steps</dt><dd>30, stopped early</dd>" in unlogged
+
+
+def test_a_run_whose_trainer_left_no_record_has_no_training_section() -> None:
+    assert training_section(report(training=None)) is None
+    old = report()
+    del old["training"]
+    assert training_section(old) is None, "reports of before had none"
 
 
 def test_a_section_has_a_heading_and_a_name() -> None:

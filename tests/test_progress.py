@@ -75,3 +75,15 @@ def test_a_fast_stage_does_not_flood_the_file_and_its_end_is_never_missing(tmp_p
         progress.finish()
     events = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert [(event["kind"], event["done"]) for event in events] == [("start", 0), ("advance", 1000), ("finish", 1000)]
+
+
+def test_figures_of_another_kind_are_not_lost_between_those_that_come_often(tmp_path):
+    path = tmp_path / "events.jsonl"
+    with events_file(path, every=60) as reader:
+        progress = Progress("train", (reader,))
+        progress.start(100)
+        for _ in range(10):
+            progress.advance(1, loss=1.0)
+        progress.advance(0, validation_loss=2.0)
+    events = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert [event["figures"] for event in events] == [{}, {"loss": 1.0}, {"validation_loss": 2.0}]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillm.report.scales import Scale, place_labels, score_domain, size_ticks
+from pillm.report.scales import Scale, log_ticks, place_labels, round_ticks, score_domain
 
 
 def test_a_scale_maps_ends_to_ends_and_middles_to_middles() -> None:
@@ -30,10 +30,25 @@ def test_a_score_domain_holds_every_score_within_zero_and_one(values: list[float
 
 @settings(deadline=None)
 @given(st.floats(1, 1e12), st.floats(1.5, 1e6))
-def test_size_ticks_lie_inside_and_are_few(low: float, factor: float) -> None:
-    ticks = size_ticks(low, low * factor)
+def test_log_ticks_lie_inside_and_are_few(low: float, factor: float) -> None:
+    ticks = log_ticks(low, low * factor)
     assert all(low <= tick <= low * factor for tick in ticks)
     assert len(ticks) <= 8
+
+
+@settings(deadline=None)
+@given(st.floats(-1e15, 1e15), st.floats(1e-6, 1e16), st.integers(2, 9))
+def test_round_ticks_lie_inside_and_are_few(low: float, span: float, most: int) -> None:
+    high = low + span
+    ticks = round_ticks(low, high, most)
+    assert len(ticks) <= most
+    assert all(low - 1e-6 * span <= tick <= high + 1e-6 * span for tick in ticks)
+
+
+def test_round_ticks_are_round() -> None:
+    assert round_ticks(0, 504) == [0, 100, 200, 300, 400, 500]
+    assert round_ticks(-0.5, 2.4, 4) == [0, 1, 2]
+    assert round_ticks(0, 0) == [0]
 
 
 def test_labels_of_near_points_do_not_overlap() -> None:

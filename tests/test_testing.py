@@ -325,6 +325,17 @@ def test_a_trainer_that_leaves_out_the_probes_is_told(tmp_path):
             super().train(data, out, progress)
             (out.parent / "log.txt").write_text("")
 
+    class Mumbling(TableTrainer):
+        """Leaves a record that says nothing."""
+
+        name: ClassVar[str] = "mumbling"
+
+        def train(self, data, out, progress):
+            super().train(data, out, progress)
+            (out / "training.json").write_text('{"losses": [1.0, NaN]}')
+
+    with pytest.raises(ConformanceError, match=r"wrote a training\.json in which the report finds nothing"):
+        check_trainer(Mumbling(), tmp_path / "c")
     with pytest.raises(ConformanceError, match="probe"):
         check_trainer(Forgetful(), tmp_path / "a")
     with pytest.raises(ConformanceError, match=r"outside its folder: log\.txt"):

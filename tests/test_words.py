@@ -37,6 +37,14 @@ def test_times_are_said_as_clocks_say_them(value: float, said: str) -> None:
     assert words.duration(value) == said
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(2.0, "2"), (0.05214, "0.0521"), (1234.5, "1\u202f234"), (-0.25, "\u22120.25"), (3.2e-5, "3.2e\u221205")],
+)
+def test_losses_have_three_digits(value: float, said: str) -> None:
+    assert words.loss(value) == said
+
+
 def test_names_are_made_readable() -> None:
     assert [words.set_title(name) for name in ("test", "handwritten", "my_rows")] == ["Held-out", "Hand-written", "My rows"]
     assert words.subject_title({"kind": "model", "quant": "Q8_0", "subject": "x.gguf"}) == "Q8_0"

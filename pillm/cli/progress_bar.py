@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,14 +22,33 @@ READY_SECONDS = 0.2
 """What is reported done so soon was done before: rows that are answered already."""
 
 
-class Pace:
-    """How fast one phase goes just now; what stood ready at its start counts for nothing."""
+FIGURES = {
+    "loss": "loss {:.3g}",
+    "tokens_per_second": "{:,.0f} tok/s",
+    "memory_gib": "{:.1f} GiB",
+    "validation_loss": "validation loss {:.3g}",
+    "validation_accuracy": "validation accuracy {:.1%}",
+    "learning_rate": "learning rate {:.3g}",
+}
+"""How figures are said, the ones that matter most first."""
+NARROW = 100
+"""Columns of a terminal that has room for a short bar only."""
+
+
+class Phase:
+    """What is known of one phase: its last figures, and how fast it goes; what stood ready at its start counts for nothing."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._samples: deque[tuple[float, int]] = deque([(self._began, 0)])
+        self._figures: dict[str, float] = {}
 
-    def of(self, event: Event) -> tuple[str, ...]:
+    def figures(self, event: Event) -> tuple[str, ...]:
+        """Return the event's figures in words, and of the others what was last said of them."""
+        self._figures |= event.figures
+        return figures(self._figures)
+
+    def pace(self, event: Event) -> tuple[str, ...]:
         """Return rate and remaining time as ("12.3 rows/s", "1:05 left"), as far as they are known."""
         now = time.monotonic()
         if now - self._began < READY_SECONDS:
@@ -43,9 +62,10 @@ class Pace:
         rate = (event.done - base) / (now - since) if now > since else 0.0
         if rate <= 0:
             return ()
+        said = () if "tokens_per_second" in self._figures else (_rate_text(rate, event.unit),)  # one rate is enough
         if event.total is None or event.done >= event.total:
-            return (_rate_text(rate, event.unit),)
-        return (_rate_text(rate, event.unit), f"{clock((event.total - event.done) / rate)} left")
+            return said
+        return (*said, f"{clock((event.total - event.done) / rate)} left")
 
 
 def _rate_text(rate: float, unit: str) -> str:
@@ -68,9 +88,11 @@ def count(event: Event) -> str:
     return f"{event.done:,}/{event.total:,} {event.unit}"
 
 
-def figures(event: Event) -> str:
-    """Return an event's figures as "loss 0.123, tokens/s 450"."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in event.figures.items())
+def figures(known: Mapping[str, float]) -> tuple[str, ...]:
+    """Return figures in words, such as ("loss 0.123", "450 tok/s"), the ones that matter most first."""
+    first = (said.format(known[name]) for name, said in FIGURES.items() if name in known)
+    others = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in known.items() if name not in FIGURES)
+    return (*first, *others)
 
 
 class Lines:
@@ -78,7 +100,7 @@ class Lines:
 
     def __init__(self, quiet: int = 0) -> None:
         self._quiet = quiet
-        self._pace = Pace()
+        self._phase = Phase()
         self._stage_began: dict[str, float] = {}
         self._last = 0.0
 
@@ -87,9 +109,10 @@ class Lines:
         now = time.monotonic()
         self._stage_began.setdefault(event.stage, now)
         if event.kind == "start":
-            self._pace, self._last = Pace(), now
+            self._phase, self._last = Phase(), now
         if event.kind == "advance" and now - self._last < PLAIN_SECONDS:
-            self._pace.of(event)
+            self._phase.figures(event)
+            self._phase.pace(event)
             return
         self._last = now
         line = self._line(event, now)
@@ -101,11 +124,11 @@ class Lines:
             size = f"{event.total:,} {event.unit}" if event.total is not None else ""
             return ", ".join(part for part in (event.message, size) if part)
         if event.kind == "advance":
-            parts = (count(event), *self._pace.of(event), figures(event))
-            return ", ".join(part for part in parts if part)
+            told = self._phase.figures(event)
+            return ", ".join(part for part in (count(event), *self._phase.pace(event), *told) if part)
         if event.kind == "finish":
             took = f"done in {now - self._stage_began.pop(event.stage):.1f} s"
-            return f"{took}: {said}" if (said := event.message or figures(event)) else took
+            return f"{took}: {said}" if (said := event.message or ", ".join(figures(event.figures))) else took
         return f"warning: {event.message}" if event.kind == "warning" else event.message
 
 
@@ -115,8 +138,9 @@ class Bar:
     def __init__(self, display: RichProgress, lines: Lines) -> None:
         self._display = display
         self._lines = lines
-        self._pace = Pace()
+        self._phase = Phase()
         self._task: TaskID | None = None
+        self._label = ""
 
     def __call__(self, event: Event) -> None:
         """Move the bar; everything but an advance also becomes a line above it."""
@@ -127,18 +151,30 @@ class Bar:
             self._display.remove_task(self._task)
             self._task = None
         if event.kind == "start":
-            self._pace = Pace()
-            label = event.stage + (f": {event.message}" if event.message else "")
-            self._task = self._display.add_task(label, total=event.total, count=count(event), pace="", figures="")
+            self._phase = Phase()
+            self._task = self._begin(event.stage + (f": {event.message}" if event.message else ""), event)
         self._lines(event)
 
     def _advance(self, event: Event) -> None:
         if self._task is None:
-            self._task = self._display.add_task(event.stage, total=event.total, count=count(event), pace="", figures="")
-        pace = "  ".join(self._pace.of(event))
+            self._task = self._begin(event.stage, event)
+        told, pace, done = self._phase.figures(event), "  ".join(self._phase.pace(event)), count(event)
+        columns = self._display.console.width
+        room = columns - bar_width(columns) - len(f"{self._label} {done} {pace}  ")
+        while told and len(", ".join(told)) > room:  # a figure is said whole or not at all, and never cuts the others short
+            told = told[:-1]
         self._display.update(
-            self._task, completed=event.done, total=event.total, count=count(event), pace=pace, figures=figures(event)
+            self._task, completed=event.done, total=event.total, count=done, pace=pace, figures=", ".join(told)
         )
+
+    def _begin(self, label: str, event: Event) -> TaskID:
+        self._label = label
+        return self._display.add_task(label, total=event.total, count=count(event), pace="", figures="")
+
+
+def bar_width(columns: int) -> int:
+    """Return how long the bar itself is on a terminal of so many columns."""
+    return 20 if columns >= NARROW else 10
 
 
 @contextmanager
@@ -150,12 +186,13 @@ def shown(quiet: int = 0) -> Iterator[Reader]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
+    console = Console(stderr=True, highlight=False)
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=bar_width(console.width)),
         TextColumn("{task.fields[count]}", markup=False),
         TextColumn("{task.fields[pace]}", markup=False),
         TextColumn("{task.fields[figures]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as display:
+    with Progress(*columns, console=console, transient=True) as display:
         yield Bar(display, Lines())

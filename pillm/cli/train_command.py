@@ -9,11 +9,13 @@ from typing import Any
 import click
 
 import pillm
+from pillm.artifacts import TrainingForecast, to_json
 from pillm.cli.choices import assignments, backend_option, out_folder, readable, schema_in_prompt, seed, system_message
+from pillm.cli.progress_bar import clock
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.contract import Contract
 from pillm.stages.labelling import LABELLED, contract_beside
-from pillm.stages.training import Training, as_labelled
+from pillm.stages.training import Training, as_labelled, forecast
 
 
 @cli_command("train")
@@ -24,6 +26,7 @@ from pillm.stages.training import Training, as_labelled
 @seed
 @schema_in_prompt()
 @system_message()
+@click.option("--dry-run", is_flag=True, help="Say what it would take, in time and memory; train and write nothing.")
 @click.pass_obj
 def command(terminal: Terminal, /, labelled: Path, trainer: str, options: dict[str, Any], out: Path, **chosen: Any) -> None:
     """Train a student on LABELLED: a file of answered rows, or the folder that `pillm label` wrote.
@@ -35,9 +38,27 @@ def command(terminal: Terminal, /, labelled: Path, trainer: str, options: dict[s
     examples = pillm.read_examples(rows)
     probes = tuple(replace(example.prompt, reference=None, given=None) for example in examples)
     settings = Training(contract=_contract(rows, chosen), seed=chosen["seed"], probes=probes)
+    if chosen["dry_run"]:
+        expected = forecast(examples, built, settings)
+        document = None if expected is None else {**to_json(expected), "fits": expected.fits}
+        terminal.result({"forecast": document}, _told(built, len(examples), expected))
+        return
     with terminal.progress("train") as progress:
         checkpoint = pillm.train(examples, built, out, settings=settings, progress=progress)
     terminal.result({"checkpoint": str(checkpoint.path), "rows": len(examples)}, f"{checkpoint.path}")
+
+
+def _told(trainer: pillm.Trainer, rows: int, expected: TrainingForecast | None) -> str:
+    if expected is None:
+        why = "it makes no forecasts, or its student is not on this machine yet"
+        return f"{rows:,} rows. What trainer {trainer.name!r} would take is not known: {why}. Nothing was written."
+    took = "" if expected.seconds is None else f"about {clock(expected.seconds)} and "
+    free = "" if expected.free_bytes is None else f" ({expected.free_bytes / 2**30:.1f} GiB are free)"
+    advice = f" {expected.advice}" if expected.advice else ""
+    return (
+        f"{expected.rows:,} of {rows:,} rows, {expected.steps:,} steps, {expected.tokens:,} tokens: {took}"
+        f"{expected.memory_bytes / 2**30:.1f} GiB of memory{free}.{advice} Nothing was trained or written."
+    )
 
 
 def _contract(rows: Path, chosen: dict[str, Any]) -> Contract:

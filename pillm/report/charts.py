@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pillm.report.elements import Markup, tag
-from pillm.report.scales import Box, Scale, place_labels, score_domain, size_ticks
+from pillm.report.scales import Box, Scale, log_ticks, place_labels, score_domain
 from pillm.report.words import interval, score, size, size_tick, speed
 
 _CHARACTER = 7.2
@@ -49,10 +49,10 @@ def quality_against_size(points: Sequence[Point], metric: str, width: int) -> Ma
     sizes = [float(one.bytes or 1) for one in shown]
     x = Scale(min(sizes) / 1.35, max(sizes) * 1.35, left, right, log=True)
     y = Scale(low, high, bottom, top)
-    grid = [_grid_line(left, right, y(tick), f"{tick:.2f}") for tick in ticks]
+    grid = [grid_line(left, right, y(tick), f"{tick:.2f}") for tick in ticks]
     axis = [
         tag("text", size_tick(tick), x=x(tick), y=bottom + 20, class_="tick", text_anchor="middle")
-        for tick in size_ticks(x.low, x.high)
+        for tick in log_ticks(x.low, x.high)
     ]
     titles = [
         tag("text", metric, x=left - 42, y=12, class_="axis"),
@@ -61,7 +61,7 @@ def quality_against_size(points: Sequence[Point], metric: str, width: int) -> Ma
     marks = [_whisker(one, x(float(one.bytes or 1)), y) for one in shown]
     labels = _labels(shown, x, y, (left, top - 12, right, bottom))
     about = f"{metric} against size: " + "; ".join(one.title for one in shown)
-    return _svg(width, height, about, grid, axis, titles, _teacher_line(shown, (left, right), y), marks, labels)
+    return drawing(width, height, about, grid, axis, titles, _teacher_line(shown, (left, right), y), marks, labels)
 
 
 def _teacher_line(points: Sequence[Point], ends: tuple[float, float], y: Scale) -> list[Markup]:
@@ -118,7 +118,7 @@ def quality_ladder(points: Sequence[Point], metric: str, width: int) -> Markup:
     ]  # fmt: skip
     rows = [_rung(one, x, top + row * number + (38 if slim else 20), (left, right), slim) for number, one in enumerate(points)]
     about = f"Where {metric} was lost: " + "; ".join(f"{one.title} {one.step}" for one in points)
-    return _svg(width, bottom + 2, about, grid, rows)
+    return drawing(width, bottom + 2, about, grid, rows)
 
 
 def _rung(point: Point, x: Scale, y: float, ends: tuple[float, float], slim: bool) -> Markup:
@@ -167,14 +167,16 @@ def speed_bars(rows: Sequence[tuple[str, float, bool]], basis: str, width: int) 
             )
         )
     about = f"tokens per second, {basis}: " + "; ".join(f"{label} {speed(value)}" for label, value, _ in rows)
-    return _svg(width, row * len(rows) + 8, about, bars)
+    return drawing(width, row * len(rows) + 8, about, bars)
 
 
-def _grid_line(left: float, right: float, y: float, label: str) -> Markup:
+def grid_line(left: float, right: float, y: float, label: str) -> Markup:
+    """Return a line across a plot with its tick on the left."""
     line = tag("line", x1=left, x2=right, y1=y, y2=y, class_="grid")
     return tag("g", line, tag("text", label, x=left - 10, y=y + 4, class_="tick", text_anchor="end"))
 
 
-def _svg(width: int, height: float, about: str, *parts: Sequence[Markup]) -> Markup:
+def drawing(width: int, height: float, about: str, *parts: Sequence[Markup | None]) -> Markup:
+    """Return parts as one picture that says to screen readers what it is about."""
     size_ = "slim" if width < 500 else "wide"
     return tag("svg", *parts, viewbox=f"0 0 {width} {height:.0f}", role="img", aria_label=about, class_=f"plot {size_}")

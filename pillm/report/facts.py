@@ -32,6 +32,8 @@ class RunFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     parity: Parity | None = None
     """By default what the models carry."""
+    training: JSONObject | None = None
+    """What `pillm.report.trainingfile` read of the trainer's record."""
     splits: Mapping[str, int] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Bytes of what was there before: "teacher", "base", "checkpoint"."""

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pillm.report.headline import gates_sentence, headline
+from pillm.report.trainingfacts import training_facts, training_sentence, training_table
 from pillm.report.words import (
     certain,
     count,
     duration,
     interval,
+    loss,
     score,
     set_title,
     signed,
@@ -38,6 +40,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         _ladder(report),
         _files(report),
         _speeds(report),
+        _training(report),
         _gates(report),
         _wrong(report),
         _facts(report),
@@ -128,6 +131,17 @@ def _speeds(report: Mapping[str, Any]) -> str:
     if report["plans"]:
         shown.append("\n".join(f"- {escaped(one['model'])}: {escaped(one['verdict'])}" for one in report["plans"]))
     return "\n\n".join(["## Speed", *shown]) if shown else ""
+
+
+def _training(report: Mapping[str, Any]) -> str:
+    training = report.get("training")
+    if not training:
+        return ""
+    facts = "\n".join(f"- {name}: {escaped(value)}" for name, value in training_facts(training))
+    points = training_table(training)
+    rows = [[count(step), *("–" if value is None else loss(value) for value in losses)] for step, *losses in points]
+    curve = table(["step", "training loss", "validation loss"], rows, 0) if rows else ""
+    return "\n\n".join(part for part in ("## Training", training_sentence(training), facts, curve) if part)
 
 
 def _gates(report: Mapping[str, Any]) -> str:

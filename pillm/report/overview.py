@@ -11,7 +11,7 @@ from pillm.report.words import count, interval, percent, score, set_title, size,
 
 LINKS = (
     ("size", "Size"), ("lost", "What was lost"), ("sets", "Sets"), ("speed", "Speed"), ("tags", "Tags"),
-    ("run", "The run"), ("wrong", "Wrong rows"),
+    ("training", "Training"), ("run", "The run"), ("wrong", "Wrong rows"),
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pillm.report.elements import raw, tag
 from pillm.report.headline import headline_text
 from pillm.report.overview import cards, hero, navigation
-from pillm.report.plots import lost_section, size_section, speed_section
+from pillm.report.plots import lost_section, size_section, speed_section, training_section
 from pillm.report.tables import run_section, sets_section, tags_section
 from pillm.report.wrongrows import wrong_section
 
@@ -22,6 +22,7 @@ _SECTIONS = {
     "sets": sets_section,
     "speed": speed_section,
     "tags": tags_section,
+    "training": training_section,
     "run": run_section,
     "wrong": wrong_section,
 }

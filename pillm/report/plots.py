@@ -1,4 +1,4 @@
-"""The page's sections with plots: quality against size, where quality was lost, tokens per second."""
+"""The page's sections with plots: quality against size, where quality was lost, tokens per second, the loss curve."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 from pillm.report.charts import Point, quality_against_size, quality_ladder, speed_bars
 from pillm.report.elements import Child, Markup, tag
 from pillm.report.headline import is_pick
+from pillm.report.losscurve import loss_curve
+from pillm.report.trainingfacts import training_facts, training_sentence
 from pillm.report.words import certain, set_title, signed, subject_title
 
-WIDE, SLIM = 880, 360
+WIDE, BESIDE, SLIM = 880, 640, 360
 _BASIS_NOTES = {
     "measured": "measured on this machine",
     "predicted": "predicted by arithmetic, not measured",
@@ -69,6 +71,18 @@ def speed_section(report: Mapping[str, Any]) -> Markup | None:
     return section("speed", "Tokens per second", lead, tag("div", *panels, class_="panels"), plans)
 
 
+def training_section(report: Mapping[str, Any]) -> Markup | None:
+    """Return the loss curve with a training's figures beside it, where the trainer left any."""
+    training = report.get("training")
+    if not training:
+        return None
+    about = training_sentence(training)
+    drawn = training["loss"] or training["validation"]
+    curve = _both(lambda width: loss_curve(training, about, width), BESIDE) if drawn else None
+    figures = tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in training_facts(training)))
+    return section("training", "Training", about, tag("div", curve, figures, class_="training"))
+
+
 def _panel(report: Mapping[str, Any], device: str, basis: str, found: Sequence[Mapping[str, Any]]) -> Markup:
     chosen = (report["pick"] or {}).get("model")
     shown: list[Child] = []
@@ -113,6 +127,6 @@ def _rung(point: Point, step: Mapping[str, Any] | None) -> Point:
     return replace(point, step=signed(step["mean"]), rows=rows, tone=tone)
 
 
-def _both(draw: Any) -> Markup:
+def _both(draw: Any, wide: int = WIDE) -> Markup:
     """Return a plot twice: one drawing for wide screens and paper, one for a phone; the style shows one of them."""
-    return tag("figure", draw(WIDE), draw(SLIM))
+    return tag("figure", draw(wide), draw(SLIM))

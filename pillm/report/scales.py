@@ -43,7 +43,14 @@ def score_domain(values: Iterable[float]) -> tuple[float, float, list[float]]:
     return ticks[0], ticks[-1], ticks
 
 
-def size_ticks(low: float, high: float) -> list[float]:
+def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Return at most `most` multiples of 1, 2 or 5 times a power of ten inside a range."""
+    power = 10.0 ** floor(log10((high - low) / most)) if high > low else 1.0
+    step = next(size for size in (power, 2 * power, 5 * power, 10 * power) if floor(high / size) - ceil(low / size) < most)
+    return [number * step for number in range(ceil(low / step), floor(high / step) + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
     """Return 1, 2 and 5 times powers of ten inside a range; every power alone where these would be too many."""
     powers = range(floor(log10(low)) - 1, ceil(log10(high)) + 1)
     ticks = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]

@@ -96,6 +96,22 @@ _GATE = _object(
     {"gate": _TEXT, "model": _TEXT, "value": _FIGURE, "bound": _FIGURE, "met": {"type": "boolean"}},
     {"reason": {"type": ["string", "null"], "description": "Why the gate could not be checked; it is not met then."}},
 )
+_COUNT_OR_NONE: JSONObject = {"type": ["integer", "null"], "minimum": 0}
+_POINT = {"step": _COUNT, "loss": _NUMBER}
+_VALIDATION = _object(
+    _POINT, {"accuracy": {"type": "number", "description": "The share of answer tokens that the student ranks first."}}
+)
+_TRAINING = _object(
+    {"loss": _list(_object(_POINT)), "validation": _list(_VALIDATION)},
+    {
+        "best": {**_maybe(_VALIDATION), "description": "The validation that the trainer calls its best."},
+        "stopped_early": {"type": ["boolean", "null"]},
+        **dict.fromkeys(("steps", "tokens", "answer_tokens", "rows", "parameters", "learnt_parameters"), _COUNT_OR_NONE),
+        "rows_left_out": {**_table(_COUNT), "description": "How many rows were not trained on, by reason."},
+        **dict.fromkeys(("seconds", "tokens_per_second"), _SPEED),
+    },
+    description="What the trainer's training.json says, as far as it makes sense; long curves are thinned.",
+)
 
 SCHEMA: JSONObject = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -119,6 +135,7 @@ SCHEMA: JSONObject = {
             "device": {"type": ["string", "null"]},
             "main": _object({"metric": _WRONG_TEXT, "set": _WRONG_TEXT}),
             "pick": _maybe(_PICK),
+            "training": _maybe(_TRAINING),
             "splits": _table(_COUNT),
             "sizes": {**_table(_COUNT), "description": "Bytes of what was there before: teacher, base, checkpoint."},
             "plans": _list(_PLAN),

@@ -74,6 +74,12 @@ def size_tick(count: float) -> str:
     return f"{count / scale:g} {unit}"
 
 
+def loss(value: float) -> str:
+    """Return a loss with three significant digits, and no power of ten where it is large."""
+    shown = f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 100 else f"{value:.3g}"
+    return shown.replace("-", "\u2212")
+
+
 def speed(value: float | None) -> str:
     """Return tokens per second with three significant digits."""
     if value is None:

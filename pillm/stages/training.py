@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from pillm.artifacts import CALIBRATION_FILE, CONTRACT_FILE, PROBES_FILE, Checkpoint, sha256_file, sha256_folder
+from pillm.artifacts import (
+    CALIBRATION_FILE,
+    CONTRACT_FILE,
+    PROBES_FILE,
+    Checkpoint,
+    TrainingForecast,
+    sha256_file,
+    sha256_folder,
+)
 from pillm.backends import Rows, Teacher, Trainer, TrainingData
 from pillm.contract import Contract
 from pillm.errors import BackendError, ConfigError, DataError
@@ -73,6 +82,17 @@ def train(
             work.publish(lineage)
     progress.finish(f"trained on {len(sides['train'])} rows")
     return Checkpoint(path=out)
+
+
+def forecast(examples: Iterable[Example], trainer: Trainer, settings: Training | None = None) -> TrainingForecast | None:
+    """Return what `train` would take on this machine, without training or writing; None where the trainer cannot tell.
+
+    Raises what `train` would raise before its first step.
+    """
+    settings = settings or Training()
+    contract, sides = _contract(examples, settings), _sides(examples)
+    with TemporaryDirectory(prefix="pillm-") as folder:
+        return trainer.forecast(_data(sides, Path(folder), contract, settings))
 
 
 def _spare_base(trainer: Trainer, out: Path) -> None:

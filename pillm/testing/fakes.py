@@ -67,7 +67,7 @@ class TableTrainer(Trainer):
     upper: bool = Field(False, description="Learn the answers in capitals.")
 
     def train(self, data: TrainingData, out: Path, progress: Progress) -> None:
-        """Write the table, and the contract, probes and calibration texts beside it."""
+        """Write the table, and the contract, probes, calibration texts and loss log beside it."""
         progress.start(len(data.train))
         table: dict[str, str] = {}
         for example in data.train:
@@ -83,6 +83,8 @@ class TableTrainer(Trainer):
             for prompt, messages in texts
         ])  # fmt: skip
         _write_lines(out / CALIBRATION_FILE, [{"text": rendered(data.contract.messages(e.prompt))} for e in data.calibration])
+        log = [{"step": step, "loss": 0.0} for step in range(1, len(data.train) + 1)]
+        _write_json(out / "training.json", {"rows": len(data.train), "steps": len(log), "log": log})
 
 
 def rendered(messages: tuple[Message, ...]) -> str:

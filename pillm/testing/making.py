@@ -11,6 +11,7 @@ from pillm.artifacts import Checkpoint, ModelFile, sha256_file, sha256_folder
 from pillm.backends import Exporter, Filter, Metric, Rows, Trainer, TrainingData
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Prompt
+from pillm.report.trainingfile import TRAINING_FILE, read_training
 from pillm.rows import example_to_row, write_rows
 from pillm.testing.declarations import check_ready, require
 from pillm.testing.samples import sample_examples
@@ -46,6 +47,8 @@ def check_trainer(
     require(set(probed) == {row.prompt.id for row in rows}, f"{where} must write one line of probes.jsonl per probe.")
     require(all(probed.values()), f"{where} wrote probes without token ids.")
     require(checkpoint.calibration(), f"{where} wrote no calibration.jsonl.")
+    recorded = not (out / TRAINING_FILE).exists() or read_training(out)
+    require(bool(recorded), f"{where} wrote a {TRAINING_FILE} in which the report finds nothing it knows.")
     return checkpoint
 
 

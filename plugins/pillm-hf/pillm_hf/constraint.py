@@ -115,9 +115,7 @@ def _refused(where: str, reason: str) -> pillm.ConfigError:
     )
 
 
-def hold(
-    logits: torch.Tensor, held: Iterable[tuple[int, Constraint | None]], first: Sequence[int] | None
-) -> torch.Tensor:
+def hold(logits: torch.Tensor, held: Iterable[tuple[int, Constraint | None]], first: Sequence[int] | None) -> torch.Tensor:
     """Return the logits with minus infinity at what the constrained rows may not say.
 
     `first` holds each row's most likely token where the choice is greedy: where that one is allowed, as it mostly is, the

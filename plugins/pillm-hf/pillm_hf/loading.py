@@ -16,7 +16,7 @@ from pillm_hf.quantizing import import_bitsandbytes
 
 if TYPE_CHECKING:
     import torch
-    from transformers import BitsAndBytesConfig, PreTrainedModel
+    from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 
 @contextmanager
@@ -88,6 +88,20 @@ def load_model(
         ) from error
     _require_whole(folder, model, found)
     return model.eval()
+
+
+def load_config(folder: Path) -> PreTrainedConfig:
+    """Load a folder's configuration, with what its class adds; raise UnsafeError and DataError like `load_model`."""
+    from transformers import AutoConfig
+
+    _refuse_own_code(folder)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise pillm.DataError(
+            f"{folder}: config.json cannot be read ({_first_line(error)}). It needs an architecture that transformers knows."
+        ) from error
+    return config
 
 
 def load_adapted(folder: Path, dtype: torch.dtype | str, *, device_map: str | None = None, **more: Any) -> PreTrainedModel:

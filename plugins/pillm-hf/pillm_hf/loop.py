@@ -37,6 +37,9 @@ _EXPLODED = 3.0
 class Loop:
     """Trains a model on encoded rows."""
 
+    checkpointing = False
+    """Whether activations are computed again in the backward pass instead of kept."""
+
     def __init__(self, model: Any, options: FineTuning, dtype: torch.dtype, pad_id: int, progress: pillm.Progress) -> None:
         self.model, self.options, self.dtype, self.pad_id, self.progress = model, options, dtype, pad_id, progress
         self.log = Log()
@@ -59,7 +62,7 @@ class Loop:
             self.progress.note(f"going on at step {self.log.steps} of {total}")
             self.progress.advance(self.log.steps)
         before, begun = self.log.seconds, time.monotonic()
-        with told(*sizes), self._training(train[0]):
+        with told(*sizes), self.training(train[0]):
             for _ in self._steps(train, seed, total):
                 self.log.seconds = before + time.monotonic() - begun
                 if self._at_a_validation(validation):
@@ -81,19 +84,19 @@ class Loop:
             rng = random.Random(f"{seed}:{log.epoch}")  # noqa: S311 - an order, not a secret
             groups = list(epoch(train, *sizes, rng))
             for group in groups[log.group :]:
-                self._step([collate(rows, self.pad_id) for rows in group])
+                self.step(group)
                 self._report(total)
                 if log.group == len(groups):
                     log.epoch, log.group = log.epoch + 1, 0
                 yield
 
     @contextmanager
-    def _training(self, sample: Encoded) -> Iterator[None]:
+    def training(self, sample: Encoded) -> Iterator[None]:
         """Put the model into training mode while the context lasts."""
         import torch
         from peft.helpers import disable_input_dtype_casting
 
-        if self.options.gradient_checkpointing:
+        if self.checkpointing:
             _checkpoint_activations(self.model)
         with self._mixed():
             parted = split_off(self.model.eval(), self.dtype, collate([sample], self.pad_id))
@@ -118,8 +121,9 @@ class Loop:
     def _loss(self, batch: Batch) -> torch.Tensor:
         return self._head.summed_loss(self.model, batch) if self._head else summed_loss(self.model, batch)
 
-    def _step(self, batches: list[Batch]) -> None:
-        """Take one optimiser step on the mean loss over all answer tokens of the batches."""
+    def step(self, group: list[list[Encoded]]) -> None:
+        """Take one optimiser step on the mean loss over all answer tokens of the group's batches."""
+        batches = [collate(rows, self.pad_id) for rows in group]
         answer_tokens = sum(batch.answer_tokens for batch in batches)
         loss = 0.0
         for batch in batches:

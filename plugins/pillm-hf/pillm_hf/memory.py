@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from os import sysconf
 from pathlib import Path
 
 import pillm
@@ -49,6 +50,13 @@ def most_bytes(device: str) -> int:
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def resident_bytes() -> int:
+    """Return the bytes of this process that are in memory now; 0 where it cannot be told."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 @contextmanager

@@ -26,24 +26,31 @@ def build(options: FineTuning, folder: Path, longest: int, warn: Warn) -> tuple[
     model, dtype = _base(options, folder, warn)
     if model.device.type == "cpu" and longest <= SHORT:
         model.set_attn_implementation("eager")
-    return (_with_adapters(model, options, folder) if isinstance(options, LoRA) else model), dtype
+    return (with_adapters(model, options, folder) if isinstance(options, LoRA) else model), dtype
+
+
+def computed_dtype(options: FineTuning, warn: Warn) -> torch.dtype:
+    """Return the number format of a training's products; one that the device lacks is replaced, with a warning."""
+    dtype = settled_dtype(options.dtype, options.device_map, warn)
+    if isinstance(options, LoRA) and options.load_in_4bit and options.compute_dtype != "auto":
+        return settled_dtype(options.compute_dtype, options.device_map, warn)
+    return dtype
 
 
 def _base(options: FineTuning, folder: Path, warn: Warn) -> tuple[Any, torch.dtype]:
     import torch
 
-    dtype = settled_dtype(options.dtype, options.device_map, warn)
+    dtype = computed_dtype(options, warn)
     if not isinstance(options, LoRA):
         return load_model(folder, torch.float32, device_map=options.device_map), dtype
-    if options.load_in_4bit and options.compute_dtype != "auto":
-        dtype = settled_dtype(options.compute_dtype, options.device_map, warn)
     held = quantization("4bit" if options.load_in_4bit else "none", dtype, kind=options.quant_type, double=options.double_quant)
     model = load_model(folder, dtype, device_map=options.device_map, quantization=held)
     keep_gradients(model)
     return model, dtype
 
 
-def _with_adapters(model: Any, options: LoRA, folder: Path) -> Any:
+def with_adapters(model: Any, options: LoRA, folder: Path) -> Any:
+    """Return a model frozen, with adapters to learn; raise ConfigError where it lacks a layer that the options name."""
     from peft import LoraConfig, get_peft_model
 
     model.requires_grad_(False)

@@ -62,9 +62,7 @@ def read_hub_table(text: str) -> pillm.Table:
     files = choose_files(_listing(address.repository, commit), partial(_card, address.repository, commit), address)
     fetch = partial(_fetch, address.repository, commit)
     count = partial(_count, files, fetch)
-    return pillm.Table(
-        source=address.pinned(commit), read=lambda: address.slice.of(partial(_rows, files, fetch), count)
-    )
+    return pillm.Table(source=address.pinned(commit), read=lambda: address.slice.of(partial(_rows, files, fetch), count))
 
 
 def _rows(files: list[HubFile], fetch: Callable[[HubFile], Path]) -> Rows:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import Field, ModelWrapValidatorHandler, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 import pillm
 from pillm_hf.fields import DEVICE_MAP, DTYPE, NOT_IN_KEY, REVISION
@@ -14,6 +14,7 @@ from pillm_hf.hub import find_here, locate, require_model
 from pillm_hf.precision import DType, require_device
 from pillm_hf.presets import PRESETS, Preset
 from pillm_hf.quantizing import require_bitsandbytes
+from pillm_hf.vocabulary import file_hash
 
 _OF_4_BIT = ("quant_type", "double_quant", "compute_dtype")
 Scheduler: TypeAlias = Literal["linear", "cosine", "constant", "constant_with_warmup"]
@@ -39,8 +40,10 @@ class FineTuning(pillm.Trainer):
     save_dtype: Literal["auto", "bfloat16", "float16"] = Field(
         "auto", description="16-bit format of the student; auto is the base's own, float16 rounds eight times finer."
     )
-    gradient_checkpointing: bool = Field(
-        False, description="Spend time instead of memory on activations.", json_schema_extra=NOT_IN_KEY
+    gradient_checkpointing: bool | None = Field(
+        None,
+        description="Spend time instead of memory on activations; absent: where memory would not hold them.",
+        json_schema_extra=NOT_IN_KEY,
     )
     eval_steps: int | None = Field(None, ge=1, description="Optimiser steps between two validations; absent: after each epoch.")
     early_stopping_patience: int | None = Field(
@@ -83,6 +86,15 @@ class FineTuning(pillm.Trainer):
             from pillm_hf.prompts import check_lengths
 
             check_lengths(prompts, contract, source.fetch(), self.max_length)
+
+    def forecast(self, data: pillm.TrainingData) -> pillm.TrainingForecast | None:
+        """Return what a training takes, three steps of it timed where it fits; None where the base is not here."""
+        source = find_here(self.base, self.revision)
+        if source is None:
+            return None
+        from pillm_hf.training import forecast
+
+        return forecast(self, data, source.fetch())
 
     def train(self, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
         """Train the student and write its folder.
@@ -178,3 +190,58 @@ class Full(FineTuning):
         description="Highest learning rate of the token embeddings and the output head; absent: learning_rate. "
         "A higher one teaches words that the base never wrote, and leaves what the base knows in place.",
     )
+    init: Literal["base", "random"] = Field(
+        "base", description="Start from the base's weights, or from scratch: weights drawn by the seed, in the base's shape."
+    )
+    config: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Sizes that a student from scratch has other than the base: {hidden_size: 256, num_hidden_layers: 4}.",
+    )
+    keep_layers: int | list[int] | None = Field(
+        None, description="Layers of the base to keep: their indices, or how many, spread from the first to the last."
+    )
+    trim_vocabulary: bool = Field(
+        False, description="Keep only the tokens of the rows and what they are built of; any other text takes smaller pieces."
+    )
+    vocabulary_size: int | None = Field(
+        None, ge=256, description="Fill a trimmed vocabulary up to so many tokens with the base's most common ones."
+    )
+    vocabulary_files: list[Path] = Field(
+        default_factory=list, description="Texts or JSON lines whose tokens a trimmed vocabulary keeps too."
+    )
+
+    @field_validator("keep_layers", mode="before")
+    @classmethod
+    def _read_count(cls, given: Any) -> Any:
+        """Read the text "4", which a command line splits into a list, as a number of layers."""
+        return given[0] if isinstance(given, list) and len(given) == 1 and isinstance(given[0], str) else given
+
+    @model_validator(mode="after")
+    def _require_sense(self) -> Self:
+        """Refuse options that nothing would come of."""
+        if self.config and self.init != "random":
+            raise ValueError("config only counts with init=random. Leave it out, or start from scratch")
+        if self.keep_layers is not None and self.init == "random":
+            raise ValueError("keep_layers keeps nothing with init=random. Set num_hidden_layers in config instead")
+        if (self.vocabulary_size or self.vocabulary_files) and not self.trim_vocabulary:
+            raise ValueError("vocabulary_size and vocabulary_files only count with trim_vocabulary=true. Set it too")
+        return self
+
+    @property
+    def reshapes(self) -> bool:
+        """Say whether what is trained is another student than the base as it stands."""
+        return self.init == "random" or self.keep_layers is not None or self.trim_vocabulary
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the training depends on; files of texts count by their content."""
+        texts = [file_hash(path) for path in self.vocabulary_files]
+        return super().identity() | ({"vocabulary_files": texts} if texts else {})
+
+    def check(self) -> None:
+        """Raise where there is no such base or no such GPU, or where the base cannot be made into such a student."""
+        super().check()
+        source = find_here(self.base, self.revision) if self.reshapes else None
+        if source is not None:
+            from pillm_hf.starting import require_possible
+
+            require_possible(self, source.fetch())

@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pillm
-from pillm_hf import outputs, students
+from pillm_hf import outputs, planning, starting, students
 from pillm_hf.chat import Chat
 from pillm_hf.checkpoints import FOLDER, Checkpoints
 from pillm_hf.hub import locate
@@ -31,7 +32,8 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
 
     import_bitsandbytes()
     source = locate(options.base, options.revision)
-    folder = source.fetch()
+    begun = starting.start(options, data, source.fetch(), out, progress)
+    folder = begun.folder
     chat = load_chat(folder)
     train_rows, validation = _encode(options, data, chat, progress)
     outputs.write_contract(data.contract, chat, out)
@@ -43,10 +45,12 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         longest = max(len(row.ids) for row in train_rows.rows)
+        checkpointing = _checkpointing(options, folder, train_rows.rows, progress)
         model, dtype = students.build(options, folder, longest, progress.warn)
-        facts = _facts(model, dtype, source.identity, seed)
+        facts = _facts(model, dtype, source.identity, seed) | begun.facts
         checkpoints = Checkpoints(out / FOLDER, _recipe(options, train_rows, validation, facts), progress.warn)
         loop = Loop(model, options, dtype, chat.pad_id, progress)
+        loop.checkpointing = checkpointing
         log = loop.fit(train_rows.rows, validation.rows, seed, checkpoints)
 
     samples = train_rows.rows[:_SAMPLES]
@@ -60,7 +64,24 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     outputs.save_student(student, chat, out)
     shutil.rmtree(out / UNROUNDED, ignore_errors=True)  # twice the student's size, and no better than it
     outputs.write_log(options, log, train_rows, facts, out)
+    shutil.rmtree(out / starting.FOLDER, ignore_errors=True)
     checkpoints.remove()  # last: until here a kill costs no step
+
+
+def forecast(options: FineTuning, data: pillm.TrainingData, base: Path) -> pillm.TrainingForecast:
+    """Return what `train` will take; raise what it would raise of the rows."""
+    import_bitsandbytes()
+    with TemporaryDirectory(prefix="pillm-") as work:
+        folder = starting.start(options, data, base, Path(work), pillm.Progress()).folder
+        train_rows, _ = _encode(options, data, load_chat(folder), pillm.Progress())
+        return planning.forecast(options, train_rows.rows, folder, students.computed_dtype(options, lambda _: None))
+
+
+def _checkpointing(options: FineTuning, folder: Path, rows: list[Encoded], progress: pillm.Progress) -> bool:
+    chosen = planning.chosen_checkpointing(options, folder, rows, students.computed_dtype(options, lambda _: None))
+    if chosen and options.gradient_checkpointing is None:
+        progress.note("activations are computed again in the backward pass: memory would not hold them")
+    return chosen
 
 
 def _encode(options: FineTuning, data: pillm.TrainingData, chat: Chat, progress: pillm.Progress) -> tuple[Encoding, Encoding]:

@@ -96,7 +96,7 @@ def test_a_training_out_of_memory_says_which_options_to_change(
     def short(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("pillm_hf.loop.summed_loss", short)
+    monkeypatch.setattr("pillm_hf.loop.Loop._loss", short)
     said = "per_device_train_batch_size=5 and gradient_accumulation_steps=4.*gradient_checkpointing"
     with pytest.raises(pillm.BackendError, match=said):
         LoRA(base=str(base), per_device_train_batch_size=10, gradient_accumulation_steps=2).train(

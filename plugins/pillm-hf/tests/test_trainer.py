@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pillm_hf import Full, HFRunner, HFTeacher, LoRA, QLoRA
@@ -72,3 +74,45 @@ def test_a_preset_held_in_16_bit_keeps_nothing_of_its_4_bits(base: Path) -> None
 def test_a_trainer_is_the_same_with_every_option_spelt_out(made: LoRA) -> None:
     options = {name: value for name, value in made.options().items() if name != "use"}
     assert pillm.trainer(made.name, **options) == made
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"config": {"hidden_size": 8}}, "config only counts with init=random"),
+        ({"init": "random", "keep_layers": 2}, "keep_layers keeps nothing with init=random"),
+        ({"vocabulary_size": 512}, "only count with trim_vocabulary=true"),
+        ({"vocabulary_files": ["x.txt"]}, "only count with trim_vocabulary=true"),
+    ],
+)
+def test_options_that_nothing_would_come_of_are_refused(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(pillm.ConfigError, match=reason):
+        pillm.trainer("full", base="x", **options)
+
+
+def test_what_a_student_keeps_comes_from_text_too() -> None:
+    assert pillm.trainer("full", base="x", keep_layers="4").keep_layers == 4
+    assert pillm.trainer("full", base="x", keep_layers="0,2,3").keep_layers == [0, 2, 3]
+    assert pillm.trainer("full", base="x", keep_layers=[1]).keep_layers == [1]
+    made = pillm.trainer("full", base="x", trim_vocabulary="true", vocabulary_files="a.txt,b.jsonl")
+    assert made.vocabulary_files == [Path("a.txt"), Path("b.jsonl")]
+    spelt = {name: value for name, value in made.options().items() if name != "use"}
+    assert pillm.trainer("full", **spelt) == made
+
+
+def test_the_identity_follows_what_is_cut_and_the_content_of_files(base: Path, tmp_path: Path) -> None:
+    one, copy = tmp_path / "a.txt", tmp_path / "b.txt"
+    one.write_text("un", "utf-8")
+    copy.write_text("un", "utf-8")
+
+    def identity(**options: Any) -> str:
+        return json.dumps(Full(base=str(base), **options).identity(), sort_keys=True)
+
+    assert "keep_layers" not in identity()
+    assert len({identity(), identity(keep_layers=1), identity(init="random"), identity(trim_vocabulary=True)}) == 4
+    assert identity(trim_vocabulary=True, vocabulary_files=[one]) == identity(trim_vocabulary=True, vocabulary_files=[copy])
+    before = identity(trim_vocabulary=True, vocabulary_files=[one])
+    one.write_text("deux", "utf-8")
+    assert identity(trim_vocabulary=True, vocabulary_files=[one]) != before
+    with pytest.raises(pillm.DataError, match=r"vocabulary_files: .*none\.txt cannot be read"):
+        identity(trim_vocabulary=True, vocabulary_files=[tmp_path / "none.txt"])

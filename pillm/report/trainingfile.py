@@ -1,0 +1,117 @@
+"""What a trainer wrote of its training, read as a stranger's words: what is wrong is passed over, what is long is thinned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pillm.records import JSONObject
+
+TRAINING_FILE = "training.json"
+"""What a trainer may leave in a checkpoint's folder, beside the model."""
+MAX_BYTES = 32 << 20
+MAX_POINTS = 400
+"""Of a curve: more than a screen has room for."""
+MAX_REASONS, MAX_REASON = 12, 200
+MOST = 2**53
+"""No count and no figure is larger; every reader of JSON knows it exactly."""
+COUNTS = ("steps", "rows", "tokens", "answer_tokens", "parameters", "learnt_parameters")
+SPEEDS = ("seconds", "tokens_per_second")
+
+
+def read_training(checkpoint: Path) -> JSONObject | None:
+    """Return what a checkpoint's `training.json` says, as the report holds it; None where it says nothing of use."""
+    path = checkpoint / TRAINING_FILE
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            return None
+        said = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return accepted(said)
+
+
+def accepted(said: Any) -> JSONObject | None:
+    """Return the part of a training's record that makes sense, or None where nothing does."""
+    if not isinstance(said, dict):
+        return None
+    validation = _curve(said.get("validation"), "validation_loss")
+    found: JSONObject = {
+        **{name: _count(said.get(name)) for name in COUNTS},
+        **{name: _above_zero(said.get(name)) for name in SPEEDS},
+        "rows_left_out": _reasons(said.get("rows_left_out")),
+        "stopped_early": said["stopped_early"] if isinstance(said.get("stopped_early"), bool) else None,
+        "best": (best := _best(said.get("best"), validation)),
+        "loss": _averaged(_curve(said.get("log"), "loss")),
+        "validation": _thinned(validation, best),
+    }
+    return found if any(value not in (None, {}, []) for value in found.values()) else None
+
+
+def _figure(value: Any) -> float | None:
+    """Return a number; None for everything else, infinities and NaN included."""
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MOST
+    return value if known else None
+
+
+def _above_zero(value: Any) -> float | None:
+    figure = _figure(value)
+    return figure if figure is not None and figure >= 0 else None
+
+
+def _count(value: Any) -> int | None:
+    figure = _above_zero(value)
+    return int(figure) if figure is not None and figure == int(figure) else None
+
+
+def _reasons(value: Any) -> dict[str, int]:
+    """Return how many rows were left out for which reason, the commonest first."""
+    given = value.items() if isinstance(value, dict) else ()
+    counts = [(str(name), number) for name, said in given if (number := _count(said))]
+    common = sorted(counts, key=lambda pair: -pair[1])[:MAX_REASONS]
+    return {name[:MAX_REASON].encode("utf-8", "replace").decode(): number for name, number in common}
+
+
+def _curve(value: Any, name: str) -> list[JSONObject]:
+    """Return the points that have a step and a loss, by step; of two at one step the later one, as after a resume."""
+    points: dict[int, JSONObject] = {}
+    for entry in value if isinstance(value, list) else ():
+        if not isinstance(entry, dict):
+            continue
+        step, loss, right = _count(entry.get("step")), _figure(entry.get(name)), _above_zero(entry.get("validation_accuracy"))
+        if step is not None and loss is not None:
+            points[step] = {"step": step, "loss": loss, **({"accuracy": right} if right is not None and right <= 1 else {})}
+    return [points[step] for step in sorted(points)]
+
+
+def _best(said: Any, validation: Sequence[JSONObject]) -> JSONObject | None:
+    """Return the validation that the trainer calls its best one, else the one of the lowest loss."""
+    step = _count(said.get("step")) if isinstance(said, dict) else None
+    named = (point for point in validation if point["step"] == step)
+    return next(named, None) or min(validation, key=lambda point: float(point["loss"]), default=None)
+
+
+def _averaged(points: list[JSONObject]) -> list[JSONObject]:
+    """Return a curve of at most 400 points: its ends, and between them means of neighbours, as if logged less often."""
+    if len(points) <= MAX_POINTS:
+        return points
+    inner = points[1:-1]
+    groups = (inner[begin:end] for begin, end in pairwise(_places(len(inner) + 1, MAX_POINTS - 1)))
+    means = ({"step": group[-1]["step"], "loss": sum(point["loss"] for point in group) / len(group)} for group in groups)
+    return [points[0], *means, points[-1]]
+
+
+def _thinned(points: list[JSONObject], best: JSONObject | None) -> list[JSONObject]:
+    """Return at most 400 of the points, evenly chosen; the first, the last and the best one are among them."""
+    if len(points) <= MAX_POINTS:
+        return points
+    kept = {points[place]["step"] for place in _places(len(points), MAX_POINTS - 1)} | ({best["step"]} if best else set())
+    return [point for point in points if point["step"] in kept]
+
+
+def _places(count: int, wanted: int) -> list[int]:
+    """Return `wanted` places in a list of `count` things, evenly spaced from the first to the last."""
+    return [place * (count - 1) // (wanted - 1) for place in range(wanted)]
