@@ -1,0 +1,3 @@
+"""A stand-in for version 2."""
+
+__version__ = "2.0.0"

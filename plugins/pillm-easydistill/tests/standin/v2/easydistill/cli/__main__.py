@@ -1,0 +1,3 @@
+from easydistill.cli.main import main
+
+main()
