@@ -22,17 +22,36 @@ _CLOSE = 2e-2
 """Logits of a plain head differ by rounding to 16 bit; of one that something follows by much more."""
 
 
+class Room:
+    """Room for the logits of a piece, in the format of the products and in float32; memory that is new each time is slow."""
+
+    def __init__(self) -> None:
+        self._half: Any = None
+        self._full: Any = None
+
+    def take(self, rows: int, weight: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return room for `count` rows of logits in both formats, of `rows` that are kept; where they are one, it is one."""
+        import torch
+
+        if self._full is None or len(self._full) < rows or self._full.device != weight.device:
+            self._full = torch.empty((rows, len(weight)), device=weight.device)
+            same = weight.dtype == torch.float32
+            self._half = self._full if same else torch.empty((rows, len(weight)), dtype=weight.dtype, device=weight.device)
+        full = self._full[:count]
+        return (full if self._half is self._full else self._half[:count]), full
+
+
 class Head:
     """A model's output layer while it is trained: the model gives hidden states, this gives the loss."""
 
     def __init__(self, layer: Any, dtype: torch.dtype) -> None:
-        self.layer, self.dtype = layer, dtype
+        self.layer, self.dtype, self._room = layer, dtype, Room()
 
     def summed_loss(self, model: Any, batch: Batch) -> torch.Tensor:
         """Return the cross-entropy summed over a batch's answer tokens, in nats."""
         hidden, labels = kept_logits(model, batch), batch.labels.to(model.device)
         learnt = labels != IGNORED
-        return _function().apply(hidden[learnt], self.layer.weight, self.layer.bias, labels[learnt], self.dtype)
+        return _function().apply(hidden[learnt], self.layer.weight, self.layer.bias, labels[learnt], self.dtype, self._room)
 
 
 def scored(model: Any, head: Head | None, batch: Batch) -> tuple[float, int]:
@@ -109,10 +128,10 @@ def _define() -> Any:
         """Summed cross-entropy of hidden states [n, d] under a head [vocabulary, d] and labels [n]."""
 
         @staticmethod
-        def forward(ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, dtype: Any) -> Any:
+        def forward(ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, dtype: Any, room: Any) -> Any:
             wanted = ctx.needs_input_grad[:3]
             with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
-                loss, grads = _pieces(hidden.to(dtype), weight.to(dtype), bias, labels, wanted)
+                loss, grads = _pieces(hidden.to(dtype), weight.to(dtype), bias, labels, wanted, room)
             kinds = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
             ctx.grads = [None if grad is None else grad.to(kind) for grad, kind in zip(grads, kinds, strict=True)]
             return loss
@@ -120,12 +139,12 @@ def _define() -> Any:
         @staticmethod
         def backward(ctx: Any, scale: Any) -> Any:  # type: ignore[override]
             grads, ctx.grads = ctx.grads, None
-            return (*(None if grad is None else grad.mul_(scale) for grad in grads), None, None)
+            return (*(None if grad is None else grad.mul_(scale) for grad in grads), None, None, None)
 
     return CrossEntropy
 
 
-def _pieces(hidden: Any, weight: Any, bias: Any, labels: Any, wanted: Any) -> tuple[Any, list[Any]]:
+def _pieces(hidden: Any, weight: Any, bias: Any, labels: Any, wanted: Any, room: Room) -> tuple[Any, list[Any]]:
     """Return the loss, and the gradients of hidden states, weights and bias where they are wanted."""
     import torch
 
@@ -136,16 +155,20 @@ def _pieces(hidden: Any, weight: Any, bias: Any, labels: Any, wanted: Any) -> tu
     of_bias = torch.zeros(len(weight), device=weight.device) if wanted[2] else None
     for begin in range(0, len(hidden), rows):
         piece, told = hidden[begin : begin + rows], labels[begin : begin + rows, None]
-        logits = torch.nn.functional.linear(piece, weight, None if bias is None else bias.to(weight.dtype)).float()
-        total = logits.logsumexp(-1, keepdim=True)
-        loss += (total - logits.gather(1, told)).sum()
+        half, logits = room.take(min(rows, len(hidden)), weight, len(piece))
+        torch.mm(piece, weight.T, out=half)
+        logits = logits.copy_(half) if half is not logits else logits
+        if bias is not None:
+            logits += bias
+        torch.ops.aten._log_softmax.out(logits, -1, False, out=logits)  # in place: a row is read before it is written
+        loss -= logits.gather(1, told).sum()
         if not any(wanted):
             continue
-        grad = logits.sub_(total).exp_()
+        grad = logits.exp_()
         grad.scatter_add_(1, told, torch.full_like(told, -1, dtype=grad.dtype))
-        half = grad.to(weight.dtype)
+        half = half.copy_(grad) if half is not grad else grad
         if of_hidden is not None:
-            of_hidden[begin : begin + rows] = half @ weight
+            torch.mm(half, weight, out=of_hidden[begin : begin + rows])
         if of_weight is not None:
             of_weight += (half.T @ piece).float()
         if of_bias is not None:

@@ -77,3 +77,12 @@ def test_scores_are_the_same_with_the_head_and_without(base: Path, monkeypatch: 
         with split_off(model, torch.float32, batch()) as head:
             assert scored(model, head, batch()) == pytest.approx(whole, rel=1e-5)
         assert whole[0] == pytest.approx(float(summed_loss(model, batch())), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(300, 15_193), (7, 4_099), (1, 33)])
+def test_logarithms_of_shares_may_be_written_over_the_logits(shape: tuple[int, int]) -> None:
+    """What the loss relies on: the kernel reads a row before it writes it, at every width."""
+    logits = torch.randn(shape) * 5
+    expected = logits.log_softmax(-1)
+    torch.ops.aten._log_softmax.out(logits, -1, False, out=logits)
+    torch.testing.assert_close(logits, expected)

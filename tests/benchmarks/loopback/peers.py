@@ -12,6 +12,8 @@ PEERS = {
     # 1.5.3 asks for neither by itself, and does not start without them
     "distilabel": ["distilabel==1.5.3", "openai>=1,<2", "requests"],
     "curator": ["bespokelabs-curator==0.1.31"],
+    # the versions that the trainers of pillm-hf run on, so that only the training loop differs
+    "trl": ["trl==1.16.0", "peft==0.21.2", "torch==2.13.0", "transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0"],
 }
 
 
