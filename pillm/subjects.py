@@ -104,9 +104,7 @@ class Scoring:
     """What is already known of `_rows_key`."""
 
 
-def ask_teacher(
-    teacher: Teacher, scoring: Scoring, *, retry: frozenset[str] = frozenset()
-) -> tuple[Subject, Labelled]:
+def ask_teacher(teacher: Teacher, scoring: Scoring, *, retry: frozenset[str] = frozenset()) -> tuple[Subject, Labelled]:
     """Answer the rows of every set with a teacher, greedily, and return it as a subject that answers from its store."""
     greedy = teacher.greedy()
     folder = scoring.folder / ANSWERS_FOLDER

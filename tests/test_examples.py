@@ -30,8 +30,8 @@ HUB = [EXAMPLES / "server.yaml", EXAMPLES / "one-gpu.yaml"]
 
 @pytest.mark.parametrize("path", [*HUB, EXAMPLES / "quickstart.yaml"], ids=lambda path: path.name)
 def test_the_rows_of_every_recipe_fit_the_student_with_their_answers(path: Path) -> None:
-    from pillm_hf.loading import load_chat
-    from pillm_hf.text import encode
+    from pillm_hf.models.loading import load_chat
+    from pillm_hf.rows.text import encode
 
     recipe = pillm.load_recipe(path, ["trainer.base=nano-base"])
     rows = pillm.read_prompts(recipe.prompts, relabel=True)

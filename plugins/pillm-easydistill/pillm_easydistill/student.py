@@ -11,12 +11,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from pillm_hf import outputs, prompts
-from pillm_hf.chat import Chat
-from pillm_hf.hub import adapter_of, find_here, locate, require_model
-from pillm_hf.loading import load_chat, load_model
-from pillm_hf.students import rounded
-from pillm_hf.text import Encoded, encode, prompts_of
+from pillm_hf.models.hub import adapter_of, find_here, locate, require_model
+from pillm_hf.models.loading import load_chat, load_model
+from pillm_hf.rows import prompts
+from pillm_hf.rows.chat import Chat
+from pillm_hf.rows.text import Encoded, encode, prompts_of
+from pillm_hf.training import outputs
+from pillm_hf.training.students import rounded
 
 import pillm
 

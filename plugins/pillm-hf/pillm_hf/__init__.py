@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import pillm
 from pillm_hf.runner import HFRunner
-from pillm_hf.tables import read_hub_table
+from pillm_hf.tables.reading import read_hub_table
 from pillm_hf.teacher import HFTeacher
-from pillm_hf.trainer import DoRA, Full, LoRA, QLoRA
+from pillm_hf.trainers.full import Full
+from pillm_hf.trainers.lora import DoRA, LoRA, QLoRA
 
 __all__ = ["DoRA", "Full", "HFRunner", "HFTeacher", "LoRA", "QLoRA"]
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
 import pillm
-from pillm_hf.answering import Answerer, Result
-from pillm_hf.generation import Generation
-from pillm_hf.loading import load_adapted, load_chat, settled_dtype
-from pillm_hf.quantizing import quantization
+from pillm_hf.answering.answers import Answerer, Result
+from pillm_hf.answering.generation import Generation
+from pillm_hf.models.loading import load_adapted, load_chat, settled_dtype
+from pillm_hf.models.quantizing import quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

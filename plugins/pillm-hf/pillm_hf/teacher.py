@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, PrivateAttr
 
 import pillm
-from pillm_hf.answering import Answerer, Result
+from pillm_hf.answering.answers import Answerer, Result
+from pillm_hf.answering.generation import Generation
 from pillm_hf.fields import REVISION
-from pillm_hf.generation import Generation
-from pillm_hf.hub import locate, require_model
-from pillm_hf.loading import load_adapted, load_chat, settled_dtype
-from pillm_hf.quantizing import quantization
+from pillm_hf.models.hub import locate, require_model
+from pillm_hf.models.loading import load_adapted, load_chat, settled_dtype
+from pillm_hf.models.quantizing import quantization
 
 
 class HFTeacher(Generation, pillm.Teacher):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pillm_hf.codes import bits_for, decode_logprobs, encode_logprobs, pack_ids, packed_bytes, unpack_ids
+from pillm_hf.distilling.codes import bits_for, decode_logprobs, encode_logprobs, pack_ids, packed_bytes, unpack_ids
 
 
 @given(st.integers(1, 300_000), st.lists(st.integers(0, 2**31), max_size=40))

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 import torch
 from pillm_hf import HFRunner, HFTeacher
-from pillm_hf.constraint import Constraints, hold
-from pillm_hf.loading import load_chat
+from pillm_hf.answering.constraint import Constraints, hold
+from pillm_hf.models.loading import load_chat
 
 import pillm
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pillm_hf.datafiles import HubFile, choose_files
-from pillm_hf.tables import Address
+from pillm_hf.tables.datafiles import HubFile, choose_files
+from pillm_hf.tables.reading import Address
 
 import pillm
 

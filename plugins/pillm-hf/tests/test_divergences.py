@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pillm_hf.divergences import (
+from pillm_hf.distilling.divergences import (
     Divergence,
     align_vocabulary,
     dense_divergence,
@@ -257,7 +257,7 @@ def test_many_blocks_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> Non
     student, teacher = logits_of(17, 7).requires_grad_(), logits_of(18, 7)
     whole = dense_divergence(student, teacher)
     (wanted,) = torch.autograd.grad(whole, student)
-    monkeypatch.setattr("pillm_hf.divergences._BLOCK", 22)
+    monkeypatch.setattr("pillm_hf.distilling.divergences._BLOCK", 22)
     loss = dense_divergence(student, teacher)
     torch.testing.assert_close(loss, whole)
     for _ in range(2):  # a second pass makes the gradient anew

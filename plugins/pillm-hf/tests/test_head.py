@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from pillm_hf import head as head_module
-from pillm_hf.batches import collate
-from pillm_hf.head import scored, split_off
-from pillm_hf.loading import load_model
-from pillm_hf.loss import kept_logits, summed_loss
-from pillm_hf.text import Encoded
+from pillm_hf.models.loading import load_model
+from pillm_hf.rows.text import Encoded
+from pillm_hf.training import head as head_module
+from pillm_hf.training.batches import collate
+from pillm_hf.training.head import scored, split_off
+from pillm_hf.training.loss import kept_logits, summed_loss
 
 
 def batch() -> Any:

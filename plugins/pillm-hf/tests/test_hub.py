@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 from pillm_hf import HFTeacher, LoRA
-from pillm_hf.hub import content_hash, locate
+from pillm_hf.models.hub import content_hash, locate
 
 import pillm
 
@@ -81,7 +81,7 @@ def hub() -> Iterator[str]:
 CODE = """
 import json, sys
 import pillm
-from pillm_hf.hub import locate
+from pillm_hf.models.hub import locate
 try:
     source = locate(sys.argv[1], *sys.argv[2:])
     folder = source.fetch()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from pillm_hf.loading import load_chat, load_model, settled_dtype
-from pillm_hf.quantizing import import_bitsandbytes, quantization
+from pillm_hf.models.loading import load_chat, load_model, settled_dtype
+from pillm_hf.models.quantizing import import_bitsandbytes, quantization
 
 import pillm
 
@@ -57,7 +57,7 @@ def test_bitsandbytes_cannot_fetch_compiled_code(tmp_path: Path) -> None:
 
     fake = "__version__ = '0.0.1'\ndef get_kernel(*_, **__):\n    raise SystemExit('a kernel was fetched')\n"
     (tmp_path / "kernels.py").write_text(fake, "utf-8")
-    code = "from pillm_hf.quantizing import import_bitsandbytes as load; load(); print('fine')"
+    code = "from pillm_hf.models.quantizing import import_bitsandbytes as load; load(); print('fine')"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"],
         capture_output=True, text=True, timeout=120, check=False,
@@ -67,7 +67,7 @@ def test_bitsandbytes_cannot_fetch_compiled_code(tmp_path: Path) -> None:
 
 
 def test_a_missing_bitsandbytes_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pillm_hf.quantizing.find_spec", lambda name: None)
+    monkeypatch.setattr("pillm_hf.models.quantizing.find_spec", lambda name: None)
     with pytest.raises(pillm.MissingDependency, match="pip install"):
         quantization("4bit", torch.float32)
     assert quantization("none", torch.float32) is None

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pillm_hf.logprobs import known_logprobs, wide
+from pillm_hf.distilling.logprobs import known_logprobs, wide
 
 
 def plainly(logits: torch.Tensor, ids: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import torch
 from pillm_hf import Full, LoRA
-from pillm_hf import checkpoints as checkpoints_module
-from pillm_hf.checkpoints import FOLDER
-from pillm_hf.loading import load_model
-from pillm_hf.loop import Loop
-from pillm_hf.training import train
+from pillm_hf.models.loading import load_model
+from pillm_hf.training import checkpoints as checkpoints_module
+from pillm_hf.training.checkpoints import FOLDER
+from pillm_hf.training.job import train
+from pillm_hf.training.loop import Loop
 
 import pillm
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from pillm_hf import HFTeacher, LoRA
-from pillm_hf.memory import is_out_of_memory, told
-from pillm_hf.slots import Slots
+from pillm_hf.answering.slots import Slots
+from pillm_hf.models.memory import is_out_of_memory, told
 
 import pillm
 
@@ -96,7 +96,7 @@ def test_a_training_out_of_memory_says_which_options_to_change(
     def short(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("pillm_hf.loop.Loop._loss", short)
+    monkeypatch.setattr("pillm_hf.training.loop.Loop._loss", short)
     said = "per_device_train_batch_size=5 and gradient_accumulation_steps=4.*gradient_checkpointing"
     with pytest.raises(pillm.BackendError, match=said):
         LoRA(base=str(base), per_device_train_batch_size=10, gradient_accumulation_steps=2).train(

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from pillm_hf.parquet import _plain, count_parquet, read_parquet
+from pillm_hf.tables.parquet import _plain, count_parquet, read_parquet
 
 import pillm
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from pillm_hf import Full, LoRA, QLoRA, planning
-from pillm_hf.planning import chosen_checkpointing, largest, need
-from pillm_hf.text import Encoded
-from pillm_hf.training import train
+from pillm_hf import Full, LoRA, QLoRA
+from pillm_hf.rows.text import Encoded
+from pillm_hf.training import planning
+from pillm_hf.training.job import train
+from pillm_hf.training.planning import chosen_checkpointing, largest, need
 
 import pillm
 

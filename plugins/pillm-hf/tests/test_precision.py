@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pillm_hf import precision
+from pillm_hf.models import precision
 
 
 @pytest.mark.parametrize(

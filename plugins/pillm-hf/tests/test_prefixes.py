@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from pillm_hf.prefixes import shared_prefix
+from pillm_hf.answering.prefixes import shared_prefix
 
 SYSTEM = list(range(100, 400))
 

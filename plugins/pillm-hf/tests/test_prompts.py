@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pillm_hf import LoRA
-from pillm_hf.prompts import check_lengths
+from pillm_hf.rows.prompts import check_lengths
 
 import pillm
 

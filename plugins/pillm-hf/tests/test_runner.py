@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from pillm_hf import HFRunner, LoRA
-from pillm_hf.loading import load_model
+from pillm_hf.models.loading import load_model
 
 import pillm
 
@@ -48,8 +48,8 @@ def test_a_folder_with_an_adapter_alone_answers_like_the_merged_student(
 def test_an_adapter_is_not_merged_into_weights_of_few_bits(
     base: Path, data: pillm.TrainingData, requests: list[pillm.Request], tmp_path: Path, load_in: str
 ) -> None:
-    from pillm_hf.loading import load_adapted
-    from pillm_hf.quantizing import quantization
+    from pillm_hf.models.loading import load_adapted
+    from pillm_hf.models.quantizing import quantization
 
     LoRA(base=str(base), dtype="float32", num_train_epochs=1).train(data, tmp_path, pillm.Progress())
     adapter, held = tmp_path / "adapter", quantization(load_in, torch.float32)
@@ -70,7 +70,7 @@ def test_embeddings_are_the_mean_of_the_last_hidden_states(base: Path) -> None:
             next(session.embed([""]))
     assert len(one) == len(two) == 64
     model = load_model(base, torch.float32)
-    from pillm_hf.loading import load_chat
+    from pillm_hf.models.loading import load_chat
 
     ids = torch.tensor(load_chat(base).encode(["érable"]))
     states = model.model(input_ids=ids).last_hidden_state[0].mean(0)

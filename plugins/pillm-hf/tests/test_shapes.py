@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pillm_hf.shapes import chosen_layers, layer_count, with_layers, with_sizes
+from pillm_hf.shrinking.shapes import chosen_layers, layer_count, with_layers, with_sizes
 
 import pillm
 

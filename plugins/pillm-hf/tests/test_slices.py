@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pillm_hf.slices import Slice
+from pillm_hf.tables.slices import Slice
 
 import pillm
 

@@ -12,12 +12,12 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pillm_hf.choosing import Sampling
-from pillm_hf.decoding import Decoder
-from pillm_hf.padded import Padded
-from pillm_hf.probing import slot_shape, token_bytes
-from pillm_hf.sequences import Batch, Sequence
-from pillm_hf.slots import Slots
+from pillm_hf.answering.choosing import Sampling
+from pillm_hf.answering.decoding import Decoder
+from pillm_hf.answering.padded import Padded
+from pillm_hf.answering.probing import slot_shape, token_bytes
+from pillm_hf.answering.sequences import Batch, Sequence
+from pillm_hf.answering.slots import Slots
 
 VOCABULARY = 96
 STOP = 2

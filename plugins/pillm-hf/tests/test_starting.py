@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from pillm_hf import Full, HFRunner, starting
-from pillm_hf.hub import content_hash
-from pillm_hf.loading import load_chat, load_model
+from pillm_hf import Full, HFRunner
+from pillm_hf.models.hub import content_hash
+from pillm_hf.models.loading import load_chat, load_model
+from pillm_hf.shrinking import starting
 
 import pillm
 
@@ -136,7 +137,7 @@ def test_a_tokenizer_that_its_class_rebuilds_on_loading_is_trimmed_the_same_way(
 def test_a_text_with_other_tokens_than_before_stops_the_training(
     wide: Path, data: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pillm_hf import vocabulary
+    from pillm_hf.shrinking import vocabulary
 
     trim = vocabulary.trim
 

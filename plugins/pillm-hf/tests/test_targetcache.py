@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pillm_hf.divergences import with_rest
-from pillm_hf.targetcache import TargetCache, TargetWriter
-from pillm_hf.targets import Targets, Vocabulary
+from pillm_hf.distilling.divergences import with_rest
+from pillm_hf.distilling.targetcache import TargetCache, TargetWriter
+from pillm_hf.distilling.targets import Targets, Vocabulary
 
 import pillm
 
@@ -136,7 +136,7 @@ def test_a_cache_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_cache_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pillm_hf.targetcache.VERSION", 2)
+    monkeypatch.setattr("pillm_hf.distilling.targetcache.VERSION", 2)
     write(tmp_path / "t", {"a": [1]})
     monkeypatch.undo()
     with pytest.raises(pillm.DataError, match="version 2, this pillm reads 1"):

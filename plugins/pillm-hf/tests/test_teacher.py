@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from pillm_hf import HFTeacher
-from pillm_hf.choosing import Sampling, choose
-from pillm_hf.loading import load_chat, load_model
+from pillm_hf.answering.choosing import Sampling, choose
+from pillm_hf.models.loading import load_chat, load_model
 
 import pillm
 
@@ -84,7 +84,7 @@ def test_logprobs_are_ordered_and_the_best_is_the_token_that_was_chosen(base: Pa
 
 
 def test_logprobs_are_those_of_a_whole_softmax() -> None:
-    from pillm_hf.choosing import alternatives
+    from pillm_hf.answering.choosing import alternatives
 
     torch.manual_seed(0)
     logits = torch.randn(5, 300) * 8

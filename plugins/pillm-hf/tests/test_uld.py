@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pillm_hf.uld import Span, aligned_spans, sparse_uld_losses, uld_losses
+from pillm_hf.distilling.uld import Span, aligned_spans, sparse_uld_losses, uld_losses
 
 import pillm
 

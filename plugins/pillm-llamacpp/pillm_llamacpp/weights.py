@@ -17,9 +17,7 @@ TOLERANCE = 0.05
 """Share of positions that may differ: 16-bit rounding breaks near-ties, a wrong tensor changes most positions."""
 
 
-def compare(
-    path: Path, rows: Sequence[tuple[list[int], list[int]]], *, threads: int, progress: pillm.Progress
-) -> None:
+def compare(path: Path, rows: Sequence[tuple[list[int], list[int]]], *, threads: int, progress: pillm.Progress) -> None:
     """Raise BackendError where a file's next tokens are not the checkpoint's; rows are (ids, next tokens)."""
     with Worker(f"the weights check of {path.name}") as worker:
         worker.ask(op="open", path=str(path), threads=threads, context=8, parallel=1)

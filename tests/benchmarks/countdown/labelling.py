@@ -139,13 +139,12 @@ def result_of(name: str, goal: float, medians: dict[str, float], rows: Sequence[
 
 
 def _dtype() -> Any:
-    from pillm_hf.precision import choose_dtype
+    from pillm_hf.models.precision import choose_dtype
 
     return choose_dtype("auto", _device())
 
 
 def _device() -> str:
-    from pillm_hf.precision import default_device
+    from pillm_hf.models.precision import default_device
 
     return default_device()
-

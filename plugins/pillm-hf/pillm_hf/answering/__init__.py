@@ -1,0 +1,1 @@
+"""Answer prompts: batches, slots, sampling, constraints."""

@@ -1,0 +1,1 @@
+"""Learn from a teacher's distributions: divergences, targets on disk, other tokenizers."""

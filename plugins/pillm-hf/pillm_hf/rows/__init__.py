@@ -1,0 +1,1 @@
+"""Rows as a model reads them: messages, its chat template, token ids."""

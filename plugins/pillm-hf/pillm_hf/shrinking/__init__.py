@@ -1,0 +1,1 @@
+"""Students smaller than their base: fewer layers, a trimmed vocabulary, new weights."""

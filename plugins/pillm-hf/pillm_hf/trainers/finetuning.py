@@ -1,0 +1,102 @@
+"""What every trainer has: a base, a schedule, and loss on the answer only. The work itself is in `training`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from pydantic import Field
+
+import pillm
+from pillm_hf.fields import DEVICE_MAP, DTYPE, NOT_IN_KEY, REVISION
+from pillm_hf.models.hub import find_here, locate, require_model
+from pillm_hf.models.precision import DType, require_device
+
+Scheduler: TypeAlias = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+
+
+class FineTuning(pillm.Trainer):
+    """What every trainer of this plugin has: a base, a schedule, and loss on the answer only."""
+
+    base: str = Field(description="The student to start from: a folder, an installed name, or a hub id such as owner/name.")
+    revision: str | None = REVISION
+    dtype: DType = DTYPE
+    device_map: str | None = DEVICE_MAP
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="Highest learning rate of AdamW.")
+    num_train_epochs: int = Field(3, ge=1, description="How often each row is seen.")
+    per_device_train_batch_size: int = Field(8, ge=1, description="Rows in one forward pass.")
+    gradient_accumulation_steps: int = Field(1, ge=1, description="Forward passes per optimiser step, weighted by tokens.")
+    max_length: int = Field(1024, ge=8, description="Longest conversation in tokens; longer rows are left out and counted.")
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
+    lr_scheduler_type: Scheduler = Field("cosine", description="How the learning rate falls after that.")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's decoupled weight decay.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
+    seed: int | None = Field(None, ge=0, description="Seed of order, initial adapter and dropout; the run's where absent.")
+    save_dtype: Literal["auto", "bfloat16", "float16"] = Field(
+        "auto", description="16-bit format of the student; auto is the base's own, float16 rounds eight times finer."
+    )
+    gradient_checkpointing: bool | None = Field(
+        None,
+        description="Spend time instead of memory on activations; absent: where memory would not hold them.",
+        json_schema_extra=NOT_IN_KEY,
+    )
+    eval_steps: int | None = Field(None, ge=1, description="Optimiser steps between two validations; absent: after each epoch.")
+    early_stopping_patience: int | None = Field(
+        None, ge=1, description="Stop after so many validations in a row that were no better; absent: never."
+    )
+    load_best_model_at_end: bool = Field(
+        True,
+        description="End with the weights of the best validation, not with the last; counts where there are validation rows.",
+    )
+    save_steps: int | None = Field(
+        None,
+        ge=1,
+        description="Optimiser steps between two checkpoints to resume from; absent: every five minutes.",
+        json_schema_extra=NOT_IN_KEY,
+    )
+    logging_steps: int = Field(
+        10, ge=1, description="Optimiser steps between two entries of the log.", json_schema_extra=NOT_IN_KEY
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the training depends on: the base's content in place of its path, and the options that matter."""
+        kept = super().identity()
+        kept.pop("revision", None)
+        return {**kept, "base": locate(self.base, self.revision).identity}
+
+    def check(self) -> None:
+        """Raise where there is no such base or no such GPU; the base is not downloaded."""
+        require_model(self.base, self.revision)
+        require_device(self.device_map)
+
+    def base_checkpoint(self, *, fetch: bool = True) -> pillm.Checkpoint | None:
+        """Return the untrained student; it is downloaded first where it is not here, or without `fetch` None."""
+        source = locate(self.base, self.revision) if fetch else find_here(self.base, self.revision)
+        return pillm.Checkpoint(path=source.fetch(), name=source.label) if source else None
+
+    def check_prompts(self, prompts: Sequence[pillm.Prompt], contract: pillm.Contract) -> None:
+        """Raise ConfigError where more than half of the prompts leave no room for an answer in `max_length` tokens."""
+        source = find_here(self.base, self.revision)
+        if source is not None:
+            from pillm_hf.rows.prompts import check_lengths
+
+            check_lengths(prompts, contract, source.fetch(), self.max_length)
+
+    def forecast(self, data: pillm.TrainingData) -> pillm.TrainingForecast | None:
+        """Return what a training takes, three steps of it timed where it fits; None where the base is not here."""
+        source = find_here(self.base, self.revision)
+        if source is None:
+            return None
+        from pillm_hf.training.job import forecast
+
+        return forecast(self, data, source.fetch())
+
+    def train(self, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
+        """Train the student and write its folder.
+
+        Raises DataError where no row can be trained on and BackendError where the loss or the merge fails.
+        """
+        from pillm_hf.training.job import train
+
+        train(self, data, out, progress)

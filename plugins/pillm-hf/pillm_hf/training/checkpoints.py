@@ -1,0 +1,154 @@
+"""Checkpoints of a training in progress: staged, hashed, and the newest that is whole is the one to go on from.
+
+A checkpoint is a folder `step-N` with tensors (safetensors: nothing in it can run) and a `state.json` that holds their
+sha256. It is written under another name, flushed, and renamed; a kill leaves the one before. The best weights so far are a
+file of their own, which every checkpoint that knows it vouches for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pillm
+from pillm_hf.models.precision import Warn
+
+if TYPE_CHECKING:
+    import torch
+
+FOLDER = ".checkpoints"
+KEPT = 2
+"""Checkpoints that stay: where the newest is damaged, the one before serves."""
+_TENSORS, _STATE = "tensors.safetensors", "state.json"
+
+Tensors = Mapping[str, "torch.Tensor"]
+
+
+class Checkpoints:
+    """The checkpoints of one training in a folder; `recipe` is a hash of all that the training depends on."""
+
+    def __init__(self, folder: Path, recipe: str, warn: Warn) -> None:
+        self.folder, self.recipe, self._warn = folder, recipe, warn
+
+    def save(self, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, and remove those that are older than the last two; `state` is JSON."""
+        from safetensors.torch import save_file
+
+        stage, place = self.folder / f".step-{step}.part", self.folder / f"step-{step}"
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir(parents=True)
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, stage / _TENSORS)
+        _flush(stage / _TENSORS)
+        kept = {"recipe": self.recipe, "step": step, "sha256": _hash(stage / _TENSORS), "state": dict(state)}
+        sealed = {**kept, "seal": _seal(kept)}
+        (stage / _STATE).write_text(json.dumps(sealed), "utf-8")
+        _flush(stage / _STATE)
+        _flush(stage)
+        shutil.rmtree(place, ignore_errors=True)  # a damaged one of that step
+        stage.rename(place)
+        _flush(self.folder)
+        self._tidy(step)
+
+    def save_best(self, step: int, tensors: Tensors) -> dict[str, Any]:
+        """Write the best weights so far; return what a checkpoint's state says of them, under the name "best"."""
+        from safetensors.torch import save_file
+
+        name = f"best-{step}.safetensors"
+        part = self.folder / f".{name}.part"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, part)
+        _flush(part)
+        part.replace(self.folder / name)
+        _flush(self.folder)
+        return {"file": name, "sha256": _hash(self.folder / name)}
+
+    def newest(self) -> tuple[Tensors, dict[str, Any]] | None:
+        """Return tensors and state of the newest checkpoint that is whole, or None.
+
+        One that is damaged is told of and passed over. Raises ConfigError where a checkpoint is of another training.
+        """
+        from safetensors.torch import load_file
+
+        for place in reversed(self._places()):
+            try:
+                sealed = json.loads((place / _STATE).read_text("utf-8"))
+                if sealed.pop("seal") != _seal(sealed) or sealed["sha256"] != _hash(place / _TENSORS):
+                    raise ValueError("its hash is another")
+                self._check_best(sealed["state"].get("best"))
+                tensors = load_file(place / _TENSORS)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                self._warn(f"checkpoint {place.name} is damaged ({error}); the one before it is used.")
+                continue
+            if sealed["recipe"] != self.recipe:
+                raise pillm.ConfigError(
+                    f"{place} is of a training with other rows, options or versions; nothing was changed. "
+                    "Choose another folder, or remove the checkpoints to begin anew."
+                )
+            return tensors, sealed["state"]
+        return None
+
+    def best(self, said: Mapping[str, Any]) -> Tensors:
+        """Return the best weights, as `save_best` wrote them."""
+        from safetensors.torch import load_file
+
+        self._check_best(said)
+        return load_file(self.folder / str(said["file"]))
+
+    def remove(self) -> None:
+        """Remove all checkpoints: the training has ended."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _check_best(self, said: Mapping[str, Any] | None) -> None:
+        if said and _hash(self.folder / str(said["file"])) != said["sha256"]:
+            raise ValueError(f"{said['file']} has another hash")
+
+    def _places(self) -> list[Path]:
+        """Return the checkpoints, oldest first."""
+        found = [place for place in self.folder.glob("step-*") if place.name.removeprefix("step-").isdigit()]
+        return sorted(found, key=_step)
+
+    def _tidy(self, step: int) -> None:
+        """Keep the last two; one of a later step was damaged, or this would not be written."""
+        places = self._places()
+        kept = [place for place in places if _step(place) <= step][-KEPT:]
+        for place in places:
+            if place not in kept:
+                shutil.rmtree(place, ignore_errors=True)
+        named = {_best_of(place) for place in kept}
+        for path in self.folder.glob("best-*.safetensors"):
+            if path.name not in named:
+                path.unlink()
+
+
+def _step(place: Path) -> int:
+    return int(place.name.removeprefix("step-"))
+
+
+def _best_of(place: Path) -> str:
+    try:
+        best = json.loads((place / _STATE).read_text("utf-8"))["state"].get("best")
+        return str(best["file"]) if best else ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
+def _seal(kept: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,40 @@
+"""The loss: cross-entropy of the answer's tokens, and logits only where they are needed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from pillm_hf.training.batches import IGNORED, Batch
+
+if TYPE_CHECKING:
+    import torch
+
+
+def kept_logits(model: Any, batch: Batch) -> torch.Tensor:
+    """Return the logits [rows, kept, vocabulary] at a batch's learnt columns."""
+    columns = batch.columns.to(model.device)
+    takes_columns = _takes_columns(type(inner_of(model)))
+    more = {"logits_to_keep": columns} if takes_columns else {}
+    logits = model(input_ids=batch.ids.to(model.device), use_cache=False, **more).logits
+    return logits if takes_columns else logits[:, columns]
+
+
+def summed_loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Return the cross-entropy summed over a batch's answer tokens, in nats."""
+    from torch.nn.functional import cross_entropy
+
+    logits, labels = kept_logits(model, batch), batch.labels.to(model.device)
+    learnt = labels != IGNORED
+    return cross_entropy(logits[learnt].float(), labels[learnt], reduction="sum")
+
+
+def inner_of(model: Any) -> Any:
+    """Return the model inside its adapters."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@lru_cache(maxsize=16)
+def _takes_columns(kind: type) -> bool:
+    return "logits_to_keep" in signature(kind.forward).parameters  # type: ignore[attr-defined]

@@ -1,0 +1,204 @@
+"""What a training will take, told before it starts: memory by tracing a step without numbers, time by taking a few steps.
+
+On torch's `meta` device tensors have shapes and no content. So a step of any architecture can be traced in a fraction of a
+second, and what its backward pass would keep be added up, whether or not it would fit.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pillm
+from pillm_hf.models.memory import free_bytes, resident_bytes
+from pillm_hf.models.precision import default_device
+from pillm_hf.rows.text import Encoded
+from pillm_hf.trainers.finetuning import FineTuning
+from pillm_hf.trainers.lora import LoRA
+from pillm_hf.training.batches import Batch, collate, epoch, steps_per_epoch
+from pillm_hf.training.head import PIECE_BYTES
+
+if TYPE_CHECKING:
+    import torch
+
+_ADAMW = 16  # bytes for each learnt weight in float32: itself, its gradient, and two moments
+_TIMED = 3  # steps, of short, middling and long rows
+_SPARE = 0.9
+"""The share of the free memory that a training may count on: other processes breathe too."""
+_HEAP = 1.35
+"""What a process takes of what it needs at a time, as the C library's heap hands memory out on a CPU: measured 1.2 to 1.6."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes that a training takes beside what the process holds already."""
+
+    held: int
+    """The weights as they are held, and AdamW's memory of what is learnt."""
+    kept: int
+    """What the largest pass keeps for its backward pass."""
+    passing: int
+    """What is there for moments: logits of a piece, the copies of a layer's largest product."""
+
+    @property
+    def bytes(self) -> int:
+        """Return the most that is held at a time."""
+        return self.held + self.kept + self.passing
+
+
+def largest(rows: list[Encoded], size: int) -> Batch:
+    """Return the batch that a training on these rows will find the largest."""
+    return collate(sorted(rows, key=lambda row: len(row.ids))[-size:], 0)
+
+
+def need(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *, checkpointing: bool) -> Need:
+    """Return what a training takes whose largest batch is this one."""
+    import torch
+
+    model = _traced(options, folder, dtype, batch)
+    weights = sum(part.numel() for part in model.parameters())
+    learnt = sum(part.numel() for part in model.parameters() if part.requires_grad)
+    vocabulary = model.get_input_embeddings().num_embeddings
+    half = torch.empty((), dtype=dtype).element_size()
+    kept = _kept(model, batch)
+    layers = max(1, model.config.get_text_config().num_hidden_layers)
+    if checkpointing:  # a layer's input is kept, and the inside of one layer at a time
+        width = model.config.get_text_config().hidden_size
+        kept = kept // layers + layers * batch.ids.numel() * width * 4
+    piece = min(batch.labels.numel() * vocabulary * 4, PIECE_BYTES)
+    if isinstance(options, LoRA):
+        held = _held(options, weights - learnt, model, half) + learnt * _ADAMW
+        passing = 2 * piece
+    else:
+        cast = weights * half if half < 4 else 0  # autocast keeps a copy of what it multiplied with
+        held = learnt * _ADAMW
+        passing = 2 * piece + cast + 4 * vocabulary * model.config.get_text_config().hidden_size
+    return Need(held=held, kept=kept, passing=passing + kept // layers)
+
+
+def _held(options: LoRA, frozen: int, model: Any, half: int) -> int:
+    """Return the bytes of the frozen base: 4 bit in its linear layers where that is asked for."""
+    if not options.load_in_4bit:
+        return frozen * half
+    tables = sum(module.weight.numel() for module in (model.get_input_embeddings(),))
+    blocks = 64 if not options.double_quant else 64 * 4  # a float32 scale for each 64 weights, or one byte and a bit more
+    return tables * half + (frozen - tables) // 2 + (frozen - tables) * 4 // blocks
+
+
+def _traced(options: FineTuning, folder: Path, dtype: torch.dtype, batch: Batch) -> Any:
+    """Return the student as shapes without numbers, with its adapters."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from pillm_hf.training.students import SHORT, with_adapters
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    plain = default_device() == "cpu" and batch.ids.shape[1] <= SHORT
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager" if plain else "sdpa")
+        if isinstance(options, LoRA):
+            model = with_adapters(model, options, folder)
+    return model.to(dtype).train()
+
+
+def _kept(model: Any, batch: Batch) -> int:
+    """Return the bytes that a forward pass keeps for its backward pass, weights not counted."""
+    import torch
+
+    own = {part.untyped_storage()._cdata for part in (*model.parameters(), *model.buffers())}
+    found: dict[int, int] = {}
+    alive: list[Any] = []
+
+    def note(tensor: Any) -> Any:
+        if isinstance(tensor, torch.Tensor) and (storage := tensor.untyped_storage())._cdata not in own:
+            found[storage._cdata] = storage.nbytes()
+            alive.append(tensor)  # else another storage may come to lie in its place
+        return tensor
+
+    rows, width = batch.ids.shape
+    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        mask = torch.empty((rows, 1, width, width), dtype=model.dtype)  # else its making asks for numbers
+        model(input_ids=torch.empty((rows, width), dtype=torch.long), attention_mask=mask, use_cache=False, logits_to_keep=1)
+    return sum(found.values())
+
+
+def chosen_checkpointing(options: FineTuning, folder: Path, rows: list[Encoded], dtype: torch.dtype) -> bool:
+    """Return whether activations are computed again: as the options say, else where memory would not hold them."""
+    if options.gradient_checkpointing is not None:
+        return options.gradient_checkpointing
+    device = "cpu" if options.device_map == "cpu" else default_device()
+    free = free_bytes(device)
+    if free is None:
+        return False
+    batch = largest(rows, options.per_device_train_batch_size)
+    try:
+        heap = _HEAP if device == "cpu" else 1.0
+        return need(options, folder, batch, dtype, checkpointing=False).bytes * heap > _SPARE * free
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):  # an architecture that cannot be traced
+        return False
+
+
+def forecast(options: FineTuning, rows: list[Encoded], folder: Path, dtype: torch.dtype) -> pillm.TrainingForecast:
+    """Return what a training on encoded rows takes; where it fits, a few steps are taken to time them."""
+    sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
+    device = "cpu" if options.device_map == "cpu" else default_device()
+    free = free_bytes(device)
+    batch = largest(rows, sizes[0])
+    checkpointing = chosen_checkpointing(options, folder, rows, dtype)
+    needed = need(options, folder, batch, dtype, checkpointing=checkpointing).bytes
+    base = resident_bytes() if device == "cpu" else 0
+    needed = int(needed * _HEAP) if device == "cpu" else needed
+    fits = free is None or needed <= free
+    asked = options.gradient_checkpointing
+    advice = "" if fits else _advice(options)
+    if checkpointing and asked is None:
+        advice = f"Activations are computed again, since memory would not hold them (gradient_checkpointing). {advice}".strip()
+    return pillm.TrainingForecast(
+        rows=len(rows),
+        steps=steps_per_epoch(len(rows), *sizes) * options.num_train_epochs,
+        tokens=sum(len(row.ids) for row in rows) * options.num_train_epochs,
+        memory_bytes=needed + base,
+        free_bytes=None if free is None else free + base,
+        seconds=_seconds(options, rows, folder) if fits else None,
+        advice=advice,
+    )
+
+
+def _advice(options: FineTuning) -> str:
+    less = []
+    if options.per_device_train_batch_size > 1:
+        less.append("a smaller per_device_train_batch_size with more gradient_accumulation_steps, which learns the same")
+    if not options.gradient_checkpointing:
+        less.append("gradient_checkpointing=true")
+    return f"It does not fit: set {', or '.join([*less, 'a smaller max_length'])}."
+
+
+def _seconds(options: FineTuning, rows: list[Encoded], folder: Path) -> float:
+    """Return how long all steps will take, by taking three of them with short, middling and long rows on a copy."""
+    import random
+
+    from pillm_hf.training.loop import Loop
+    from pillm_hf.training.students import build
+
+    model, dtype = build(options, folder, max(len(row.ids) for row in rows), lambda _: None)
+    loop = Loop(model, options, dtype, 0, pillm.Progress())
+    sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
+    order = random.Random(0)  # noqa: S311 - an order, not a secret
+    groups = sorted(epoch(rows, *sizes, order), key=_cells)
+    places = sorted({len(groups) * (2 * number + 1) // (2 * _TIMED) for number in range(_TIMED)})
+    spent, cells = 0.0, 0
+    with loop.training(rows[0]):
+        loop.step(groups[places[0]])  # the first one compiles and allocates
+        for place in places:
+            begun = time.monotonic()
+            loop.step(groups[place])
+            spent += time.monotonic() - begun
+            cells += _cells(groups[place])
+    return spent / cells * sum(_cells(group) for group in groups) * options.num_train_epochs
+
+
+def _cells(group: list[list[Encoded]]) -> int:
+    """Return the places of a step's batches, padding counted."""
+    return sum(collate(part, 0).ids.numel() for part in group)
