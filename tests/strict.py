@@ -10,6 +10,7 @@ ALLOWED = (
     "needs a GPU",
     "needs bf16 hardware",
     "needs a Raspberry Pi",
+    "needs DeepSpeed",
     "no checkout of home-assistant/intents",
     "root ignores permissions",
     "needs a free port",

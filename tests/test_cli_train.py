@@ -75,3 +75,12 @@ def test_rows_without_a_recorded_contract_are_told_what_the_options_say(cli: Cli
     (labelled / "contract.json").unlink()
     cli("train", labelled, "--trainer", "table", "--out", tmp_path / "train", "--system", "Be brief.")
     assert _trained(tmp_path / "train") == {"schema_in_prompt": "none", "system": "Be brief."}
+
+
+def test_a_trainer_that_starts_no_further_processes_says_so_and_trains_nothing(
+    cli: Cli, labelled: Path, tmp_path: Path
+) -> None:
+    words = ("train", labelled, "--trainer", "table", "--out", tmp_path / "train", "--print-launch")
+    assert "'table' starts no further processes" in cli(*words).out
+    assert cli(*words, "--json").json == {"launch": None}
+    assert not (tmp_path / "train").exists()

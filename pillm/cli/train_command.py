@@ -27,6 +27,7 @@ from pillm.stages.training import Training, as_labelled, forecast
 @schema_in_prompt()
 @system_message()
 @click.option("--dry-run", is_flag=True, help="Say what it would take, in time and memory; train and write nothing.")
+@click.option("--print-launch", is_flag=True, help="Print how further processes would be started; train and write nothing.")
 @click.pass_obj
 def command(terminal: Terminal, /, labelled: Path, trainer: str, options: dict[str, Any], out: Path, **chosen: Any) -> None:
     """Train a student on LABELLED: a file of answered rows, or the folder that `pillm label` wrote.
@@ -34,6 +35,10 @@ def command(terminal: Terminal, /, labelled: Path, trainer: str, options: dict[s
     What `label` told the teacher is told the student: its contract.json decides, and a contradicting option is refused.
     """
     built = pillm.trainer(trainer, **options)
+    if chosen["print_launch"]:
+        plan = built.launch_plan()
+        terminal.result({"launch": plan}, plan or f"Trainer {trainer!r} starts no further processes with these options.")
+        return
     rows = labelled / LABELLED if labelled.is_dir() else labelled
     examples = pillm.read_examples(rows)
     probes = tuple(replace(example.prompt, reference=None, given=None) for example in examples)

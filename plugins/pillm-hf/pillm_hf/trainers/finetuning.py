@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import pillm
 from pillm_hf.fields import DEVICE_MAP, DTYPE, NOT_IN_KEY, REVISION
 from pillm_hf.models.hub import find_here, locate, require_model
 from pillm_hf.models.precision import DType, require_device
+from pillm_hf.trainers.launcher import Launcher, require_deepspeed
 
 Scheduler: TypeAlias = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
@@ -59,6 +60,29 @@ class FineTuning(pillm.Trainer):
         10, ge=1, description="Optimiser steps between two entries of the log.", json_schema_extra=NOT_IN_KEY
     )
 
+    launcher: Launcher | None = Field(
+        None, description="Train in several processes, on several machines; absent: in this one.", json_schema_extra=NOT_IN_KEY
+    )
+
+    @model_validator(mode="after")
+    def _require_launchable(self) -> Self:
+        """Refuse options that do not go together with several processes."""
+        if self.launcher is None:
+            return self
+        if self.device_map not in (None, "cpu", "cuda"):
+            raise ValueError(
+                f"device_map={self.device_map} does not go with a launcher: each process has a GPU of its own. "
+                "Leave device_map out, or set it to cpu"
+            )
+        if getattr(self, "load_in_4bit", False) and self.launcher.strategy != "ddp":
+            raise ValueError(
+                f"a base in 4 bit cannot be parted among processes, which strategy={self.launcher.strategy} does. "
+                "Set launcher.strategy=ddp, or load_in_4bit=no"
+            )
+        if self.dtype == "float16" and self.launcher.strategy == "fsdp2":
+            raise ValueError("float16 and its gradient scaling do not go with strategy=fsdp2. Set dtype=bfloat16 or ddp")
+        return self
+
     def identity(self) -> dict[str, Any]:
         """Return what the training depends on: the base's content in place of its path, and the options that matter."""
         kept = super().identity()
@@ -69,6 +93,8 @@ class FineTuning(pillm.Trainer):
         """Raise where there is no such base or no such GPU; the base is not downloaded."""
         require_model(self.base, self.revision)
         require_device(self.device_map)
+        if self.launcher is not None:
+            require_deepspeed(self.launcher)
 
     def base_checkpoint(self, *, fetch: bool = True) -> pillm.Checkpoint | None:
         """Return the untrained student; it is downloaded first where it is not here, or without `fetch` None."""
@@ -91,6 +117,12 @@ class FineTuning(pillm.Trainer):
         from pillm_hf.training.job import forecast
 
         return forecast(self, data, source.fetch())
+
+    def launch_plan(self) -> str | None:
+        """Return the commands and files of `accelerate launch` that a training starts; None where it starts none."""
+        from pillm_hf.launching.command import plan
+
+        return plan(self)
 
     def train(self, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
         """Train the student and write its folder.

@@ -20,7 +20,7 @@ from pillm_hf.training.batches import Batch, collate, epoch, steps_per_epoch
 from pillm_hf.training.checkpoints import Checkpoints
 from pillm_hf.training.head import Head, split_off
 from pillm_hf.training.loss import summed_loss
-from pillm_hf.training.optimizing import Optimizer
+from pillm_hf.training.processes import ALONE, Processes
 from pillm_hf.training.saving import Saver
 from pillm_hf.training.trainlog import Log
 from pillm_hf.training.validating import is_best, validate
@@ -40,10 +40,18 @@ class Loop:
     checkpointing = False
     """Whether activations are computed again in the backward pass instead of kept."""
 
-    def __init__(self, model: Any, options: FineTuning, dtype: torch.dtype, pad_id: int, progress: pillm.Progress) -> None:
+    def __init__(
+        self,
+        model: Any,
+        options: FineTuning,
+        dtype: torch.dtype,
+        pad_id: int,
+        progress: pillm.Progress,
+        processes: Processes = ALONE,
+    ) -> None:
         self.model, self.options, self.dtype, self.pad_id, self.progress = model, options, dtype, pad_id, progress
-        self.log = Log()
-        self.optimizer = Optimizer(model, options, dtype)
+        self.processes, self.log = processes, Log()
+        self.optimizer = processes.optimizer(model, options, dtype)
         self._head: Head | None = None
 
     def fit(self, train: list[Encoded], validation: list[Encoded], seed: int, checkpoints: Checkpoints) -> Log:
@@ -55,7 +63,7 @@ class Loop:
         sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
         total = steps_per_epoch(len(train), *sizes) * options.num_train_epochs
         self.optimizer.schedule(total)
-        saver = Saver(checkpoints, self.optimizer, options.save_steps)
+        saver = Saver(checkpoints, self.optimizer, options.save_steps, self.processes)
         self.progress.start(total, "steps")
         if (found := saver.restore()) is not None:
             self.log = found
@@ -84,6 +92,7 @@ class Loop:
             rng = random.Random(f"{seed}:{log.epoch}")  # noqa: S311 - an order, not a secret
             groups = list(epoch(train, *sizes, rng))
             for group in groups[log.group :]:
+                self.processes.begin(seed, log.steps)
                 self.step(group)
                 self._report(total)
                 if log.group == len(groups):
@@ -98,8 +107,11 @@ class Loop:
 
         if self.checkpointing:
             _checkpoint_activations(self.model)
+        parted: AbstractContextManager[Head | None] = nullcontext()
+        if self.processes.splits_head:
+            parted = split_off(self.model, self.dtype, collate([sample], self.pad_id))
+        self.model.eval()
         with self._mixed():
-            parted = split_off(self.model.eval(), self.dtype, collate([sample], self.pad_id))
             self._head = parted.__enter__()
         self.model.train()
         try:
@@ -123,18 +135,20 @@ class Loop:
 
     def step(self, group: list[list[Encoded]]) -> None:
         """Take one optimiser step on the mean loss over all answer tokens of the group's batches."""
-        batches = [collate(rows, self.pad_id) for rows in group]
-        answer_tokens = sum(batch.answer_tokens for batch in batches)
+        rows = [row for part in group for row in part]
+        answer_tokens = sum(row.end - row.start for row in rows)
         loss = 0.0
-        for batch in batches:
+        parts = self.processes.share(group)
+        for number, part in enumerate(parts, 1):
             with self._mixed():
-                summed = self._loss(batch)
-            self.optimizer.backward(summed / answer_tokens)
+                summed = self._loss(collate(part.rows, self.pad_id)) * (self.processes.factor * part.counts)
+            self.optimizer.backward(summed / answer_tokens, last=number == len(parts))
             loss += float(summed.detach())
+        loss = self.processes.sum(loss / self.processes.factor)[0]
         norm = self.optimizer.norm()
         self._refuse_nonsense(loss / answer_tokens, norm)
         self.optimizer.step()
-        self.log.count(loss, answer_tokens, sum(batch.tokens for batch in batches))
+        self.log.count(loss, answer_tokens, sum(len(row.ids) for row in rows))
 
     def _refuse_nonsense(self, loss: float, norm: float) -> None:
         """Raise BackendError before a step that would ruin the weights is taken, and before anything is saved."""
@@ -175,7 +189,7 @@ class Loop:
         """Report how well the validation rows are foretold, keep the best weights, and stop early where that is wanted."""
         size = 2 * self.options.per_device_train_batch_size
         with self._mixed():
-            found = validate(self.model, self._head, rows, self.pad_id, size)
+            found = self.processes.told(validate(self.model, self._head, rows, self.pad_id, size, self.processes))
         self.log.validation.append({"epoch": self.log.epoch, "step": self.log.steps, **found})
         self.progress.advance(0, **found)
         if is_best(self.log, found["validation_loss"]) and self.options.load_best_model_at_end:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+
+from pillm_hf.training.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     import torch
@@ -17,9 +19,10 @@ _WEIGHT, _STATE = "weight:", "optimizer:"
 class Optimizer:
     """One optimiser step after another; everything it remembers is in `tensors` and `scale`."""
 
-    def __init__(self, model: Any, options: FineTuning, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, options: FineTuning, dtype: torch.dtype, processes: Processes = ALONE) -> None:
         import torch
 
+        self._processes = processes
         self.learnt = {name: part for name, part in model.named_parameters() if part.requires_grad}
         groups = _groups(model, getattr(options, "embedding_learning_rate", None))
         self._adam = torch.optim.AdamW(groups, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
@@ -49,16 +52,18 @@ class Optimizer:
         """Return the learning rate of the next step."""
         return float(self._adam.param_groups[0]["lr"])
 
-    def backward(self, loss: torch.Tensor) -> None:
-        """Add a loss's gradients to those that are there."""
+    def backward(self, loss: torch.Tensor, *, last: bool) -> None:
+        """Add a loss's gradients to those that are there; say whether it is the last one of a step."""
         self._scaler.scale(loss).backward()
 
     def norm(self) -> float:
         """Scale the gradients down to the norm that the options allow, and return what it was."""
         import torch
 
+        self._processes.sum_gradients(self.learnt.values())
         self._scaler.unscale_(self._adam)
-        return float(torch.nn.utils.clip_grad_norm_(self.learnt.values(), self._options.max_grad_norm))
+        norm = torch.nn.utils.clip_grad_norm_(self.learnt.values(), self._options.max_grad_norm)
+        return float(getattr(norm, "full_tensor", lambda: norm)())
 
     def step(self) -> None:
         """Take a step, and forget the gradients."""
@@ -69,40 +74,53 @@ class Optimizer:
         self._set_rates(self.steps)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return what is learnt by its name."""
-        return {name: part.detach() for name, part in self.learnt.items()}
+        """Return what is learnt by its name, whole; nothing where this process does not write."""
+        return self._whole({name: part.detach() for name, part in self.learnt.items()})
+
+    def _whole(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        found = ((name, self._processes.whole(tensor)) for name, tensor in tensors.items())
+        return {name: tensor for name, tensor in found if tensor is not None}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return weights and AdamW's memory of them."""
         kept = {_WEIGHT + name: part for name, part in self.weights().items()}
-        for name, part in self.learnt.items():
-            for what, value in self._adam.state[part].items():
-                kept[f"{_STATE}{what}:{name}"] = value
-        return kept
+        return kept | {_STATE + name: value for name, value in self.memory().items()}
+
+    def memory(self) -> dict[str, torch.Tensor]:
+        """Return AdamW's memory as `what:name`, whole; nothing where this process does not write."""
+        states = ((name, self._adam.state[part].items()) for name, part in self.learnt.items())
+        return self._whole({f"{what}:{name}": value for name, state in states for what, value in state})
 
     def scale(self) -> dict[str, Any]:
         """Return the state of the gradient scaler as JSON; empty where there is none."""
         return dict(self._scaler.state_dict())
 
-    def load(self, tensors: Mapping[str, torch.Tensor], steps: int, scale: dict[str, Any]) -> None:
-        """Take up what `tensors` and `scale` returned after so many steps."""
-        self.load_weights({name.removeprefix(_WEIGHT): value for name, value in tensors.items() if name.startswith(_WEIGHT)})
-        for name, part in self.learnt.items():
-            for key in [key for key in tensors if key.startswith(_STATE) and key.endswith(f":{name}")]:
-                what = key.removeprefix(_STATE).removesuffix(f":{name}")
-                self._adam.state[part][what] = tensors[key].to(part.device).clone()
+    def load(self, tensors: Iterable[tuple[str, torch.Tensor]], steps: int, scale: dict[str, Any]) -> None:
+        """Take up what `tensors` and `scale` returned after so many steps; names of other things are passed over."""
+        for key, value in tensors:
+            if key.startswith(_WEIGHT):
+                self.load_weights([(key.removeprefix(_WEIGHT), value)])
+            elif key.startswith(_STATE):
+                what, _, name = key.removeprefix(_STATE).partition(":")
+                self.remember(what, name, value)
         if scale:
             self._scaler.load_state_dict(scale)
         self.steps = steps
         self._set_rates(steps)
 
-    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def remember(self, what: str, name: str, value: torch.Tensor) -> None:
+        """Take up AdamW's memory of one weight."""
+        part = self.learnt[name]
+        self._adam.state[part][what] = self._processes.like(value, part)
+
+    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Put weights in the place of those that are there."""
         import torch
 
         with torch.no_grad():
-            for name, part in self.learnt.items():
-                part.copy_(weights[name])
+            for name, value in weights:
+                part = self.learnt[name]
+                part.copy_(self._processes.like(value, part))
 
 
 def _constant(_step: int) -> float:

@@ -38,11 +38,11 @@ def write_calibration(rows: Iterable[Encoded], out: Path) -> None:
     _write_lines(out / "calibration.jsonl", ({"id": row.id, "text": row.text} for row in rows))
 
 
-def save_adapter(model: Any, source: Source, options: FineTuning, out: Path) -> Path:
-    """Write the trained adapter to `adapter/`, with its base named as the options name it."""
+def save_adapter(model: Any, source: Source, options: FineTuning, out: Path, weights: dict[str, Any] | None = None) -> Path:
+    """Write the trained adapter to `adapter/`, its base named as the options name it; the model's own weights, or these."""
     folder = out / "adapter"
     with quiet():
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
     (folder / "README.md").unlink(missing_ok=True)  # a model card template that nobody filled in
     path = folder / "adapter_config.json"
     settings = json.loads(path.read_text("utf-8"))
@@ -51,15 +51,15 @@ def save_adapter(model: Any, source: Source, options: FineTuning, out: Path) -> 
     return folder
 
 
-def save_student(model: Any, chat: Chat, out: Path) -> None:
-    """Write the merged model, and the base's tokenizer files byte for byte."""
+def save_student(model: Any, chat: Chat, out: Path, weights: dict[str, Any] | None = None) -> None:
+    """Write the merged model, its own weights or these, and the base's tokenizer files byte for byte."""
     from transformers import GenerationConfig
 
     ends = {"eos_token_id": chat.end_of_turn.id, "pad_token_id": chat.pad_id}
     model.config.eos_token_id = chat.end_of_turn.id
     model.generation_config = GenerationConfig(**ends)
     with quiet():
-        model.save_pretrained(out)
+        model.save_pretrained(out, state_dict=weights)
     given = chat.folder / "generation_config.json"
     kept = json.loads(given.read_text("utf-8")) if given.is_file() else {}
     (out / "generation_config.json").write_text(json.dumps({**kept, **ends}, indent=2) + "\n", "utf-8")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pillm_hf.training.checkpoints import Checkpoints
 from pillm_hf.training.optimizing import Optimizer
+from pillm_hf.training.processes import ALONE, Processes
 from pillm_hf.training.trainlog import Log
 
 if TYPE_CHECKING:
@@ -21,47 +22,54 @@ _DRAWS = "rng:"
 class Saver:
     """Saves a training every `save_steps` optimiser steps, or every five minutes where that is not given."""
 
-    def __init__(self, checkpoints: Checkpoints, optimizer: Optimizer, save_steps: int | None) -> None:
+    def __init__(
+        self, checkpoints: Checkpoints, optimizer: Optimizer, save_steps: int | None, processes: Processes = ALONE
+    ) -> None:
         self._checkpoints, self._optimizer, self._save_steps = checkpoints, optimizer, save_steps
+        self._processes = processes
         self._saved, self._pause = time.monotonic(), _EVERY
 
     def restore(self) -> Log | None:
         """Take up the newest checkpoint that is whole, and return its log; None where there is none."""
-        found = self._checkpoints.newest()
-        if found is None:
+        tensors, state = (self._checkpoints.newest() if self._processes.is_main else None) or (None, None)
+        state = self._processes.told(state)
+        if state is None:
             return None
-        tensors, state = found
         log = Log.from_json(state["log"])
-        self._optimizer.load(tensors, log.steps, state["scale"])
-        _set_draws({name.removeprefix(_DRAWS): value for name, value in tensors.items() if name.startswith(_DRAWS)})
+        self._optimizer.load(self._processes.spread(tensors), log.steps, state["scale"])
+        if tensors is not None:
+            _set_draws({name.removeprefix(_DRAWS): value for name, value in tensors.items() if name.startswith(_DRAWS)})
         return log
 
     def save_if_due(self, log: Log) -> None:
         """Save where it is time to."""
         due = log.steps % self._save_steps == 0 if self._save_steps else time.monotonic() - self._saved > self._pause
-        if due:
+        if self._processes.told(due):  # clocks differ
             self.save(log)
 
     def save(self, log: Log) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint; all processes gather what they hold, and the main one writes."""
         begun = time.monotonic()
         tensors = {**self._optimizer.tensors(), **{_DRAWS + name: value for name, value in _draws().items()}}
         best = log.best if log.best and "file" in log.best else None
         state = {"log": log.to_json(), "scale": self._optimizer.scale(), "best": best}
-        self._checkpoints.save(log.steps, tensors, state)
+        if self._processes.is_main:
+            self._checkpoints.save(log.steps, tensors, state)
         self._saved = time.monotonic()
         self._pause = max(_EVERY, _SHARE * (self._saved - begun))
 
     def keep_best(self, log: Log) -> None:
         """Keep the weights as the best so far, and a checkpoint that knows of them."""
-        kept = self._checkpoints.save_best(log.steps, self._optimizer.weights())
-        log.best = {**(log.best or {}), **kept}
+        weights = self._optimizer.weights()
+        kept = self._checkpoints.save_best(log.steps, weights) if self._processes.is_main else {}
+        log.best = {**(log.best or {}), **self._processes.told(kept)}
         self.save(log)
 
     def take_best(self, best: dict[str, Any]) -> None:
         """Put the best weights in the place of the last."""
         if "file" in best and best["step"] != self._optimizer.steps:
-            self._optimizer.load_weights(self._checkpoints.best(best))
+            found = self._checkpoints.best(best) if self._processes.is_main else None
+            self._optimizer.load_weights(self._processes.spread(found))
 
 
 def _draws() -> dict[str, torch.Tensor]:

@@ -8,22 +8,25 @@ from typing import Any
 from pillm_hf.rows.text import Encoded
 from pillm_hf.training.batches import collate
 from pillm_hf.training.head import Head, scored
+from pillm_hf.training.processes import ALONE, Processes
 from pillm_hf.training.trainlog import Log
 
 
-def validate(model: Any, head: Head | None, rows: Sequence[Encoded], pad_id: int, batch_size: int) -> dict[str, float]:
+def validate(
+    model: Any, head: Head | None, rows: Sequence[Encoded], pad_id: int, batch_size: int, processes: Processes = ALONE
+) -> dict[str, float]:
     """Return the mean loss per answer token in nats, and the share of answer tokens that the model ranks first."""
     import torch
 
     ordered = sorted(rows, key=lambda row: len(row.ids))
-    loss, right, tokens = 0.0, 0, 0
+    loss, right, tokens = 0.0, 0.0, sum(row.end - row.start for row in ordered)
     model.eval()
     with torch.no_grad():
-        for begin in range(0, len(ordered), batch_size):
-            batch = collate(ordered[begin : begin + batch_size], pad_id)
-            summed, hits = scored(model, head, batch)
-            loss, right, tokens = loss + summed, right + hits, tokens + batch.answer_tokens
+        for part in processes.share([list(ordered[at : at + batch_size]) for at in range(0, len(ordered), batch_size)]):
+            summed, hits = scored(model, head, collate(part.rows, pad_id))
+            loss, right = loss + summed * part.counts, right + hits * part.counts
     model.train()
+    loss, right = processes.sum(loss, right)
     return {"validation_loss": loss / tokens, "validation_accuracy": right / tokens}
 
 

@@ -1,0 +1,100 @@
+"""Fit a student to encoded rows, in one process or as one of several; what was learnt is left on disk, whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pillm
+from pillm_hf.models.hub import Source
+from pillm_hf.rows.chat import Chat
+from pillm_hf.rows.text import Encoding
+from pillm_hf.trainers.finetuning import FineTuning
+from pillm_hf.trainers.lora import LoRA
+from pillm_hf.training import outputs, planning, students
+from pillm_hf.training.checkpoints import FOLDER, Checkpoints
+from pillm_hf.training.loop import Loop
+from pillm_hf.training.processes import ALONE, Processes
+from pillm_hf.training.trainlog import Log
+
+if TYPE_CHECKING:
+    import torch
+
+UNROUNDED = "trained-float32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is fitted to what, and where."""
+
+    options: FineTuning
+    source: Source
+    """The base as it was named; `folder` is what is begun with, which may be smaller."""
+    folder: Path
+    chat: Chat
+    train: Encoding
+    validation: Encoding
+    seed: int
+    out: Path
+    facts: dict[str, Any]
+    """What was said of the beginning."""
+
+
+def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> tuple[Log, dict[str, Any]]:
+    """Train, and write the adapter or all weights as they were trained; return the log and what was trained on what."""
+    import torch
+
+    options, rows = work.options, work.train.rows
+    with torch.random.fork_rng():
+        torch.manual_seed(work.seed)
+        checkpointing = processes.told(_checkpointing(work, progress))
+        model, dtype = students.build(options, work.folder, max(len(row.ids) for row in rows), progress.warn)
+        facts = _facts(model, dtype, work)
+        processes.require_same(_recipe(work, facts | {"device": ""}))
+        checkpoints = Checkpoints(work.out / FOLDER, _recipe(work, facts), progress.warn)
+        processes.prepare(model)
+        loop = Loop(model, options, dtype, work.chat.pad_id, progress, processes)
+        loop.checkpointing = checkpointing
+        log = loop.fit(rows, work.validation.rows, work.seed, checkpoints)
+    weights = processes.weights(loop.optimizer)
+    if processes.writes:
+        if isinstance(options, LoRA):
+            outputs.save_adapter(model, work.source, options, work.out, weights)
+        else:
+            outputs.save_student(model, work.chat, work.out / UNROUNDED, weights)
+    return log, facts
+
+
+def _checkpointing(work: Work, progress: pillm.Progress) -> bool:
+    dtype = students.computed_dtype(work.options, lambda _: None)
+    chosen = planning.chosen_checkpointing(work.options, work.folder, work.train.rows, dtype)
+    if chosen and work.options.gradient_checkpointing is None:
+        progress.note("activations are computed again in the backward pass: memory would not hold them")
+    return chosen
+
+
+def _recipe(work: Work, facts: dict[str, Any]) -> str:
+    """Return a hash of all that a training depends on: only checkpoints of the very same one are gone on from."""
+    import torch
+
+    told = [work.options.identity(), facts, torch.__version__]
+    said = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
+    for row in chain(work.train.rows, work.validation.rows):
+        said.update(json.dumps([row.id, row.ids, row.start, row.end]).encode())
+    return said.hexdigest()
+
+
+def _facts(model: Any, dtype: torch.dtype, work: Work) -> dict[str, Any]:
+    return {
+        "base": work.source.identity,
+        "seed": work.seed,
+        "device": str(model.device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "parameters": model.num_parameters(),
+        "learnt_parameters": sum(part.numel() for part in model.parameters() if part.requires_grad),
+        **work.facts,
+    }
