@@ -83,6 +83,51 @@ def make_model(
     return folder
 
 
+_COMMON = {
+    "vocab_size": 96, "hidden_size": 32, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 64, "initializer_range": 0.3, "bos_token_id": None, "pad_token_id": 0,
+    "eos_token_id": 2,
+}  # fmt: skip
+KINDS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"sliding_window": 8},
+    "qwen2": {},
+    "qwen3": {"head_dim": 12},
+    "smollm3": {},
+    "gemma2": {"head_dim": 8, "sliding_window": 8},
+    "gemma3_text": {"head_dim": 8, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]},
+    "phi3": {},
+    "granite": {"attention_multiplier": 0.3},
+    "olmo2": {},
+}
+
+
+def make_student(kind: str, dtype: str = "float32") -> Any:
+    """Return a tiny model of a kind that people distil into, with random weights, ready to train."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, **_COMMON | KINDS[kind])
+    return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), attn_implementation="eager").train()
+
+
+def take_gradients(model: Any) -> tuple[float, dict[str, Any]]:
+    """Return a model's loss on some tokens, and the gradients of all that it learns."""
+    ids = some_tokens()
+    model.zero_grad(set_to_none=True)
+    loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+    loss.backward()
+    return loss.item(), {name: part.grad.clone() for name, part in model.named_parameters() if part.grad is not None}
+
+
+def some_tokens(rows: int = 3, width: int = 21) -> Any:
+    """Return token ids [rows, width]."""
+    import torch
+
+    return torch.randint(3, 96, (rows, width), generator=torch.Generator().manual_seed(1))
+
+
 @pytest.fixture(scope="session")
 def make() -> Callable[..., Path]:
     """Return the maker of tiny model folders: make(folder, template=..., kind=..., dtype=..., seed=...)."""
@@ -145,6 +190,24 @@ def data(rows: Callable[..., pillm.Rows], prompts: list[pillm.Prompt]) -> pillm.
     return pillm.TrainingData(
         train=rows(ROWS), validation=rows(ROWS[:4]), calibration=rows(ROWS[:3]), probes=tuple(prompts), seed=3
     )
+
+
+@pytest.fixture
+def student_of() -> Callable[..., Any]:
+    """Return a maker of tiny students by kind."""
+    return make_student
+
+
+@pytest.fixture
+def gradients() -> Callable[[Any], tuple[float, dict[str, Any]]]:
+    """Return what gives a model's loss and gradients."""
+    return take_gradients
+
+
+@pytest.fixture
+def tokens() -> Callable[..., Any]:
+    """Return a maker of token ids."""
+    return some_tokens
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from pillm_hf.training.loss import summed_loss
 def test_a_dtype_that_is_given_beats_the_presets_format(base: Path) -> None:
     made = QLoRA(base=str(base), preset="turing-safe", dtype="float32", target_modules=["q_proj"])
     assert made.compute_dtype == "auto"
-    assert students.build(made, base, 16, pytest.fail)[1] == torch.float32
+    assert students.build(made, base, pytest.fail)[1] == torch.float32
     assert QLoRA(base="x", preset="turing-safe", dtype="float32", compute_dtype="bfloat16").compute_dtype == "bfloat16"
 
 
@@ -28,7 +28,7 @@ def test_rounding_to_16_bit_leaves_the_rotary_frequencies_alone(base: Path) -> N
 
 
 def test_4_bit_weights_keep_their_gradients_after_a_validation(base: Path) -> None:
-    model, _ = students.build(QLoRA(base=str(base), target_modules=["q_proj"]), base, 16, print)
+    model, _ = students.build(QLoRA(base=str(base), target_modules=["q_proj"]), base, print)
     batch = collate([Encoded("x", (), "", list(range(3, 19)), 4, 16)], 0)
 
     def gradient() -> torch.Tensor:

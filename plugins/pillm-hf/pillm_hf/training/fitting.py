@@ -52,7 +52,7 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
     with torch.random.fork_rng():
         torch.manual_seed(work.seed)
         checkpointing = processes.told(_checkpointing(work, progress))
-        model, dtype = students.build(options, work.folder, max(len(row.ids) for row in rows), progress.warn)
+        model, dtype = students.build(options, work.folder, progress.warn)
         facts = _facts(model, dtype, work)
         processes.require_same(_recipe(work, facts | {"device": ""}))
         checkpoints = Checkpoints(work.out / FOLDER, _recipe(work, facts), progress.warn)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pillm
 from pillm_hf.models.memory import most_bytes, told
 from pillm_hf.rows.text import Encoded
+from pillm_hf.training.activations import kept_small
 from pillm_hf.training.batches import Batch, collate, epoch, steps_per_epoch
 from pillm_hf.training.checkpoints import Checkpoints
 from pillm_hf.training.head import Head, split_off
@@ -116,7 +117,8 @@ class Loop:
         self.model.train()
         try:
             # autocast casts what an adapter reads; peft would cast it to float32 and autocast back again
-            with disable_input_dtype_casting(self.model, active=self.dtype != torch.float32):
+            cast = disable_input_dtype_casting(self.model, active=self.dtype != torch.float32)
+            with cast, nullcontext() if self.checkpointing else kept_small(self.model):
                 yield
         finally:
             parted.__exit__(None, None, None)

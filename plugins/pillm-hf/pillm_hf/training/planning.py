@@ -17,6 +17,7 @@ from pillm_hf.models.precision import default_device
 from pillm_hf.rows.text import Encoded
 from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.trainers.lora import LoRA
+from pillm_hf.training.activations import kept_small
 from pillm_hf.training.batches import Batch, collate, epoch, steps_per_epoch
 from pillm_hf.training.head import PIECE_BYTES
 
@@ -57,7 +58,7 @@ def need(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *,
     """Return what a training takes whose largest batch is this one."""
     import torch
 
-    model = _traced(options, folder, dtype, batch)
+    model = _traced(options, folder, dtype)
     weights = sum(part.numel() for part in model.parameters())
     learnt = sum(part.numel() for part in model.parameters() if part.requires_grad)
     vocabulary = model.get_input_embeddings().num_embeddings
@@ -87,17 +88,19 @@ def _held(options: LoRA, frozen: int, model: Any, half: int) -> int:
     return tables * half + (frozen - tables) // 2 + (frozen - tables) * 4 // blocks
 
 
-def _traced(options: FineTuning, folder: Path, dtype: torch.dtype, batch: Batch) -> Any:
+def _traced(options: FineTuning, folder: Path, dtype: torch.dtype) -> Any:
     """Return the student as shapes without numbers, with its adapters."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from pillm_hf.training.students import SHORT, with_adapters
+    from pillm_hf.training import attention
+    from pillm_hf.training.students import with_adapters
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    plain = default_device() == "cpu" and batch.ids.shape[1] <= SHORT
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager" if plain else "sdpa")
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        if default_device() == "cpu":
+            attention.use(model)
         if isinstance(options, LoRA):
             model = with_adapters(model, options, folder)
     return model.to(dtype).train()
@@ -118,7 +121,7 @@ def _kept(model: Any, batch: Batch) -> int:
         return tensor
 
     rows, width = batch.ids.shape
-    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.device("meta"), kept_small(model), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         mask = torch.empty((rows, 1, width, width), dtype=model.dtype)  # else its making asks for numbers
         model(input_ids=torch.empty((rows, width), dtype=torch.long), attention_mask=mask, use_cache=False, logits_to_keep=1)
     return sum(found.values())
@@ -182,7 +185,7 @@ def _seconds(options: FineTuning, rows: list[Encoded], folder: Path) -> float:
     from pillm_hf.training.loop import Loop
     from pillm_hf.training.students import build
 
-    model, dtype = build(options, folder, max(len(row.ids) for row in rows), lambda _: None)
+    model, dtype = build(options, folder, lambda _: None)
     loop = Loop(model, options, dtype, 0, pillm.Progress())
     sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
     order = random.Random(0)  # noqa: S311 - an order, not a secret

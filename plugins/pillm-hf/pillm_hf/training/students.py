@@ -12,6 +12,7 @@ from pillm_hf.models.quantizing import keep_gradients, quantization
 from pillm_hf.rows.text import Encoded
 from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.trainers.lora import LoRA
+from pillm_hf.training import attention
 from pillm_hf.training.batches import collate
 from pillm_hf.training.loss import kept_logits
 
@@ -19,14 +20,13 @@ if TYPE_CHECKING:
     import torch
 
 TOLERANCE = 0.05  # nats: rounding to 16 bit moves a token's distribution by far less, a wrong merge by far more
-SHORT = 512  # tokens up to which plain attention trains faster on a CPU than the fused kernel, whose backward is slow
 
 
-def build(options: FineTuning, folder: Path, longest: int, warn: Warn) -> tuple[Any, torch.dtype]:
-    """Return the model to train on rows of at most `longest` tokens, and the number format of its products."""
+def build(options: FineTuning, folder: Path, warn: Warn) -> tuple[Any, torch.dtype]:
+    """Return the model to train, and the number format of its products."""
     model, dtype = _base(options, folder, warn)
-    if model.device.type == "cpu" and longest <= SHORT:
-        model.set_attn_implementation("eager")
+    if model.device.type == "cpu":
+        attention.use(model)
     return (with_adapters(model, options, folder) if isinstance(options, LoRA) else model), dtype
 
 
