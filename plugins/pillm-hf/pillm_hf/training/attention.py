@@ -52,7 +52,8 @@ def attend(
     import torch
 
     kind = query.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
+    mixed = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # a planned student is on `meta`
+    dtype = torch.get_autocast_dtype(kind) if mixed else query.dtype
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     sides = (side.to(dtype) for side in (query, key, value))
     read = _function().apply(*sides, attention_mask, scale)
@@ -99,10 +100,9 @@ def _function() -> Any:
             ctx.scale = scale
             read, groups = torch.empty_like(query, memory_format=torch.contiguous_format), key.shape[1]
             bias = _bias(mask, query, key.shape[2])
-            with torch.autocast(query.device.type, enabled=False):
-                for row in range(len(query)):
-                    weights = _weights(_grouped(query[row], groups), key[row], bias[row % len(bias)], scale)
-                    torch.bmm(weights.to(value.dtype), value[row], out=_grouped(read[row], groups))
+            for row in range(len(query)):
+                weights = _weights(_grouped(query[row], groups), key[row], bias[row % len(bias)], scale)
+                torch.bmm(weights.to(value.dtype), value[row], out=_grouped(read[row], groups))
             return read
 
         @staticmethod
