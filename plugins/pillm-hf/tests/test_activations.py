@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pillm_hf.models.loading import quiet
+from pillm_hf.training import activations
 from pillm_hf.training.activations import kept_small
 
 Make = Callable[..., Any]
@@ -79,3 +80,13 @@ def test_a_norm_that_adds_one_to_its_weight_is_not_taken_for_a_plain_one(student
     with kept_small(model):
         assert norms
         assert not any("forward" in vars(module) for module in norms)
+
+
+def test_a_class_that_is_first_met_on_meta_is_known_for_what_it_is(student_of: Make) -> None:
+    import torch
+
+    activations._is_norm.cache_clear()
+    activations._is_gated.cache_clear()
+    model = student_of("llama")
+    with torch.device("meta"), kept_small(model):
+        assert sum("forward" in vars(module) for module in model.modules()) == 2 * 3 + 1

@@ -40,12 +40,12 @@ def _is_norm(kind: type) -> bool:
     if not kind.__name__.endswith("RMSNorm"):
         return False
     try:
-        own = kind(8, eps=1e-5)
-        own.weight.data = torch.linspace(0.5, 1.5, 8)
-        sample = torch.linspace(-3, 3, 32).reshape(4, 8).bfloat16()
-        with torch.device("cpu"), torch.no_grad():
+        with torch.device("cpu"), torch.no_grad():  # a caller may be on `meta`
+            own = kind(8, eps=1e-5)
+            own.weight.data = torch.linspace(0.5, 1.5, 8)
+            sample = torch.linspace(-3, 3, 32).reshape(4, 8).bfloat16()
             expected = kind.forward(own.bfloat16(), sample)
-        return own.variance_epsilon == 1e-5 and bool(torch.equal(_norm(own, sample), expected))
+            return own.variance_epsilon == 1e-5 and bool(torch.equal(_norm(own, sample), expected))
     except Exception:  # noqa: BLE001 - a class of another kind may fail in any way
         return False
 
@@ -57,13 +57,13 @@ def _is_gated(kind: type) -> bool:
 
     if not kind.__name__.endswith("MLP"):
         return False
-    own = torch.nn.Module.__new__(kind)
-    torch.nn.Module.__init__(own)
-    own.gate_proj, own.up_proj, own.down_proj = (torch.nn.Linear(4, 4) for _ in range(3))
-    own.act_fn = torch.nn.SiLU()
-    sample = torch.linspace(-3, 3, 8).reshape(2, 4)
     try:
-        with torch.no_grad():
+        with torch.device("cpu"), torch.no_grad():
+            own = torch.nn.Module.__new__(kind)
+            torch.nn.Module.__init__(own)
+            own.gate_proj, own.up_proj, own.down_proj = (torch.nn.Linear(4, 4) for _ in range(3))
+            own.act_fn = torch.nn.SiLU()
+            sample = torch.linspace(-3, 3, 8).reshape(2, 4)
             return bool(torch.equal(kind.forward(own, sample), _gated(own, sample)))
     except Exception:  # noqa: BLE001 - a class of another kind may fail in any way
         return False
