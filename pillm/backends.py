@@ -211,11 +211,7 @@ class Trainer(Backend):
         return None
 
     def launch_plan(self) -> str | None:
-        """Return the commands and files by which a training starts further processes, as text for a person to read.
-
-        None where a training starts none. It must be quick, and write and start nothing.
-        """
-        return None
+        """Return the commands and files by which further processes are started, as text for a person; None where none are."""
 
 
 class Exporter(Backend):

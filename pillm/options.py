@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 from pillm.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
 
     from pillm.backends import Backend
@@ -117,24 +117,44 @@ def _description(cls: type[Backend], place: str) -> str:
     return (field.description if field and field.description else "it has no default.").rstrip(".") + "."
 
 
-def describe(cls: type[Backend]) -> list[dict[str, Any]]:
-    """Return each option of a backend, the needed ones first: name, type, default, bounds and description."""
+def describe(cls: type[BaseModel]) -> list[dict[str, Any]]:
+    """Return each option of a backend, the needed ones first: name, type, default, bounds and description.
+
+    The options of an option that is a model of its own follow it, by the names that a command line gives them: `a.b`.
+    """
     properties = cls.model_json_schema().get("properties", {})
     rows = []
     for name, field in cls.model_fields.items():
         spec = properties.get(name, {})
         options = spec.get("anyOf", [spec])
-        rows.append({
+        inner = _inner(field.annotation)
+        kind = "table" if inner else str(field.annotation.__name__ if isinstance(field.annotation, type) else field.annotation)
+        row = {
             "name": name,
-            "type": str(field.annotation.__name__ if isinstance(field.annotation, type) else field.annotation)
-            .replace("typing.", "").replace("NoneType", "None"),
+            "type": kind.replace("typing.", "").replace("NoneType", "None"),
             "default": None if field.is_required() else field.get_default(call_default_factory=True),
             "required": field.is_required(),
             "bounds": _bounds(options),
             "description": field.description or "",
             "in_key": not (isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("key") is False),
-        })  # fmt: skip
+        }
+        rows.append(row)
+        for each in describe(inner) if inner else ():
+            needed = ["needed"] if each["required"] else []
+            bounds = ", ".join([*needed, each["bounds"]] if each["bounds"] else needed)
+            more = {"required": False, "bounds": bounds, "in_key": row["in_key"]}
+            rows.append({**each, **more, "name": f"{name}.{each['name']}"})
     return sorted(rows, key=lambda row: not row["required"])
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that an option is, where it is no backend of its own."""
+    from pydantic import BaseModel
+
+    from pillm.backends import Backend
+
+    found = (choice for choice in _choices(annotation) if isinstance(choice, type) and issubclass(choice, BaseModel))
+    return next((choice for choice in found if not issubclass(choice, Backend)), None)
 
 
 def _bounds(options: list[dict[str, Any]]) -> str:

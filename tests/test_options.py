@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pillm import ConfigError, Metric, Teacher
 from pillm.options import configure, describe, parse_assignments
@@ -215,3 +215,33 @@ def test_every_option_is_described_with_type_default_and_bounds():
     assert rows["many"]["default"] == []
     assert rows["table"]["in_key"] is False
     assert describe(Needy)[0]["required"] is True
+
+
+class Deep(BaseModel):
+    """A model that is an option's value."""
+
+    count: int = Field(ge=1, description="How many.")
+    kind: Literal["a", "b"] = "a"
+
+
+class Deeper(Metric):
+    """Takes a table and another backend."""
+
+    name: ClassVar[str] = "deeper"
+    deep: Deep | None = Field(None, description="A table.", json_schema_extra={"key": False})
+    judge: Needy | None = None
+
+    def score(self, prompt, answer):
+        return 1.0
+
+
+def test_the_options_of_an_option_are_described_after_it_and_a_backends_are_not():
+    rows = describe(Deeper)
+    assert [row["name"] for row in rows] == ["deep", "deep.count", "deep.kind", "judge"]
+    assert (rows[0]["type"], rows[1]["bounds"], rows[1]["required"], rows[1]["in_key"]) == (
+        "table",
+        "needed, >= 1",
+        False,
+        False,
+    )
+    assert rows[2]["bounds"] == "one of a, b"

@@ -64,18 +64,19 @@ def run(base: Path, data: pillm.TrainingData, out: Path, kill_at: tuple[str, int
     watched(Loop, "_loss", "pass")
     watched(checkpoints_module, "_flush", "save")
     watched(Loop, "_validate", "validation")
-    remove = checkpoints_module.Checkpoints.remove
+    remove = checkpoints_module.remove
 
-    def noting(self: Any) -> None:
+    def noting(folder: Path) -> None:
         passing("end")
-        newest = self.newest()
+        recipe = json.loads(next(folder.glob("step-10/state.json")).read_text("utf-8"))["recipe"]
+        newest = checkpoints_module.Checkpoints(folder, recipe, print).newest()
         assert newest
         kept = {name: tensor.numpy().tobytes() for name, tensor in sorted(newest[0].items())}
         said = hashlib.sha256(repr(sorted((name, hashlib.sha256(b).hexdigest()) for name, b in kept.items())).encode())
         (out.parent / f"{out.name}.last").write_text(said.hexdigest(), "utf-8")
-        remove(self)
+        remove(folder)
 
-    checkpoints_module.Checkpoints.remove = noting  # type: ignore[method-assign]
+    checkpoints_module.remove = noting
     out.mkdir(exist_ok=True)
     train(LoRA(base=str(base), **FAST), data, out, pillm.Progress("train"))
 

@@ -25,6 +25,7 @@ from pillm_hf.training import students
 from pillm_hf.training.checkpoints import FOLDER
 from pillm_hf.training.fitting import Work, fit
 from pillm_hf.training.loop import Loop
+from pillm_hf.training.optimizing import Optimizer
 from pillm_hf.training.processes import ALONE, shares
 from pillm_hf.training.replicas import Replicas
 from pillm_hf.training.shards import Shards
@@ -38,6 +39,7 @@ FAST: dict[str, Any] = {
 }  # fmt: skip
 """Twenty rows in groups of six: the last group of an epoch has two."""
 KINDS: dict[str, type[Replicas]] = {"ddp": Replicas, "fsdp2": Shards}
+NORMS: list[float] = []
 Trainer = type[LoRA] | type[Full]
 
 
@@ -57,6 +59,7 @@ def one_of(work: Work, kind: str, rank: int, count: int, kill_at: int) -> None:
     os.environ["LOCAL_RANK"] = str(rank)
     place = work.out.with_name(f"{work.out.name}-meeting-{kill_at}")
     torch.distributed.init_process_group("gloo", f"file://{place}", rank=rank, world_size=count)
+    watch_norms()
     plain = Loop.step
 
     def step(self: Loop, group: Any) -> None:
@@ -75,8 +78,19 @@ def one_of(work: Work, kind: str, rank: int, count: int, kill_at: int) -> None:
     processes.prepare = prepared  # type: ignore[method-assign]
     log, _ = fit(work, pillm.Progress(), processes)
     (work.out / f"held-{rank}.json").write_text(json.dumps(held), "utf-8")
-    (work.out / f"log-{rank}.json").write_text(json.dumps(log.to_json()), "utf-8")
+    (work.out / f"log-{rank}.json").write_text(json.dumps(log.to_json() | {"norms": NORMS}), "utf-8")
     torch.distributed.destroy_process_group()
+
+
+def watch_norms() -> None:
+    """Keep each step's gradient norm: AdamW learns the same from gradients of any scale, and would hide a wrong one."""
+    plain = Optimizer.norm
+
+    def norm(self: Optimizer) -> float:
+        NORMS.append(plain(self))
+        return NORMS[-1]
+
+    Optimizer.norm = norm  # type: ignore[method-assign]
 
 
 def together(work: Work, kind: str, *, count: int = 2, kill_at: int = 0) -> list[int]:
@@ -91,8 +105,17 @@ def together(work: Work, kind: str, *, count: int = 2, kill_at: int = 0) -> list
 
 
 def alone(work: Work) -> None:
+    """Fit in one process, which is ended afterwards as the others are."""
+    process = multiprocessing.get_context("fork").Process(target=one_alone, args=(work,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def one_alone(work: Work) -> None:
+    watch_norms()
     log, _ = fit(work, pillm.Progress())
-    (work.out / "log-0.json").write_text(json.dumps(log.to_json()), "utf-8")
+    (work.out / "log-0.json").write_text(json.dumps(log.to_json() | {"norms": NORMS}), "utf-8")
 
 
 def learnt(work: Work) -> dict[str, torch.Tensor]:
@@ -104,6 +127,7 @@ def told(work: Work, rank: int = 0) -> dict[str, Any]:
     """Return what a process logged, without how long it took."""
     log: dict[str, Any] = json.loads((work.out / f"log-{rank}.json").read_text("utf-8"))
     del log["seconds"], log["best"]
+    log["norms"] = log["norms"][-4:]  # a training that was taken up again knows only its own
     return {**log, "entries": [{name: value for name, value in each.items() if name != "seconds"} for each in log["entries"]]}
 
 
@@ -138,7 +162,7 @@ def test_two_processes_learn_what_one_learns(
     assert told(two, 0) == told(two, 1)
     assert len(told(two)["entries"]) == 8
     held = [json.loads((two.out / f"held-{rank}.json").read_text("utf-8"))["weights"] for rank in (0, 1)]
-    whole = sum(part.numel() for part in students.build(two.options, two.folder, 9, print)[0].parameters())
+    whole = sum(part.numel() for part in students.build(two.options, two.folder, print)[0].parameters())
     assert held == ([whole, whole] if kind == "ddp" else pytest.approx([whole / 2, whole / 2], rel=0.02))
     before, after = learnt(one), learnt(two)
     assert before.keys() == after.keys()

@@ -99,10 +99,6 @@ class Checkpoints:
         self._check_best(said)
         return load_file(self.folder / str(said["file"]))
 
-    def remove(self) -> None:
-        """Remove all checkpoints: the training has ended."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _check_best(self, said: Mapping[str, Any] | None) -> None:
         if said and _hash(self.folder / str(said["file"])) != said["sha256"]:
             raise ValueError(f"{said['file']} has another hash")
@@ -123,6 +119,11 @@ class Checkpoints:
         for path in self.folder.glob("best-*.safetensors"):
             if path.name not in named:
                 path.unlink()
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder's checkpoints: the training has ended."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _step(place: Path) -> int:

@@ -18,7 +18,7 @@ from pillm_hf.rows.text import Encoded, Encoding, encode, prompts_of
 from pillm_hf.shrinking import starting
 from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.trainers.lora import LoRA
-from pillm_hf.training import outputs, planning, students
+from pillm_hf.training import checkpoints, outputs, planning, students
 from pillm_hf.training.checkpoints import FOLDER
 from pillm_hf.training.fitting import UNROUNDED, Work, fit
 
@@ -56,7 +56,7 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     shutil.rmtree(out / UNROUNDED, ignore_errors=True)  # twice the student's size, and no better than it
     outputs.write_log(options, log, train_rows, facts, out)
     shutil.rmtree(out / starting.FOLDER, ignore_errors=True)
-    shutil.rmtree(out / FOLDER, ignore_errors=True)  # last: until here a kill costs no step
+    checkpoints.remove(out / FOLDER)  # last: until here a kill costs no step
 
 
 def forecast(options: FineTuning, data: pillm.TrainingData, base: Path) -> pillm.TrainingForecast:
