@@ -197,6 +197,9 @@ class Trainer(Backend):
         """
         return None
 
+    def planned_shape(self) -> JSONObject | None:
+        """Return the student's `config.json`, at its largest, where it is not its base's, else None; download nothing."""
+
     def check_prompts(self, prompts: Sequence[Prompt], contract: Contract) -> None:
         """Raise ConfigError where most of the prompts could not be trained on; a run asks before a teacher is paid.
 

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pillm.errors import StorageError, Unavailable
+from pillm.errors import PillmError, StorageError, Unavailable
 
 
 def named(out: Path | str) -> Path:
@@ -68,17 +69,29 @@ def storage_errors(where: Path) -> Iterator[None]:
     """Turn a full disk and the like into a StorageError that says what to do."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except Exception as error:
+        number = _errno(error)
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StorageError(
                 f"{where}: no space is left on the disk. Nothing half-written was kept; free some space and run the same "
                 "command again, it resumes."
             ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if number in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise StorageError(
-                f"{error.filename or where}: {error.strerror}. Mend its permissions, or choose another --out."
+                f"{getattr(error, 'filename', None) or where}: {os.strerror(number)}. Mend its permissions, or choose another "
+                "--out."
             ) from error
         raise
+
+
+def _errno(error: Exception) -> int | None:
+    """Return the system's number of an error; libraries written in Rust, as safetensors is, only have it in their text."""
+    if isinstance(error, PillmError):
+        return None
+    if isinstance(error, OSError):
+        return error.errno
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    return int(said.group(1)) if said else None
 
 
 @contextmanager

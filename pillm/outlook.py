@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pillm.artifacts import Checkpoint, Plan
+from pillm.backends import Trainer
 from pillm.devices.planner import plan
 from pillm.devices.quants import find_quant
 from pillm.errors import ConfigError, DataError, PillmError
 from pillm.recipe import Recipe
+from pillm.records import JSONObject
 from pillm.runfolder import makers_of
 from pillm.runrows import RunRows, rows_of
 from pillm.store import recorded
@@ -25,7 +27,7 @@ class Outlook:
 
     rows: RunRows
     plan: Plan | None
-    """Of the untrained student on the recipe's device; None without a device, or where the student's size is not known."""
+    """Of the student on the recipe's device; None without a device, or where the student's size is not known."""
     obstacles: tuple[PillmError, ...]
     """What would stop a stage: a tool, a model or a key that is missing."""
 
@@ -70,15 +72,22 @@ def _obstacles(recipe: Recipe, folder: Path) -> Iterator[PillmError]:
                 yield error
 
 
+def planned_student(trainer: Trainer, base: Checkpoint) -> Checkpoint | JSONObject:
+    """Return what a device is planned for: the base, or the shape of a student that is made smaller of it."""
+    shape = trainer.planned_shape()
+    return base if shape is None else {**shape, "name": base.label}
+
+
 def _plan(recipe: Recipe, base: Checkpoint | None) -> Plan | None:
-    """Plan the untrained student for the recipe's device; raise ConfigError where none of its files would fit."""
+    """Plan the student for the recipe's device; raise ConfigError where none of its files would fit."""
     profile = recipe.device
     if profile is None or base is None:
         return None
+    student = planned_student(recipe.trainer, base)
     quants = getattr(recipe.exporter, "quants", ()) or (None,)
     unknown = [quant for quant in quants if quant is not None and find_quant(str(quant)) is None]
     try:
-        plans = [plan(base, profile, quant=quant) for quant in quants if quant not in unknown]
+        plans = [plan(student, profile, quant=quant) for quant in quants if quant not in unknown]
     except DataError as error:
         log.warning("the student cannot be planned for before it is exported: %s", error)
         return None

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pillm.artifacts import Plan
+from pillm.artifacts import Plan, TrainingForecast
+from pillm.errors import PillmError
 from pillm.outlook import look_ahead
 from pillm.recipe import Recipe
-from pillm.records import JSONObject, Prompt
+from pillm.records import Answer, Example, JSONObject, Prompt
+from pillm.rows import given_example
 from pillm.runfolder import run_folder, seconds_of
 from pillm.stages.labelling import Forecast, Labelling, forecast
+from pillm.stages.training import Training
+from pillm.stages.training import forecast as training_forecast
 from pillm.store import read_manifest
 from pillm.subjects import ANSWERS_FOLDER
+
+log = logging.getLogger(__name__)
 
 ASSUMED_GFLOPS_PER_CORE = 20.0
 """What a CPU core does on small models, with their overhead: a rough figure for first runs; later runs use their own times."""
@@ -49,6 +56,8 @@ class DryRun:
     free_bytes: int
     stages: tuple[StageForecast, ...]
     plan: Plan | None = None
+    training: TrainingForecast | None = None
+    """What training would take, with answers that are not there yet assumed; None where the trainer cannot tell."""
     obstacles: tuple[str, ...] = ()
     """What a run would stop at before it asked anything: a tool, a model or a key that is missing here."""
 
@@ -56,6 +65,7 @@ class DryRun:
         """Return the rehearsal as plain JSON."""
         found = asdict(self)
         found["folder"] = self.folder.as_posix()
+        found["training"] = None if self.training is None else {**found["training"], "fits": self.training.fits}
         return found
 
 
@@ -74,6 +84,12 @@ def rehearse(recipe: Recipe, out: Path | str | None = None, *, retry: frozenset[
     greedily = Labelling(contract=recipe.contract, retry=retry & {"failed"})
     held_out = forecast(scored, greedy, answers, greedily) if scored else None
     parameters = _parameters(recipe)
+    took = seconds_of(folder)
+    training, seconds = None, _training_seconds(recipe, sides["train"], parameters)
+    if "train" not in took:  # what stands was timed for real
+        training = assumed_training(recipe, sides)
+    if training is not None and training.seconds is not None:
+        seconds = training.seconds
     return DryRun(
         recipe=recipe.resolved(),
         folder=folder,
@@ -85,8 +101,9 @@ def rehearse(recipe: Recipe, out: Path | str | None = None, *, retry: frozenset[
         free_bytes=_free(folder),
         stages=(
             _labelling(folder, labels.to_ask),
-            *_stages(folder, _training_seconds(recipe, sides["train"], parameters)),
+            *_stages(folder, seconds, timed=training is not None and training.seconds is not None),
         ),
+        training=training,
         plan=ahead.plan,
         obstacles=tuple(str(one) for one in ahead.obstacles),
     )
@@ -101,25 +118,47 @@ def _labelling(folder: Path, to_ask: int) -> StageForecast:
     return StageForecast(stage="label", state="to do", seconds=round(rate * to_ask, 1), basis="the last run's rate")
 
 
-def _stages(folder: Path, training: float | None) -> list[StageForecast]:
+def _stages(folder: Path, training: float | None, *, timed: bool) -> list[StageForecast]:
     """Return what comes after labelling."""
     took = seconds_of(folder) | ({"report": 0.0} if read_manifest(folder) else {})
-    rough = {"train": training}
-    return [_stage(name, took, rough.get(name)) for name in ("train", "export", "evaluate", "bench", "report")]
+    basis = "a few steps timed, answers assumed as long as their prompts" if timed else "rough arithmetic"
+    later = [_stage(name, took, None) for name in ("export", "evaluate", "bench", "report")]
+    return [_stage("train", took, training, basis), *later]
 
 
-def _stage(name: str, took: dict[str, float], rough: float | None) -> StageForecast:
+def _stage(name: str, took: dict[str, float], rough: float | None, basis: str = "rough arithmetic") -> StageForecast:
     if name in took:
         state = "has a result, kept unless what it depends on changed"
         return StageForecast(stage=name, state=state, seconds=took[name], basis="last run")
     if rough is not None:
-        return StageForecast(stage=name, state="to do", seconds=round(rough, 1), basis="rough arithmetic")
+        return StageForecast(stage=name, state="to do", seconds=round(rough, 1), basis=basis)
     return StageForecast(stage=name, state="to do")
 
 
 def _training_seconds(recipe: Recipe, rows: Sequence[Prompt], parameters: int | None) -> float | None:
     tokens = _tokens(rows) * int(getattr(recipe.trainer, "num_train_epochs", 1) or 1)
     return 6 * parameters * tokens / (ASSUMED_GFLOPS_PER_CORE * 1e9 * (os.cpu_count() or 1)) if parameters else None
+
+
+def assumed_training(recipe: Recipe, sides: Mapping[str, Sequence[Prompt]]) -> TrainingForecast | None:
+    """Return what training on the rows would take, an answer that is not there yet assumed as long as its prompt.
+
+    None where the trainer cannot tell, or could not train on such rows: what it refuses of real ones it says in time.
+    """
+    examples = [_assumed(replace(row, split=side)) for side, rows in sides.items() if side != "test" for row in rows]
+    try:
+        settings = Training(contract=recipe.contract, seed=recipe.file.seed, teacher=recipe.teacher)
+        return training_forecast(examples, recipe.trainer, settings)
+    except PillmError as error:
+        log.info("training is not forecast: %s", error)
+        return None
+
+
+def _assumed(row: Prompt) -> Example:
+    if row.given is not None:
+        return given_example(row)
+    said = " ".join(str(message.get("content") or "") for message in row.messages if message.get("role") == "user")
+    return Example(prompt=row, answer=Answer(said.strip() or "yes"))
 
 
 def _tokens(rows: Sequence[Prompt]) -> int:

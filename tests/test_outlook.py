@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pillm.errors import ConfigError, MissingDependency, Unavailable
-from pillm.outlook import look_ahead
+from pillm.outlook import look_ahead, make_ready
 from pillm.pipeline import RunResult, run
 from pillm.recipe import Recipe, load_recipe
 from pillm.testing import FAKES, installed_plugin
@@ -48,6 +48,11 @@ class Based(TableTrainer):
 
     name = "based"
     wordy: bool = Field(False, description="Refuse the prompts, once the base is here.")
+    layers: int = Field(0, description="Keep so many layers.")
+
+    def planned_shape(self):
+        base = self.base_checkpoint(fetch=False)
+        return {**base.config, "num_hidden_layers": self.layers} if self.layers and base else None
 
     def base_checkpoint(self, *, fetch=True):
         if fetch and (HERE / "remote").is_dir():
@@ -193,3 +198,21 @@ def test_a_file_that_may_fit_is_not_refused_for_the_others(site: Path, caplog: p
     assert "Q8_0: Does not fit" in caplog.text
     with pytest.raises(ConfigError, match="Does not fit"):
         look_ahead(recipe(site, *asked, "exporter.quants=[Q8_0]"), site.parent / "run")
+
+
+def test_a_device_is_planned_for_the_student_and_not_for_the_base_it_is_cut_from(site: Path) -> None:
+    put(site / "base", HUGE)
+    asked = ("trainer.use=based", "device=pi4-4gb")
+    with pytest.raises(ConfigError, match="pi4-4gb"):
+        look_ahead(recipe(site, *asked), site.parent / "run")
+    found = look_ahead(recipe(site, *asked, "trainer.layers=1"), site.parent / "run").plan
+    assert found is not None
+    assert found.fits
+    assert found.model == "base"
+
+
+def test_a_smaller_student_is_planned_for_once_its_base_was_downloaded(site: Path) -> None:
+    put(site / "remote", HUGE)
+    assert look_ahead(recipe(site, "trainer.use=based", "device=pi4-4gb"), site.parent / "run").plan is None
+    made = recipe(site, "trainer.use=based", "device=pi4-4gb", "trainer.layers=1")
+    assert make_ready(made, site.parent / "run").sides["train"]

@@ -125,6 +125,56 @@ def test_what_nobody_knows_is_called_unknown(tmp_path: Path) -> None:
     assert any(line.startswith("         to be scored: 4 rows to ask, about 8 prompt") for line in lines)
 
 
+TELLING = '''
+import pillm
+from pydantic import Field
+from pillm.testing import TableTrainer
+
+class Telling(TableTrainer):
+    """Tells what it would take."""
+
+    name = "telling"
+    free: int = Field(2**31, description="Bytes that are free.")
+    refuse: bool = Field(False, description="Refuse the rows.")
+
+    def forecast(self, data):
+        if self.refuse:
+            raise pillm.DataError("the rows are too long.")
+        characters = sum(len(row.answer.content) for row in data.train)
+        fits = self.free > 2**30
+        return pillm.TrainingForecast(
+            rows=len(data.train), steps=3, tokens=characters, memory_bytes=2**30, free_bytes=self.free,
+            seconds=90.0 if fits else None, advice="" if fits else "It does not fit. Set less.",
+        )
+
+@pillm.hookimpl
+def pillm_trainers():
+    return [Telling]
+'''
+
+
+def test_a_rehearsal_tells_what_training_would_take_with_answers_assumed_where_none_came(tmp_path: Path) -> None:
+    rows = [{"id": f"r{i}", "user": "say four", "split": "train", **({"assistant": "ok"} if i else {})} for i in range(3)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with installed_plugin(tmp_path / "telling", "telling", TELLING):
+        words = ["trainer.use=telling", "split.test=0"]
+        found = rehearse(load_recipe(tmp_path / "recipe.yaml", words), tmp_path / "run")
+        short = rehearse(load_recipe(tmp_path / "recipe.yaml", [*words, "trainer.free=1000"]), tmp_path / "run")
+        refused = rehearse(load_recipe(tmp_path / "recipe.yaml", [*words, "trainer.refuse=true"]), tmp_path / "run")
+        run(load_recipe(tmp_path / "recipe.yaml", words), tmp_path / "run")
+        after = rehearse(load_recipe(tmp_path / "recipe.yaml", words), tmp_path / "run")
+    assert found.training is not None
+    assert found.training.tokens == len("say four") + 2 * len("ok")
+    assert "         about 3 steps, 12 tokens, 1.0 GiB of memory (2.0 GiB are free)." in rehearsal_lines(found)
+    assert "train    to do, 1:30 (a few steps timed, answers assumed as long as their prompts)" in rehearsal_lines(found)
+    assert found.to_json()["training"]["fits"]
+    assert any(line.endswith("(0.0 GiB are free). It does not fit. Set less.") for line in rehearsal_lines(short))
+    assert not short.to_json()["training"]["fits"]
+    assert refused.training is None
+    assert after.training is None  # what stands was timed for real
+    assert after.stages[1].basis == "last run"
+
+
 TOOLED = '''
 import pillm
 from pillm.testing import TableExporter

@@ -87,3 +87,18 @@ def test_a_validation_between_two_log_entries_stands_beside_the_one_before() -> 
     found["validation"] = [{"step": 5, "loss": 9}, {"step": 15, "loss": 8}]
     found["best"] = found["validation"][1]
     assert training_table(found) == [(5, None, 9), (15, 4, 8)]
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        ({"init": "base", "layers": {"before": 24, "after": 6, "kept": [0]}, "vocabulary": {"before": 151936, "after": 4096}},
+         "the base's weights: layers 24 to 6, tokens 151,936 to 4,096"),
+        ({"init": "random", "hidden_size": {"before": 64, "after": 64}}, "random weights"),
+        ({"init": "base", "head_bytes": {"before": 272_269_312, "after": 7_340_032}},
+         "the base's weights: output head 272 MB to 7.34 MB"),
+    ],
+)  # fmt: skip
+def test_what_the_student_was_cut_from_is_told(start: dict[str, Any], said: str) -> None:
+    assert dict(training_facts(training([1], start=start)))["Started from"] == said
+    assert "Started from" not in dict(training_facts(training([1])))

@@ -24,11 +24,12 @@ VALIDATION = [
     {"epoch": 1, "step": 10, "validation_loss": 2.0, "validation_accuracy": 0.4},
     {"epoch": 2, "step": 20, "validation_loss": 1.0},
 ]
+START = {"init": "base", "layers": {"before": 4, "after": 2}, "head_bytes": {"before": 2000, "after": 500}}
 VALIDATOR = Draft202012Validator(SCHEMA)
 NUMBERS = ("step", "loss", "validation_loss", "validation_accuracy")
 KEYS = """
     log validation best stopped_early steps tokens answer_tokens seconds tokens_per_second rows rows_left_out parameters
-    learnt_parameters
+    learnt_parameters start
 """.split()  # noqa: SIM905 - a row reads better than a column
 
 
@@ -46,7 +47,7 @@ def told(**said: Any) -> dict[str, Any]:
 def test_what_a_trainer_says_of_its_training_is_taken_in(tmp_path: Path) -> None:
     said = {"log": LOG, "validation": VALIDATION, "stopped_early": False, "steps": 20, "tokens": 900, "answer_tokens": 300,
             "seconds": 3.5, "tokens_per_second": 257.1, "rows": 7, "rows_left_out": {"too long": 2}, "parameters": 50,
-            "learnt_parameters": 5, "best": {"step": 20, "loss": 1.0}, "options": {"rank": 8}}  # fmt: skip
+            "learnt_parameters": 5, "best": {"step": 20, "loss": 1.0}, "start": START, "options": {"rank": 8}}  # fmt: skip
     assert read_training(written(tmp_path, json.dumps(said))) == {
         **{name: value for name, value in said.items() if name not in ("log", "options")},
         "loss": [{"step": 10, "loss": 2.5}, {"step": 20, "loss": 1.25}],
@@ -157,3 +158,21 @@ def test_no_record_whatever_it_says_keeps_a_report_from_being_made(said: Any) ->
     made = page(report)
     assert made.encode()
     assert not re.search(r'="[^"]*\b(nan|inf)\b', made)
+
+
+@pytest.mark.parametrize("start", [7, [], {}, {"init": "magic"}, {"layers": {"before": 1, "after": 1}}])
+def test_a_beginning_that_makes_no_sense_is_passed_over(start: Any) -> None:
+    assert "start" not in told(steps=1, start=start)
+
+
+def test_sizes_of_a_beginning_that_make_no_sense_are_passed_over() -> None:
+    sizes = {
+        "layers": {"before": 4},
+        "vocabulary": {"before": -1, "after": 2},
+        "hidden_size": 7,
+        "head_bytes": {"before": 8, "after": 4},
+    }
+    assert told(steps=1, start={"init": "random", **sizes})["start"] == {
+        "init": "random",
+        "head_bytes": {"before": 8, "after": 4},
+    }

@@ -13,6 +13,7 @@ from pillm.cli.progress_bar import clock
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from pillm.artifacts import TrainingForecast
     from pillm.records import JSONObject
     from pillm.rehearsal import DryRun
     from pillm.stages.labelling import Forecast
@@ -87,11 +88,19 @@ def rehearsal_lines(expected: DryRun) -> list[str]:
     for stage in expected.stages:
         time = f"{clock(stage.seconds)} ({stage.basis})" if stage.seconds is not None else "time unknown"
         lines.append(f"{stage.stage:8} {stage.state}, {time}")
+        if stage.stage == "train" and expected.training is not None:
+            lines.append(f"         {_training(expected.training)}")
     if expected.plan is not None:
         lines += ["", *plan_lines(expected.plan)]
     if expected.obstacles:
         lines += ["", *(f"obstacle {one}" for one in expected.obstacles)]
     return [*lines, "", "Nothing was asked, trained or written."]
+
+
+def _training(told: TrainingForecast) -> str:
+    free = "" if told.free_bytes is None else f" ({told.free_bytes / 2**30:.1f} GiB are free)"
+    advice = f" {told.advice}" if told.advice else ""
+    return f"about {told.steps:,} steps, {told.tokens:,} tokens, {told.memory_bytes / 2**30:.1f} GiB of memory{free}.{advice}"
 
 
 def _to_ask(asked: Forecast) -> str:

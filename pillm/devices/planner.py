@@ -8,7 +8,7 @@ core, by storage type. Nothing is run and nothing is measured; what nobody measu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ _LEAST_TRUST = 1
 def plan(model: Any, device: str | Path | DeviceProfile, *, context: int | None = None, quant: str | None = None) -> Plan:
     """Return whether a model fits a device, how fast it would be, and what would do instead.
 
-    `model` is a ModelFile, a Checkpoint, or the path of a .gguf file, a model folder or a config.json. `quant` asks what
+    `model` is a ModelFile, a Checkpoint, the path of a .gguf file, a model folder or a config.json, or what a config.json
+    would hold. `quant` asks what
     another quantisation would be; a checkpoint is planned in the device's first choice. `context` counts tokens.
     Raises DataError for a model that cannot be read, ConfigError for an unknown device or quantisation.
     """
@@ -133,6 +134,8 @@ def _device(name: str | Path) -> DeviceProfile:
 
 
 def _is_unquantised_config(model: Any) -> bool:
+    if isinstance(model, Mapping):
+        return True
     path = Path(getattr(model, "path", model))
     return path.is_dir() or path.suffix == ".json"
 

@@ -88,10 +88,12 @@ class ModelShape:
 
 
 def shape_of(model: Any) -> ModelShape:
-    """Return the shape of a ModelFile, a Checkpoint, a .gguf file, a model folder or a config.json.
+    """Return the shape of a ModelFile, a Checkpoint, a .gguf file, a model folder, a config.json or what one holds.
 
     Raises DataError where the file is malformed, or a configuration is not one of the known decoders.
     """
+    if isinstance(model, Mapping):
+        return from_config(dict(model), str(model.get("name", "the student")))
     path = Path(getattr(model, "path", model))
     if path.is_dir():
         path = path / "config.json"

@@ -101,6 +101,12 @@ _POINT = {"step": _COUNT, "loss": _NUMBER}
 _VALIDATION = _object(
     _POINT, {"accuracy": {"type": "number", "description": "The share of answer tokens that the student ranks first."}}
 )
+_SIZES = _object({"before": _COUNT, "after": _COUNT})
+_START = _object(
+    {"init": {"enum": ["base", "random"]}},
+    dict.fromkeys(("layers", "vocabulary", "hidden_size", "head_bytes"), _SIZES),
+    description="What the student was cut from, where it has another shape than its base.",
+)
 _TRAINING = _object(
     {"loss": _list(_object(_POINT)), "validation": _list(_VALIDATION)},
     {
@@ -109,6 +115,7 @@ _TRAINING = _object(
         **dict.fromkeys(("steps", "tokens", "answer_tokens", "rows", "parameters", "learnt_parameters"), _COUNT_OR_NONE),
         "rows_left_out": {**_table(_COUNT), "description": "How many rows were not trained on, by reason."},
         **dict.fromkeys(("seconds", "tokens_per_second"), _SPEED),
+        "start": _START,
     },
     description="What the trainer's training.json says, as far as it makes sense; long curves are thinned.",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pillm.report.words import count, duration, loss, percent, speed
+from pillm.report.words import count, duration, loss, percent, size, speed
 
 MAX_POINTS = 10
 """Of the curves as a table."""
@@ -52,6 +52,7 @@ def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Time": None if seconds is None else duration(seconds),
         "Rows": None if training["rows"] is None else f"{count(training['rows'])} trained on",
         "Rows left out": _left_out(training["rows_left_out"]),
+        "Started from": _start(training.get("start")),
         "Trainable parameters": _share(training["learnt_parameters"], training["parameters"]),
     }
     return [(name, value) for name, value in told.items() if value]
@@ -78,6 +79,18 @@ def _tokens(tokens: int | None, answers: int | None) -> str | None:
 
 def _left_out(reasons: Mapping[str, int]) -> str:
     return "; ".join(f"{reason} ({count(number)})" for reason, number in reasons.items())
+
+
+def _start(start: Mapping[str, Any] | None) -> str | None:
+    """Say what the student was cut from, where it was."""
+    if start is None:
+        return None
+    made = "random weights" if start["init"] == "random" else "the base's weights"
+    named = {"layers": "layers", "vocabulary": "tokens", "hidden_size": "hidden size", "head_bytes": "output head"}
+    written = {name: size if name == "head_bytes" else count for name in named}
+    changed = {name: start[name] for name in named if name in start and start[name]["before"] != start[name]["after"]}
+    said = [f"{named[name]} {written[name](one['before'])} to {written[name](one['after'])}" for name, one in changed.items()]
+    return ": ".join(part for part in (made, ", ".join(said)) if part)
 
 
 def _share(learnt: int | None, whole: int | None) -> str | None:

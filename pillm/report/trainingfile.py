@@ -20,6 +20,8 @@ MOST = 2**53
 """No count and no figure is larger; every reader of JSON knows it exactly."""
 COUNTS = ("steps", "rows", "tokens", "answer_tokens", "parameters", "learnt_parameters")
 SPEEDS = ("seconds", "tokens_per_second")
+CUTS = ("layers", "vocabulary", "hidden_size", "head_bytes")
+"""What a student may have less of than its base."""
 
 
 def read_training(checkpoint: Path) -> JSONObject | None:
@@ -47,8 +49,22 @@ def accepted(said: Any) -> JSONObject | None:
         "best": (best := _best(said.get("best"), validation)),
         "loss": _averaged(_curve(said.get("log"), "loss")),
         "validation": _thinned(validation, best),
+        **({"start": start} if (start := _start(said.get("start"))) else {}),
     }
     return found if any(value not in (None, {}, []) for value in found.values()) else None
+
+
+def _start(value: Any) -> JSONObject | None:
+    """Return what the student was cut from: sizes before and after, and whether it began with the base's weights."""
+    if not isinstance(value, dict) or value.get("init") not in ("base", "random"):
+        return None
+    found: JSONObject = {"init": value["init"]}
+    for name in CUTS:
+        sizes = value[name] if isinstance(value.get(name), dict) else {}
+        before, after = _count(sizes.get("before")), _count(sizes.get("after"))
+        if before is not None and after is not None:
+            found[name] = {"before": before, "after": after}
+    return found
 
 
 def _figure(value: Any) -> float | None:

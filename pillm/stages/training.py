@@ -66,6 +66,7 @@ def train(
         if is_current(out, key):
             progress.up_to_date()
             return Checkpoint(path=out)
+        trainer.check()
         with WorkFolder(out, "train", key) as work, storage_errors(out):
             data = _data(sides, work.path / ".rows", contract, settings)
             trainer.train(data, work.path, progress)
@@ -91,6 +92,7 @@ def forecast(examples: Iterable[Example], trainer: Trainer, settings: Training |
     """
     settings = settings or Training()
     contract, sides = _contract(examples, settings), _sides(examples)
+    trainer.check()
     with TemporaryDirectory(prefix="pillm-") as folder:
         return trainer.forecast(_data(sides, Path(folder), contract, settings))
 

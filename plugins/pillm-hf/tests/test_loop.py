@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ import torch
 from pillm_hf import Full, LoRA
 from pillm_hf.models.loading import load_model
 from pillm_hf.training import checkpoints as checkpoints_module
+from pillm_hf.training import students, validating
 from pillm_hf.training.checkpoints import FOLDER
 from pillm_hf.training.job import train
 from pillm_hf.training.loop import Loop
@@ -41,8 +43,11 @@ def digest_of(out: Path) -> dict[str, str]:
     }
 
 
-def run(base: Path, data: pillm.TrainingData, out: Path, kill_at: tuple[str, int] | None = None) -> None:
-    """Train in this process; with `kill_at` it kills itself the n-th time that it comes to that place."""
+def run(base: Path, data: pillm.TrainingData, out: Path, kill_at: tuple[str, int] | None = None, told: Any = None) -> None:
+    """Train in this process; with `kill_at` it kills itself the n-th time that it comes to that place.
+
+    `told` is a queue for what it warned of.
+    """
     torch.set_num_threads(1)
     left = {"n": kill_at[1] if kill_at else 0}
 
@@ -63,22 +68,23 @@ def run(base: Path, data: pillm.TrainingData, out: Path, kill_at: tuple[str, int
 
     watched(Loop, "_loss", "pass")
     watched(checkpoints_module, "_flush", "save")
-    watched(Loop, "_validate", "validation")
+    watched(validating, "scored", "validation")
+    watched(students, "merged", "merge")
     remove = checkpoints_module.remove
 
-    def noting(folder: Path) -> None:
+    def noting(out: Path) -> None:
         passing("end")
-        recipe = json.loads(next(folder.glob("step-10/state.json")).read_text("utf-8"))["recipe"]
-        newest = checkpoints_module.Checkpoints(folder, recipe, print).newest()
-        assert newest
-        kept = {name: tensor.numpy().tobytes() for name, tensor in sorted(newest[0].items())}
-        said = hashlib.sha256(repr(sorted((name, hashlib.sha256(b).hexdigest()) for name, b in kept.items())).encode())
-        (out.parent / f"{out.name}.last").write_text(said.hexdigest(), "utf-8")
-        remove(folder)
+        newest = max((out / FOLDER).glob("step-*"), key=lambda place: int(place.name[5:]))
+        said = hashlib.sha256((newest / "tensors.safetensors").read_bytes()).hexdigest()
+        (out.parent / f"{out.name}.last").write_text(f"{newest.name} {said}", "utf-8")
+        remove(out)
 
     checkpoints_module.remove = noting
     out.mkdir(exist_ok=True)
-    train(LoRA(base=str(base), **FAST), data, out, pillm.Progress("train"))
+    seen: list[pillm.Event] = []
+    train(LoRA(base=str(base), **FAST), data, out, pillm.Progress("train", (seen.append,)))
+    if told:
+        told.put([event.message for event in seen if event.kind == "warning"])
 
 
 def apart(*args: Any) -> int:
@@ -89,56 +95,79 @@ def apart(*args: Any) -> int:
     return int(process.exitcode or 0)
 
 
-KILLS = [
-    ("pass", 1), ("pass", 6), ("pass", 11), ("pass", 16), ("save", 1), ("save", 3), ("save", 5), ("save", 11),
-    ("validation", 2), ("end", 1),
-]  # fmt: skip
-"""Before anything, in the middle of an accumulation, at an epoch's edge, inside saves, before a validation, after the merge."""
+KILLS = {
+    "before anything": ("pass", 1),
+    "in the middle of an accumulation": ("pass", 6),
+    "at an epoch's edge": ("pass", 11),
+    "before the last pass": ("pass", 20),
+    "inside a save, its tensors not flushed": ("save", 1),
+    "inside a save, before it is renamed": ("save", 3),
+    "inside the save of the best weights": ("save", 5),
+    "inside a validation": ("validation", 2),
+    "before the merge": ("merge", 1),
+    "after the merge": ("end", 1),
+}
 
 
+@pytest.mark.timeout(900)
 def test_killed_at_ten_places_it_ends_with_the_same_bits(base: Path, data: pillm.TrainingData, tmp_path: Path) -> None:
     assert apart(base, data, tmp_path / "whole") == 0
     expected = digest_of(tmp_path / "whole")
     same = 0
-    for place, number in KILLS:
-        out = tmp_path / f"{place}-{number}"
-        assert apart(base, data, out, (place, number)) == -signal.SIGKILL, (place, number)
-        assert apart(base, data, out) == 0
-        assert digest_of(out) == expected, (place, number)
+    for number, (where, kill_at) in enumerate(KILLS.items()):
+        out = tmp_path / str(number)
+        assert apart(base, data, out, kill_at) == -signal.SIGKILL, where
+        assert apart(base, data, out) == 0, where
+        assert digest_of(out) == expected, where
         assert not (out / FOLDER).exists()
         same += 1
     print(f"{same} of {len(KILLS)} kills end with the same weights, optimiser and log")
+    assert same == 10
 
 
-@pytest.mark.parametrize("harm", ["flipped", "cut", "gone", "state", "best"])
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
-    base: Path, data: pillm.TrainingData, tmp_path: Path, harm: str
-) -> None:
-    assert apart(base, data, tmp_path / "whole") == 0
-    out = tmp_path / "out"
-    assert apart(base, data, out, ("pass", 18)) == -signal.SIGKILL
-    newest = max((out / FOLDER).glob("step-*"), key=lambda place: int(place.name[5:]))
+def _flip(newest: Path) -> None:
     tensors = newest / "tensors.safetensors"
-    if harm == "flipped":
-        content = bytearray(tensors.read_bytes())
-        content[-9] ^= 4
-        tensors.write_bytes(content)
-    elif harm == "cut":
-        tensors.write_bytes(tensors.read_bytes()[:-100])
-    elif harm == "gone":
-        tensors.unlink()
-    elif harm == "state":
-        (newest / "state.json").write_text('{"step": 8')
-    else:
-        best = json.loads((newest / "state.json").read_text("utf-8"))["state"]["best"]["file"]
-        (out / FOLDER / best).write_bytes(b"nothing")
-    seen: list[pillm.Event] = []
-    torch.set_num_threads(1)
-    train(LoRA(base=str(base), **FAST), data, out, pillm.Progress("train", (seen.append,)))
-    warned = [event.message for event in seen if event.kind == "warning"]
-    assert any(f"checkpoint {newest.name} is damaged" in text for text in warned)
-    whole = (tmp_path / "whole" / "adapter" / "adapter_model.safetensors").read_bytes()
-    assert (out / "adapter" / "adapter_model.safetensors").read_bytes() == whole
+    content = bytearray(tensors.read_bytes())
+    content[-9] ^= 4
+    tensors.write_bytes(content)
+
+
+def _name_another_hash(newest: Path) -> None:
+    said = json.loads((newest / "state.json").read_text("utf-8"))
+    (newest / "state.json").write_text(json.dumps(said | {"sha256": "0" * 64}), "utf-8")
+
+
+def _spoil_best(newest: Path) -> None:
+    best = json.loads((newest / "state.json").read_text("utf-8"))["state"]["best"]["file"]
+    (newest.parent / best).write_bytes(b"nothing")
+
+
+HARMS: dict[str, Callable[[Path], object]] = {
+    "a bit flipped": _flip,
+    "truncated": lambda newest: os.truncate(newest / "tensors.safetensors", 1000),
+    "empty": lambda newest: os.truncate(newest / "tensors.safetensors", 0),
+    "a file missing": lambda newest: (newest / "tensors.safetensors").unlink(),
+    "another hash": _name_another_hash,
+    "its state truncated": lambda newest: (newest / "state.json").write_text('{"step": 8'),
+    "its best weights spoilt": _spoil_best,
+}
+
+
+@pytest.mark.timeout(900)
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(base: Path, data: pillm.TrainingData, tmp_path: Path) -> None:
+    assert apart(base, data, tmp_path / "whole") == 0
+    assert apart(base, data, tmp_path / "killed", ("pass", 18)) == -signal.SIGKILL
+    whole = digest_of(tmp_path / "whole")
+    for number, (harm, do) in enumerate(HARMS.items()):
+        out = Path(shutil.copytree(tmp_path / "killed", tmp_path / str(number)))
+        newest = max((out / FOLDER).glob("step-*"), key=lambda place: int(place.name[5:]))
+        do(newest)
+        queue = multiprocessing.get_context("fork").Queue()
+        assert apart(base, data, out, None, queue) == 0, harm
+        warned = queue.get(timeout=60)
+        assert any(f"checkpoint {newest.name} is damaged" in text for text in warned), harm
+        assert digest_of(out) == whole, harm
+    print(f"{len(HARMS)} of {len(HARMS)} damaged checkpoints were passed over, and the training ended with the same bits")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e9])

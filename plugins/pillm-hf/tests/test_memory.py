@@ -9,6 +9,7 @@ import pytest
 import torch
 from pillm_hf import HFTeacher, LoRA
 from pillm_hf.answering.slots import Slots
+from pillm_hf.models import memory
 from pillm_hf.models.memory import is_out_of_memory, told
 
 import pillm
@@ -97,7 +98,9 @@ def test_a_training_out_of_memory_says_which_options_to_change(
         raise error
 
     monkeypatch.setattr("pillm_hf.training.loop.Loop._loss", short)
-    said = "per_device_train_batch_size=5 and gradient_accumulation_steps=4.*gradient_checkpointing"
+    said = (
+        r"per_device_train_batch_size=10; the step was not taken.*Set per_device_train_batch_size=5 and gradient_accumulation"
+    )
     with pytest.raises(pillm.BackendError, match=said):
         LoRA(base=str(base), per_device_train_batch_size=10, gradient_accumulation_steps=2).train(
             data, tmp_path, pillm.Progress()
@@ -105,8 +108,34 @@ def test_a_training_out_of_memory_says_which_options_to_change(
     assert not (tmp_path / "adapter").exists()
 
 
-def test_a_batch_of_one_row_can_only_get_shorter() -> None:
-    with pytest.raises(pillm.BackendError, match="smaller max_length"), told(1, 4):
+def test_a_merge_out_of_memory_keeps_what_was_trained_and_the_same_command_goes_on_there(
+    base: Path, data: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: Any) -> None:
+        raise RAN_OUT[0]
+
+    seen: list[pillm.Event] = []
+    trainer = LoRA(base=str(base), num_train_epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("pillm_hf.training.students.merged", short)
+        with pytest.raises(pillm.BackendError, match=r"while the student was merged.*is kept in .*adapter.*it goes on there"):
+            trainer.train(data, tmp_path, pillm.Progress())
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+    trainer.train(data, tmp_path, pillm.Progress("train", (seen.append,)))
+    assert any("going on at step 3 of 3" in event.message for event in seen)
+
+
+def test_only_a_lack_of_memory_is_told_as_one() -> None:
+    with pytest.raises(pillm.BackendError, match="set less"), told(lambda: "set less"):
         raise MemoryError
-    with pytest.raises(RuntimeError, match="other"), told(1, 4):
+    with pytest.raises(RuntimeError, match="other"), told(lambda: "set less"):
         raise RuntimeError("other")
+
+
+def test_a_containers_limit_counts_and_its_cached_files_are_free(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 150\n")
+    assert memory._containers_free(tmp_path) == 450
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._containers_free(tmp_path) is None

@@ -14,7 +14,7 @@ import torch
 from pillm_hf import Full, HFRunner
 from pillm_hf.models.hub import content_hash
 from pillm_hf.models.loading import load_chat, load_model
-from pillm_hf.shrinking import starting
+from pillm_hf.shrinking import starting, vocabulary
 
 import pillm
 
@@ -79,6 +79,12 @@ def test_a_smaller_student_is_trained_saved_and_asked_with_its_own_tokenizer(
         "<|im_start|>": 1,
         "<|im_end|>": 2,
     }
+    kept = vocabulary.read_kept(tmp_path)
+    assert kept is not None
+    assert (len(kept), list(kept.values())) == (size, list(range(size)))
+    assert chat.tokenizer.convert_ids_to_tokens(list(kept.values())) == load_chat(wide).tokenizer.convert_ids_to_tokens(
+        list(kept)
+    )
     assert not list(tmp_path.glob(".*"))
     with HFRunner(dtype="float32", max_new_tokens=4).open(pillm.Checkpoint(path=tmp_path)) as session:
         assert all(isinstance(answer, pillm.Answer) for _, answer in session.answer(iter(requests[:2])))
@@ -137,8 +143,6 @@ def test_a_tokenizer_that_its_class_rebuilds_on_loading_is_trimmed_the_same_way(
 def test_a_text_with_other_tokens_than_before_stops_the_training(
     wide: Path, data: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pillm_hf.shrinking import vocabulary
-
     trim = vocabulary.trim
 
     def lossy(*given: Any) -> vocabulary.Trimmed:
@@ -155,6 +159,7 @@ def test_a_base_as_it_stands_is_trained_as_it_stands(base: Path, data: pillm.Tra
     assert starting.start(Full(base=str(base)), data, base, tmp_path, pillm.Progress()) == starting.Start(base)
     assert not list(tmp_path.glob(".start"))
     assert "start" not in train(data, tmp_path, base=str(base))[0]
+    assert vocabulary.read_kept(tmp_path) is None
 
 
 def test_what_a_kill_left_is_made_anew_and_byte_for_byte_the_same(wide: Path, data: pillm.TrainingData, tmp_path: Path) -> None:
@@ -212,3 +217,32 @@ def test_what_cannot_be_made_is_refused_before_anything_is_read(base: Path, tmp_
     Full(base=str(other), keep_layers=1).check()
     with pytest.raises(pillm.DataError, match=r"vocabulary_files: .*none\.txt cannot be read"):
         Full(base=str(base), trim_vocabulary=True, vocabulary_files=[tmp_path / "none.txt"]).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "exact"),
+    [
+        ({"keep_layers": 1}, True),
+        ({"init": "random", "config": {"hidden_size": 32, "num_hidden_layers": 3, "intermediate_size": 48}}, True),
+        ({"keep_layers": 1, "trim_vocabulary": True, "vocabulary_size": 450}, True),
+        ({"trim_vocabulary": True}, False),
+        ({"trim_vocabulary": True, "vocabulary_size": 10**6}, False),
+    ],
+)
+def test_the_planned_shape_is_the_students_or_larger(
+    wide: Path, data: pillm.TrainingData, tmp_path: Path, options: dict[str, Any], exact: bool
+) -> None:
+    trainer = Full(base=str(wide), **options)
+    planned = trainer.planned_shape()
+    assert planned is not None
+    made = pillm.Checkpoint(path=starting.start(trainer, data, wide, tmp_path, pillm.Progress()).folder).config
+    device = pillm.device("pi4-4gb")
+    expected, found = pillm.plan(planned, device, quant="Q8_0"), pillm.plan(tmp_path / ".start", device, quant="Q8_0")
+    assert planned["num_hidden_layers"] == made["num_hidden_layers"]
+    assert (expected.bytes == found.bytes) if exact else (expected.bytes > found.bytes)
+    assert expected.bytes <= pillm.plan(wide, device, quant="Q8_0").bytes or options.get("init") == "random"
+
+
+def test_a_student_shaped_as_its_base_or_a_base_that_is_not_here_has_no_planned_shape(wide: Path) -> None:
+    assert Full(base=str(wide)).planned_shape() is None
+    assert Full(base="owner/not-here", keep_layers=1).planned_shape() is None

@@ -205,3 +205,12 @@ def test_files_of_texts_are_read_by_line_and_rows_by_their_strings(tmp_path: Pat
     for path in (binary, tmp_path / "none.txt"):
         with pytest.raises(pillm.DataError, match="vocabulary_files"):
             list(vocabulary.texts_of(path))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"kept": [2, 1], "before": 9}', '{"kept": [1, 9], "before": 9}', '{"kept": ["a"], "before": 9}']
+)
+def test_a_damaged_list_of_kept_tokens_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "kept_tokens.json").write_text(text, "utf-8")
+    with pytest.raises(pillm.DataError, match=r"kept_tokens\.json is damaged.*Train again"):
+        vocabulary.read_kept(tmp_path)

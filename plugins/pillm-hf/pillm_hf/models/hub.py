@@ -85,6 +85,11 @@ def _folder(model: str, revision: str | None) -> Path | None:
         if revision is not None:
             raise pillm.ConfigError(f"revision {revision!r}: {model!r} is a folder; only models of the hub have revisions.")
         return folder
+    if model.endswith(".gguf") or Path(model).is_file():
+        raise pillm.DataError(
+            f"{model} is a file, and a model is a folder of config.json, *.safetensors and the tokenizer's files. Give the "
+            "folder or the hub id that it was made from: a GGUF file is made to answer, and cannot be trained or read here."
+        )
     if not REPOSITORY.fullmatch(model) or ".." in model or "--" in model:
         raise pillm.DataError(
             f"no model {model!r}: it is not a folder here, no installed plugin ships it, and a model of the hub is "
@@ -103,7 +108,21 @@ def require_model(model: str, revision: str | None = None) -> None:
     if adapter is not None:
         base_of(adapter)
     elif not any(folder.glob("*.safetensors")):
-        raise pillm.DataError(f"{folder} holds no weights as *.safetensors; other formats can run code and are not read.")
+        raise pillm.DataError(
+            f"{folder} holds no weights as *.safetensors; other formats can run code and are not read. "
+            "Fetch the model again, or save it with safetensors."
+        )
+
+
+def require_trainable(model: str, revision: str | None = None) -> None:
+    """Raise what `require_model` raises, and DataError where a folder holds only an adapter: nothing can be merged into it."""
+    require_model(model, revision)
+    folder = locate(model, revision).folder
+    if folder is not None and adapter_of(folder) is not None:
+        raise pillm.DataError(
+            f"{folder} holds an adapter and no weights of its own, so no student can start from it. Give the folder that it "
+            f"was merged into, or its base {base_of(adapter_of(folder) or folder).label}."
+        )
 
 
 def content_hash(folder: Path) -> str:
@@ -115,6 +134,12 @@ def content_hash(folder: Path) -> str:
         listing["base"] = base_of(adapter).identity
         if adapter != folder:
             listing |= {f"{adapter.name}/{name}": value for name, value in _listing(adapter).items()}
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def weights_hash(folder: Path) -> str:
+    """Return one sha256 over the weights of a model folder."""
+    listing = {path.name: _file_hash(path) for path in sorted(folder.glob("*.safetensors"))}
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 

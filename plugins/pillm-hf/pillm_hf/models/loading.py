@@ -43,7 +43,7 @@ def load_chat(folder: Path) -> Chat:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise pillm.DataError(
-            f"{folder}: the tokenizer cannot be read ({_first_line(error)}). The folder needs tokenizer.json "
+            f"{folder}: the tokenizer cannot be read ({first_line(error)}). The folder needs tokenizer.json "
             "(or tokenizer.model) and tokenizer_config.json."
         ) from error
     return Chat(tokenizer, folder)
@@ -78,12 +78,12 @@ def load_model(
             )
     except (MemoryError, RuntimeError) as error:
         raise pillm.BackendError(
-            f"{folder} could not be loaded ({_first_line(error)}). Nothing was changed. "
+            f"{folder} could not be loaded ({first_line(error)}). Nothing was changed. "
             "If memory ran out, choose a smaller model or load_in=4bit."
         ) from error
     except Exception as error:
         raise pillm.DataError(
-            f"{folder}: the model cannot be read ({_first_line(error)}). It needs config.json of an architecture that "
+            f"{folder}: the model cannot be read ({first_line(error)}). It needs config.json of an architecture that "
             "transformers knows, and its weights as *.safetensors."
         ) from error
     _require_whole(folder, model, found)
@@ -99,7 +99,7 @@ def load_config(folder: Path) -> PreTrainedConfig:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise pillm.DataError(
-            f"{folder}: config.json cannot be read ({_first_line(error)}). It needs an architecture that transformers knows."
+            f"{folder}: config.json cannot be read ({first_line(error)}). It needs an architecture that transformers knows."
         ) from error
     return config
 
@@ -107,17 +107,20 @@ def load_config(folder: Path) -> PreTrainedConfig:
 def load_adapted(folder: Path, dtype: torch.dtype | str, *, device_map: str | None = None, **more: Any) -> PreTrainedModel:
     """Load a folder's model; one that holds only an adapter is put on its base, and merged in memory.
 
-    On weights held in 8 or 4 bit the adapter stays beside them: merging would round what was learnt away.
+    On weights held in 8 or 4 bit the adapter stays beside them: merging would round what was learnt away. Raises DataError
+    where base and adapter do not match.
     """
     adapter = adapter_of(folder)
     if adapter is None:
         return load_model(folder, dtype, device_map=device_map, **more)
     import_bitsandbytes()
-    from peft import PeftModel
+    from pillm_hf.models.adapters import adapted, require_base
 
-    base = load_model(base_of(adapter).fetch(), dtype, device_map=device_map, **more)
+    source = base_of(adapter).fetch()
+    require_base(adapter, source)
+    base = load_model(source, dtype, device_map=device_map, **more)
+    model = adapted(base, adapter)
     with quiet():
-        model = PeftModel.from_pretrained(base, adapter)
         held = getattr(base, "is_quantized", False)
         return (model.get_base_model() if held else model.merge_and_unload()).eval()
 
@@ -154,6 +157,7 @@ def _require_whole(folder: Path, model: PreTrainedModel, found: dict[str, Any]) 
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return an error's kind and the first line of what it says."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from os import sysconf
 from pathlib import Path
@@ -35,9 +35,35 @@ def free_bytes(device: str) -> int | None:
 
     if device == "cuda":
         return int(torch.cuda.mem_get_info()[0])
+    found = [free for free in (_machines_free(), _containers_free(), _processes_free()) if free is not None]
+    return max(0, min(found)) if found else None
+
+
+def _machines_free() -> int | None:
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text("ascii", "replace").splitlines()
         return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024
+    return None
+
+
+def _containers_free(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return what a container's limit leaves, cached files counted as free; None without a limit."""
+    with suppress(OSError, ValueError):
+        most = int((root / "memory.max").read_text("ascii"))  # "max" where there is none
+        said = dict(line.split() for line in (root / "memory.stat").read_text("ascii").splitlines())
+        return most - int((root / "memory.current").read_text("ascii")) + int(said.get("inactive_file", 0))
+    return None
+
+
+def _processes_free() -> int | None:
+    """Return what a limit on this process's address space leaves (`ulimit -v`); None without one."""
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if most == resource.RLIM_INFINITY:
+        return None
+    with suppress(OSError, ValueError, IndexError):
+        return most - int(Path("/proc/self/statm").read_text("ascii").split()[0]) * sysconf("SC_PAGE_SIZE")
     return None
 
 
@@ -60,21 +86,12 @@ def resident_bytes() -> int:
 
 
 @contextmanager
-def told(batch_size: int, accumulation: int) -> Iterator[None]:
-    """Turn running out of memory in a training into a BackendError that says which options to change."""
+def told(what: Callable[[], str]) -> Iterator[None]:
+    """Turn running out of memory into a BackendError that says what was lost and which options would fit."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        fewer = next((rows for rows in range(batch_size // 2, 0, -1) if batch_size % rows == 0), 1)
-        smaller = (
-            f"Set per_device_train_batch_size={fewer} and gradient_accumulation_steps={accumulation * batch_size // fewer}, "
-            "which learns the same, or "
-            if batch_size > 1
-            else "Set a smaller max_length, or "
-        )
-        raise pillm.BackendError(
-            f"memory ran out with per_device_train_batch_size={batch_size}; nothing was saved. {smaller}"
-            "set gradient_checkpointing=true, which takes more time and less memory."
-        ) from error
+        said = what()
+        raise pillm.BackendError(said) from error

@@ -70,6 +70,7 @@ def start(options: FineTuning, data: pillm.TrainingData, base: Path, out: Path, 
         model.save_pretrained(folder)
     _copy_settings(base, folder, trimmed)
     if trimmed:
+        vocabulary.write_kept(trimmed, int(before.vocab_size), out)
         _prove(base, folder, trimmed, options, data)
     facts = _facts(options, before, after, layers)
     progress.note(_told(facts))
@@ -89,6 +90,16 @@ def require_possible(options: Full, base: Path) -> None:
         vocabulary.read_tokenizer(base)
     for path in options.vocabulary_files:
         vocabulary.file_hash(path)
+
+
+def planned_shape(options: Full, base: Path) -> dict[str, Any]:
+    """Return the student's config.json as far as it can be told without the rows; raise like `require_possible`."""
+    given = pillm.Checkpoint(path=base).config
+    shape = shapes.with_sizes(shapes.with_layers(given, _layers(options, given)), options.config)
+    if options.trim_vocabulary and options.vocabulary_size:
+        filled = -(-options.vocabulary_size // vocabulary.MULTIPLE) * vocabulary.MULTIPLE
+        shape["vocab_size"] = min(int(given["vocab_size"]), filled)
+    return shape
 
 
 def _layers(options: Full, shape: Mapping[str, Any]) -> list[int]:

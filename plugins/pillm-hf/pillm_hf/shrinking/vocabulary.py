@@ -36,6 +36,34 @@ class Trimmed:
         return {old: new for new, old in enumerate(self.kept)}
 
 
+KEPT_FILE = "kept_tokens.json"
+"""Beside a student with a trimmed vocabulary: {"before": tokens of the base, "kept": the base's id of each of its own}."""
+
+
+def write_kept(trimmed: Trimmed, before: int, folder: Path) -> None:
+    """Write which of the base's tokens a student kept, so that what was stored by the base's ids can be read by its own."""
+    (folder / KEPT_FILE).write_text(json.dumps({"before": before, "kept": trimmed.kept}) + "\n", "utf-8")
+
+
+def read_kept(folder: Path) -> dict[int, int] | None:
+    """Return a student's id of each of its base's tokens that it kept, or None where its vocabulary is the base's.
+
+    Raises DataError where the file is damaged.
+    """
+    path = folder / KEPT_FILE
+    if not path.is_file():
+        return None
+    try:
+        said = json.loads(path.read_text("utf-8"))
+        kept, before = said["kept"], said["before"]
+        ascending = all(one < two for one, two in pairwise([-1, *kept, before]))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise pillm.DataError(f"{path} is damaged ({error}). Train again.") from error
+    if not ascending or not all(type(index) is int for index in (*kept, before)):
+        raise pillm.DataError(f"{path} is damaged: its ids do not ascend. Train again.")
+    return {old: new for new, old in enumerate(kept)}
+
+
 def read_tokenizer(folder: Path) -> dict[str, Any]:
     """Return a folder's tokenizer.json; raise ConfigError where it is not a byte-level BPE, which alone can be trimmed."""
     path = folder / "tokenizer.json"

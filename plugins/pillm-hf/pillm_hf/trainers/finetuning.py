@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 import pillm
 from pillm_hf.fields import DEVICE_MAP, DTYPE, NOT_IN_KEY, REVISION
-from pillm_hf.models.hub import find_here, locate, require_model
+from pillm_hf.models.hub import find_here, locate, require_trainable
 from pillm_hf.models.precision import DType, require_device
 from pillm_hf.trainers.launcher import Launcher, require_deepspeed
 
@@ -91,7 +91,7 @@ class FineTuning(pillm.Trainer):
 
     def check(self) -> None:
         """Raise where there is no such base or no such GPU; the base is not downloaded."""
-        require_model(self.base, self.revision)
+        require_trainable(self.base, self.revision)
         require_device(self.device_map)
         if self.launcher is not None:
             require_deepspeed(self.launcher)

@@ -80,3 +80,15 @@ class Full(FineTuning):
             from pillm_hf.shrinking.starting import require_possible
 
             require_possible(self, source.fetch())
+
+    def planned_shape(self) -> dict[str, Any] | None:
+        """Return the config.json of a student that is smaller than its base; None where it is not, or the base is not here.
+
+        A trimmed vocabulary counts as `vocabulary_size` says, else as the base's, which it cannot exceed.
+        """
+        source = find_here(self.base, self.revision) if self.reshapes else None
+        if source is None:
+            return None
+        from pillm_hf.shrinking.starting import planned_shape
+
+        return planned_shape(self, source.fetch())

@@ -37,32 +37,37 @@ class Checkpoints:
 
     def save(self, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
         """Write a checkpoint, and remove those that are older than the last two; `state` is JSON."""
-        from safetensors.torch import save_file
-
         stage, place = self.folder / f".step-{step}.part", self.folder / f"step-{step}"
         shutil.rmtree(stage, ignore_errors=True)
         stage.mkdir(parents=True)
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, stage / _TENSORS)
-        _flush(stage / _TENSORS)
-        kept = {"recipe": self.recipe, "step": step, "sha256": _hash(stage / _TENSORS), "state": dict(state)}
-        sealed = {**kept, "seal": _seal(kept)}
-        (stage / _STATE).write_text(json.dumps(sealed), "utf-8")
-        _flush(stage / _STATE)
-        _flush(stage)
+        try:
+            self._fill(stage, step, tensors, state)
+        except BaseException:
+            shutil.rmtree(stage, ignore_errors=True)  # on a full disk it would keep the place that is missing
+            raise
         shutil.rmtree(place, ignore_errors=True)  # a damaged one of that step
         stage.rename(place)
         _flush(self.folder)
         self._tidy(step)
 
+    def _fill(self, stage: Path, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
+        _write_tensors(tensors, stage / _TENSORS)
+        kept = {"recipe": self.recipe, "step": step, "sha256": _hash(stage / _TENSORS), "state": dict(state)}
+        sealed = {**kept, "seal": _seal(kept)}
+        (stage / _STATE).write_text(json.dumps(sealed), "utf-8")
+        _flush(stage / _STATE)
+        _flush(stage)
+
     def save_best(self, step: int, tensors: Tensors) -> dict[str, Any]:
         """Write the best weights so far; return what a checkpoint's state says of them, under the name "best"."""
-        from safetensors.torch import save_file
-
         name = f"best-{step}.safetensors"
         part = self.folder / f".{name}.part"
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, part)
-        _flush(part)
+        try:
+            _write_tensors(tensors, part)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         part.replace(self.folder / name)
         _flush(self.folder)
         return {"file": name, "sha256": _hash(self.folder / name)}
@@ -121,9 +126,16 @@ class Checkpoints:
                 path.unlink()
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder's checkpoints: the training has ended."""
-    shutil.rmtree(folder, ignore_errors=True)
+def remove(out: Path) -> None:
+    """Remove all checkpoints in a training's folder: it has ended."""
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
+
+
+def _write_tensors(tensors: Tensors, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
+    _flush(path)
 
 
 def _step(place: Path) -> int:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_hf.models.hub import Source
+from pillm_hf.models.memory import told
 from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.text import Encoding
 from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.trainers.lora import LoRA
 from pillm_hf.training import outputs, planning, students
+from pillm_hf.training.alternatives import Alternatives
 from pillm_hf.training.checkpoints import FOLDER, Checkpoints
 from pillm_hf.training.loop import Loop
 from pillm_hf.training.processes import ALONE, Processes
@@ -52,6 +54,7 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
     with torch.random.fork_rng():
         torch.manual_seed(work.seed)
         checkpointing = processes.told(_checkpointing(work, progress))
+        others = Alternatives(options, work.folder, rows, students.computed_dtype(options, lambda _: None))
         model, dtype = students.build(options, work.folder, progress.warn)
         facts = _facts(model, dtype, work)
         processes.require_same(_recipe(work, facts | {"device": ""}))
@@ -59,7 +62,8 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
         processes.prepare(model)
         loop = Loop(model, options, dtype, work.chat.pad_id, progress, processes)
         loop.checkpointing = checkpointing
-        log = loop.fit(rows, work.validation.rows, work.seed, checkpoints)
+        with told(lambda: others.ran_out(checkpointing=checkpointing)):
+            log = loop.fit(rows, work.validation.rows, work.seed, checkpoints)
     weights = processes.weights(loop.optimizer)
     if processes.writes:
         if isinstance(options, LoRA):

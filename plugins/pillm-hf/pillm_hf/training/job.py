@@ -12,6 +12,7 @@ import pillm
 from pillm_hf.launching.launch import launch
 from pillm_hf.models.hub import locate
 from pillm_hf.models.loading import load_chat, load_model
+from pillm_hf.models.memory import told
 from pillm_hf.models.quantizing import import_bitsandbytes
 from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.text import Encoded, Encoding, encode, prompts_of
@@ -19,9 +20,12 @@ from pillm_hf.shrinking import starting
 from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.trainers.lora import LoRA
 from pillm_hf.training import checkpoints, outputs, planning, students
-from pillm_hf.training.checkpoints import FOLDER
 from pillm_hf.training.fitting import UNROUNDED, Work, fit
 
+_UNMERGED = (
+    "memory ran out while the student was merged in 16 bit; what was trained is kept in {kept}. Free some memory and run the "
+    "same command again: it goes on there."
+)
 _SAMPLES = 8  # conversations on which the merged student is compared with the trained one
 
 
@@ -47,7 +51,8 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
 
     samples = train_rows.rows[:_SAMPLES]
     if isinstance(options, LoRA):
-        student = students.merged(options, folder, out / "adapter", samples, chat.pad_id)
+        with told(lambda: _UNMERGED.format(kept=out / "adapter")):
+            student = students.merged(options, folder, out / "adapter", samples, chat.pad_id)
     else:
         kept = out / UNROUNDED
         trained = load_model(kept, torch.float32, device_map="cpu")
@@ -56,7 +61,7 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     shutil.rmtree(out / UNROUNDED, ignore_errors=True)  # twice the student's size, and no better than it
     outputs.write_log(options, log, train_rows, facts, out)
     shutil.rmtree(out / starting.FOLDER, ignore_errors=True)
-    checkpoints.remove(out / FOLDER)  # last: until here a kill costs no step
+    checkpoints.remove(out)  # last: until here a kill costs no step
 
 
 def forecast(options: FineTuning, data: pillm.TrainingData, base: Path) -> pillm.TrainingForecast:
@@ -78,7 +83,11 @@ def _encode(options: FineTuning, data: pillm.TrainingData, chat: Chat, progress:
         made.append(encoding)
     if not made[0].rows:
         reasons = "; ".join(f"{count} rows: {reason}" for reason, count in made[0].left_out.items()) or "there are no rows"
-        raise pillm.DataError(f"no row is left to train on ({reasons}). Raise max_length or mend the rows.")
+        long = any("max_length" in reason for reason in made[0].left_out)
+        remedy = (
+            "Raise max_length, or shorten the rows." if long else "Mend the rows, or choose a base whose template fits them."
+        )
+        raise pillm.DataError(f"no row is left to train on ({reasons}). {remedy}")
     return made[0], made[1]
 
 

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pillm
-from pillm_hf.models.memory import most_bytes, told
+from pillm_hf.models.memory import most_bytes
 from pillm_hf.rows.text import Encoded
 from pillm_hf.training.activations import kept_small
 from pillm_hf.training.batches import Batch, collate, epoch, steps_per_epoch
@@ -54,11 +54,12 @@ class Loop:
         self.processes, self.log = processes, Log()
         self.optimizer = processes.optimizer(model, options, dtype)
         self._head: Head | None = None
+        self._since = time.monotonic()
 
     def fit(self, train: list[Encoded], validation: list[Encoded], seed: int, checkpoints: Checkpoints) -> Log:
         """Train for the configured epochs, from the newest checkpoint on; the model is left with its best weights.
 
-        Raises BackendError where memory runs out, or the loss is not a number or explodes.
+        Raises BackendError where the loss is not a number or explodes.
         """
         options = self.options
         sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
@@ -70,16 +71,15 @@ class Loop:
             self.log = found
             self.progress.note(f"going on at step {self.log.steps} of {total}")
             self.progress.advance(self.log.steps)
-        before, begun = self.log.seconds, time.monotonic()
-        with told(*sizes), self.training(train[0]):
+        self._since = time.monotonic() - self.log.seconds
+        with self.training(train[0]):
             for _ in self._steps(train, seed, total):
-                self.log.seconds = before + time.monotonic() - begun
                 if self._at_a_validation(validation):
                     self._validate(validation, saver)
                 if self.log.stopped_early:
                     break
                 saver.save_if_due(self.log)
-        self.log.seconds = before + time.monotonic() - begun
+        self.log.seconds = time.monotonic() - self._since
         saver.save(self.log)  # a kill while the student is merged costs no step
         if self.log.best and options.load_best_model_at_end:
             saver.take_best(self.log.best)
@@ -95,6 +95,7 @@ class Loop:
             for group in groups[log.group :]:
                 self.processes.begin(seed, log.steps)
                 self.step(group)
+                log.seconds = time.monotonic() - self._since
                 self._report(total)
                 if log.group == len(groups):
                     log.epoch, log.group = log.epoch + 1, 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pillm
+from pillm_hf.models.adapters import write_base
 from pillm_hf.models.hub import TOKENIZER_FILES, Source
 from pillm_hf.models.loading import quiet
 from pillm_hf.rows.chat import Chat
@@ -48,6 +49,7 @@ def save_adapter(model: Any, source: Source, options: FineTuning, out: Path, wei
     settings = json.loads(path.read_text("utf-8"))
     settings |= {"base_model_name_or_path": options.base, "revision": source.commit or None}
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")
+    write_base(folder, options.base, source.fetch())
     return folder
 
 

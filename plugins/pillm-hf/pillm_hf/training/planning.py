@@ -24,12 +24,29 @@ from pillm_hf.training.head import PIECE_BYTES
 if TYPE_CHECKING:
     import torch
 
+    from pillm_hf.training.loop import Loop
+
 _ADAMW = 16  # bytes for each learnt weight in float32: itself, its gradient, and two moments
+_PATIENCE = 10.0  # seconds that a timed step may take, as far as a row alone tells
 _TIMED = 3  # steps, of short, middling and long rows
-_SPARE = 0.9
+SPARE = 0.9
 """The share of the free memory that a training may count on: other processes breathe too."""
 _HEAP = 1.35
 """What a process takes of what it needs at a time, as the C library's heap hands memory out on a CPU: measured 1.2 to 1.6."""
+
+
+UNTRACEABLE = (RuntimeError, NotImplementedError, TypeError, ValueError)
+"""What tracing an architecture that knows nothing of `meta` ends in."""
+
+
+def device_of(options: FineTuning) -> str:
+    """Return where a training computes: "cuda" or "cpu"."""
+    return "cpu" if options.device_map == "cpu" else default_device()
+
+
+def heap(device: str) -> float:
+    """Return how much more a process takes of a device's memory than it needs at a time."""
+    return _HEAP if device == "cpu" else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,31 +148,34 @@ def chosen_checkpointing(options: FineTuning, folder: Path, rows: list[Encoded],
     """Return whether activations are computed again: as the options say, else where memory would not hold them."""
     if options.gradient_checkpointing is not None:
         return options.gradient_checkpointing
-    device = "cpu" if options.device_map == "cpu" else default_device()
+    device = device_of(options)
     free = free_bytes(device)
     if free is None:
         return False
     batch = largest(rows, options.per_device_train_batch_size)
     try:
-        heap = _HEAP if device == "cpu" else 1.0
-        return need(options, folder, batch, dtype, checkpointing=False).bytes * heap > _SPARE * free
-    except (RuntimeError, NotImplementedError, TypeError, ValueError):  # an architecture that cannot be traced
+        return need(options, folder, batch, dtype, checkpointing=False).bytes * heap(device) > SPARE * free
+    except UNTRACEABLE:
         return False
 
 
 def forecast(options: FineTuning, rows: list[Encoded], folder: Path, dtype: torch.dtype) -> pillm.TrainingForecast:
     """Return what a training on encoded rows takes; where it fits, a few steps are taken to time them."""
     sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
-    device = "cpu" if options.device_map == "cpu" else default_device()
+    device = device_of(options)
     free = free_bytes(device)
     batch = largest(rows, sizes[0])
     checkpointing = chosen_checkpointing(options, folder, rows, dtype)
     needed = need(options, folder, batch, dtype, checkpointing=checkpointing).bytes
     base = resident_bytes() if device == "cpu" else 0
-    needed = int(needed * _HEAP) if device == "cpu" else needed
+    needed = int(needed * heap(device))
     fits = free is None or needed <= free
     asked = options.gradient_checkpointing
-    advice = "" if fits else _advice(options)
+    advice = ""
+    if not fits:
+        from pillm_hf.training.alternatives import Alternatives
+
+        advice = f"It does not fit. {Alternatives(options, folder, rows, dtype).advice(checkpointing=checkpointing)}"
     if checkpointing and asked is None:
         advice = f"Activations are computed again, since memory would not hold them (gradient_checkpointing). {advice}".strip()
     return pillm.TrainingForecast(
@@ -169,17 +189,11 @@ def forecast(options: FineTuning, rows: list[Encoded], folder: Path, dtype: torc
     )
 
 
-def _advice(options: FineTuning) -> str:
-    less = []
-    if options.per_device_train_batch_size > 1:
-        less.append("a smaller per_device_train_batch_size with more gradient_accumulation_steps, which learns the same")
-    if not options.gradient_checkpointing:
-        less.append("gradient_checkpointing=true")
-    return f"It does not fit: set {', or '.join([*less, 'a smaller max_length'])}."
-
-
 def _seconds(options: FineTuning, rows: list[Encoded], folder: Path) -> float:
-    """Return how long all steps will take, by taking three of them with short, middling and long rows on a copy."""
+    """Return how long all steps will take, by taking three of them with short, middling and long rows on a copy.
+
+    Of a step that would take long only as many rows are taken as some seconds allow.
+    """
     import random
 
     from pillm_hf.training.loop import Loop
@@ -193,13 +207,29 @@ def _seconds(options: FineTuning, rows: list[Encoded], folder: Path) -> float:
     places = sorted({len(groups) * (2 * number + 1) // (2 * _TIMED) for number in range(_TIMED)})
     spent, cells = 0.0, 0
     with loop.training(rows[0]):
-        loop.step(groups[places[0]])  # the first one compiles and allocates
+        loop.step([[rows[0]]])  # the first one compiles and allocates
+        rate = _taken(loop, [[rows[0]]]) / _cells([[rows[0]]])
+        loop.step(_part(groups[places[0]], rate))
         for place in places:
-            begun = time.monotonic()
-            loop.step(groups[place])
-            spent += time.monotonic() - begun
-            cells += _cells(groups[place])
+            group = _part(groups[place], rate)
+            spent += _taken(loop, group)
+            cells += _cells(group)
     return spent / cells * sum(_cells(group) for group in groups) * options.num_train_epochs
+
+
+def _taken(loop: Loop, group: list[list[Encoded]]) -> float:
+    begun = time.monotonic()
+    loop.step(group)
+    return time.monotonic() - begun
+
+
+def _part(group: list[list[Encoded]], rate: float) -> list[list[Encoded]]:
+    """Return what of a group is worth timing, at so many seconds a place: all of it, or its first batch, or rows of that."""
+    if _cells(group) * rate <= _PATIENCE:
+        return group
+    batch = group[0]
+    fewer = max(1, int(len(batch) * _PATIENCE / max(_cells([batch]) * rate, 1e-9)))
+    return [batch[:fewer]]
 
 
 def _cells(group: list[list[Encoded]]) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pillm
+from pillm_hf.models.adapters import adapted
 from pillm_hf.models.loading import load_model, quiet, settled_dtype
 from pillm_hf.models.precision import Warn
 from pillm_hf.models.quantizing import keep_gradients, quantization
@@ -77,12 +78,10 @@ def merged(options: FineTuning, folder: Path, adapter: Path, samples: list[Encod
     The base is read anew, never in 4 bit: merging into 4-bit weights loses quality and cannot be exported. Raises
     BackendError where the merged student does not answer like base and adapter.
     """
-    from peft import PeftModel
-
+    made = adapted(load_model(folder, "auto", device_map="cpu"), adapter).eval()
     with quiet():
-        adapted = PeftModel.from_pretrained(load_model(folder, "auto", device_map="cpu"), adapter).eval()
-        before = _distributions(adapted, samples, pad_id)
-        model = in_16_bit(adapted.merge_and_unload(), stored_dtype(options, folder))
+        before = _distributions(made, samples, pad_id)
+        model = in_16_bit(made.merge_and_unload(), stored_dtype(options, folder))
     compare(before, _distributions(model, samples, pad_id), adapter)
     return model
 
