@@ -199,6 +199,11 @@ class AnswerStore(BatchLog):
         row = self._run("SELECT answer, raw, call FROM answers WHERE key=?", (key,)).fetchone()
         return (answer_from_json(json.loads(row[0]), row[1]), int(row[2])) if row else None
 
+    def answer_text(self, key: str) -> str | None:
+        """Return the stored answer of a key as the JSON that it was stored as, or None."""
+        row = self._run("SELECT answer FROM answers WHERE key=?", (key,)).fetchone()
+        return str(row[0]) if row else None
+
     def has_answer(self, key: str) -> bool:
         """Say whether a key is answered, without reading the answer."""
         return self._run("SELECT 1 FROM answers WHERE key=?", (key,)).fetchone() is not None

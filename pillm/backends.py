@@ -24,6 +24,7 @@ from pillm.contract import Contract
 from pillm.errors import BackendError
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Failure, JSONObject, Prompt, Request, Usage
+from pillm.rowfiles import Rows as Rows
 
 
 class Backend(BaseModel):
@@ -145,26 +146,6 @@ class Teacher(Backend):
         return bool(getattr(self, "temperature", None) != 0)
 
 
-class Rows:
-    """Labelled rows on disk: sized, re-iterable, never all in memory."""
-
-    def __init__(self, path: Path, count: int | None = None) -> None:
-        self.path = path
-        self._count = count
-
-    def __iter__(self) -> Iterator[Example]:
-        from pillm.rows import example_from_row, read_lines
-
-        for where, row in read_lines(self.path):
-            yield example_from_row(row, where=where, beside=self.path.parent)
-
-    def __len__(self) -> int:
-        if self._count is None:
-            with self.path.open("rb") as file:
-                self._count = sum(1 for line in file if line.strip())
-        return self._count
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingData:
     """What a trainer gets: rows to learn from, rows to watch, and what exports will be proved with."""
@@ -177,6 +158,9 @@ class TrainingData:
     contract: Contract = field(default_factory=Contract)
     seed: int = 0
     teacher: Teacher | None = None
+    stored: Iterable[Example] | None = None
+    """The examples of `train` with their answers as they were stored: token ids, log-probabilities. Read one at a time, as
+    often as wanted; given only to a trainer that `wants_stored`, None where nothing was stored."""
 
 
 class Trainer(Backend):
@@ -205,6 +189,13 @@ class Trainer(Backend):
 
         It must be quick, download nothing, and say nothing where the student is not on this machine.
         """
+
+    def check_teacher(self, teacher: Teacher | None) -> None:
+        """Raise ConfigError where this teacher cannot give what the options want to learn from; asked before it is paid."""
+
+    def wants_stored(self) -> bool:
+        """Say whether token ids and log-probabilities that labelling stored are learnt from: a training's key covers them."""
+        return False
 
     def forecast(self, data: TrainingData) -> TrainingForecast | None:
         """Return what a training on these rows will take; None where it cannot be told, or the student is not here.

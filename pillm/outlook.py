@@ -36,8 +36,9 @@ def look_ahead(recipe: Recipe, folder: Path) -> Outlook:
     """Return what can be told of a run before anything is asked, downloaded or written.
 
     Raises ConfigError where the device cannot hold the student, what `rows_of` refuses, and what the trainer refuses
-    of the rows.
+    of the rows and of the teacher.
     """
+    recipe.trainer.check_teacher(recipe.teacher)
     planned = _plan(recipe, recipe.trainer.base_checkpoint(fetch=False))
     rows = rows_of(recipe)
     recipe.trainer.check_prompts(rows.sides["train"], recipe.contract)

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillm import Answer, DataError, Example, Prompt, Reference, Usage, read_examples, read_prompts
-from pillm.backends import Rows
 from pillm.jsonl import read_lines, write_rows
 from pillm.rows import FIELDS, example_from_row, example_to_row, given_example, named_schema, prompt_from_row, prompt_to_row
 
@@ -206,13 +205,6 @@ def test_a_schema_file_that_is_none_is_named(schemas, content):
     (schemas / "schemas" / "bad.schema.json").write_text(content)
     with pytest.raises(DataError, match=r"bad\.schema\.json is not a JSON Schema"):
         named_schema("bad", schemas)
-
-
-def test_rows_on_disk_are_sized_and_can_be_read_again(tmp_path):
-    path = write(tmp_path / "l.jsonl", {"user": "a", "assistant": "b"}, {"user": "c", "assistant": "d"})
-    rows = Rows(path)
-    assert len(rows) == 2
-    assert [example.answer.content for example in rows] == [example.answer.content for example in rows] == ["b", "d"]
 
 
 def test_ten_thousand_rows_are_read_in_little_time(tmp_path):

@@ -40,6 +40,22 @@ def test_the_sentence_says_that_training_stopped_early() -> None:
     assert "stopped" not in training_sentence(training([2, 1], stopped_early=False))
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"source": "labels", "positions": 120, "answer_tokens": 150, "rows_left_out": {"no log-probabilities": 3}},
+         "log-probabilities stored with the labels, at 120 of 150 answer tokens; from their labels alone: "
+         "no log-probabilities (3)"),
+        ({"source": "teacher"}, "a teacher that scored the rows"),
+        ({"source": "student", "positions": 5, "answer_tokens": 5},
+         "a teacher that scored the student's own answers, at 5 of 5 answer tokens"),
+    ],
+)  # fmt: skip
+def test_it_says_whose_distributions_were_learnt(said: dict[str, Any], words: str) -> None:
+    assert dict(training_facts(training(distillation=said)))["Distilled from"] == words
+    assert "Distilled from" not in dict(training_facts(training()))
+
+
 def test_figures_have_names_and_units() -> None:
     known = training(
         steps=504, stopped_early=True, tokens=4_000, answer_tokens=1_000, seconds=61.0, tokens_per_second=65.57, rows=8_058,

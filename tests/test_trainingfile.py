@@ -29,7 +29,7 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 NUMBERS = ("step", "loss", "validation_loss", "validation_accuracy")
 KEYS = """
     log validation best stopped_early steps tokens answer_tokens seconds tokens_per_second rows rows_left_out parameters
-    learnt_parameters start
+    learnt_parameters start distillation
 """.split()  # noqa: SIM905 - a row reads better than a column
 
 
@@ -47,12 +47,21 @@ def told(**said: Any) -> dict[str, Any]:
 def test_what_a_trainer_says_of_its_training_is_taken_in(tmp_path: Path) -> None:
     said = {"log": LOG, "validation": VALIDATION, "stopped_early": False, "steps": 20, "tokens": 900, "answer_tokens": 300,
             "seconds": 3.5, "tokens_per_second": 257.1, "rows": 7, "rows_left_out": {"too long": 2}, "parameters": 50,
-            "learnt_parameters": 5, "best": {"step": 20, "loss": 1.0}, "start": START, "options": {"rank": 8}}  # fmt: skip
+            "learnt_parameters": 5, "best": {"step": 20, "loss": 1.0}, "start": START, "options": {"rank": 8},
+            "distillation": {"source": "labels", "positions": 9, "answer_tokens": 10, "rows_left_out": {"cut": 1}}}  # fmt: skip
     assert read_training(written(tmp_path, json.dumps(said))) == {
         **{name: value for name, value in said.items() if name not in ("log", "options")},
         "loss": [{"step": 10, "loss": 2.5}, {"step": 20, "loss": 1.25}],
         "validation": [{"step": 10, "loss": 2.0, "accuracy": 0.4}, {"step": 20, "loss": 1.0}],
     }
+
+
+@pytest.mark.parametrize("said", [3, {}, {"source": "friends"}, {"source": ["labels"]}, [{"source": "labels"}]])
+def test_a_distillation_from_nobody_known_is_passed_over(said: Any) -> None:
+    assert "distillation" not in told(steps=3, distillation=said)
+    assert told(steps=3, distillation={"source": "student", "positions": -3})["distillation"] == {
+        "source": "student", "positions": None, "answer_tokens": None, "rows_left_out": {},
+    }  # fmt: skip
 
 
 def test_a_trainer_may_leave_nothing(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pillm.cli.progress_bar import clock
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.contract import Contract
 from pillm.stages.labelling import LABELLED, contract_beside
+from pillm.stages.stored import store_of
 from pillm.stages.training import Training, as_labelled, forecast
 
 
@@ -44,7 +45,9 @@ def command(terminal: Terminal, /, labelled: Path, trainer: str, options: dict[s
     if not examples:
         raise pillm.DataError(f"{rows} holds no rows, so there is nothing to train on. Label some first: pillm label ...")
     probes = tuple(replace(example.prompt, reference=None, given=None) for example in examples)
-    settings = Training(contract=_contract(rows, chosen), seed=chosen["seed"], probes=probes)
+    settings = Training(
+        contract=_contract(rows, chosen), seed=chosen["seed"], probes=probes, answers=store_of(pillm.Rows(rows), None)
+    )
     if chosen["dry_run"]:
         expected = forecast(examples, built, settings)
         document = None if expected is None else {**to_json(expected), "fits": expected.fits}

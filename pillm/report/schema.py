@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from pillm.records import JSONObject
+from pillm.report.trainingfile import SOURCES
 
 _COUNT: JSONObject = {"type": "integer", "minimum": 0}
 _NUMBER: JSONObject = {"type": "number"}
@@ -107,6 +108,15 @@ _START = _object(
     dict.fromkeys(("layers", "vocabulary", "hidden_size", "head_bytes"), _SIZES),
     description="What the student was cut from, where it has another shape than its base.",
 )
+_DISTILLATION = _object(
+    {"source": {"enum": list(SOURCES)}},
+    {
+        "positions": {**_COUNT_OR_NONE, "description": "Answer tokens for which a teacher's distribution was known."},
+        "answer_tokens": _COUNT_OR_NONE,
+        "rows_left_out": {**_table(_COUNT), "description": "How many rows were learnt from their labels alone, by reason."},
+    },
+    description="Whose distributions were learnt beside the labels.",
+)
 _TRAINING = _object(
     {"loss": _list(_object(_POINT)), "validation": _list(_VALIDATION)},
     {
@@ -114,6 +124,7 @@ _TRAINING = _object(
         "stopped_early": {"type": ["boolean", "null"]},
         **dict.fromkeys(("steps", "tokens", "answer_tokens", "rows", "parameters", "learnt_parameters"), _COUNT_OR_NONE),
         "rows_left_out": {**_table(_COUNT), "description": "How many rows were not trained on, by reason."},
+        "distillation": _DISTILLATION,
         **dict.fromkeys(("seconds", "tokens_per_second"), _SPEED),
         "start": _START,
     },

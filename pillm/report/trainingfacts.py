@@ -7,6 +7,11 @@ from typing import Any
 
 from pillm.report.words import count, duration, loss, percent, size, speed
 
+_SOURCES = {
+    "labels": "log-probabilities stored with the labels",
+    "teacher": "a teacher that scored the rows",
+    "student": "a teacher that scored the student's own answers",
+}
 MAX_POINTS = 10
 """Of the curves as a table."""
 
@@ -53,6 +58,7 @@ def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Rows": None if training["rows"] is None else f"{count(training['rows'])} trained on",
         "Rows left out": _left_out(training["rows_left_out"]),
         "Started from": _start(training.get("start")),
+        "Distilled from": _distilled(training.get("distillation")),
         "Trainable parameters": _share(training["learnt_parameters"], training["parameters"]),
     }
     return [(name, value) for name, value in told.items() if value]
@@ -91,6 +97,17 @@ def _start(start: Mapping[str, Any] | None) -> str | None:
     changed = {name: start[name] for name in named if name in start and start[name]["before"] != start[name]["after"]}
     said = [f"{named[name]} {written[name](one['before'])} to {written[name](one['after'])}" for name, one in changed.items()]
     return ": ".join(part for part in (made, ", ".join(said)) if part)
+
+
+def _distilled(said: Mapping[str, Any] | None) -> str | None:
+    """Say whose distributions were learnt beside the labels, and for how many answer tokens there was one."""
+    if not said:
+        return None
+    known, of = said["positions"], said["answer_tokens"]
+    share = f", at {count(known)} of {count(of)} answer tokens" if known is not None and of else ""
+    left = _left_out(said["rows_left_out"])
+    alone = f"; from their labels alone: {left}" if left else ""
+    return f"{_SOURCES[said['source']]}{share}{alone}"
 
 
 def _share(learnt: int | None, whole: int | None) -> str | None:

@@ -19,6 +19,8 @@ MAX_REASONS, MAX_REASON = 12, 200
 MOST = 2**53
 """No count and no figure is larger; every reader of JSON knows it exactly."""
 COUNTS = ("steps", "rows", "tokens", "answer_tokens", "parameters", "learnt_parameters")
+SOURCES = ("labels", "teacher", "student")
+"""Whom a training's distributions came from."""
 SPEEDS = ("seconds", "tokens_per_second")
 CUTS = ("layers", "vocabulary", "hidden_size", "head_bytes")
 """What a student may have less of than its base."""
@@ -45,6 +47,7 @@ def accepted(said: Any) -> JSONObject | None:
         **{name: _count(said.get(name)) for name in COUNTS},
         **{name: _above_zero(said.get(name)) for name in SPEEDS},
         "rows_left_out": _reasons(said.get("rows_left_out")),
+        **({"distillation": distilled} if (distilled := _distillation(said.get("distillation"))) else {}),
         "stopped_early": said["stopped_early"] if isinstance(said.get("stopped_early"), bool) else None,
         "best": (best := _best(said.get("best"), validation)),
         "loss": _averaged(_curve(said.get("log"), "loss")),
@@ -65,6 +68,14 @@ def _start(value: Any) -> JSONObject | None:
         if before is not None and after is not None:
             found[name] = {"before": before, "after": after}
     return found
+
+
+def _distillation(value: Any) -> JSONObject | None:
+    """Return what a training was distilled from, and at how many of its answer tokens a teacher's distribution was known."""
+    if not isinstance(value, dict) or value.get("source") not in SOURCES:
+        return None
+    counts = {name: _count(value.get(name)) for name in ("positions", "answer_tokens")}
+    return {"source": value["source"], **counts, "rows_left_out": _reasons(value.get("rows_left_out"))}
 
 
 def _figure(value: Any) -> float | None:

@@ -25,6 +25,7 @@ from pillm.progress import Progress
 from pillm.records import Example, Prompt, digest
 from pillm.rows import example_to_row, write_rows
 from pillm.stages.labelling import Labelled
+from pillm.stages.stored import HeldAnswers, StoredAnswers, store_of, stored_digest
 from pillm.store import MANIFEST, Lineage, WorkFolder, is_current, read_manifest, stage_key
 
 SIDES = ("train", "validation", "calibration")
@@ -40,6 +41,9 @@ class Training:
     probes: tuple[Prompt, ...] = ()
     """Prompts of every split; only their messages are used, never an answer."""
     teacher: Teacher | None = None
+    answers: Path | None = None
+    """The answer store of the labelling that made the examples, for trainers that learn from what it holds; None: the one
+    beside the rows' file, or what examples in memory carry."""
 
 
 def train(
@@ -60,15 +64,15 @@ def train(
     out, settings, progress = named(out), settings or Training(), progress or Progress("train")
     _spare_base(trainer, out)
     contract = _contract(examples, settings)
-    sides = _sides(examples)
-    key = _key(sides, trainer, contract, settings)
+    sides, store = _sides(examples), store_of(examples, settings.answers)
+    key = _key(sides, trainer, contract, settings, store)
     with lock(out.with_name(f".{out.name}.lock")):
         if is_current(out, key):
             progress.up_to_date()
             return Checkpoint(path=out)
         trainer.check()
         with WorkFolder(out, "train", key) as work, storage_errors(out):
-            data = _data(sides, work.path / ".rows", contract, settings)
+            data = _with_stored(_data(sides, work.path / ".rows", contract, settings), sides, trainer, store)
             trainer.train(data, work.path, progress)
             _check(work.path, trainer)
             lineage = Lineage(
@@ -91,10 +95,10 @@ def forecast(examples: Iterable[Example], trainer: Trainer, settings: Training |
     Raises what `train` would raise before its first step.
     """
     settings = settings or Training()
-    contract, sides = _contract(examples, settings), _sides(examples)
+    contract, sides, store = _contract(examples, settings), _sides(examples), store_of(examples, settings.answers)
     trainer.check()
     with TemporaryDirectory(prefix="pillm-") as folder:
-        return trainer.forecast(_data(sides, Path(folder), contract, settings))
+        return trainer.forecast(_with_stored(_data(sides, Path(folder), contract, settings), sides, trainer, store))
 
 
 def _spare_base(trainer: Trainer, out: Path) -> None:
@@ -135,7 +139,7 @@ def _sides(examples: Iterable[Example]) -> dict[str, list[Example]]:
     return sides
 
 
-def _key(sides: dict[str, list[Example]], trainer: Trainer, contract: Contract, settings: Training) -> str:
+def _key(sides: dict[str, list[Example]], trainer: Trainer, contract: Contract, settings: Training, store: Path | None) -> str:
     rows = {
         side: [[list(contract.conversation(row)), list(row.prompt.tools), row.key] for row in rows]
         for side, rows in sides.items()
@@ -147,6 +151,8 @@ def _key(sides: dict[str, list[Example]], trainer: Trainer, contract: Contract, 
         "seed": settings.seed,
         "teacher": settings.teacher.identity() if settings.teacher else None,
     }
+    if trainer.wants_stored():
+        inputs["stored"] = stored_digest(store, sides["train"])
     return stage_key("train", inputs, trainer)
 
 
@@ -165,6 +171,16 @@ def _data(sides: dict[str, list[Example]], folder: Path, contract: Contract, set
         seed=settings.seed,
         teacher=settings.teacher,
     )
+
+
+def _with_stored(data: TrainingData, sides: dict[str, list[Example]], trainer: Trainer, store: Path | None) -> TrainingData:
+    """Return the data with what was stored of the training rows' answers, where the trainer wants it and there is any."""
+    if not trainer.wants_stored():
+        return data
+    if store is not None:
+        return replace(data, stored=StoredAnswers(store, data.train))
+    held = any(row.answer.logprobs for row in sides["train"])
+    return replace(data, stored=HeldAnswers(sides["train"]) if held else None)
 
 
 def _blind(example: Example) -> dict[str, object]:

@@ -35,6 +35,11 @@ class HFTeacher(Generation, pillm.Teacher):
         kept = {name: value for name, value in kept.items() if name not in unused}
         return {**kept, "model": locate(self.model, self.revision).identity}
 
+    @property
+    def model_source(self) -> tuple[str, str | None]:
+        """Return the model and its revision, as `locate` takes them."""
+        return self.model, self.revision
+
     def check(self) -> None:
         """Raise where there is no such model or no such GPU, or nothing to hold weights in 8 or 4 bit with."""
         require_model(self.model, self.revision)

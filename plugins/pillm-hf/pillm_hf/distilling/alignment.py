@@ -42,7 +42,7 @@ def cache_labels(
     matched = _matched(examples, rows, vocabulary, found.left_out)
     first = list(islice(matched, _FIRST))
     if not first:
-        raise _unaligned(found)
+        raise unaligned(found)
     held = min(median_low(min(map(len, logprobs)) for _, logprobs in first), vocabulary.size)
     with TargetWriter(path, vocabulary, k=held if k is None else min(k, held)) as writer:
         for row, logprobs in chain(first, matched):
@@ -54,7 +54,7 @@ def cache_labels(
             found.rows += 1
             found.positions += len(targets)
         if found.rows * 2 < found.rows + found.left_out.total():
-            raise _unaligned(found)
+            raise unaligned(found)
     return found
 
 
@@ -62,11 +62,9 @@ def _matched(
     examples: Iterable[pillm.Example], rows: Iterable[Encoded], vocabulary: Vocabulary, left_out: Counter[str]
 ) -> Iterator[tuple[Encoded, Sequence[Alternatives]]]:
     """Yield each student's row that wrote the teacher's tokens, with the alternatives at the positions that both have."""
-    by_id: defaultdict[str, list[Encoded]] = defaultdict(list)
-    for row in rows:
-        by_id[row.id].append(row)
+    known = by_id(rows)
     for example in examples:
-        answer, candidates = example.answer, by_id.get(example.prompt.id, [])
+        answer, candidates = example.answer, known.get(example.prompt.id, [])
         shared = [(row, count) for row in candidates if (count := positions_shared(answer.token_ids or (), row))]
         reason = _reason(answer, vocabulary, bool(candidates), bool(shared))
         if reason:
@@ -123,7 +121,16 @@ def _targets(logprobs: Sequence[Alternatives], k: int, size: int) -> Targets | N
     return Targets(ids, with_rest(values), none, none)
 
 
-def _unaligned(found: Alignment) -> pillm.DataError:
+def by_id(rows: Iterable[Encoded]) -> dict[str, list[Encoded]]:
+    """Return rows by their ids."""
+    found: defaultdict[str, list[Encoded]] = defaultdict(list)
+    for row in rows:
+        found[row.id].append(row)
+    return found
+
+
+def unaligned(found: Alignment) -> pillm.DataError:
+    """Return what to say where too few rows have targets: how many, and why the others have none."""
     total = found.rows + found.left_out.total()
     reasons = "; ".join(f"{count} rows: {reason}" for reason, count in found.left_out.most_common()) or "there are no rows"
     return pillm.DataError(

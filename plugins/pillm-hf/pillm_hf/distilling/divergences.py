@@ -168,7 +168,7 @@ def _at_each(student: torch.Tensor, teacher: torch.Tensor, how: Divergence) -> t
     return found
 
 
-def _value_and_slope(student: Any, teacher: Any, how: Divergence) -> tuple[Any, Any]:
+def value_and_slope(student: Any, teacher: Any, how: Divergence) -> tuple[Any, Any]:
     """Return the divergences [n] of logits [n, outcomes] and their gradients [n, outcomes]."""
     import torch
 
@@ -202,7 +202,7 @@ def _blocks(logits: Any, teacher: Any, how: Divergence, wanted: bool) -> tuple[A
     gradient = torch.empty_like(logits) if wanted else None
     rows = max(1, _BLOCK // logits.shape[-1])
     for begin in range(0, len(logits), rows):
-        value, slope = _value_and_slope(wide(logits[begin : begin + rows]), teacher[begin : begin + rows], how)
+        value, slope = value_and_slope(wide(logits[begin : begin + rows]), teacher[begin : begin + rows], how)
         losses.append(value)
         if gradient is not None:
             gradient[begin : begin + rows] = slope

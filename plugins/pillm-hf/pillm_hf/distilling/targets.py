@@ -58,6 +58,10 @@ class Targets:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def part(self, begin: int, end: int) -> Targets:
+        """Return the distributions at some of the positions."""
+        return Targets(*(side[begin:end] for side in (self.ids, self.logprobs, self.drawn, self.counts)))
+
     @property
     def width(self) -> int:
         """Return the most ids that were drawn at one position."""

@@ -12,6 +12,7 @@ import pillm
 from pillm_hf.fields import DEVICE_MAP, DTYPE, NOT_IN_KEY, REVISION
 from pillm_hf.models.hub import find_here, locate, require_trainable
 from pillm_hf.models.precision import DType, require_device
+from pillm_hf.trainers.distillation import Distillation
 from pillm_hf.trainers.launcher import Launcher, require_deepspeed
 
 Scheduler: TypeAlias = Literal["linear", "cosine", "constant", "constant_with_warmup"]
@@ -56,6 +57,9 @@ class FineTuning(pillm.Trainer):
         description="Optimiser steps between two checkpoints to resume from; absent: every five minutes.",
         json_schema_extra=NOT_IN_KEY,
     )
+    distill: Distillation | None = Field(
+        None, description="Learn from the teacher's distributions too: {source: labels, weight: 0.5}; absent: from its words."
+    )
     logging_steps: int = Field(
         10, ge=1, description="Optimiser steps between two entries of the log.", json_schema_extra=NOT_IN_KEY
     )
@@ -69,6 +73,8 @@ class FineTuning(pillm.Trainer):
         """Refuse options that do not go together with several processes."""
         if self.launcher is None:
             return self
+        if self.distill is not None:
+            raise ValueError("distill learns in one process, and launcher starts several. Leave one of them out")
         if self.device_map not in (None, "cpu", "cuda"):
             raise ValueError(
                 f"device_map={self.device_map} does not go with a launcher: each process has a GPU of its own. "
@@ -87,7 +93,8 @@ class FineTuning(pillm.Trainer):
         """Return what the training depends on: the base's content in place of its path, and the options that matter."""
         kept = super().identity()
         kept.pop("revision", None)
-        return {**kept, "base": locate(self.base, self.revision).identity}
+        learnt = {"distill": self.distill.identity()} if self.distill else {}
+        return {**kept, "base": locate(self.base, self.revision).identity, **learnt}
 
     def check(self) -> None:
         """Raise where there is no such base or no such GPU; the base is not downloaded."""
@@ -95,6 +102,17 @@ class FineTuning(pillm.Trainer):
         require_device(self.device_map)
         if self.launcher is not None:
             require_deepspeed(self.launcher)
+        if self.distill:
+            self.distill.check()
+
+    def check_teacher(self, teacher: pillm.Teacher | None) -> None:
+        """Raise ConfigError where this teacher cannot give what `distill` learns from."""
+        if self.distill:
+            self.distill.check_teacher(teacher, self.base, self.revision)
+
+    def wants_stored(self) -> bool:
+        """Say whether `distill` learns from what labelling stored."""
+        return self.distill is not None and self.distill.source == "labels"
 
     def base_checkpoint(self, *, fetch: bool = True) -> pillm.Checkpoint | None:
         """Return the untrained student; it is downloaded first where it is not here, or without `fetch` None."""

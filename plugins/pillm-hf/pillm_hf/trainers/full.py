@@ -60,6 +60,10 @@ class Full(FineTuning):
             raise ValueError("keep_layers keeps nothing with init=random. Set num_hidden_layers in config instead")
         if (self.vocabulary_size or self.vocabulary_files) and not self.trim_vocabulary:
             raise ValueError("vocabulary_size and vocabulary_files only count with trim_vocabulary=true. Set it too")
+        if self.trim_vocabulary and self.distill and not self.distill.cross_tokenizer:
+            raise ValueError(
+                "trim_vocabulary gives the student another tokenizer than its teacher's. Distil with cross_tokenizer"
+            )
         return self
 
     @property

@@ -12,6 +12,8 @@ from pillm_hf.rows.text import Encoded
 if TYPE_CHECKING:
     import torch
 
+    from pillm_hf.distilling.lessons import Lesson
+
 IGNORED = -100
 _POOL = 64  # optimiser steps whose rows are sorted by length together: alike within a batch, mixed between them
 _STRIDE = 16  # widths are multiples of this: a CPU compiles a kernel for each shape of matrix that it meets
@@ -29,6 +31,8 @@ class Batch:
     labels: torch.Tensor  # [rows, kept]: the token that follows each kept place, or IGNORED
     answer_tokens: int
     tokens: int
+    lesson: Lesson | None = None
+    """What is learnt beside the labels, at the places that have one, row by row; None: the labels alone."""
 
 
 def epoch(rows: Sequence[Encoded], batch_size: int, accumulation: int, rng: random.Random) -> Iterator[list[list[Encoded]]]:

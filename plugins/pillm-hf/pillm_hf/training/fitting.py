@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pillm
+from pillm_hf.distilling import preparing
 from pillm_hf.models.hub import Source
 from pillm_hf.models.memory import told
 from pillm_hf.rows.chat import Chat
@@ -44,6 +45,8 @@ class Work:
     out: Path
     facts: dict[str, Any]
     """What was said of the beginning."""
+    data: pillm.TrainingData | None = None
+    """What the rows came from, for what is distilled; None in one of several processes."""
 
 
 def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> tuple[Log, dict[str, Any]]:
@@ -57,12 +60,14 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
         others = Alternatives(options, work.folder, rows, students.computed_dtype(options, lambda _: None))
         model, dtype = students.build(options, work.folder, progress.warn)
         facts = _facts(model, dtype, work)
+        taught = _taught(work, model, dtype, progress)
+        facts |= taught.facts
         processes.require_same(_recipe(work, facts | {"device": ""}))
         checkpoints = Checkpoints(work.out / FOLDER, _recipe(work, facts), progress.warn)
         processes.prepare(model)
         loop = Loop(model, options, dtype, work.chat.pad_id, progress, processes)
-        loop.checkpointing = checkpointing
-        with told(lambda: others.ran_out(checkpointing=checkpointing)):
+        loop.checkpointing, loop.teaching = checkpointing, taught.teaching
+        with taught, told(lambda: others.ran_out(checkpointing=checkpointing)):
             log = loop.fit(rows, work.validation.rows, work.seed, checkpoints)
     weights = processes.weights(loop.optimizer)
     if processes.writes:
@@ -71,6 +76,14 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
         else:
             outputs.save_student(model, work.chat, work.out / UNROUNDED, weights)
     return log, facts
+
+
+def _taught(work: Work, model: Any, dtype: torch.dtype, progress: pillm.Progress) -> preparing.Taught:
+    """Return what teaches the student beside its labels, if anything does."""
+    if work.options.distill is None or work.data is None:  # several processes learn labels alone, as the options require
+        return preparing.Taught()
+    course = preparing.Course(work.options, work.data, work.chat, work.train.rows, work.seed)
+    return preparing.prepare(course, model, dtype, work.out, progress)
 
 
 def _checkpointing(work: Work, progress: pillm.Progress) -> bool:

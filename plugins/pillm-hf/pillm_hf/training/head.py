@@ -16,8 +16,12 @@ from pillm_hf.training.loss import inner_of, kept_logits
 if TYPE_CHECKING:
     import torch
 
+    from pillm_hf.distilling.lessons import Lesson
+
 PIECE_BYTES = 160 * 2**20
 """Bytes of float32 logits at a time: the weights are read once a piece, so that small ones are slow."""
+_BLOCK = 2**22
+"""Logits at a time where more than cross-entropy is learnt: what passes over them again finds them near the processor."""
 _CLOSE = 2e-2
 """Logits of a plain head differ by rounding to 16 bit; of one that something follows by much more."""
 
@@ -44,14 +48,25 @@ class Room:
 class Head:
     """A model's output layer while it is trained: the model gives hidden states, this gives the loss."""
 
-    def __init__(self, layer: Any, dtype: torch.dtype) -> None:
-        self.layer, self.dtype, self._room = layer, dtype, Room()
+    def __init__(self, layer: Any, dtype: torch.dtype, place: tuple[Any, str]) -> None:
+        self.layer, self.dtype, self._room, self._place = layer, dtype, Room(), place
 
     def summed_loss(self, model: Any, batch: Batch) -> torch.Tensor:
-        """Return the cross-entropy summed over a batch's answer tokens, in nats."""
+        """Return the loss summed over a batch's answer tokens, in nats: the labels' cross-entropy, or what its lesson says."""
         hidden, labels = kept_logits(model, batch), batch.labels.to(model.device)
-        learnt = labels != IGNORED
-        return _function().apply(hidden[learnt], self.layer.weight, self.layer.bias, labels[learnt], self.dtype, self._room)
+        learnt, told = labels != IGNORED, (self.dtype, self._room, batch.lesson)
+        return _function().apply(hidden[learnt], self.layer.weight, self.layer.bias, labels[learnt], *told)
+
+    @contextmanager
+    def back(self) -> Iterator[None]:
+        """Put the layer back where it was while the context lasts: the model gives logits, as whoever asks it expects."""
+        owner, attribute = self._place
+        split = getattr(owner, attribute)
+        setattr(owner, attribute, self.layer)
+        try:
+            yield
+        finally:
+            setattr(owner, attribute, split)
 
 
 def scored(model: Any, head: Head | None, batch: Batch) -> tuple[float, int]:
@@ -101,7 +116,7 @@ def split_off(model: Any, dtype: torch.dtype, sample: Batch) -> Iterator[Head | 
     try:
         if not plain:
             setattr(owner, attribute, layer)
-        yield Head(layer, dtype) if plain else None
+        yield Head(layer, dtype, (owner, attribute)) if plain else None
     finally:
         setattr(owner, attribute, layer)
 
@@ -128,10 +143,10 @@ def _define() -> Any:
         """Summed cross-entropy of hidden states [n, d] under a head [vocabulary, d] and labels [n]."""
 
         @staticmethod
-        def forward(ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, dtype: Any, room: Any) -> Any:
+        def forward(ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, dtype: Any, room: Any, lesson: Any) -> Any:
             wanted = ctx.needs_input_grad[:3]
             with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
-                loss, grads = _pieces(hidden.to(dtype), weight.to(dtype), bias, labels, wanted, room)
+                loss, grads = _pieces(hidden.to(dtype), weight.to(dtype), bias, (labels, lesson), wanted, room)
             kinds = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
             ctx.grads = [None if grad is None else grad.to(kind) for grad, kind in zip(grads, kinds, strict=True)]
             return loss
@@ -139,38 +154,69 @@ def _define() -> Any:
         @staticmethod
         def backward(ctx: Any, scale: Any) -> Any:  # type: ignore[override]
             grads, ctx.grads = ctx.grads, None
-            return (*(None if grad is None else grad.mul_(scale) for grad in grads), None, None, None)
+            return (*(None if grad is None else grad.mul_(scale) for grad in grads), None, None, None, None)
 
     return CrossEntropy
 
 
-def _pieces(hidden: Any, weight: Any, bias: Any, labels: Any, wanted: Any, room: Room) -> tuple[Any, list[Any]]:
+def _pieces(hidden: Any, weight: Any, bias: Any, told: Any, wanted: Any, room: Room) -> tuple[Any, list[Any]]:
     """Return the loss, and the gradients of hidden states, weights and bias where they are wanted."""
     import torch
 
+    labels, lesson = told
     rows = _rows_of_a_piece(len(weight))
     loss = torch.zeros((), device=hidden.device)
     of_hidden = torch.empty_like(hidden) if wanted[0] else None
     of_weight = torch.zeros(weight.shape, device=weight.device) if wanted[1] else None
     of_bias = torch.zeros(len(weight), device=weight.device) if wanted[2] else None
     for begin in range(0, len(hidden), rows):
-        piece, told = hidden[begin : begin + rows], labels[begin : begin + rows, None]
+        piece, asked = hidden[begin : begin + rows], labels[begin : begin + rows]
         half, logits = room.take(min(rows, len(hidden)), weight, len(piece))
         torch.mm(piece, weight.T, out=half)
-        logits = logits.copy_(half) if half is not logits else logits
-        if bias is not None:
-            logits += bias
-        torch.ops.aten._log_softmax.out(logits, -1, False, out=logits)  # in place: a row is read before it is written
-        loss -= logits.gather(1, told).sum()
+        if lesson is None:
+            loss += _cross_entropy(half, logits, bias, asked, any(wanted))
+        else:
+            loss += _lesson(half, logits, bias, asked, any(wanted), lesson, begin)
         if not any(wanted):
             continue
-        grad = logits.exp_()
-        grad.scatter_add_(1, told, torch.full_like(told, -1, dtype=grad.dtype))
-        half = half.copy_(grad) if half is not grad else grad
         if of_hidden is not None:
             torch.mm(half, weight, out=of_hidden[begin : begin + rows])
         if of_weight is not None:
             of_weight += (half.T @ piece).float()
         if of_bias is not None:
-            of_bias += grad.sum(0)
+            of_bias += logits.sum(0)
     return loss, [of_hidden, of_weight, of_bias]
+
+
+def _cross_entropy(half: Any, logits: Any, bias: Any, labels: Any, wanted: bool) -> Any:
+    """Return the loss of a piece; its gradient stands in the place of the logits, in both formats."""
+    import torch
+
+    told = labels[:, None]
+    logits = logits.copy_(half) if half is not logits else logits
+    if bias is not None:
+        logits += bias
+    torch.ops.aten._log_softmax.out(logits, -1, False, out=logits)  # in place: a row is read before it is written
+    loss = -logits.gather(1, told).sum()
+    if wanted:
+        grad = logits.exp_()
+        grad.scatter_add_(1, told, torch.full_like(told, -1, dtype=grad.dtype))
+        if half is not grad:
+            half.copy_(grad)
+    return loss
+
+
+def _lesson(half: Any, logits: Any, bias: Any, labels: Any, wanted: bool, lesson: Lesson, begin: int) -> Any:
+    """Return what a lesson says of a piece, block by block; the gradient stands where that of `_cross_entropy` does."""
+    lesson.open(begin, len(half))
+    loss, rows = logits.new_zeros(()), max(1, _BLOCK // logits.shape[-1])
+    for place in range(0, len(half), rows):
+        block, rounded = logits[place : place + rows], half[place : place + rows]
+        if half is not logits:
+            block.copy_(rounded)
+        if bias is not None:
+            block += bias
+        loss += lesson.learn(block, labels[place : place + rows], begin + place, wanted)
+        if wanted and half is not logits:
+            rounded.copy_(block)
+    return loss

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pillm
+from pillm_hf.distilling import preparing
 from pillm_hf.launching.launch import launch
 from pillm_hf.models.hub import locate
 from pillm_hf.models.loading import load_chat, load_model
@@ -46,6 +47,7 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     work = Work(
         options=options, source=source, folder=folder, chat=chat, train=train_rows, validation=validation,
         seed=data.seed if options.seed is None else options.seed, out=out, facts=begun.facts,
+        data=data,
     )  # fmt: skip
     log, facts = launch(work, data, progress) if options.launcher else fit(work, progress)
 
@@ -61,6 +63,7 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     shutil.rmtree(out / UNROUNDED, ignore_errors=True)  # twice the student's size, and no better than it
     outputs.write_log(options, log, train_rows, facts, out)
     shutil.rmtree(out / starting.FOLDER, ignore_errors=True)
+    preparing.remove(out)
     checkpoints.remove(out)  # last: until here a kill costs no step
 
 

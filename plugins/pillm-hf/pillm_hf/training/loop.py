@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pillm
@@ -20,7 +21,7 @@ from pillm_hf.training.activations import kept_small
 from pillm_hf.training.batches import Batch, collate, epoch, steps_per_epoch
 from pillm_hf.training.checkpoints import Checkpoints
 from pillm_hf.training.head import Head, split_off
-from pillm_hf.training.loss import summed_loss
+from pillm_hf.training.loss import inner_of, summed_loss
 from pillm_hf.training.processes import ALONE, Processes
 from pillm_hf.training.saving import Saver
 from pillm_hf.training.trainlog import Log
@@ -29,6 +30,7 @@ from pillm_hf.training.validating import is_best, validate
 if TYPE_CHECKING:
     import torch
 
+    from pillm_hf.distilling.teaching import Teaching
     from pillm_hf.trainers.finetuning import FineTuning
 
 _EXPLODED = 3.0
@@ -40,6 +42,8 @@ class Loop:
 
     checkpointing = False
     """Whether activations are computed again in the backward pass instead of kept."""
+    teaching: Teaching | None = None
+    """What gives batches something to learn beside their labels."""
 
     def __init__(
         self,
@@ -133,27 +137,51 @@ class Loop:
             return nullcontext()
         return torch.autocast(self.model.device.type, self.dtype)
 
+    @contextmanager
+    def answering(self) -> Iterator[Any]:
+        """Give the model as it answers, its output head in place, while the context lasts."""
+        self.model.eval()
+        with self._mixed(), self._head.back() if self._head else nullcontext():
+            yield inner_of(self.model)
+        self.model.train()
+
+    def batch(self, rows: list[Encoded]) -> Batch:
+        """Return rows as a batch, with what is learnt of them beside their labels."""
+        batch = collate(rows, self.pad_id)
+        return replace(batch, lesson=self.teaching.lesson(rows)) if self.teaching else batch
+
     def _loss(self, batch: Batch) -> torch.Tensor:
         return self._head.summed_loss(self.model, batch) if self._head else summed_loss(self.model, batch)
 
     def step(self, group: list[list[Encoded]]) -> None:
         """Take one optimiser step on the mean loss over all answer tokens of the group's batches."""
+        group = self.teaching.rows(group, self) if self.teaching else group
         rows = [row for part in group for row in part]
         answer_tokens = sum(row.end - row.start for row in rows)
-        loss = 0.0
+        loss = guarded = 0.0
         parts = self.processes.share(group)
         for number, part in enumerate(parts, 1):
+            batch = self.batch(part.rows)
             with self._mixed():
-                summed = self._loss(collate(part.rows, self.pad_id)) * (self.processes.factor * part.counts)
+                summed = self._loss(batch) * (self.processes.factor * part.counts)
             self.optimizer.backward(summed / answer_tokens, last=number == len(parts))
             loss += float(summed.detach())
-        loss = self.processes.sum(loss / self.processes.factor)[0]
+            guarded += self._count_parts(batch, float(summed.detach()))
+        loss, guarded = self.processes.sum(loss / self.processes.factor, guarded / self.processes.factor)
         norm = self.optimizer.norm()
-        self._refuse_nonsense(loss / answer_tokens, norm)
+        self._refuse_nonsense(loss / answer_tokens, norm, guarded / answer_tokens)
         self.optimizer.step()
         self.log.count(loss, answer_tokens, sum(len(row.ids) for row in rows))
 
-    def _refuse_nonsense(self, loss: float, norm: float) -> None:
+    def _count_parts(self, batch: Batch, loss: float) -> float:
+        """Return the part of a batch's loss that guessing bounds: the labels' cross-entropy; a divergence has no such bound."""
+        if batch.lesson is None:
+            return loss
+        parts = batch.lesson.told()
+        self.log.count_parts(parts)
+        return parts.get("cross_entropy", (0.0, 0))[0]
+
+    def _refuse_nonsense(self, loss: float, norm: float, guarded: float) -> None:
         """Raise BackendError before a step that would ruin the weights is taken, and before anything is saved."""
         steps, first = self.log.steps + 1, self.log.first_loss
         guessing = math.log(self.model.get_input_embeddings().num_embeddings)
@@ -162,8 +190,8 @@ class Loop:
             what = f"the loss is {loss}"
         elif not math.isfinite(norm) and not self.optimizer.scales:  # a scaler passes over such steps, and scales less
             what = f"the gradient's norm is {norm}"
-        elif first is not None and loss > _EXPLODED * max(first, guessing):
-            what = f"the loss explodes: {loss:.1f} nats, {first:.1f} at first"
+        elif first is not None and guarded > _EXPLODED * max(first, guessing):
+            what = f"the loss explodes: {guarded:.1f} nats, {first:.1f} at first"
         if what:
             raise pillm.BackendError(
                 f"{what} at step {steps}; the step was not taken, and what was saved before it is kept. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -25,6 +26,8 @@ class Log:
     loss: float = 0.0
     """Summed since the last entry, in nats, over so many answer tokens:"""
     loss_tokens: int = 0
+    parts: dict[str, list[float]] = field(default_factory=dict)
+    """What a loss of several parts is made of, since the last entry: each one's sum, and over how many places."""
     best: dict[str, Any] | None = None
     """Step and loss of the best validation, and the file that holds its weights."""
     stale: int = 0
@@ -38,8 +41,8 @@ class Log:
 
     @property
     def first_loss(self) -> float | None:
-        """Return the loss of the first entry, or None."""
-        return self.entries[0]["loss"] if self.entries else None
+        """Return the loss on the labels of the first entry, or None."""
+        return self.entries[0].get("cross_entropy", self.entries[0]["loss"]) if self.entries else None
 
     def count(self, loss: float, answer_tokens: int, tokens: int) -> None:
         """Count an optimiser step."""
@@ -50,11 +53,18 @@ class Log:
         self.answer_tokens += answer_tokens
         self.tokens += tokens
 
+    def count_parts(self, parts: Mapping[str, tuple[float, int]]) -> None:
+        """Count the parts of a batch's loss."""
+        for name, (total, places) in parts.items():
+            before = self.parts.get(name, [0.0, 0])
+            self.parts[name] = [before[0] + total, before[1] + places]
+
     def enter(self, **more: float) -> dict[str, float]:
         """Append an entry with the mean loss since the last one, and return it."""
-        entry = {"step": self.steps, "loss": self.mean_loss, **more}
+        parts = {name: total / places for name, (total, places) in self.parts.items() if places}
+        entry = {"step": self.steps, "loss": self.mean_loss, **parts, **more}
         self.entries.append(entry)
-        self.loss, self.loss_tokens = 0.0, 0
+        self.loss, self.loss_tokens, self.parts = 0.0, 0, {}
         return entry
 
     def to_json(self) -> dict[str, Any]:

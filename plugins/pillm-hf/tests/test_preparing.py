@@ -1,0 +1,333 @@
+"""Training that distils, from options to a checkpoint: each source learns, is told of, refused where need be, and resumes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pillm_hf import Full, HFTeacher, LoRA
+from pillm_hf.distilling import preparing
+from pillm_hf.models.loading import load_chat, load_model
+from pillm_hf.training import checkpoints as checkpoints_module
+from pillm_hf.training.checkpoints import FOLDER
+from pillm_hf.training.job import train
+from pillm_hf.training.loop import Loop
+
+import pillm
+
+K = 6
+FAST = {
+    "num_train_epochs": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "learning_rate": 5e-3,
+    "logging_steps": 1, "save_steps": 2, "dtype": "float32",
+}  # fmt: skip
+SOURCES: dict[str, dict[str, Any]] = {
+    "labels": {"source": "labels"},
+    "teacher": {"source": "teacher"},
+    "ahead": {"source": "teacher", "k": 4},
+    "draws": {"source": "teacher", "k": 2, "draws": 6},
+    "student": {"source": "student", "max_new_tokens": 6},
+}
+
+
+@pytest.fixture(scope="session")
+def teacher(make: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model that says other things than the student, with columns that only pad its vocabulary."""
+    folder = make(tmp_path_factory.mktemp("teacher") / "tiny", seed=8)
+    return widened(folder, folder.parent / "wide", 384)
+
+
+def widened(folder: Path, out: Path, columns: int) -> Path:
+    """Return a copy of a model whose vocabulary is padded to so many columns."""
+    model = load_model(folder, torch.float32)
+    model.resize_token_embeddings(columns, mean_resizing=False)
+    model.save_pretrained(out)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (out / name).write_bytes((folder / name).read_bytes())
+    return out
+
+
+def stored(folder: Path, pairs: list[tuple[str, str]]) -> list[pillm.Example]:
+    """Return rows with what a teacher would have said at each token of the given answers, noted by `k` alternatives."""
+    chat, model = load_chat(folder), load_model(folder, torch.float32)
+    made = []
+    for number, (ask, said) in enumerate(pairs):
+        prompt = pillm.Prompt(id=f"r{number}", messages=({"role": "user", "content": ask},))
+        asked = chat.encode([chat.prompt(prompt.messages)])[0]
+        ids = (*chat.encode([said])[0], chat.end_of_turn.id)
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([[*asked, *ids]])).logits[0, len(asked) - 1 : -1]
+        best = logits[:, :320].log_softmax(-1).topk(K)
+        places = tuple(tuple(zip(*each, strict=True)) for each in zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        answer = pillm.Answer(said, token_ids=ids, logprobs=places, tokenizer_hash=chat.tokenizer_hash)
+        made.append(pillm.Example(prompt=prompt, answer=answer))
+    return made
+
+
+@pytest.fixture
+def taught(data: pillm.TrainingData, teacher: Path, pairs: list[tuple[str, str]]) -> pillm.TrainingData:
+    """Return the twenty rows with all that a distillation may ask for."""
+    return replace(data, teacher=HFTeacher(model=str(teacher)), stored=stored(teacher, pairs))
+
+
+def options(kind: str, **more: Any) -> dict[str, Any]:
+    return {**FAST, "distill": {**SOURCES[kind], **more}}
+
+
+def run(trainer: pillm.Trainer, data: pillm.TrainingData, out: Path) -> tuple[dict[str, Any], list[str]]:
+    seen: list[pillm.Event] = []
+    out.mkdir(exist_ok=True)
+    torch.set_num_threads(1)
+    train(trainer, data, out, pillm.Progress("train", (seen.append,)))  # type: ignore[arg-type]
+    return json.loads((out / "training.json").read_text("utf-8")), [event.message for event in seen if event.message]
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("trainer", [LoRA, Full])
+def test_every_source_brings_the_student_nearer_to_its_teacher(
+    trainer: type[LoRA] | type[Full], kind: str, base: Path, taught: pillm.TrainingData, tmp_path: Path
+) -> None:
+    log, told = run(trainer(base=str(base), **options(kind, weight=1.0)), taught, tmp_path / "out")
+    name = "on_policy_divergence" if kind == "student" else "divergence"
+    found = [entry[name] for entry in log["log"] if name in entry]
+    assert found[-1] < found[0]
+    said = log["distillation"]
+    assert said["source"] == SOURCES[kind]["source"]
+    assert said["positions"] == said["answer_tokens"] > 100
+    assert any("answer tokens have a teacher's distribution" in message for message in told)
+    if kind != "labels":
+        assert said["teacher"].startswith("sha256:")
+    if kind in ("labels", "ahead", "draws"):
+        assert said["k"] == SOURCES[kind].get("k", K)
+        assert said["rows"] == 20
+    assert not (tmp_path / "out" / preparing.FOLDER).exists()
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_the_parts_of_the_loss_are_logged_and_add_up(kind: str, base: Path, taught: pillm.TrainingData, tmp_path: Path) -> None:
+    log, _ = run(Full(base=str(base), **options(kind, weight=0.3)), taught, tmp_path)
+    mixed = [entry for entry in log["log"] if "divergence" in entry]
+    assert mixed
+    for entry in mixed:
+        assert entry["loss"] == pytest.approx(0.3 * entry["divergence"] + 0.7 * entry["cross_entropy"], rel=1e-4)
+    own = [entry for entry in log["log"] if "on_policy_divergence" in entry]
+    assert bool(own) == (kind == "student")
+    assert all(entry["loss"] == pytest.approx(entry["on_policy_divergence"], rel=1e-4) for entry in own)
+
+
+@pytest.mark.parametrize("trainer", [LoRA, Full])
+def test_without_a_share_of_the_divergence_it_is_plain_training(
+    trainer: type[LoRA] | type[Full], base: Path, taught: pillm.TrainingData, tmp_path: Path
+) -> None:
+    plain, _ = run(trainer(base=str(base), **FAST), taught, tmp_path / "plain")
+    zero, _ = run(trainer(base=str(base), **options("labels", weight=0.0)), taught, tmp_path / "zero")
+    assert "distillation" not in plain
+    assert {"step", "loss", "learning_rate", "seconds"} == plain["log"][0].keys()
+    for one, other in zip(plain["log"], zero["log"], strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
+
+
+def test_labels_and_the_same_teacher_in_memory_teach_nearly_the_same(
+    base: Path, teacher: Path, taught: pillm.TrainingData, tmp_path: Path
+) -> None:
+    ahead, _ = run(Full(base=str(base), **options("ahead", k=K, weight=1.0)), taught, tmp_path / "ahead")
+    labels, _ = run(Full(base=str(base), **options("labels", weight=1.0)), taught, tmp_path / "labels")
+    for one, other in zip(ahead["log"], labels["log"], strict=True):
+        assert one["divergence"] == pytest.approx(other["divergence"], rel=0.02)
+    whole, _ = run(Full(base=str(base), **options("teacher", weight=1.0)), taught, tmp_path / "whole")
+    assert whole["log"][0]["divergence"] >= labels["log"][0]["divergence"]
+
+
+def test_a_student_with_more_columns_than_its_teacher_learns_too(
+    base: Path, taught: pillm.TrainingData, tmp_path: Path
+) -> None:
+    wide = widened(base, tmp_path / "wide", 448)
+    narrow = replace(taught, teacher=HFTeacher(model=str(base)))
+    for kind in ("labels", "teacher", "draws"):
+        log, _ = run(Full(base=str(wide), **options(kind)), narrow, tmp_path / kind)
+        assert log["log"][-1]["loss"] < log["log"][0]["loss"]
+
+
+def test_rows_without_targets_are_learnt_from_their_labels_and_counted(
+    base: Path, taught: pillm.TrainingData, tmp_path: Path
+) -> None:
+    assert taught.stored is not None
+    some = [
+        replace(row, answer=replace(row.answer, logprobs=None)) if number < 5 else row
+        for number, row in enumerate(taught.stored)
+    ]
+    log, told = run(LoRA(base=str(base), **options("labels")), replace(taught, stored=some), tmp_path)
+    said = log["distillation"]
+    assert said["rows"] == 15
+    assert sum(said["rows_left_out"].values()) == 5
+    assert 0 < said["positions"] < said["answer_tokens"]
+    assert any("5 rows are learnt from their labels alone: the answer is stored without log-prob" in text for text in told)
+
+
+def test_labels_that_do_not_fit_are_refused_with_their_counts(base: Path, taught: pillm.TrainingData, tmp_path: Path) -> None:
+    def refused(reason: str, data: pillm.TrainingData, **more: Any) -> None:
+        with pytest.raises(pillm.DataError, match=reason):
+            run(LoRA(base=str(base), **options("labels", **more)), data, tmp_path / "out")
+
+    assert taught.stored is not None
+    rows = list(taught.stored)
+    few = [replace(row, answer=replace(row.answer, logprobs=None)) for row in rows[:11]]
+    refused("the rows come without them", replace(taught, stored=None))
+    refused(r"only 9 of 20 rows .*11 rows: the answer is stored without log-prob", replace(taught, stored=few + rows[11:]))
+    other = [replace(row, answer=replace(row.answer, tokenizer_hash="other")) for row in rows]
+    refused(r"20 rows: the teacher has another tokenizer.*cross-tokenizer option", replace(taught, stored=other))
+    assert not (tmp_path / "out" / "adapter").exists()
+
+
+def test_a_teacher_is_needed_and_must_write_with_the_students_tokens(
+    base: Path, make: Callable[..., Path], taught: pillm.TrainingData, tmp_path: Path
+) -> None:
+    other = make(tmp_path / "other")
+    tokens = json.loads((other / "tokenizer.json").read_text("utf-8"))
+    tokens["model"]["merges"] = tokens["model"]["merges"][:-1]
+    (other / "tokenizer.json").write_text(json.dumps(tokens), "utf-8")
+    for kind in ("teacher", "ahead", "student"):
+        with pytest.raises(pillm.ConfigError, match="there is no teacher `hf`"):
+            run(LoRA(base=str(base), **options(kind)), replace(taught, teacher=None), tmp_path / "out")
+        with pytest.raises(pillm.DataError, match=r"another tokenizer than the student.*cross-tokenizer option"):
+            run(LoRA(base=str(base), **options(kind, teacher=str(other))), taught, tmp_path / "out")
+
+
+def test_a_teacher_with_more_than_padding_beyond_is_refused(base: Path, taught: pillm.TrainingData, tmp_path: Path) -> None:
+    small = widened(base, tmp_path / "small", 300)  # fewer columns than the tokenizer has tokens
+    with pytest.raises(pillm.DataError, match="more than padding differs"):
+        run(LoRA(base=str(base), **options("teacher", teacher=str(small))), taught, tmp_path / "out")
+
+
+def killed(kind: str, base: Path, data: pillm.TrainingData, out: Path, place: str, number: int) -> int:
+    """Train in a process of its own that kills itself the n-th time that it comes to a place; return its exit code."""
+
+    def work() -> None:
+        left = [number]
+
+        def watched(owner: Any, name: str) -> None:
+            plain = getattr(owner, name)
+
+            def watching(*args: Any, **more: Any) -> Any:
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return plain(*args, **more)
+
+            setattr(owner, name, watching)
+
+        if place == "pass":
+            watched(Loop, "_loss")
+        elif place == "save":
+            watched(checkpoints_module, "_flush")
+        else:
+            watched(preparing, "_hash")
+        out.mkdir(exist_ok=True)
+        run(LoRA(base=str(base), dropout=0.1, **options(kind)), data, out)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    return int(process.exitcode or 0)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_killed_it_goes_on_to_the_same_bits(kind: str, base: Path, taught: pillm.TrainingData, tmp_path: Path) -> None:
+    assert killed(kind, base, taught, tmp_path / "whole", "pass", 0) == 0
+    weights = (tmp_path / "whole" / "adapter" / "adapter_model.safetensors").read_bytes()
+    log = json.loads((tmp_path / "whole" / "training.json").read_text("utf-8"))
+
+    def losses(said: dict[str, Any]) -> list[Any]:
+        return [{name: value for name, value in entry.items() if name != "seconds"} for entry in said["log"]]
+
+    places = [("pass", 1), ("pass", 12), ("save", 4)] + ([("targets", 1)] if kind in ("labels", "draws") else [])
+    for place, number in places:
+        out = tmp_path / f"{place}-{number}"
+        assert killed(kind, base, taught, out, place, number) == -signal.SIGKILL, (place, number)
+        assert killed(kind, base, taught, out, "pass", 0) == 0
+        assert (out / "adapter" / "adapter_model.safetensors").read_bytes() == weights, (place, number)
+        assert losses(json.loads((out / "training.json").read_text("utf-8"))) == losses(log), (place, number)
+        assert not (out / preparing.FOLDER).exists()
+
+
+def test_targets_that_stand_are_not_made_again_and_damaged_ones_are(
+    base: Path, taught: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    plain = preparing.cache_labels
+
+    def counting(*args: Any, **more: Any) -> Any:
+        made.append(1)
+        return plain(*args, **more)
+
+    monkeypatch.setattr(preparing, "cache_labels", counting)
+    assert killed("labels", base, taught, tmp_path / "out", "pass", 1) == -signal.SIGKILL
+    path = tmp_path / "out" / preparing.FOLDER / "targets.bin"
+    content = path.read_bytes()
+
+    def stopped(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Loop, "_loss", stopped)
+    for damage, expected in ((False, 0), (True, 1)):
+        if damage:
+            path.write_bytes(content[:-9])
+        with pytest.raises(KeyboardInterrupt):
+            run(LoRA(base=str(base), dropout=0.1, **options("labels")), taught, tmp_path / "out")
+        assert len(made) == expected
+        assert path.read_bytes() == content
+
+
+def test_checkpoints_of_other_targets_are_refused(base: Path, taught: pillm.TrainingData, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert killed("labels", base, taught, out, "pass", 12) == -signal.SIGKILL
+    assert list((out / FOLDER).glob("step-*"))
+    preparing.remove(out)
+    assert taught.stored is not None
+
+    def turned(place: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+        """Return the same tokens, the likeliest now the least likely."""
+        return tuple((token, value) for (token, _), (_, value) in zip(place, place[::-1], strict=True))
+
+    swapped = [
+        replace(row, answer=replace(row.answer, logprobs=tuple(map(turned, row.answer.logprobs or ()))))
+        for row in taught.stored
+    ]
+    with pytest.raises(pillm.ConfigError, match="is of a training with other rows, options or versions"):
+        run(LoRA(base=str(base), dropout=0.1, **options("labels")), replace(taught, stored=swapped), out)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e9])
+def test_nonsense_stops_a_distillation_before_anything_worse_is_saved(
+    base: Path, taught: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    from pillm_hf.distilling.lessons import Lesson
+
+    plain, calls = Lesson.learn, []
+
+    def harmed(self: Lesson, *args: Any) -> torch.Tensor:
+        calls.append(1)
+        found = plain(self, *args)
+        if len(calls) == 11:
+            self._cross_entropy = self._cross_entropy * value
+            found = found * value
+        return found
+
+    monkeypatch.setattr(Lesson, "learn", harmed)
+    with pytest.raises(pillm.BackendError, match=r"at step 6; the step was not taken"):
+        run(LoRA(base=str(base), **options("labels")), taught, tmp_path)
+
+
+def test_it_works_with_recomputed_activations_and_4_bit(base: Path, taught: pillm.TrainingData, tmp_path: Path) -> None:
+    from pillm_hf import QLoRA
+
+    for kind, trainer, more in (("student", LoRA, {"gradient_checkpointing": True}), ("labels", QLoRA, {})):
+        log, _ = run(trainer(base=str(base), **options(kind) | more), taught, tmp_path / kind)
+        assert log["log"][-1]["loss"] < log["log"][0]["loss"]
