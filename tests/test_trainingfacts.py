@@ -56,6 +56,13 @@ def test_it_says_whose_distributions_were_learnt(said: dict[str, Any], words: st
     assert "Distilled from" not in dict(training_facts(training()))
 
 
+def test_the_part_with_rounded_weights_is_told_and_nonsense_about_it_is_not() -> None:
+    rounded = training(steps=276, quantization_aware={"type": "IQ4_NL", "after_step": 138, "share_of_weights": 0.9})
+    assert ("Rounded weights", "IQ4_NL, steps 139 to 276") in training_facts(rounded)
+    for odd in ({"type": "IQ4_NL"}, {"type": "<b>", "after_step": 3}, {"type": 4, "after_step": 3}, "Q4_0", None):
+        assert "rounded" not in training(quantization_aware=odd)
+
+
 def test_figures_have_names_and_units() -> None:
     known = training(
         steps=504, stopped_early=True, tokens=4_000, answer_tokens=1_000, seconds=61.0, tokens_per_second=65.57, rows=8_058,

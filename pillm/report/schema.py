@@ -122,6 +122,10 @@ _TRAINING = _object(
     {
         "best": {**_maybe(_VALIDATION), "description": "The validation that the trainer calls its best."},
         "stopped_early": {"type": ["boolean", "null"]},
+        "rounded": {
+            **_maybe(_object({"type": _TEXT, "after_step": _COUNT})),
+            "description": "The quantisation whose grid the weights were rounded to in all steps after that one.",
+        },
         **dict.fromkeys(("steps", "tokens", "answer_tokens", "rows", "parameters", "learnt_parameters"), _COUNT_OR_NONE),
         "rows_left_out": {**_table(_COUNT), "description": "How many rows were not trained on, by reason."},
         "distillation": _DISTILLATION,

@@ -51,6 +51,7 @@ def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     seconds, rate = training["seconds"], training["tokens_per_second"]
     told = {
         "Steps": _steps(training),
+        "Rounded weights": _rounded(training.get("rounded"), training["steps"]),
         "Best validation": _best(training["best"]),
         "Tokens": _tokens(training["tokens"], training["answer_tokens"]),
         "Throughput": None if rate is None else f"{speed(rate)} tokens/s",
@@ -68,6 +69,13 @@ def _steps(training: Mapping[str, Any]) -> str | None:
     if training["steps"] is None:
         return None
     return count(training["steps"]) + (", stopped early" if training["stopped_early"] else "")
+
+
+def _rounded(said: Mapping[str, Any] | None, steps: int | None) -> str | None:
+    if said is None:
+        return None
+    last = "" if steps is None or steps < said["after_step"] else f" to {count(steps)}"
+    return f"{said['type']}, steps {count(said['after_step'] + 1)}{last}"
 
 
 def _best(best: Mapping[str, Any] | None) -> str | None:

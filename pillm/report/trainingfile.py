@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -53,6 +54,7 @@ def accepted(said: Any) -> JSONObject | None:
         "loss": _averaged(_curve(said.get("log"), "loss")),
         "validation": _thinned(validation, best),
         **({"start": start} if (start := _start(said.get("start"))) else {}),
+        **({"rounded": rounded} if (rounded := _rounded(said.get("quantization_aware"))) else {}),
     }
     return found if any(value not in (None, {}, []) for value in found.values()) else None
 
@@ -92,6 +94,14 @@ def _above_zero(value: Any) -> float | None:
 def _count(value: Any) -> int | None:
     figure = _above_zero(value)
     return int(figure) if figure is not None and figure == int(figure) else None
+
+
+def _rounded(said: Any) -> JSONObject | None:
+    """Return the quantisation that the last steps' weights were rounded to, and after which step."""
+    if not isinstance(said, dict) or (step := _count(said.get("after_step"))) is None:
+        return None
+    kind = said.get("type")
+    return {"type": kind, "after_step": step} if isinstance(kind, str) and re.fullmatch(r"[A-Z0-9_]{1,16}", kind) else None
 
 
 def _reasons(value: Any) -> dict[str, int]:

@@ -43,10 +43,17 @@ def digest_of(out: Path) -> dict[str, str]:
     }
 
 
-def run(base: Path, data: pillm.TrainingData, out: Path, kill_at: tuple[str, int] | None = None, told: Any = None) -> None:
+def run(
+    base: Path,
+    data: pillm.TrainingData,
+    out: Path,
+    kill_at: tuple[str, int] | None = None,
+    told: Any = None,
+    more: dict[str, Any] | None = None,
+) -> None:
     """Train in this process; with `kill_at` it kills itself the n-th time that it comes to that place.
 
-    `told` is a queue for what it warned of.
+    `told` is a queue for what it warned of, `more` are further options.
     """
     torch.set_num_threads(1)
     left = {"n": kill_at[1] if kill_at else 0}
@@ -82,7 +89,7 @@ def run(base: Path, data: pillm.TrainingData, out: Path, kill_at: tuple[str, int
     checkpoints_module.remove = noting
     out.mkdir(exist_ok=True)
     seen: list[pillm.Event] = []
-    train(LoRA(base=str(base), **FAST), data, out, pillm.Progress("train", (seen.append,)))
+    train(LoRA(base=str(base), **FAST | (more or {})), data, out, pillm.Progress("train", (seen.append,)))
     if told:
         told.put([event.message for event in seen if event.kind == "warning"])
 
@@ -123,6 +130,19 @@ def test_killed_at_ten_places_it_ends_with_the_same_bits(base: Path, data: pillm
         same += 1
     print(f"{same} of {len(KILLS)} kills end with the same weights, optimiser and log")
     assert same == 10
+
+
+@pytest.mark.parametrize("grid", ["Q4_0", "IQ4_NL"])
+def test_killed_while_weights_are_rounded_it_ends_with_the_same_bits(
+    base: Path, data: pillm.TrainingData, tmp_path: Path, grid: str
+) -> None:
+    more = {"quantization_aware": {"type": grid, "share": 0.7}, "learning_rate": 2e-2}
+    assert apart(base, data, tmp_path / "whole", None, None, more) == 0
+    for place, number in (("pass", 6), ("pass", 14), ("validation", 2), ("end", 1)):
+        out = tmp_path / f"{place}-{number}"
+        assert apart(base, data, out, (place, number), None, more) == -signal.SIGKILL, (place, number)
+        assert apart(base, data, out, None, None, more) == 0
+        assert digest_of(out) == digest_of(tmp_path / "whole"), (place, number)
 
 
 def _flip(newest: Path) -> None:

@@ -14,6 +14,7 @@ from pillm_hf.models.hub import find_here, locate, require_trainable
 from pillm_hf.models.precision import DType, require_device
 from pillm_hf.trainers.distillation import Distillation
 from pillm_hf.trainers.launcher import Launcher, require_deepspeed
+from pillm_hf.trainers.quantization import QuantizationAware
 
 Scheduler: TypeAlias = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
@@ -51,6 +52,10 @@ class FineTuning(pillm.Trainer):
         True,
         description="End with the weights of the best validation, not with the last; counts where there are validation rows.",
     )
+    quantization_aware: QuantizationAware | None = Field(
+        None,
+        description="Take the last steps with weights rounded as a file of that type will hold them: {type: Q4_0, share: 0.5}.",
+    )
     save_steps: int | None = Field(
         None,
         ge=1,
@@ -80,6 +85,11 @@ class FineTuning(pillm.Trainer):
                 f"device_map={self.device_map} does not go with a launcher: each process has a GPU of its own. "
                 "Leave device_map out, or set it to cpu"
             )
+        if self.quantization_aware:
+            raise ValueError(
+                "quantization_aware does not go with a launcher: weights are rounded where they are whole, in one process. "
+                "Leave one of them out"
+            )
         if getattr(self, "load_in_4bit", False) and self.launcher.strategy != "ddp":
             raise ValueError(
                 f"a base in 4 bit cannot be parted among processes, which strategy={self.launcher.strategy} does. "
@@ -104,6 +114,11 @@ class FineTuning(pillm.Trainer):
             require_deepspeed(self.launcher)
         if self.distill:
             self.distill.check()
+        source = find_here(self.base, self.revision) if self.quantization_aware else None
+        if source is not None and self.quantization_aware:
+            from pillm_hf.rounding.filetypes import require_layers
+
+            require_layers(self.quantization_aware.type, source.fetch())
 
     def check_teacher(self, teacher: pillm.Teacher | None) -> None:
         """Raise ConfigError where this teacher cannot give what `distill` learns from."""

@@ -41,6 +41,11 @@ class LoRA(FineTuning):
         preset = PRESETS.get(str(given.get("preset")), {})
         # a dtype that is given says what to compute in too
         made = make({**_without(("compute_dtype",) if "dtype" in given else (), preset), **given})
+        if made.load_in_4bit and made.quantization_aware:
+            raise ValueError(
+                "quantization_aware needs the base's own weights, and with load_in_4bit they are not there. "
+                "Train with lora or dora, or leave it out"
+            )
         if made.load_in_4bit:
             return made
         idle = [name for name in _OF_4_BIT if name in given and getattr(made, name) != cls.model_fields[name].default]

@@ -13,6 +13,7 @@ import pillm
 from pillm_hf.distilling import preparing
 from pillm_hf.models.hub import Source
 from pillm_hf.models.memory import told
+from pillm_hf.rounding.finish import Finish
 from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.text import Encoding
 from pillm_hf.trainers.finetuning import FineTuning
@@ -67,6 +68,8 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
         processes.prepare(model)
         loop = Loop(model, options, dtype, work.chat.pad_id, progress, processes)
         loop.checkpointing, loop.teaching = checkpointing, taught.teaching
+        if options.quantization_aware:
+            loop.finish = Finish(model, options.quantization_aware, dtype, students.stored_dtype(options, work.folder))
         with taught, told(lambda: others.ran_out(checkpointing=checkpointing)):
             log = loop.fit(rows, work.validation.rows, work.seed, checkpoints)
     weights = processes.weights(loop.optimizer)
@@ -75,7 +78,7 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
             outputs.save_adapter(model, work.source, options, work.out, weights)
         else:
             outputs.save_student(model, work.chat, work.out / UNROUNDED, weights)
-    return log, facts
+    return log, facts | ({"quantization_aware": loop.finish.facts()} if loop.finish else {})
 
 
 def _taught(work: Work, model: Any, dtype: torch.dtype, progress: pillm.Progress) -> preparing.Taught:

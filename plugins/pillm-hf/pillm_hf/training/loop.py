@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_hf.models.memory import most_bytes
+from pillm_hf.rounding.finish import Finish
 from pillm_hf.rows.text import Encoded
 from pillm_hf.training.activations import kept_small
 from pillm_hf.training.batches import Batch, collate, epoch, steps_per_epoch
@@ -44,6 +45,8 @@ class Loop:
     """Whether activations are computed again in the backward pass instead of kept."""
     teaching: Teaching | None = None
     """What gives batches something to learn beside their labels."""
+    finish: Finish | None = None
+    """The last part, in which weights are rounded."""
 
     def __init__(
         self,
@@ -69,7 +72,9 @@ class Loop:
         sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
         total = steps_per_epoch(len(train), *sizes) * options.num_train_epochs
         self.optimizer.schedule(total)
-        saver = Saver(checkpoints, self.optimizer, options.save_steps, self.processes)
+        if self.finish:
+            self.finish.schedule(total)
+        saver = Saver(checkpoints, self.optimizer, options.save_steps, self.processes, self.finish)
         self.progress.start(total, "steps")
         if (found := saver.restore()) is not None:
             self.log = found
@@ -100,6 +105,9 @@ class Loop:
                 self.processes.begin(seed, log.steps)
                 self.step(group)
                 log.seconds = time.monotonic() - self._since
+                if self.finish and self.log.steps == self.finish.start:
+                    # what is best with weights as they are need not be once they are rounded
+                    self.log.best, self.log.stale = None, 0
                 self._report(total)
                 if log.group == len(groups):
                     log.epoch, log.group = log.epoch + 1, 0
@@ -150,23 +158,28 @@ class Loop:
         batch = collate(rows, self.pad_id)
         return replace(batch, lesson=self.teaching.lesson(rows)) if self.teaching else batch
 
+    def _rounded(self, *, exact: bool) -> AbstractContextManager[Any]:
+        """Multiply with rounded weights where the training has come to that."""
+        return self.finish.applied(self.log.steps, exact=exact) if self.finish else nullcontext()
+
     def _loss(self, batch: Batch) -> torch.Tensor:
         return self._head.summed_loss(self.model, batch) if self._head else summed_loss(self.model, batch)
 
     def step(self, group: list[list[Encoded]]) -> None:
         """Take one optimiser step on the mean loss over all answer tokens of the group's batches."""
-        group = self.teaching.rows(group, self) if self.teaching else group
-        rows = [row for part in group for row in part]
-        answer_tokens = sum(row.end - row.start for row in rows)
         loss = guarded = 0.0
-        parts = self.processes.share(group)
-        for number, part in enumerate(parts, 1):
-            batch = self.batch(part.rows)
-            with self._mixed():
-                summed = self._loss(batch) * (self.processes.factor * part.counts)
-            self.optimizer.backward(summed / answer_tokens, last=number == len(parts))
-            loss += float(summed.detach())
-            guarded += self._count_parts(batch, float(summed.detach()))
+        with self._rounded(exact=False):
+            group = self.teaching.rows(group, self) if self.teaching else group
+            rows = [row for part in group for row in part]
+            answer_tokens = sum(row.end - row.start for row in rows)
+            parts = self.processes.share(group)
+            for number, part in enumerate(parts, 1):
+                batch = self.batch(part.rows)
+                with self._mixed():
+                    summed = self._loss(batch) * (self.processes.factor * part.counts)
+                self.optimizer.backward(summed / answer_tokens, last=number == len(parts))
+                loss += float(summed.detach())
+                guarded += self._count_parts(batch, float(summed.detach()))
         loss, guarded = self.processes.sum(loss / self.processes.factor, guarded / self.processes.factor)
         norm = self.optimizer.norm()
         self._refuse_nonsense(loss / answer_tokens, norm, guarded / answer_tokens)
@@ -219,14 +232,15 @@ class Loop:
     def _validate(self, rows: list[Encoded], saver: Saver) -> None:
         """Report how well the validation rows are foretold, keep the best weights, and stop early where that is wanted."""
         size = 2 * self.options.per_device_train_batch_size
-        with self._mixed():
+        with self._rounded(exact=True), self._mixed():
             found = self.processes.told(validate(self.model, self._head, rows, self.pad_id, size, self.processes))
         self.log.validation.append({"epoch": self.log.epoch, "step": self.log.steps, **found})
         self.progress.advance(0, **found)
-        if is_best(self.log, found["validation_loss"]) and self.options.load_best_model_at_end:
+        final = not self.finish or self.finish.on(self.log.steps)
+        if is_best(self.log, found["validation_loss"]) and self.options.load_best_model_at_end and final:
             saver.keep_best(self.log)
         patience = self.options.early_stopping_patience
-        if patience and self.log.stale >= patience:
+        if patience and self.log.stale >= patience and final:
             self.log.stopped_early = True
             best = self.log.best or {}
             self.progress.note(f"stopped early: {self.log.stale} validations were no better than step {best.get('step')}")

@@ -85,13 +85,14 @@ def need(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *,
     if checkpointing:  # a layer's input is kept, and the inside of one layer at a time
         width = model.config.get_text_config().hidden_size
         kept = kept // layers + layers * batch.ids.numel() * width * 4
+    rounds = options.quantization_aware is not None  # rounded weights lie beside those that are learnt
     piece = min(batch.labels.numel() * vocabulary * 4, PIECE_BYTES)
     if isinstance(options, LoRA):
-        held = _held(options, weights - learnt, model, half) + learnt * _ADAMW
+        held = _held(options, weights - learnt, model, half) + learnt * _ADAMW + (weights * half if rounds else 0)
         passing = 2 * piece
     else:
         cast = weights * half if half < 4 else 0  # autocast keeps a copy of what it multiplied with
-        held = learnt * _ADAMW
+        held = learnt * (_ADAMW + (4 if rounds else 0))
         passing = 2 * piece + cast + 4 * vocabulary * model.config.get_text_config().hidden_size
     return Need(held=held, kept=kept, passing=passing + kept // layers)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from pillm_hf.rounding.finish import Finish
 from pillm_hf.training.checkpoints import Checkpoints
 from pillm_hf.training.optimizing import Optimizer
 from pillm_hf.training.processes import ALONE, Processes
@@ -23,10 +24,15 @@ class Saver:
     """Saves a training every `save_steps` optimiser steps, or every five minutes where that is not given."""
 
     def __init__(
-        self, checkpoints: Checkpoints, optimizer: Optimizer, save_steps: int | None, processes: Processes = ALONE
+        self,
+        checkpoints: Checkpoints,
+        optimizer: Optimizer,
+        save_steps: int | None,
+        processes: Processes = ALONE,
+        finish: Finish | None = None,
     ) -> None:
         self._checkpoints, self._optimizer, self._save_steps = checkpoints, optimizer, save_steps
-        self._processes = processes
+        self._processes, self._finish = processes, finish
         self._saved, self._pause = time.monotonic(), _EVERY
 
     def restore(self) -> Log | None:
@@ -38,6 +44,8 @@ class Saver:
         log = Log.from_json(state["log"])
         self._optimizer.load(self._processes.spread(tensors), log.steps, state["scale"])
         if tensors is not None:
+            if self._finish:
+                self._finish.load(tensors)
             _set_draws({name.removeprefix(_DRAWS): value for name, value in tensors.items() if name.startswith(_DRAWS)})
         return log
 
@@ -51,6 +59,8 @@ class Saver:
         """Write a checkpoint; all processes gather what they hold, and the main one writes."""
         begun = time.monotonic()
         tensors = {**self._optimizer.tensors(), **{_DRAWS + name: value for name, value in _draws().items()}}
+        if self._finish:
+            tensors |= self._finish.tensors()
         best = log.best if log.best and "file" in log.best else None
         state = {"log": log.to_json(), "scale": self._optimizer.scale(), "best": best}
         if self._processes.is_main:

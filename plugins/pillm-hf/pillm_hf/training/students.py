@@ -10,6 +10,7 @@ from pillm_hf.models.adapters import adapted
 from pillm_hf.models.loading import load_model, quiet, settled_dtype
 from pillm_hf.models.precision import Warn
 from pillm_hf.models.quantizing import keep_gradients, quantization
+from pillm_hf.rounding.adapted import merge
 from pillm_hf.rows.text import Encoded
 from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.trainers.lora import LoRA
@@ -78,10 +79,13 @@ def merged(options: FineTuning, folder: Path, adapter: Path, samples: list[Encod
     The base is read anew, never in 4 bit: merging into 4-bit weights loses quality and cannot be exported. Raises
     BackendError where the merged student does not answer like base and adapter.
     """
-    made = adapted(load_model(folder, "auto", device_map="cpu"), adapter).eval()
+    # weights that were rounded in training must come out as they were there, bit for bit
+    exact, half = options.quantization_aware is not None, stored_dtype(options, folder)
+    read_as = computed_dtype(options, lambda _: None) if exact else "auto"
+    made = adapted(load_model(folder, read_as, device_map="cpu"), adapter).eval()
     with quiet():
         before = _distributions(made, samples, pad_id)
-        model = in_16_bit(made.merge_and_unload(), stored_dtype(options, folder))
+        model = in_16_bit(merge(made, half) if exact else made.merge_and_unload(), half)
     compare(before, _distributions(model, samples, pad_id), adapter)
     return model
 

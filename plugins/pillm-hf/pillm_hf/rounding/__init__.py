@@ -1,0 +1,1 @@
+"""Training with weights rounded as the file that ships will hold them."""
