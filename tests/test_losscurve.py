@@ -86,6 +86,20 @@ def test_a_loss_that_is_nearly_nothing_throughout_is_a_line_at_the_foot(loss: fl
     assert "loss" in texts(svg, "axis")
 
 
+def test_one_wild_loss_hides_no_other() -> None:
+    levels = heights(drawn([1e6, *(2.0 - number / 50 for number in range(40))], []), "training")
+    assert levels == sorted(levels)
+    assert len(set(levels)) > 30, "the losses after the first are drawn apart"
+    assert "10\u202f000" in texts(drawn([1e6, 2.0, 1.9], []), "tick")
+
+
+def test_the_name_of_the_best_keeps_clear_of_a_curve_that_is_one_dot() -> None:
+    svg = drawn([2.34], [2.2])
+    name, (first, *_) = svg.find(".//text[@class='label picked']"), svg.findall(".//circle[@class='dot']")
+    assert name is not None
+    assert float(name.get("y", 0)) - 13 > float(first.get("cy", 0))
+
+
 def test_the_name_of_the_best_keeps_clear_of_the_curves() -> None:
     near = drawn([2.5, 2.2], [3.0, 2.1])
     ring, name = near.find(".//circle[@class='halo']"), near.find(".//text[@class='label picked']")

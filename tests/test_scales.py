@@ -58,3 +58,7 @@ def test_labels_of_near_points_do_not_overlap() -> None:
     boxes = [(x - w / 2, y - 12, x + w / 2, y + 4) for (x, y), (_, _, w) in zip(placed, points, strict=True)]
     for one, other in combinations(boxes, 2):
         assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+
+
+def test_a_scale_of_very_many_powers_of_ten_shows_some_of_them() -> None:
+    assert log_ticks(1e-6, 1e12) == [1e-06, 1e-03, 1, 1e3, 1e6, 1e9, 1e12]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from statistics import median
 from typing import Any, TypeAlias
 
 from pillm.report.charts import drawing, grid_line
@@ -18,9 +19,11 @@ MAX_DOTS = 40
 LOG_FROM = 20
 """The scale is logarithmic where the highest loss is so many times the lowest: else its end is a flat line."""
 LOG_SPAN = 1e4
-"""How many times its lowest loss the highest of a logarithmic scale is at most; what is lower is drawn at its foot."""
+"""How many times lower than the middle one a loss still has its place on a logarithmic scale; what is lower is at its foot."""
 LEAST = 1e-6
 """Losses that differ by less are drawn as equal."""
+ROOM_FOR = 1e5
+"""Beside the scale there is room to write numbers that are smaller in full."""
 
 
 def loss_curve(training: Mapping[str, Any], about: str, width: int) -> Markup:
@@ -32,7 +35,7 @@ def loss_curve(training: Mapping[str, Any], about: str, width: int) -> Markup:
     last = max(point["step"] for point in (*train, *validation))
     x = Scale(0, last, left, right)
     ticks = log_ticks(y.low, y.high) if y.log else round_ticks(y.low, y.high)
-    grid = [grid_line(left, right, y(tick), f"{tick:g}".replace("-", "\u2212")) for tick in ticks]
+    grid = [grid_line(left, right, y(tick), loss(tick) if tick < ROOM_FOR else f"{tick:g}") for tick in ticks]
     axis = [
         tag("text", count(round(tick)), x=x(tick), y=bottom + 20, class_="tick", text_anchor="middle")
         for tick in round_ticks(0, last, 6 if width > 500 else 4)
@@ -54,7 +57,8 @@ def _losses(values: Sequence[float], bottom: float, top: float) -> Scale:
     """Return the scale of the losses: from 0 where none is below, logarithmic where they differ by much."""
     low, high = min(values), max(values)
     if low >= 0 and high > max(LOG_FROM * low, LEAST):
-        return Scale(max(low, high / LOG_SPAN) / 1.15, high * 1.15, bottom, top, log=True)
+        foot = max(low, (median(values) or high) / LOG_SPAN, LEAST)  # by the middle: one wild loss shall not hide the others
+        return Scale(foot / 1.15, high * 1.15, bottom, top, log=True)
     low, high = min(low, 0), max(high, 0)
     spare = 0.06 * (high - low) if high - low > LEAST else 1.0
     return Scale(low - (spare if low < 0 else 0), high + spare, bottom, top)
@@ -88,9 +92,9 @@ def _best(point: Mapping[str, Any], place: Place, paths: Sequence[Sequence[Place
 
 
 def _crosses(path: Sequence[Place], box: Box) -> bool:
-    """Return whether a curve crosses a box."""
+    """Return whether a curve, or the dot that is all of it, crosses a box."""
     left, top, right, bottom = box
-    for (x1, y1), (x2, y2) in pairwise(path):
+    for (x1, y1), (x2, y2) in pairwise(path if len(path) > 1 else [*path, *path]):
         if x1 <= right and x2 >= left:
             slope = (y2 - y1) / (x2 - x1) if x2 > x1 else 0.0
             heights = (y1 + slope * (max(x1, left) - x1), y1 + slope * (min(x2, right) - x1))

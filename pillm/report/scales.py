@@ -51,11 +51,14 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times powers of ten inside a range; every power alone where these would be too many."""
+    """Return 1, 2 and 5 times powers of ten inside a range; the powers alone, or some, where these are too many."""
     powers = range(floor(log10(low)) - 1, ceil(log10(high)) + 1)
     ticks = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
     shown = [tick for tick in ticks if low <= tick <= high]
-    return shown if len(shown) <= 7 else [tick for tick in shown if log10(tick) == round(log10(tick))]
+    if len(shown) <= 7:
+        return shown
+    whole = [tick for tick in shown if log10(tick) == round(log10(tick))]
+    return whole[:: ceil(len(whole) / 8)]
 
 
 def place_labels(points: Sequence[tuple[float, float, float]], whiskers: Sequence[Box], area: Box) -> list[tuple[float, float]]:

@@ -256,3 +256,17 @@ def test_the_merged_weights_are_the_16_bit_bases_plus_the_adapters_product(
 def test_layers_that_the_base_lacks_are_named(base: Path, data: pillm.TrainingData, tmp_path: Path) -> None:
     with pytest.raises(pillm.ConfigError, match="no_such_layer"):
         train(LoRA(base=str(base), target_modules=["no_such_layer"]), data, tmp_path / "out")
+
+
+def test_many_rows_are_seen_to_be_tokenised(
+    base: Path, data: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pillm_hf.training.job._MANY", 10)
+    _, seen = train(LoRA(base=str(base), **FAST), data, tmp_path / "out")
+    told = [(event.kind, event.message, event.done, event.total, event.unit) for event in seen if event.kind != "note"]
+    assert told[:3] == [
+        ("start", "tokenising training rows", 0, 20, "rows"),
+        ("advance", "", 10, 20, "rows"),
+        ("advance", "", 20, 20, "rows"),
+    ]
+    assert ("start", "", 0, 4, "steps") in told

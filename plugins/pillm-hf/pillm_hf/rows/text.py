@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -13,10 +13,12 @@ from typing import Any
 import pillm
 from pillm_hf.models.precision import Warn
 from pillm_hf.rows.chat import Chat
+from pillm_hf.rows.tokencache import Reading, TokenCache, row_key
 
 _CHUNK = 512
 
 Messages = tuple[pillm.Message, ...]
+Talk = tuple[pillm.Example, Messages]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +47,51 @@ class Encoding:
         return sum(row.end - row.start for row in self.rows)
 
 
-def encode(examples: Iterable[pillm.Example], contract: pillm.Contract, chat: Chat, max_length: int) -> Encoding:
+def encode(
+    examples: Iterable[pillm.Example], contract: pillm.Contract, chat: Chat, max_length: int, cache: TokenCache | None = None
+) -> Encoding:
     """Encode examples; a row that is too long or cannot be labelled exactly is left out and counted, never cut.
 
+    Rows that `cache` holds are not tokenised again, and the others are put there.
     Raises DataError where an example has no answer or the template refuses its messages.
     """
     encoding = Encoding()
-    rendered = ((example, *_render(example, contract, chat)) for example in examples)
-    while chunk := list(islice(rendered, _CHUNK)):
-        wholes, prompts = chat.encode([row[2] for row in chunk]), chat.encode([row[3] for row in chunk])
-        for (example, messages, text, _), ids, prompt_ids in zip(chunk, wholes, prompts, strict=True):
-            start = len(prompt_ids)
-            end = len(ids) - ids[::-1].index(chat.end_of_turn.id) if chat.end_of_turn.id in ids[start:] else 0
-            row = Encoded(example.prompt.id, messages, text, ids, start, end, example.prompt.tools)
-            reason = f"longer than max_length={max_length} tokens" if len(ids) > max_length else None
-            reason = reason or _fault(row, prompt_ids, example.answer, chat)
+    talks = ((example, contract.conversation(example)) for example in examples)
+    while chunk := list(islice(talks, _CHUNK)):
+        for (example, messages), reading in zip(chunk, _cached(chunk, chat, cache), strict=True):
+            ids = chat.shared(reading.ids)
+            reason = f"longer than max_length={max_length} tokens" if len(ids) > max_length else reading.fault
             if reason:
                 encoding.left_out[reason] += 1
-            else:
-                encoding.rows.append(row)
+                continue
+            prompt = example.prompt
+            encoding.rows.append(Encoded(prompt.id, messages, reading.text, ids, reading.start, reading.end, prompt.tools))
     return encoding
+
+
+def _cached(talks: Sequence[Talk], chat: Chat, cache: TokenCache | None) -> list[Reading]:
+    """Return what the tokenizer makes of conversations; only those that the cache does not hold are read."""
+    if cache is None:
+        return _tokenised(talks, chat)
+    keys = [row_key(messages, example.prompt.tools, example.answer) for example, messages in talks]
+    known = cache.get(keys)
+    new = {key: talk for key, talk in zip(keys, talks, strict=True) if key not in known}
+    made = dict(zip(new, _tokenised(list(new.values()), chat), strict=True))
+    cache.put(made)
+    return [known.get(key) or made[key] for key in keys]
+
+
+def _tokenised(talks: Sequence[Talk], chat: Chat) -> list[Reading]:
+    """Return what the tokenizer makes of conversations, and why a row's labels would be wrong."""
+    rendered = [_render(example, messages, chat) for example, messages in talks]
+    wholes, prompts = chat.encode([text for text, _ in rendered]), chat.encode([asked for _, asked in rendered])
+    readings = []
+    for (example, _), (text, _), ids, prompt_ids in zip(talks, rendered, wholes, prompts, strict=True):
+        start = len(prompt_ids)
+        end = len(ids) - ids[::-1].index(chat.end_of_turn.id) if chat.end_of_turn.id in ids[start:] else 0
+        reading = Reading(text, ids, start, end, None)
+        readings.append(reading._replace(fault=_fault(reading, prompt_ids, example.answer, chat)))
+    return readings
 
 
 def prompts_of(prompts: Iterable[pillm.Prompt], contract: pillm.Contract, chat: Chat, warn: Warn) -> Iterator[Encoded]:
@@ -86,9 +113,9 @@ def prompts_of(prompts: Iterable[pillm.Prompt], contract: pillm.Contract, chat: 
         warn(f"{refused} prompts left out of the probes, the student cannot be asked them; the first: {reason}")
 
 
-def _render(example: pillm.Example, contract: pillm.Contract, chat: Chat) -> tuple[Messages, str, str]:
-    """Return an example's messages, its whole text, and the text that the student is given before it answers."""
-    prompt, messages = example.prompt, contract.conversation(example)
+def _render(example: pillm.Example, messages: Messages, chat: Chat) -> tuple[str, str]:
+    """Return an example's whole text, and the text that the student is given before it answers."""
+    prompt = example.prompt
     where = prompt.where or prompt.id
     if not (example.answer.content.strip() or example.answer.tool_calls):
         raise pillm.DataError(f"{where}: the answer is empty, so nothing can be learnt from it. Remove the row or label it.")
@@ -103,10 +130,10 @@ def _render(example: pillm.Example, contract: pillm.Contract, chat: Chat) -> tup
             f"{where}: the template renders the prompt differently once the answer follows, and it has no "
             "{% generation %} marks, so the answer cannot be told apart. Add the marks around the assistant's text."
         )
-    return messages, text, asked
+    return text, asked
 
 
-def _fault(row: Encoded, prompt_ids: list[int], answer: pillm.Answer, chat: Chat) -> str | None:
+def _fault(row: Reading, prompt_ids: list[int], answer: pillm.Answer, chat: Chat) -> str | None:
     """Return why a row's labels would be wrong, or None: the labelled tokens must read as the answer, and end the turn."""
     if row.ids[: row.start] != prompt_ids:
         return "the answer begins inside a token (white space before it)"

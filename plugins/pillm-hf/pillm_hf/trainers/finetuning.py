@@ -15,6 +15,7 @@ from pillm_hf.models.precision import DType, require_device
 from pillm_hf.trainers.distillation import Distillation
 from pillm_hf.trainers.launcher import Launcher, require_deepspeed
 from pillm_hf.trainers.quantization import QuantizationAware
+from pillm_hf.training.tracking import Tracker, require
 
 Scheduler: TypeAlias = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
@@ -68,6 +69,16 @@ class FineTuning(pillm.Trainer):
     logging_steps: int = Field(
         10, ge=1, description="Optimiser steps between two entries of the log.", json_schema_extra=NOT_IN_KEY
     )
+    token_cache: bool = Field(
+        True,
+        description="Keep the token ids of a thousand rows and more in the user's cache folder, for the next training.",
+        json_schema_extra=NOT_IN_KEY,
+    )
+    report_to: list[Tracker] | None = Field(
+        None,
+        description="Experiment trackers that the log's figures are sent to as well; absent: none.",
+        json_schema_extra=NOT_IN_KEY,
+    )
 
     launcher: Launcher | None = Field(
         None, description="Train in several processes, on several machines; absent: in this one.", json_schema_extra=NOT_IN_KEY
@@ -107,9 +118,10 @@ class FineTuning(pillm.Trainer):
         return {**kept, "base": locate(self.base, self.revision).identity, **learnt}
 
     def check(self) -> None:
-        """Raise where there is no such base or no such GPU; the base is not downloaded."""
+        """Raise where there is no such base, no such GPU, or a tracker is not installed; the base is not downloaded."""
         require_trainable(self.base, self.revision)
         require_device(self.device_map)
+        require(self.report_to or ())
         if self.launcher is not None:
             require_deepspeed(self.launcher)
         if self.distill:

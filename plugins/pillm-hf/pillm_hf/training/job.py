@@ -17,16 +17,19 @@ from pillm_hf.models.memory import told
 from pillm_hf.models.quantizing import import_bitsandbytes
 from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.text import Encoded, Encoding, encode, prompts_of
+from pillm_hf.rows.tokencache import opened
 from pillm_hf.shrinking import starting
 from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.trainers.lora import LoRA
 from pillm_hf.training import checkpoints, outputs, planning, students
 from pillm_hf.training.fitting import UNROUNDED, Work, fit
+from pillm_hf.training.tracking import tracked
 
 _UNMERGED = (
     "memory ran out while the student was merged in 16 bit; what was trained is kept in {kept}. Free some memory and run the "
     "same command again: it goes on there."
 )
+_MANY = 1000  # rows that take the tokenizer half a second
 _SAMPLES = 8  # conversations on which the merged student is compared with the trained one
 
 
@@ -44,12 +47,13 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     asked = prompts_of(data.probes, data.contract, chat, progress.warn)
     outputs.write_probes(chain(train_rows.rows, validation.rows, asked), out)
     outputs.write_calibration(_calibration(data, chat), out)
+    seed = data.seed if options.seed is None else options.seed
     work = Work(
-        options=options, source=source, folder=folder, chat=chat, train=train_rows, validation=validation,
-        seed=data.seed if options.seed is None else options.seed, out=out, facts=begun.facts,
-        data=data,
+        options=options, source=source, folder=folder, chat=chat, train=train_rows, validation=validation, seed=seed, out=out,
+        facts=begun.facts, data=data,
     )  # fmt: skip
-    log, facts = launch(work, data, progress) if options.launcher else fit(work, progress)
+    with tracked(options.report_to or (), options.options() | {"seed": seed}, out, progress) as watched:
+        log, facts = launch(work, data, watched) if options.launcher else fit(work, watched)
 
     samples = train_rows.rows[:_SAMPLES]
     if isinstance(options, LoRA):
@@ -80,7 +84,8 @@ def _encode(options: FineTuning, data: pillm.TrainingData, chat: Chat, progress:
     """Return the encoded training and validation rows; raise DataError where nothing is left to train on."""
     made = []
     for name, rows in (("training", data.train), ("validation", data.validation)):
-        encoding = encode(rows, data.contract, chat, options.max_length)
+        with opened(chat, len(rows) if options.token_cache else 0, progress.warn) as cache:
+            encoding = encode(_shown(rows, name, progress), data.contract, chat, options.max_length, cache)
         for reason, count in encoding.left_out.items():
             progress.warn(f"{count} of {len(rows)} {name} rows left out: {reason}.")
         made.append(encoding)
@@ -92,6 +97,16 @@ def _encode(options: FineTuning, data: pillm.TrainingData, chat: Chat, progress:
         )
         raise pillm.DataError(f"no row is left to train on ({reasons}). {remedy}")
     return made[0], made[1]
+
+
+def _shown(rows: pillm.Rows, name: str, progress: pillm.Progress) -> Iterator[pillm.Example]:
+    """Yield rows, and show how far the tokenizer is where there are many."""
+    if len(rows) >= _MANY:
+        progress.start(len(rows), "rows", f"tokenising {name} rows")
+    for number, row in enumerate(rows, 1):
+        yield row
+        if len(rows) >= _MANY and number % _MANY == 0:
+            progress.advance(_MANY)
 
 
 def _calibration(data: pillm.TrainingData, chat: Chat) -> Iterator[Encoded]:
