@@ -17,7 +17,7 @@ from tests.benchmarks.teaching.nano import LOGPROBS, RECIPE, label
 GOAL = 0.6
 ROOT = Path(__file__).parents[2]
 DISTILL = {"source": "labels", "weight": 0.7, "temperature": 2.0}
-FRACTIONS = (0.5, 0.4, 0.3, 0.2)
+FRACTIONS = (0.6, 0.5, 0.4, 0.3)
 """Of the quickstart's steps; each training has a schedule of its own, as one that was meant to be so short has."""
 
 

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 import torch
 from pillm_hf import Full, LoRA, QLoRA
-from pillm_hf.rows.text import Encoded
+from pillm_hf.models.loading import load_chat
+from pillm_hf.rows.text import Encoded, encode
 from pillm_hf.training import alternatives, planning
 from pillm_hf.training.alternatives import Alternatives
 
 import pillm
 
-MIB = 2**20
-ROOM = 900 * MIB
-"""What the process may take beside what it holds once it has imported everything."""
+ROOM = 0.4
+"""The share of what the training needs that the process may take beside what it holds once it has imported everything."""
 
 
 def encoded(count: int, length: int) -> list[Encoded]:
@@ -75,7 +75,7 @@ def _limited(base: Path, data: pillm.TrainingData, out: Path, options: dict[str,
     torch.set_num_threads(1)
     LoRA(base=str(base), dtype="float32", max_length=64).train(data, out / "first", pillm.Progress())  # imports all there is
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-    limit = pages * resource.getpagesize() + ROOM
+    limit = pages * resource.getpagesize() + options.pop("room")
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
         LoRA(base=str(base), dtype="float32", max_length=4096, **options).train(data, out / "second", pillm.Progress())
@@ -91,13 +91,16 @@ def test_a_training_out_of_memory_names_options_that_fit(
     long = rows([("vert", "rouge"), *((f"{n} " + "lac pont " * 75, "neige") for n in range(64))])
     data = replace(data, train=long, validation=rows([("a", "b")]), calibration=rows([("a", "b")]), probes=())
     options: dict[str, Any] = {"num_train_epochs": 1, "per_device_train_batch_size": 64, "gradient_checkpointing": False}
+    trainer = LoRA(base=str(base), per_device_train_batch_size=64)
+    batch = planning.largest(encode(long, pillm.Contract(), load_chat(base), 4096).rows, 64)
+    room = int(ROOM * planning.need(trainer, base, batch, torch.float32, checkpointing=False).bytes)
     context = multiprocessing.get_context("fork")
     said = []
     for name in ("too much", "as told"):
         (tmp_path / name / "first").mkdir(parents=True)
         (tmp_path / name / "second").mkdir()
         queue = context.Queue()
-        child = context.Process(target=_limited, args=(base, data, tmp_path / name, options, queue))
+        child = context.Process(target=_limited, args=(base, data, tmp_path / name, options | {"room": room}, queue))
         child.start()
         said.append(queue.get(timeout=200))
         child.join()
