@@ -168,5 +168,5 @@ def _prompt(seed: Prompt, text: str, example: Example) -> Prompt:
     return replace(
         seed, id=f"{seed.id}+{digest(text)[:8]}", messages=messages, reference=None, given=None, provenance={},
         group=seed.group or seed.id, source=f"expanded by {example.answer.model or 'a teacher'}", parents=(seed.id,),
-        metadata={},
+        metadata={}, rejected=None,
     )  # fmt: skip

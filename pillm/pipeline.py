@@ -81,7 +81,7 @@ def _stages(this: _Run) -> RunResult:
     recipe, sides, filtered = this.recipe, this.rows.sides, this.rows.filtered
     this.counts.append(RowCounts(in_=filtered, rejected=filtered))
     labelled = _label(this)
-    probes = tuple(replace(row, reference=None, given=None) for rows in sides.values() for row in rows)
+    probes = tuple(replace(row, reference=None, given=None, rejected=None) for rows in sides.values() for row in rows)
     settings = Training(contract=recipe.contract, seed=recipe.file.seed, probes=probes, teacher=recipe.teacher)
     progress = this.progress.for_stage("train")
     checkpoint = train(labelled, recipe.trainer, this.folder / "train", settings=settings, progress=progress)

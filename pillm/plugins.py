@@ -28,6 +28,7 @@ FIRST_PARTY: dict[str, dict[str, tuple[str, ...]]] = {
     "pillm-openai": {"teacher": ("openai",)},
     "pillm-llamacpp": {"teacher": ("gguf",), "exporter": ("gguf",), "runner": ("local", "pi4", "vulkan")},
     "pillm-easydistill": {"teacher": ("easydistill",), "trainer": ("easydistill",)},
+    "pillm-trl": {"trainer": ("dpo",)},
     "pillm-nano": {"model": ("nano-teacher", "nano-base")},
 }
 """What pillm's own plugins provide, so that a name whose plugin is not installed is answered with how to get it."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import unicodedata
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from pillm.errors import DataError
 
@@ -59,6 +59,8 @@ class Prompt:
     given: Message | None = None
     provenance: JSONObject = field(default_factory=dict)
     """How `given` was made, as `label` wrote it beside the answer; empty where nobody says."""
+    rejected: Message | None = None
+    """An answer that is worse than the one to be learnt, for trainers that learn from preferences."""
     split: str | None = None
     group: str | None = None
     source: str | None = None
@@ -132,6 +134,12 @@ class Answer:
             message["reasoning"] = self.reasoning
         return message
 
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        """Return the answer that an assistant message says."""
+        calls = tuple(message.get("tool_calls") or ())
+        return cls(str(message.get("content") or ""), reasoning=message.get("reasoning"), tool_calls=calls)
+
 
 FailureKind: TypeAlias = Literal["rate", "quota", "credentials", "network", "server", "refused", "invalid", "crashed"]
 
@@ -158,6 +166,11 @@ class Example:
     def messages(self) -> tuple[Message, ...]:
         """Return the whole conversation, the answer last."""
         return (*self.prompt.messages, self.answer.message)
+
+    @property
+    def rejected(self) -> Answer | None:
+        """Return the worse answer to the same prompt, where the row has one."""
+        return Answer.from_message(self.prompt.rejected) if self.prompt.rejected else None
 
 
 def answer_to_json(answer: Answer) -> JSONObject:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pillm.errors import DataError
 from pillm.jsonl import parse_json
+from pillm.preferences import preference_of
 from pillm.records import JSONObject
 
 _SHAREGPT_ROLES = {
@@ -22,8 +23,14 @@ def to_native(row: JSONObject) -> JSONObject:
     """Return the row as a native one; keys that the format does not use are kept.
 
     Known: `messages`; `conversations` (ShareGPT); `instruction`/`input`/`output` (Alpaca); `prompt`/`completion`;
-    and the flat form `user`, `system_hint`, `requires_json`, `tool_schema`, `assistant`. Raises DataError.
+    and the flat form `user`, `system_hint`, `requires_json`, `tool_schema`, `assistant`. Any of them may have its answer as
+    `chosen`, and a worse one as `rejected`. Raises DataError.
     """
+    preference = preference_of(row)
+    return _converted(row) if preference is None else preference.native(_converted(preference.rest))
+
+
+def _converted(row: JSONObject) -> JSONObject:
     if "messages" in row:
         return row
     if "conversations" in row:
@@ -68,7 +75,17 @@ def _from_alpaca(row: JSONObject) -> JSONObject:
     if more and more.strip():
         user = f"{user}\n\n{more}"
     messages = _conversation(rest.pop("system", None), user, rest.pop("output", None))
-    return {**rest, "messages": messages}
+    earlier = [turn for asked, said in _history(rest.pop("history", None)) for turn in _conversation(None, asked, said)]
+    at = next(place for place, turn in enumerate(messages) if turn["role"] == "user")
+    return {**rest, "messages": [*messages[:at], *earlier, *messages[at:]]}
+
+
+def _history(value: Any) -> list[tuple[str, str]]:
+    """Return the earlier questions and answers of an Alpaca row, as LLaMA-Factory writes them."""
+    pairs = value or []
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise DataError("'history' must be a list of [question, answer] pairs.")
+    return [(asked, said) for asked, said in pairs]
 
 
 def _from_completion(row: JSONObject) -> JSONObject:

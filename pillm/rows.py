@@ -15,6 +15,7 @@ from pillm.errors import DataError
 from pillm.jsonl import parse_json as parse_json
 from pillm.jsonl import read_lines as read_lines
 from pillm.jsonl import write_rows as write_rows
+from pillm.preferences import rejected_message
 from pillm.records import Answer, Example, JSONObject, Message, Prompt, Reference, Usage, digest
 from pillm.rowformats import to_native
 from pillm.seen import Seen
@@ -22,7 +23,7 @@ from pillm.seen import Seen
 ROLES = ("system", "developer", "user", "assistant", "tool")
 FIELDS = frozenset({
     "id", "messages", "schema", "tools", "reference", "split", "group", "source", "license",
-    "language", "tags", "parents", "metadata", "provenance",
+    "language", "tags", "parents", "metadata", "provenance", "rejected",
 })  # fmt: skip
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -127,6 +128,7 @@ def prompt_from_row(row: Mapping[str, Any], *, where: str = "", beside: Path | N
             reference=_reference(native.get("reference"), truth),
             given=None if relabel else answered,
             provenance={} if relabel else made,
+            rejected=rejected_message(native.get("rejected")),
             split=_text(native, "split"),
             group=_text(native, "group"),
             source=_text(native, "source"),
@@ -210,6 +212,7 @@ def prompt_to_row(prompt: Prompt) -> JSONObject:
     if prompt.reference:
         message = {key: value for key, value in prompt.reference.message.items() if key != "role"}
         row["reference"] = {**message, "origin": prompt.reference.origin}
+    row["rejected"] = prompt.rejected
     for name in ("split", "group", "source", "license", "language"):
         row[name] = getattr(prompt, name)
     row["tags"], row["parents"] = list(prompt.tags), list(prompt.parents)
@@ -256,10 +259,8 @@ def given_example(prompt: Prompt) -> Example:
     """Return the example of a prompt that arrived answered, made as its provenance says, else "given"."""
     given, made = prompt.given or {}, prompt.provenance
     usage = Usage(prompt_tokens=made.get("prompt_tokens", 0), completion_tokens=made.get("completion_tokens", 0))
-    answer = Answer(
-        content=str(given.get("content") or ""),
-        reasoning=given.get("reasoning"),
-        tool_calls=tuple(given.get("tool_calls") or ()),
+    answer = replace(
+        Answer.from_message(given),
         finish_reason=made.get("finish_reason", "stop"),
         usage=usage if "prompt_tokens" in made else None,
         model=made.get("model"),

@@ -26,7 +26,7 @@ from pillm.devices import device, device_names
 from pillm.recipefile import RecipeFile
 
 ROOT = Path(__file__).parent.parent
-FIRST_PARTY = "hf openai llamacpp nano easydistill"
+FIRST_PARTY = "hf openai llamacpp nano easydistill trl"
 NOTE = "<!-- Made by `make reference`; change its source instead. -->\n\n"
 WIDTH = 90
 

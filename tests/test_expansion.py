@@ -18,6 +18,7 @@ SEEDS = [
         id="light", language="fr-CA", tags=("light",), schema={"type": "object"}, license="CC0-1.0",
         messages=({"role": "system", "content": "Sois bref."}, {"role": "user", "content": "allume la lumière du salon"}),
         reference=pillm.Reference(message={"role": "assistant", "content": "{}"}), metadata={"n": 1},
+        rejected={"role": "assistant", "content": "Bien sûr !"},
     ),
     pillm.Prompt(id="time", messages=({"role": "user", "content": "what time is it in Paris"},), group="clock", language="en"),
 ]  # fmt: skip
@@ -54,6 +55,7 @@ def test_new_prompts_keep_what_their_seed_has_and_what_was_said_already_is_left_
         ("light",), "light", "fr-CA", ("light",), {"type": "object"}, "CC0-1.0",
     )  # fmt: skip
     assert (first.reference, first.given, first.metadata, first.source) == (None, None, {}, "expanded by echo-1")
+    assert first.rejected is None, "it answered another prompt"
     assert (fourth.parents, fourth.group) == (("time",), "clock")
     assert len({row.id for row in rows}) == len(rows)
     sides = pillm.split([*SEEDS, *rows], test=1)

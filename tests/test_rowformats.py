@@ -50,6 +50,12 @@ def test_an_instruction_and_its_input_are_one_question():
     assert to_native(row)["messages"][0]["content"] == "Traduis.\n\nGood night"
 
 
+def test_the_history_of_an_instruction_comes_before_it():
+    row = {"system": "Sois bref.", "instruction": "Heure ?", "output": "midi", "history": [["Salut", "Allô"]]}
+    asked, said = {"role": "user", "content": "Heure ?"}, {"role": "assistant", "content": "midi"}
+    assert to_native(row) == {"messages": [*TURNS, asked, said]}
+
+
 @pytest.mark.parametrize(
     ("flat", "schema"),
     [
@@ -105,6 +111,7 @@ def test_an_empty_answer_is_no_answer(empty):
         ({"conversations": {}}, "'conversations' must be a list"),
         ({"conversations": [{"from": "narrator", "value": "a"}]}, "needs 'from' out of human"),
         ({"conversations": ["a"]}, "needs 'from'"),
+        ({"instruction": "a", "history": ["b"]}, "'history' must be a list of .question, answer. pairs"),
     ],
 )
 def test_a_row_that_is_no_row_is_told_what_it_lacks(row, sentence):
@@ -120,6 +127,7 @@ anything = st.recursive(
 names = st.sampled_from([
     "messages", "conversations", "instruction", "input", "output", "prompt", "completion", "user", "system_hint",
     "requires_json", "tool_schema", "assistant", "id", "schema", "tools", "reference", "tags", "metadata", "provenance",
+    "chosen", "rejected", "history", "preferred_output", "non_preferred_output",
 ])  # fmt: skip
 
 

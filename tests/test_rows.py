@@ -35,6 +35,7 @@ prompts = st.builds(
     schema=st.none() | objects,
     tools=st.lists(objects, max_size=2).map(tuple),
     reference=st.none() | st.builds(Reference, message=text.map(lambda t: {"role": "assistant", "content": t}), origin=text),
+    rejected=st.none() | text.map(lambda t: {"role": "assistant", "content": t}),
     split=names, group=names, source=names, license=names, language=names,
     tags=st.lists(text, max_size=2).map(tuple),
     parents=st.lists(text, max_size=2).map(tuple),
@@ -61,6 +62,7 @@ def test_an_example_survives_its_row(prompt, said, usage):
     assert again.answer == example.answer
     assert (again.source, again.key) == ("teacher", "v1:0")
     assert prompt_to_row(again.prompt) == prompt_to_row(prompt)
+    assert again.rejected == example.rejected
 
 
 def test_some_json_wanted_stays_wanted():

@@ -116,7 +116,7 @@ def test_a_validation_between_two_log_entries_stands_beside_the_one_before() -> 
     ("start", "said"),
     [
         ({"init": "base", "layers": {"before": 24, "after": 6, "kept": [0]}, "vocabulary": {"before": 151936, "after": 4096}},
-         "the base's weights: layers 24 to 6, tokens 151,936 to 4,096"),
+         "the base's weights: layers 24 to 6, tokens 151\u202f936 to 4\u202f096"),
         ({"init": "random", "hidden_size": {"before": 64, "after": 64}}, "random weights"),
         ({"init": "base", "head_bytes": {"before": 272_269_312, "after": 7_340_032}},
          "the base's weights: output head 272 MB to 7.34 MB"),

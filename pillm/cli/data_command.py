@@ -52,7 +52,7 @@ def split(terminal: Terminal, /, rows: Path, out: Path, **sizes: Any) -> None:
 @click.option("--out", type=new_file(), help="Write here instead of to stdout.")
 @click.pass_obj
 def convert(terminal: Terminal, /, rows: Path, out: Path | None) -> None:
-    """Write ROWS (flat, Alpaca, ShareGPT, prompt/completion) as native `messages` rows."""
+    """Write ROWS (flat, Alpaca, ShareGPT, prompt/completion, preferences) as native `messages` rows."""
     native = [native_row(prompt) for prompt in pillm.read_prompts(rows)]
     if out is None:
         terminal.result(native, *(json.dumps(row, ensure_ascii=False) for row in native))

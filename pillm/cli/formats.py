@@ -53,6 +53,10 @@ def row_schema() -> JSONObject:
             "schema": {"type": ["object", "string"], "description": "A JSON Schema that the answer must satisfy, or its name."},
             "tools": {"type": "array", "items": {"type": "object"}, "description": "Tools that the model may call."},
             "reference": {"anyOf": [text, reference], "description": "The true answer; trainers never see it."},
+            "rejected": {
+                "anyOf": [text, message],
+                "description": "A worse answer than the one to be learnt, as text or message; for preference training.",
+            },
             "split": {**text, "description": "train, validation, calibration or test."},
             "group": {**text, "description": "Rows of one group are never divided between splits."},
             "source": {**text, "description": "Where the row comes from."},

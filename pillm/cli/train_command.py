@@ -44,7 +44,7 @@ def command(terminal: Terminal, /, labelled: Path, trainer: str, options: dict[s
     examples = pillm.read_examples(rows)
     if not examples:
         raise pillm.DataError(f"{rows} holds no rows, so there is nothing to train on. Label some first: pillm label ...")
-    probes = tuple(replace(example.prompt, reference=None, given=None) for example in examples)
+    probes = tuple(replace(example.prompt, reference=None, given=None, rejected=None) for example in examples)
     settings = Training(
         contract=_contract(rows, chosen), seed=chosen["seed"], probes=probes, answers=store_of(pillm.Rows(rows), None)
     )

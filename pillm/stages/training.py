@@ -22,7 +22,8 @@ from pillm.contract import Contract
 from pillm.errors import BackendError, ConfigError, DataError
 from pillm.files import lock, named, storage_errors
 from pillm.progress import Progress
-from pillm.records import Example, Prompt, digest
+from pillm.reasoning import spoken
+from pillm.records import Example, Message, Prompt, digest
 from pillm.rows import example_to_row, write_rows
 from pillm.stages.labelling import Labelled
 from pillm.stages.stored import HeldAnswers, StoredAnswers, store_of, stored_digest
@@ -141,7 +142,7 @@ def _sides(examples: Iterable[Example]) -> dict[str, list[Example]]:
 
 def _key(sides: dict[str, list[Example]], trainer: Trainer, contract: Contract, settings: Training, store: Path | None) -> str:
     rows = {
-        side: [[list(contract.conversation(row)), list(row.prompt.tools), row.key] for row in rows]
+        side: [[list(contract.conversation(row)), list(row.prompt.tools), row.key, *_worse(row)] for row in rows]
         for side, rows in sides.items()
     }
     inputs = {
@@ -154,6 +155,10 @@ def _key(sides: dict[str, list[Example]], trainer: Trainer, contract: Contract, 
     if trainer.wants_stored():
         inputs["stored"] = stored_digest(store, sides["train"])
     return stage_key("train", inputs, trainer)
+
+
+def _worse(row: Example) -> list[Message]:
+    return [spoken(row.rejected)] if row.rejected else []
 
 
 def _data(sides: dict[str, list[Example]], folder: Path, contract: Contract, settings: Training) -> TrainingData:

@@ -79,7 +79,7 @@ def _forget_own_code(path: Path) -> None:
         path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def write_log(options: FineTuning, log: Log, train: Encoding, facts: dict[str, Any], out: Path) -> None:
+def write_log(options: pillm.Trainer, log: Log, train: Encoding, facts: dict[str, Any], out: Path) -> None:
     """Write training.json: options, what was left out, the loss log, and the machine's part."""
     import peft
     import torch
