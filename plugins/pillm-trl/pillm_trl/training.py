@@ -118,8 +118,7 @@ def _learn(job: Job) -> tuple[Any, Log, dict[str, Any]]:
     seals = Seals(job.out / FOLDER, _recipe(job, facts), job.progress.warn)
     begun = seals.newest()
     watch = Watch(job.progress, seals, options.save_steps, begun.seconds if begun else 0.0)
-    sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
-    with told(*sizes):
+    with told(lambda: _ran_out(options)):
         learner = Learner(
             model,
             ref_model=_reference(job),
@@ -144,6 +143,23 @@ def _run(learner: Learner, begun: Whole | None) -> None:
             f"{begun.path if begun else learner.args.output_dir} holds more than tensors and plain values, and nothing of it "
             "was run. Remove the folder to train from the start."
         ) from error
+
+
+def _ran_out(options: DPO) -> str:
+    """Return what a person is told where memory ran out: what is safe, and which options take less."""
+    pairs, passes = options.per_device_train_batch_size, options.gradient_accumulation_steps
+    fewer = next((count for count in range(pairs // 2, 0, -1) if pairs % count == 0), 1)
+    ways = [
+        f"per_device_train_batch_size={fewer} and gradient_accumulation_steps={passes * pairs // fewer}" if pairs > 1 else "",
+        "" if options.gradient_checkpointing else "gradient_checkpointing=true",
+        "" if options.adapter or options.precompute_ref_log_probs else "precompute_ref_log_probs=true",
+        "" if options.adapter else "adapter=true",
+        f"a max_length below {options.max_length}",
+    ]
+    return (
+        f"memory ran out with per_device_train_batch_size={pairs}; checkpoints that were saved before it are kept. Set "
+        f"{', or '.join(filter(None, ways))}, and train again."
+    )
 
 
 def _reference(job: Job) -> Any:
