@@ -44,16 +44,20 @@ def _absolute(value: object) -> str:
 def read(folder: Path) -> Work:
     """Return the work that a process takes part in; its rows are encoded anew, as they were before."""
     from pillm_hf.models.loading import load_chat
+    from pillm_hf.models.precision import log
     from pillm_hf.rows.text import encode
+    from pillm_hf.rows.tokencache import opened
     from pillm_hf.training.fitting import Work
 
     told = json.loads((folder / _TASK).read_text("utf-8"))
     options = cast(FineTuning, pillm.trainer(told["trainer"], **told["options"]))
     contract, chat = pillm.Contract.from_json(told["contract"]), load_chat(Path(told["folder"]))
     source = told["source"] | {"folder": Path(told["source"]["folder"]) if told["source"]["folder"] else None}
-    encoded = {
-        side: encode(pillm.Rows(Path(told[side])), contract, chat, options.max_length) for side in ("train", "validation")
-    }
+    encoded = {}
+    for side in ("train", "validation"):
+        rows = pillm.Rows(Path(told[side]))
+        with opened(chat, len(rows) if options.token_cache else 0, log.warning) as cache:
+            encoded[side] = encode(rows, contract, chat, options.max_length, cache)
     return Work(
         options=options,
         source=Source(**source),
