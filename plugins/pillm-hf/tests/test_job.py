@@ -270,3 +270,13 @@ def test_many_rows_are_seen_to_be_tokenised(
         ("advance", "", 20, 20, "rows"),
     ]
     assert ("start", "", 0, 4, "steps") in told
+
+
+def test_how_a_student_begins_does_not_depend_on_what_was_planned_before(
+    base: Path, data: pillm.TrainingData, tmp_path: Path
+) -> None:
+    made = []
+    for name, given in (("planned", None), ("remembered", None), ("told", False)):
+        train(LoRA(base=str(base), gradient_checkpointing=given, **FAST), data, tmp_path / name)
+        made.append((tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes())
+    assert made[0] == made[1] == made[2]

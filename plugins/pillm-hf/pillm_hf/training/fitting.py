@@ -56,9 +56,9 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
 
     options, rows = work.options, work.train.rows
     with torch.random.fork_rng():
-        torch.manual_seed(work.seed)
         checkpointing = processes.told(_checkpointing(work, progress))
         others = Alternatives(options, work.folder, rows, students.computed_dtype(options, lambda _: None))
+        torch.manual_seed(work.seed)  # here: what is planned above draws numbers too, or is remembered and draws none
         model, dtype = students.build(options, work.folder, progress.warn)
         facts = _facts(model, dtype, work)
         taught = _taught(work, model, dtype, progress)
