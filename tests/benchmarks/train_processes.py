@@ -7,6 +7,7 @@ summing gradients and gathering weights costs.
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,13 @@ class _Enough(BaseException):
 
 
 class _Run:
-    """Trains once, reads the losses and the rate that the trainer reports, and ends it after its last step."""
+    """Trains, reads the losses that the trainer reports and takes the time of its steps, and ends it after the last."""
 
-    def __init__(self, trainer: str, model: Path, rows: Path) -> None:
-        self._trainer, self._model, self._rows = trainer, model, rows
+    def __init__(self, trainer: str, model: Path, rows: Path, tokens: int) -> None:
+        self._trainer, self._model, self._rows, self._tokens = trainer, model, rows, tokens
         self._expected: list[float] = []
         self._losses: list[float] = []
-        self._rate = 0.0
+        self._begun = self._seconds = 0.0
 
     def __call__(self, side: str) -> Callable[[], float]:
         """Return what trains once and gives tokens per second; raise where the losses are not those of one process."""
@@ -50,7 +51,7 @@ class _Run:
         apart = [abs(one / other - 1) for one, other in zip(self._losses, self._expected, strict=True)]
         if max(apart) > SAME:
             raise AssertionError(f"{self._trainer} {side}: losses {self._losses}, of one process {self._expected}")
-        return self._rate
+        return self._tokens / self._seconds
 
     def _train(self, launcher: dict[str, Any]) -> None:
         trainer = pillm.trainer(
@@ -75,9 +76,11 @@ class _Run:
         raise RuntimeError("the trainer never said that its last step was done")
 
     def _read(self, event: pillm.Event) -> None:
-        if "loss" in event.figures:
+        if event.kind == "start":
+            self._begun = time.perf_counter()
+        elif "loss" in event.figures:
             self._losses.append(event.figures["loss"])
-            self._rate = event.figures["tokens_per_second"]
+            self._seconds = time.perf_counter() - self._begun
             if event.done == event.total:
                 raise _Enough
 
@@ -88,9 +91,9 @@ def run(quick: bool) -> Iterator[Result]:
     model = student.model_folder(LAYERS, folder().parent / "students")
     with tempfile.TemporaryDirectory() as place:
         timed = Path(place) / "rows.jsonl"
-        student.write_rows(timed, rows, seed=7)
+        tokens = student.write_rows(timed, rows, seed=7)
         for trainer in ("lora", "full"):
-            taken = _Run(trainer, model, timed)
+            taken = _Run(trainer, model, timed, tokens)
             rates = alternating({side: taken(side) for side in SIDES}, times)
             for side in ("ddp", "fsdp2"):
                 yield Result(

@@ -50,7 +50,7 @@ class ZeroOptimizer(Optimizer):
 
         super().__init__(model, options, dtype, processes)
         for group in self._adam.param_groups:
-            group["lr"] = 0.0  # it takes a step to make AdamW's memory, which must learn nothing
+            group["lr"] = 0.0  # some versions take a step at once to make AdamW's memory
         self._engine, *_ = deepspeed.initialize(
             model=model, optimizer=self._adam, config=os.environ["ACCELERATE_DEEPSPEED_CONFIG_FILE"]
         )
@@ -104,6 +104,17 @@ class ZeroOptimizer(Optimizer):
             kept |= {f"{what}:{name}": value for name, value in self._gathered(found).items()}
         return kept | {f"step:{name}": torch.tensor(float(self.steps)) for name in self.learnt}
 
+    def load(self, tensors: Iterable[tuple[str, torch.Tensor]], steps: int, scale: dict[str, Any]) -> None:
+        """Take up what was saved after so many steps, in memory that DeepSpeed makes at a first step, which learns nothing."""
+        import torch
+
+        for group in self._adam.param_groups:
+            group["lr"] = 0.0
+        place = torch.zeros((1, 2), dtype=torch.long, device=self._engine.device)
+        self.backward(self._engine.module(input_ids=place).logits.float().sum() * 0, last=True)
+        self._engine.step()
+        super().load(tensors, steps, scale)
+
     def remember(self, what: str, name: str, value: torch.Tensor) -> None:
         """Take up AdamW's memory of one weight."""
         from deepspeed.utils import safe_set_full_optimizer_state
@@ -114,8 +125,12 @@ class ZeroOptimizer(Optimizer):
             self._set_counts(int(value))
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Put weights in the place of those that are there."""
+        """Put weights in the place of those that are there: those that a step changes, and those that the next pass reads."""
+        import deepspeed
         from deepspeed.utils import safe_set_full_fp32_param
 
         for name, value in weights:
-            safe_set_full_fp32_param(self.learnt[name], value)
+            part = self.learnt[name]
+            safe_set_full_fp32_param(part, value)
+            with deepspeed.zero.GatheredParameters([part], modifier_rank=0):
+                part.data.copy_(value)
