@@ -5,6 +5,7 @@ It also reads data sets of the hub as tables: `hf://owner/name?split=train[:2000
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pillm
@@ -15,6 +16,11 @@ from pillm_hf.trainers.full import Full
 from pillm_hf.trainers.lora import DoRA, LoRA, QLoRA
 
 __all__ = ["DoRA", "Full", "HFRunner", "HFTeacher", "LoRA", "QLoRA"]
+
+# Read once, when torch is loaded. A thread that waits by spinning takes the core from the thread that it waits for as soon as
+# anything else runs on the machine: a second busy program made work of two threads ten to a hundred times slower, not twice.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 @pillm.hookimpl
