@@ -39,8 +39,8 @@ def test_the_fastest_change_that_fits_is_named(base: Path, monkeypatch: pytest.M
 
     def bytes_of(size: int, *, checkpointing: bool) -> int:
         batch = planning.largest(encoded(64, 200), size)
-        needed = planning.need(options, base, batch, torch.float32, checkpointing=checkpointing).bytes
-        return int(needed * planning.heap("cpu") / planning.SPARE) + 1
+        needed = planning.need(options, base, batch, torch.float32, checkpointing=checkpointing).taken("cpu")
+        return int(needed / planning.SPARE) + 1
 
     half = advised(bytes_of(8, checkpointing=False), monkeypatch, options, base)
     assert half.startswith("Set per_device_train_batch_size=8 and gradient_accumulation_steps=4, which learns the same")

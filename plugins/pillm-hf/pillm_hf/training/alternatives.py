@@ -61,8 +61,8 @@ class Alternatives:
 
     def _bytes(self, size: int, *, checkpointing: bool) -> float:
         batch = planning.largest(self.rows, size)
-        needed = planning.need(self.options, self.folder, batch, self.dtype, checkpointing=checkpointing).bytes
-        return needed * planning.heap(planning.device_of(self.options))
+        needed = planning.need(self.options, self.folder, batch, self.dtype, checkpointing=checkpointing)
+        return needed.taken(planning.device_of(self.options))
 
     def _nothing(self) -> str:
         longest = max(len(row.ids) for row in self.rows)

@@ -31,8 +31,11 @@ _PATIENCE = 10.0  # seconds that a timed step may take, as far as a row alone te
 _TIMED = 3  # steps, of short, middling and long rows
 SPARE = 0.9
 """The share of the free memory that a training may count on: other processes breathe too."""
-_HEAP = 1.35
-"""What a process takes of what it needs at a time, as the C library's heap hands memory out on a CPU: measured 1.2 to 1.6."""
+_MAPPED = 32 << 20
+"""From this size on the C library gives a tensor pages of its own, and takes them back; smaller ones lie on its heap."""
+_WASTED = {True: 2.3, False: 1.6}
+"""What the heap grows to, as a multiple of what lies on it at a time, with adapters and without: measured 2.2 to 2.4 and 1.5 to
+1.7, and 1.0 where every tensor has pages of its own."""
 
 
 UNTRACEABLE = (RuntimeError, NotImplementedError, TypeError, ValueError)
@@ -42,11 +45,6 @@ UNTRACEABLE = (RuntimeError, NotImplementedError, TypeError, ValueError)
 def device_of(options: FineTuning) -> str:
     """Return where a training computes: "cuda" or "cpu"."""
     return "cpu" if options.device_map == "cpu" else default_device()
-
-
-def heap(device: str) -> float:
-    """Return how much more a process takes of a device's memory than it needs at a time."""
-    return _HEAP if device == "cpu" else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +57,20 @@ class Need:
     """What the largest pass keeps for its backward pass."""
     passing: int
     """What is there for moments: logits of a piece, the copies of a layer's largest product."""
+    small: float = 0.0
+    """The share of what is kept that lies on a CPU's heap."""
+    adapters: bool = False
 
     @property
     def bytes(self) -> int:
         """Return the most that is held at a time."""
         return self.held + self.kept + self.passing
+
+    def taken(self, device: str) -> int:
+        """Return the bytes that the process comes to take on a device: a CPU's heap does not give all back at once."""
+        if device != "cpu":
+            return self.bytes
+        return int(self.held + (self.kept + self.passing) * (1 + self.small * (_WASTED[self.adapters] - 1)))
 
 
 def largest(rows: list[Encoded], size: int) -> Batch:
@@ -80,7 +87,8 @@ def need(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *,
     learnt = sum(part.numel() for part in model.parameters() if part.requires_grad)
     vocabulary = model.get_input_embeddings().num_embeddings
     half = torch.empty((), dtype=dtype).element_size()
-    kept = _kept(model, batch)
+    kept, small = _kept(model, batch)
+    whole = max(1, kept)
     layers = max(1, model.config.get_text_config().num_hidden_layers)
     if checkpointing:  # a layer's input is kept, and the inside of one layer at a time
         width = model.config.get_text_config().hidden_size
@@ -94,7 +102,7 @@ def need(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *,
         cast = weights * half if half < 4 else 0  # autocast keeps a copy of what it multiplied with
         held = learnt * (_ADAMW + (4 if rounds else 0))
         passing = 2 * piece + cast + 4 * vocabulary * model.config.get_text_config().hidden_size
-    return Need(held=held, kept=kept, passing=passing + kept // layers)
+    return Need(held=held, kept=kept, passing=passing + kept // layers, small=small / whole, adapters=isinstance(options, LoRA))
 
 
 def _held(options: LoRA, frozen: int, model: Any, half: int) -> int:
@@ -124,8 +132,8 @@ def _traced(options: FineTuning, folder: Path, dtype: torch.dtype) -> Any:
     return model.to(dtype).train()
 
 
-def _kept(model: Any, batch: Batch) -> int:
-    """Return the bytes that a forward pass keeps for its backward pass, weights not counted."""
+def _kept(model: Any, batch: Batch) -> tuple[int, int]:
+    """Return the bytes that a forward pass keeps for its backward pass, weights not counted, and those in small tensors."""
     import torch
 
     own = {part.untyped_storage()._cdata for part in (*model.parameters(), *model.buffers())}
@@ -142,7 +150,7 @@ def _kept(model: Any, batch: Batch) -> int:
     with torch.device("meta"), kept_small(model), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         mask = torch.empty((rows, 1, width, width), dtype=model.dtype)  # else its making asks for numbers
         model(input_ids=torch.empty((rows, width), dtype=torch.long), attention_mask=mask, use_cache=False, logits_to_keep=1)
-    return sum(found.values())
+    return sum(found.values()), sum(size for size in found.values() if size < _MAPPED)
 
 
 def chosen_checkpointing(options: FineTuning, folder: Path, rows: list[Encoded], dtype: torch.dtype) -> bool:
@@ -155,7 +163,7 @@ def chosen_checkpointing(options: FineTuning, folder: Path, rows: list[Encoded],
         return False
     batch = largest(rows, options.per_device_train_batch_size)
     try:
-        return need(options, folder, batch, dtype, checkpointing=False).bytes * heap(device) > SPARE * free
+        return need(options, folder, batch, dtype, checkpointing=False).taken(device) > SPARE * free
     except UNTRACEABLE:
         return False
 
@@ -167,9 +175,8 @@ def forecast(options: FineTuning, rows: list[Encoded], folder: Path, dtype: torc
     free = free_bytes(device)
     batch = largest(rows, sizes[0])
     checkpointing = chosen_checkpointing(options, folder, rows, dtype)
-    needed = need(options, folder, batch, dtype, checkpointing=checkpointing).bytes
+    needed = need(options, folder, batch, dtype, checkpointing=checkpointing).taken(device)
     base = resident_bytes() if device == "cpu" else 0
-    needed = int(needed * heap(device))
     fits = free is None or needed <= free
     asked = options.gradient_checkpointing
     advice = ""
