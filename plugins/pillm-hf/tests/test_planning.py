@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import resource
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -109,42 +109,70 @@ def _model(folder: Path, make: Any) -> Path:
 
 def _told(options: pillm.Trainer, data: pillm.TrainingData, told: Any) -> None:
     """Forecast in a process of its own: what an earlier one holds is counted in."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     found = options.forecast(data)
     assert found
-    told.put((found.memory_bytes, found.seconds))
+    told.put(found.memory_bytes)
 
 
 def _took(options: pillm.Trainer, data: pillm.TrainingData, out: Path, told: Any) -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     out.mkdir()
     options.train(data, out, pillm.Progress())
-    log = json.loads((out / "training.json").read_text("utf-8"))
-    told.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, log["seconds"]))
+    told.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
-def _apart(work: Any, *args: Any) -> tuple[int, float]:
+def _timed(options: pillm.Trainer, data: pillm.TrainingData, out: Path, told: Any) -> None:
+    """Forecast and train in turn, for a neighbour may be busy for a while."""
+    torch.set_num_threads(1)
+    pairs = []
+    for number in range(3):
+        found = options.forecast(data)
+        assert found
+        folder = out / str(number)
+        folder.mkdir(parents=True)
+        options.train(data, folder, pillm.Progress())
+        pairs.append((found.seconds, json.loads((folder / "training.json").read_text("utf-8"))["seconds"]))
+    told.put(pairs)
+
+
+def _apart(work: Any, *args: Any) -> Any:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     child = context.Process(target=work, args=(*args, queue))
     child.start()
-    found: tuple[int, float] = queue.get(timeout=900)
+    found = queue.get(timeout=900)
     child.join()
     return found
+
+
+def _case(kind: type[Any], size: int, count: int, make: Any, rows: Any, folder: Path) -> tuple[Any, pillm.TrainingData]:
+    long = rows([(f"{n} " + "lac pont neige " * (10 + n % 16), "érable minuit " * 12) for n in range(count)])
+    data = pillm.TrainingData(train=long, validation=rows([("a", "b")]), calibration=rows([("a", "b")]), seed=3)
+    base = str(_model(folder / "base", make))
+    return kind(base=base, per_device_train_batch_size=size, num_train_epochs=1, dtype="float32"), data
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("size", [8, 32])
+@pytest.mark.parametrize("kind", [LoRA, QLoRA, Full])
+def test_the_memory_that_was_forecast_is_what_it_takes_within_a_quarter(
+    kind: type[Any], size: int, make: Any, rows: Any, tmp_path: Path
+) -> None:
+    options, data = _case(kind, size, 2 * size, make, rows, tmp_path)
+    forecast, took = _apart(_told, options, data), _apart(_took, options, data, tmp_path / "out")
+    print(f"{kind.name}, {size} rows at a time: {forecast >> 20} MiB forecast, {took >> 20} MiB taken")
+    assert abs(forecast - took) <= 0.25 * took
 
 
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", [LoRA, QLoRA, Full])
-def test_memory_and_time_that_were_forecast_are_what_it_takes_within_a_quarter(
-    kind: type[Any], make: Any, rows: Any, data: pillm.TrainingData, tmp_path: Path
+def test_the_time_that_was_forecast_is_what_it_takes_within_a_quarter(
+    kind: type[Any], make: Any, rows: Any, tmp_path: Path
 ) -> None:
-    base = _model(tmp_path / "base", make)
-    long = rows([(f"{n} " + "lac pont neige " * (10 + n % 16), "érable minuit " * 12) for n in range(96)])
-    data = replace(data, train=long, validation=rows([("a", "b")]), probes=())
-    options = kind(base=str(base), per_device_train_batch_size=32, num_train_epochs=1, dtype="float32")
-    memory, seconds = _apart(_told, options, data)
-    took, lasted = _apart(_took, options, data, tmp_path / "out")
-    print(f"{kind.name}: {memory >> 20} MiB and {seconds:.1f} s forecast, {took >> 20} MiB and {lasted:.1f} s taken")
-    assert abs(memory - took) <= 0.25 * took
-    assert abs(seconds - lasted) <= 0.25 * lasted
+    options, data = _case(kind, 4, 48, make, rows, tmp_path)
+    pairs = _apart(_timed, options, data, tmp_path / "out")
+    print(f"{kind.name}: " + ", ".join(f"{told:.1f} s forecast and {took:.1f} s taken" for told, took in pairs))
+    assert abs(median(told / took for told, took in pairs) - 1) <= 0.25
