@@ -116,7 +116,7 @@ def check_backend(backend: Backend) -> None:
     require(identity.get("use") == cls.name, f"identity() of {where} must say use={cls.name!r}.")
     again = configure(cls, {name: value for name, value in options.items() if name != "use"}, kind=kind)
     require(again.identity() == identity, f"{where} built again from its own options() has another identity.")
-    for name in (row["name"] for row in describe(cls) if not row["in_key"]):
+    for name in (row["name"] for row in describe(cls) if not row["in_key"] and row["name"] in cls.model_fields):
         other = _other(getattr(backend, name), cls.model_fields[name].default)
         if other is not None:
             tuned = backend.model_copy(update={name: other})

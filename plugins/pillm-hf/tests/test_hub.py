@@ -144,7 +144,7 @@ def test_a_name_that_is_no_model_is_a_sentence() -> None:
     with pytest.raises(pillm.DataError, match="owner/name"):
         locate("no such folder")
     with pytest.raises(pillm.DataError, match="owner/name"):
-        locate("../../etc/passwd")
+        locate("../../etc/no-such-model")
 
 
 def test_a_folder_has_no_revisions(base: Path) -> None:

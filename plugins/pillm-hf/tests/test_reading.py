@@ -115,6 +115,7 @@ def hub() -> Iterator[str]:
 
 CODE = """
 import json, sys
+sys.modules["pyarrow"] = None  # as where it is not installed
 import pillm
 for address in sys.argv[1:]:
     try:
@@ -123,7 +124,7 @@ for address in sys.argv[1:]:
         print(json.dumps({"source": table.source, "rows": len(rows), "first": rows[0], "last": rows[-1]}))
     except pillm.PillmError as error:
         print(json.dumps({"error": type(error).__name__, "code": error.exit_code, "message": str(error)}))
-print(json.dumps(sorted({"torch", "datasets", "pandas", "pyarrow"} & set(sys.modules))))
+print(json.dumps(sorted({"torch", "datasets", "pandas"} & set(sys.modules))))
 """
 
 
