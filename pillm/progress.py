@@ -103,15 +103,19 @@ class Progress:
 
 @contextmanager
 def events_file(path: Path, *, every: float = 0.5) -> Iterator[Reader]:
-    """Open a reader that appends events to a JSONL file, `advance` with the same figures at most once in `every` seconds."""
+    """Open a reader that appends events to a JSONL file, `advance` with the same figures at most once in `every` seconds.
+
+    One without figures says no more than how far the work is: it waits ten times as long, after whatever was written.
+    """
     last: dict[frozenset[str], float] = {frozenset(): 0.0}
     with path.open("a", encoding="utf-8") as file:
 
         def write(event: Event) -> None:
             now, what = time.monotonic(), frozenset(event.figures)
-            if event.kind == "advance" and now - last.get(what, -math.inf) < every and event.done != event.total:
+            pause = every if what else 10 * every
+            if event.kind == "advance" and now - last.get(what, -math.inf) < pause and event.done != event.total:
                 return
-            last[what if event.kind == "advance" else frozenset()] = now
+            last[what if event.kind == "advance" else frozenset()] = last[frozenset()] = now
             file.write(json.dumps(asdict(event), ensure_ascii=False) + "\n")
             file.flush()
 

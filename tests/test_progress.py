@@ -1,6 +1,7 @@
 """Every event reaches every reader, numbered by what is done, and costs nothing where nobody reads."""
 
 import json
+from types import SimpleNamespace
 
 from pillm import Event, Progress
 from pillm.progress import EVENT_VERSION, events_file
@@ -87,3 +88,17 @@ def test_figures_of_another_kind_are_not_lost_between_those_that_come_often(tmp_
         progress.advance(0, validation_loss=2.0)
     events = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert [event["figures"] for event in events] == [{}, {"loss": 1.0}, {"validation_loss": 2.0}]
+
+
+def test_events_without_figures_are_written_seldom_and_keep_none_with_figures_away(tmp_path, monkeypatch):
+    path = tmp_path / "events.jsonl"
+    clock = iter(range(1000, 2000))
+    monkeypatch.setattr("pillm.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with events_file(path) as reader:
+        progress = Progress("train", (reader,))
+        progress.start(22, "steps")
+        for step in range(1, 22):  # a second each
+            progress.advance(1, **({"loss": 1.0} if step % 8 == 0 else {}))
+    events = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    told = [(event["done"], bool(event["figures"])) for event in events if event["kind"] == "advance"]
+    assert told == [(5, False), (8, True), (13, False), (16, True), (21, False)]

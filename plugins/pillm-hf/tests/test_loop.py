@@ -234,6 +234,26 @@ def test_it_stops_early_and_ends_with_the_best_weights(
     assert log["best"] == {"step": log["validation"][-3]["step"], "loss": min(losses)}
 
 
+def test_every_step_is_told_and_figures_stand_at_the_step_that_they_are_of(
+    base: Path, data: pillm.TrainingData, tmp_path: Path
+) -> None:
+    seen: list[pillm.Event] = []
+    options = {**FAST, "logging_steps": 3, "eval_steps": 4}
+    train(LoRA(base=str(base), **options), data, tmp_path, pillm.Progress("train", (seen.append,)))
+    advances = [event for event in seen if event.kind == "advance" and event.unit == "steps"]
+    validated = [event.done for event in advances if "validation_loss" in event.figures]
+    logged = [event for event in advances if "loss" in event.figures]
+    assert [event.done for event in advances if "validation_loss" not in event.figures] == list(range(1, 11))
+    assert [event.done for event in logged] == [3, 6, 9, 10]
+    assert validated == [4, 8]
+    log = json.loads((tmp_path / "training.json").read_text("utf-8"))
+    assert [entry["step"] for entry in log["log"]] == [3, 6, 9, 10]
+    told = [event.figures["tokens_per_second"] * entry["seconds"] for event, entry in zip(logged, log["log"], strict=True)]
+    assert 0 < told[0] < log["tokens"]
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(log["tokens"], rel=0.02)
+
+
 def test_eight_rows_at_once_train_as_eight_one_by_one(base: Path, data: pillm.TrainingData, tmp_path: Path) -> None:
     def weights(name: str, rows: int, passes: int) -> dict[str, torch.Tensor]:
         options = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": passes, "num_train_epochs": 1}

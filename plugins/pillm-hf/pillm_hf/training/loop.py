@@ -212,13 +212,13 @@ class Loop:
             )
 
     def _report(self, total: int) -> None:
+        """Report a step, with its figures where it is a logging step."""
         if self.log.steps % self.options.logging_steps and self.log.steps != total:
+            self.progress.advance()
             return
-        done = self.log.steps - (self.log.entries[-1]["step"] if self.log.entries else 0)
         rate = self.optimizer.learning_rate
         entry = self.log.enter(learning_rate=rate, seconds=round(self.log.seconds, 3))
         self.progress.advance(
-            int(done),
             loss=entry["loss"],
             tokens_per_second=self.log.tokens / max(self.log.seconds, 1e-9),
             learning_rate=rate,
