@@ -41,6 +41,20 @@ def test_both_losses_are_curves_and_the_best_validation_is_marked(width: int) ->
     assert {"training", "validation", "loss", "steps →"} == set(texts(svg, "axis"))
 
 
+def test_a_distillation_is_drawn_by_the_cross_entropy_that_its_validations_measure() -> None:
+    log = [{"step": 10, "loss": 7.5, "divergence": 9.0, "cross_entropy": 2.0}, {"step": 20, "loss": 6, "cross_entropy": 1.0}]
+    record = accepted({"log": log, "validation": [{"step": 20, "validation_loss": 1.0}]})
+    assert record is not None
+    svg = ElementTree.fromstring(loss_curve(record, "about", 640))
+    dot = svg.find(".//g[@class='k-validation']/circle[@class='dot']")
+    assert dot is not None
+    assert heights(svg, "training")[-1] == pytest.approx(float(dot.get("cy", "")), abs=0.1)
+    assert "cross-entropy" in texts(svg, "axis")
+    assert "training cross-entropy 2 at step 10; training cross-entropy 1 at step 20" in [
+        one.text for one in svg.findall(".//title")
+    ]
+
+
 def test_it_is_told_to_screen_readers() -> None:
     svg = drawn([2.5, 1.5], [2.2])
     assert (svg.get("role"), svg.get("aria-label")) == ("img", "about <it>")

@@ -56,6 +56,25 @@ def test_it_says_whose_distributions_were_learnt(said: dict[str, Any], words: st
     assert "Distilled from" not in dict(training_facts(training()))
 
 
+def test_a_distillation_is_told_by_its_cross_entropy_and_its_divergence_apart() -> None:
+    log = [
+        {"step": 10, "loss": 7.5, "divergence": 9.0, "cross_entropy": 2.0},
+        {"step": 20, "loss": 6, "divergence": 8.0, "cross_entropy": 1.5},
+    ]
+    told = training(validation=[2.5], log=log)
+    assert training_sentence(told) == (
+        "Training cross-entropy fell from 2 to 1.5 by step 20. Validation cross-entropy was 2.5 at step 10."
+    )
+    assert dict(training_facts(told))["Divergence from the teacher"] == "9 at step 10 to 8 at step 20"
+    assert training_table(told) == [(10, 2.0, 2.5)]
+
+
+def test_a_loss_that_is_a_divergence_alone_is_no_curve_beside_validations() -> None:
+    told = training(validation=[2.5], log=[{"step": 10, "loss": 7.5, "on_policy_divergence": 7.5}])
+    assert training_table(told) == [(10, None, 2.5)]
+    assert dict(training_facts(told))["Divergence on the student's own answers"] == "7.5 at step 10"
+
+
 def test_the_part_with_rounded_weights_is_told_and_nonsense_about_it_is_not() -> None:
     rounded = training(steps=276, quantization_aware={"type": "IQ4_NL", "after_step": 138, "share_of_weights": 0.9})
     assert ("Rounded weights", "IQ4_NL, steps 139 to 276") in training_facts(rounded)

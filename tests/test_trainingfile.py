@@ -27,6 +27,7 @@ VALIDATION = [
 START = {"init": "base", "layers": {"before": 4, "after": 2}, "head_bytes": {"before": 2000, "after": 500}}
 VALIDATOR = Draft202012Validator(SCHEMA)
 NUMBERS = ("step", "loss", "validation_loss", "validation_accuracy")
+PARTS = ("cross_entropy", "divergence", "on_policy_divergence")
 KEYS = """
     log validation best stopped_early steps tokens answer_tokens seconds tokens_per_second rows rows_left_out parameters
     learnt_parameters start distillation
@@ -152,7 +153,7 @@ values = st.recursive(
     max_leaves=25,
 )
 entries = st.lists(
-    st.one_of(values, st.fixed_dictionaries(dict.fromkeys(NUMBERS, numbers))),
+    st.one_of(values, st.fixed_dictionaries(dict.fromkeys(NUMBERS, numbers), optional=dict.fromkeys(PARTS, numbers))),
     max_size=12,
 )
 records = st.fixed_dictionaries({}, optional={name: st.one_of(values, entries) for name in KEYS})

@@ -24,6 +24,7 @@ READY_SECONDS = 0.2
 
 FIGURES = {
     "loss": "loss {:.3g}",
+    "cross_entropy": "cross-entropy {:.3g}",
     "tokens_per_second": "{:,.0f} tok/s",
     "memory_gib": "{:.1f} GiB",
     "validation_loss": "validation loss {:.3g}",

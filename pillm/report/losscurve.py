@@ -41,13 +41,14 @@ def loss_curve(training: Mapping[str, Any], about: str, width: int) -> Markup:
         for tick in round_ticks(0, last, 6 if width > 500 else 4)
         if tick == round(tick)
     ]
-    scale = "loss, logarithmic" if y.log else "loss"
+    what = training.get("loss_is", "loss")
+    scale = f"{what}, logarithmic" if y.log else what
     titles = [
         tag("text", scale, x=left - 42, y=12, class_="axis"),
         tag("text", "steps →", x=right, y=height - 6, class_="axis", text_anchor="end"),
     ]
     paths = {name: _path(points, x, y) for name, points in (("training", train), ("validation", validation)) if points}
-    curves = [_curve(name, train if name == "training" else validation, path) for name, path in paths.items()]
+    curves = [_curve(name, what, train if name == "training" else validation, path) for name, path in paths.items()]
     area = (left, top - 12, right, bottom)
     best = _best(training["best"], _path([training["best"]], x, y)[0], [*paths.values()], area) if validation else None
     return drawing(width, height, about, grid, axis, titles, _legend(right, list(paths)), curves, [best])
@@ -68,9 +69,9 @@ def _path(points: Sequence[Mapping[str, Any]], x: Scale, y: Scale) -> list[Place
     return [(x(point["step"]), y(max(point["loss"], y.low))) for point in points]
 
 
-def _curve(name: str, points: Sequence[Mapping[str, Any]], path: Sequence[Place]) -> Markup:
+def _curve(name: str, what: str, points: Sequence[Mapping[str, Any]], path: Sequence[Place]) -> Markup:
     """Return a curve, with dots where its points are few, as validations are."""
-    told = [f"{name} loss {loss(point['loss'])} at step {count(point['step'])}" for point in points]
+    told = [f"{name} {what} {loss(point['loss'])} at step {count(point['step'])}" for point in points]
     dots = [
         tag("circle", tag("title", said), cx=at, cy=level, r=3.5, class_="dot")
         for said, (at, level) in zip(told, path, strict=True)

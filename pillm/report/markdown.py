@@ -140,7 +140,8 @@ def _training(report: Mapping[str, Any]) -> str:
     facts = "\n".join(f"- {name}: {escaped(value)}" for name, value in training_facts(training))
     points = training_table(training)
     rows = [[count(step), *("–" if value is None else loss(value) for value in losses)] for step, *losses in points]
-    curve = table(["step", "training loss", "validation loss"], rows, 0) if rows else ""
+    what = training.get("loss_is", "loss")
+    curve = table(["step", f"training {what}", f"validation {what}"], rows, 0) if rows else ""
     return "\n\n".join(part for part in ("## Training", training_sentence(training), facts, curve) if part)
 
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from pillm.records import JSONObject
-from pillm.report.trainingfile import SOURCES
+from pillm.report.trainingfile import CROSS_ENTROPY, DIVERGENCES, SOURCES
 
 _COUNT: JSONObject = {"type": "integer", "minimum": 0}
 _NUMBER: JSONObject = {"type": "number"}
@@ -117,6 +117,7 @@ _DISTILLATION = _object(
     },
     description="Whose distributions were learnt beside the labels.",
 )
+_DIVERGENCE: JSONObject = {**_list(_object(_POINT)), "description": "The divergence from the teacher, in nats."}
 _TRAINING = _object(
     {"loss": _list(_object(_POINT)), "validation": _list(_VALIDATION)},
     {
@@ -129,6 +130,8 @@ _TRAINING = _object(
         **dict.fromkeys(("steps", "tokens", "answer_tokens", "rows", "parameters", "learnt_parameters"), _COUNT_OR_NONE),
         "rows_left_out": {**_table(_COUNT), "description": "How many rows were not trained on, by reason."},
         "distillation": _DISTILLATION,
+        "loss_is": {"enum": [CROSS_ENTROPY], "description": "What `loss` is of a training whose own loss is part divergence."},
+        **dict.fromkeys(DIVERGENCES, _DIVERGENCE),
         **dict.fromkeys(("seconds", "tokens_per_second"), _SPEED),
         "start": _START,
     },

@@ -12,38 +12,43 @@ _SOURCES = {
     "teacher": "a teacher that scored the rows",
     "student": "a teacher that scored the student's own answers",
 }
+_DIVERGENCES = {
+    "divergence": "Divergence from the teacher",
+    "on_policy_divergence": "Divergence on the student's own answers",
+}
 MAX_POINTS = 10
 """Of the curves as a table."""
 
 
 def training_sentence(training: Mapping[str, Any]) -> str:
     """Return what the curves show, or an empty text where there are none."""
-    said = [_training_loss(training["loss"]), _validation_loss(training["validation"], training["best"])]
+    what = training.get("loss_is", "loss")
+    said = [_training_loss(what, training["loss"]), _validation_loss(what, training["validation"], training["best"])]
     stopped = "Training stopped early." if training["stopped_early"] else ""
     return " ".join(part for part in (*said, stopped) if part)
 
 
-def _training_loss(points: Sequence[Mapping[str, Any]]) -> str:
+def _training_loss(what: str, points: Sequence[Mapping[str, Any]]) -> str:
     if not points:
         return ""
     first, last = points[0], points[-1]
     if first is last:
-        return f"Training loss was {loss(first['loss'])} at step {count(first['step'])}."
+        return f"Training {what} was {loss(first['loss'])} at step {count(first['step'])}."
     verb = "fell" if last["loss"] < first["loss"] else "rose" if last["loss"] > first["loss"] else "went"
-    return f"Training loss {verb} from {loss(first['loss'])} to {loss(last['loss'])} by step {count(last['step'])}."
+    return f"Training {what} {verb} from {loss(first['loss'])} to {loss(last['loss'])} by step {count(last['step'])}."
 
 
-def _validation_loss(points: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> str:
+def _validation_loss(what: str, points: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> str:
     """Say which validation was the best, and whether later ones were worse."""
     if not points or best is None:
         return ""
     if len(points) == 1:
-        return f"Validation loss was {loss(best['loss'])} at step {count(best['step'])}."
+        return f"Validation {what} was {loss(best['loss'])} at step {count(best['step'])}."
     last = points[-1]
     if best["step"] == last["step"]:
-        return f"Validation loss was best at the end: {loss(best['loss'])}."
+        return f"Validation {what} was best at the end: {loss(best['loss'])}."
     after = f", and {loss(last['loss'])} at the end" if loss(last["loss"]) != loss(best["loss"]) else ""
-    return f"Validation loss was best at step {count(best['step'])}: {loss(best['loss'])}{after}."
+    return f"Validation {what} was best at step {count(best['step'])}: {loss(best['loss'])}{after}."
 
 
 def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -60,6 +65,7 @@ def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Rows left out": _left_out(training["rows_left_out"]),
         "Started from": _start(training.get("start")),
         "Distilled from": _distilled(training.get("distillation")),
+        **{name: _from_to(training.get(part)) for part, name in _DIVERGENCES.items()},
         "Trainable parameters": _share(training["learnt_parameters"], training["parameters"]),
     }
     return [(name, value) for name, value in told.items() if value]
@@ -116,6 +122,14 @@ def _distilled(said: Mapping[str, Any] | None) -> str | None:
     left = _left_out(said["rows_left_out"])
     alone = f"; from their labels alone: {left}" if left else ""
     return f"{_SOURCES[said['source']]}{share}{alone}"
+
+
+def _from_to(points: Sequence[Mapping[str, Any]] | None) -> str | None:
+    """Say where a curve begins and ends."""
+    if not points:
+        return None
+    told = [f"{loss(point['loss'])} at step {count(point['step'])}" for point in points]
+    return " to ".join(dict.fromkeys((told[0], told[-1])))
 
 
 def _share(learnt: int | None, whole: int | None) -> str | None:

@@ -23,6 +23,9 @@ COUNTS = ("steps", "rows", "tokens", "answer_tokens", "parameters", "learnt_para
 SOURCES = ("labels", "teacher", "student")
 """Whom a training's distributions came from."""
 SPEEDS = ("seconds", "tokens_per_second")
+DIVERGENCES = ("divergence", "on_policy_divergence")
+"""The parts of a loss that no validation measures: on the rows, and on the student's own answers."""
+CROSS_ENTROPY = "cross-entropy"
 CUTS = ("layers", "vocabulary", "hidden_size", "head_bytes")
 """What a student may have less of than its base."""
 
@@ -51,12 +54,21 @@ def accepted(said: Any) -> JSONObject | None:
         **({"distillation": distilled} if (distilled := _distillation(said.get("distillation"))) else {}),
         "stopped_early": said["stopped_early"] if isinstance(said.get("stopped_early"), bool) else None,
         "best": (best := _best(said.get("best"), validation)),
-        "loss": _averaged(_curve(said.get("log"), "loss")),
+        **_learnt(said.get("log")),
         "validation": _thinned(validation, best),
         **({"start": start} if (start := _start(said.get("start"))) else {}),
         **({"rounded": rounded} if (rounded := _rounded(said.get("quantization_aware"))) else {}),
     }
     return found if any(value not in (None, {}, []) for value in found.values()) else None
+
+
+def _learnt(log: Any) -> JSONObject:
+    """Return the curve of what validations measure too: of a loss that is part divergence, the labels' cross-entropy alone."""
+    divergences: JSONObject = {name: points for name in DIVERGENCES if (points := _averaged(_curve(log, name)))}
+    labels = _averaged(_curve(log, "cross_entropy"))
+    if not labels and not divergences:
+        return {"loss": _averaged(_curve(log, "loss"))}
+    return {"loss": labels, "loss_is": CROSS_ENTROPY, **divergences}
 
 
 def _start(value: Any) -> JSONObject | None:

@@ -110,6 +110,17 @@ def test_every_source_brings_the_student_nearer_to_its_teacher(
     assert not (tmp_path / "out" / preparing.FOLDER).exists()
 
 
+def test_progress_tells_the_cross_entropy_that_validations_measure_beside_the_loss(
+    base: Path, taught: pillm.TrainingData, tmp_path: Path
+) -> None:
+    seen: list[pillm.Event] = []
+    trainer = Full(base=str(base), **options("labels", weight=0.3))
+    train(trainer, taught, tmp_path, pillm.Progress("train", (seen.append,)))
+    log = json.loads((tmp_path / "training.json").read_text("utf-8"))["log"]
+    told = [(event.figures["loss"], event.figures["cross_entropy"]) for event in seen if "loss" in event.figures]
+    assert told == [(entry["loss"], entry["cross_entropy"]) for entry in log]
+
+
 @pytest.mark.parametrize("kind", SOURCES)
 def test_the_parts_of_the_loss_are_logged_and_add_up(kind: str, base: Path, taught: pillm.TrainingData, tmp_path: Path) -> None:
     log, _ = run(Full(base=str(base), **options(kind, weight=0.3)), taught, tmp_path)

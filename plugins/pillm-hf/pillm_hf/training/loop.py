@@ -218,8 +218,11 @@ class Loop:
             return
         rate = self.optimizer.learning_rate
         entry = self.log.enter(learning_rate=rate, seconds=round(self.log.seconds, 3))
+        of_labels = {"cross_entropy": entry["cross_entropy"]} if "cross_entropy" in entry else {}  # as validations measure
         self.progress.advance(
+            1,
             loss=entry["loss"],
+            **of_labels,
             tokens_per_second=self.log.tokens / max(self.log.seconds, 1e-9),
             learning_rate=rate,
             memory_gib=most_bytes(self.model.device.type) / 2**30,
