@@ -1,4 +1,4 @@
-"""Rows that were tokenised before: their ids, kept on this machine from one training to the next.
+"""Rows that were tokenised before: their texts and ids, kept on this machine from one training to the next.
 
 A row is found by a hash of all that its ids come of: what it says, the tokenizer and its chat template, and the code and the
 libraries that read them. So nothing here can be out of date, and a row that is added to a thousand others costs one row. What

@@ -71,7 +71,7 @@ class FineTuning(pillm.Trainer):
     )
     token_cache: bool = Field(
         True,
-        description="Keep the token ids of a thousand rows and more in the user's cache folder, for the next training.",
+        description="Keep texts and token ids of a thousand rows and more in the user's cache folder, for the next training.",
         json_schema_extra=NOT_IN_KEY,
     )
     report_to: list[Tracker] | None = Field(
