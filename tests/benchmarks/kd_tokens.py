@@ -1,4 +1,8 @@
-"""Answer tokens that distillation needs until the nano student is as near to its teacher as plain training leaves it."""
+"""Answer tokens that distillation needs until the nano student is as near to its teacher as training on labels leaves it.
+
+Both are trainings of the quickstart's recipe, one with `distill` and one without; the teacher keeps twice as many
+log-probabilities as there, and the last weights count, not those of the best validation.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ FRACTIONS = (0.6, 0.5, 0.4, 0.3)
 
 
 def run(quick: bool) -> Iterator[Result]:
-    """Train on the labels alone, then ever less with the teacher's distributions, as long as they lead as near to it."""
+    """Train without distill, then ever less with the teacher's distributions, as long as they lead as near to it."""
     labelled = label(folder().parent / "kd-labels")
     sft = _trained(labelled, 1.0, None)
     tried: dict[float, dict[str, Any]] = {}
@@ -39,7 +43,7 @@ def run(quick: bool) -> Iterator[Result]:
         unit="answer tokens",
         goal=GOAL,
         better="lower",
-        peer_is=f"the same training of {RECIPE.name} on the labels alone",
+        peer_is=f"the training of {RECIPE.name} without distill, on the labels alone",
         limit="a label says one token, a distribution all; how much that is depends on how unsure the teacher is",
         details={
             "distill": DISTILL,

@@ -20,7 +20,7 @@ STUDENT = {
     "base": "nano-base", "num_train_epochs": 2, "per_device_train_batch_size": 32,
     "learning_rate": 3e-4, "embedding_learning_rate": 3e-3,
 }  # fmt: skip
-"""As in examples/quickstart.yaml."""
+"""As in examples/quickstart.yaml, but without its `distill`: this student learns the labels alone."""
 LIMIT = "the grid itself: sixteen values for each 32 weights; the learning rate falls to zero while weights find their places"
 
 

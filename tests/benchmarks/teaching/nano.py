@@ -33,6 +33,7 @@ from pillm.stages.stored import StoredAnswers
 ROOT = Path(__file__).parents[3]
 RECIPE = ROOT / "examples" / "quickstart.yaml"
 LOGPROBS = 32
+"""Twice as many as the quickstart keeps."""
 WATCHED = 10
 """Steps between two looks at the rows that are held out."""
 SEED = 7
