@@ -1,7 +1,8 @@
 """Checkpoints of a training in progress: staged, hashed, and the newest that is whole is the one to go on from.
 
 A checkpoint is a folder `step-N` with tensors (safetensors: nothing in it can run) and a `state.json` that holds their
-sha256. It is written under another name, flushed, and renamed; a kill leaves the one before. The best weights so far are a
+sha256. It is written under another name, flushed, and renamed; a kill leaves the one before, also where that is of the same
+step. The best weights so far are a
 file of their own, which every checkpoint that knows it vouches for.
 """
 
@@ -25,6 +26,8 @@ FOLDER = ".checkpoints"
 KEPT = 2
 """Checkpoints that stay: where the newest is damaged, the one before serves."""
 _TENSORS, _STATE = "tensors.safetensors", "state.json"
+_DAMAGES = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a checkpoint that is damaged may raise."""
 
 Tensors = Mapping[str, "torch.Tensor"]
 
@@ -36,8 +39,10 @@ class Checkpoints:
         self.folder, self.recipe, self._warn = folder, recipe, warn
 
     def save(self, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint, and remove those that are older than the last two; `state` is JSON."""
-        stage, place = self.folder / f".step-{step}.part", self.folder / f"step-{step}"
+        """Write a checkpoint unless it stands already, and remove those that are older than the last two; `state` is JSON."""
+        stage, place, aside = self.folder / f".step-{step}.part", self.folder / f"step-{step}", self._aside(step)
+        if self._stands(place, step, state):
+            return
         shutil.rmtree(stage, ignore_errors=True)
         stage.mkdir(parents=True)
         try:
@@ -45,10 +50,26 @@ class Checkpoints:
         except BaseException:
             shutil.rmtree(stage, ignore_errors=True)  # on a full disk it would keep the place that is missing
             raise
-        shutil.rmtree(place, ignore_errors=True)  # a damaged one of that step
+        if place.exists():  # with another state, or damaged
+            shutil.rmtree(aside, ignore_errors=True)
+            place.rename(aside)
         stage.rename(place)
         _flush(self.folder)
+        shutil.rmtree(aside, ignore_errors=True)
         self._tidy(step)
+
+    def _aside(self, step: int) -> Path:
+        """Return where a step's checkpoint lies while another takes its place."""
+        return self.folder / f".step-{step}.old"
+
+    def _stands(self, place: Path, step: int, state: Mapping[str, Any]) -> bool:
+        """Return whether a step's checkpoint is there, whole and with the same state."""
+        try:
+            kept = _unsealed(place)
+        except _DAMAGES:
+            return False
+        same = json.loads(json.dumps(dict(state)))  # as it is read: a tuple becomes a list
+        return (kept["recipe"], kept["step"], kept["state"]) == (self.recipe, step, same)
 
     def _fill(self, stage: Path, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
         _write_tensors(tensors, stage / _TENSORS)
@@ -79,14 +100,13 @@ class Checkpoints:
         """
         from safetensors.torch import load_file
 
+        self._put_back()
         for place in reversed(self._places()):
             try:
-                sealed = json.loads((place / _STATE).read_text("utf-8"))
-                if sealed.pop("seal") != _seal(sealed) or sealed["sha256"] != _hash(place / _TENSORS):
-                    raise ValueError("its hash is another")
+                sealed = _unsealed(place)
                 self._check_best(sealed["state"].get("best"))
                 tensors = load_file(place / _TENSORS)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            except _DAMAGES as error:
                 self._warn(f"checkpoint {place.name} is damaged ({error}); the one before it is used.")
                 continue
             if sealed["recipe"] != self.recipe:
@@ -107,6 +127,15 @@ class Checkpoints:
     def _check_best(self, said: Mapping[str, Any] | None) -> None:
         if said and _hash(self.folder / str(said["file"])) != said["sha256"]:
             raise ValueError(f"{said['file']} has another hash")
+
+    def _put_back(self) -> None:
+        """Put back what a kill left aside while its place was empty."""
+        for aside in self.folder.glob(".step-*.old"):
+            place = self.folder / aside.name.removeprefix(".").removesuffix(".old")
+            if place.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                aside.rename(place)
 
     def _places(self) -> list[Path]:
         """Return the checkpoints, oldest first."""
@@ -146,8 +175,16 @@ def _best_of(place: Path) -> str:
     try:
         best = json.loads((place / _STATE).read_text("utf-8"))["state"].get("best")
         return str(best["file"]) if best else ""
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except _DAMAGES:
         return ""
+
+
+def _unsealed(place: Path) -> dict[str, Any]:
+    """Return what a checkpoint's `state.json` holds; raise one of `_DAMAGES` where a hash is another."""
+    sealed: dict[str, Any] = json.loads((place / _STATE).read_text("utf-8"))
+    if sealed.pop("seal") != _seal(sealed) or sealed["sha256"] != _hash(place / _TENSORS):
+        raise ValueError("its hash is another")
+    return sealed
 
 
 def _seal(kept: Mapping[str, Any]) -> str:
