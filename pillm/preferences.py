@@ -26,24 +26,24 @@ class Preference:
             raise DataError("'messages' must be a list of chat messages that is not empty.")
         last = asked[-1] if asked and isinstance(asked[-1], dict) else {}
         if last.get("role") == "assistant":
-            if last.get("content") != self.chosen.get("content"):
+            if _said(last) != _said({"role": "assistant", **self.chosen}):
                 raise DataError("the conversation ends with another answer than 'chosen'. Take out the one that is not meant.")
             asked = asked[:-1]
         return {**rest, "messages": [*asked, self.chosen], "rejected": self.rejected}
 
 
 def preference_of(row: JSONObject) -> Preference | None:
-    """Return a row with a chosen and a rejected answer taken apart; None for any other row.
+    """Return a row with a chosen answer taken apart, and with a rejected one where it has that; None for any other row.
 
     Each answer is a text, a message, or a list: of that message alone, or the whole conversation, which both then share up
     to the answer. OpenAI's names (`input`, `preferred_output`, `non_preferred_output`) are known too. Raises DataError.
     """
     if "preferred_output" in row and "non_preferred_output" in row:
         row = _from_openai(row)
-    if "rejected" not in row or row.get("chosen") in _EMPTY:
-        return None
+    if row.get("chosen") in _EMPTY or ("rejected" not in row and not isinstance(row["chosen"], str | dict | list)):
+        return None  # alone, a number or a truth value of that name is no answer
     rest = dict(row)
-    chosen, rejected = _turns(rest.pop("chosen"), "chosen"), _turns(rest.pop("rejected"), "rejected")
+    chosen, rejected = _turns(rest.pop("chosen"), "chosen"), _turns(rest.pop("rejected", None), "rejected")
     if len(chosen) > 1 or len(rejected) > 1:
         rest = _with_conversation(rest, chosen, rejected)
     return Preference(rest, chosen[-1], rejected[-1] if rejected else None)
@@ -81,10 +81,15 @@ def _turns(value: Any, name: str) -> list[Message]:
     return turns
 
 
+def _said(message: Message) -> JSONObject:
+    """Return a message without what is empty, however that is written."""
+    return {name: value for name, value in message.items() if value not in _EMPTY}
+
+
 def _with_conversation(rest: JSONObject, chosen: list[Message], rejected: list[Message]) -> JSONObject:
-    """Return a row with the question that both conversations share up to their last message."""
+    """Return a row with the question that both conversations, or the one there is, have before their last message."""
     asked = chosen[:-1]
-    if rejected[:-1] != asked:
+    if rejected and rejected[:-1] != asked:
         raise DataError(
             "the conversations of 'chosen' and 'rejected' differ before their last message, and one question is needed for "
             "both answers. Leave the row out, or write 'prompt' and the two last answers."

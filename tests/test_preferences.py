@@ -55,6 +55,42 @@ def test_every_form_of_a_preference_says_the_same(row: dict[str, Any]) -> None:
     assert (example.answer.content, example.rejected) == ("midi", Answer("quoi ?"))
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Heure ?", "chosen": "midi"},
+        {"user": "Heure ?", "chosen": GOOD, "rejected": None},
+        {"messages": [ASK, GOOD], "chosen": "midi"},
+        {"chosen": [ASK, GOOD]},
+        {"prompt": [ASK], "chosen": [ASK, GOOD], "rejected": []},
+    ],
+)
+def test_a_chosen_answer_without_a_worse_one_is_the_answer(row: dict[str, Any]) -> None:
+    prompt = prompt_from_row(row)
+    assert (prompt.messages, prompt.given, prompt.rejected, prompt.metadata) == ((ASK,), GOOD, None, {})
+
+
+def test_chosen_alone_is_no_answer_where_it_is_a_number_or_a_truth_value() -> None:
+    prompt = prompt_from_row({"user": "Heure ?", "chosen": True})
+    assert (prompt.given, prompt.metadata) == (None, {"chosen": True})
+
+
+def test_a_tool_call_that_ends_the_conversation_is_not_lost_for_another_one() -> None:
+    def calling(name: str, content: str | None) -> Message:
+        return {
+            "role": "assistant",
+            "content": content,
+            "tool_calls": [{**CALL, "function": {"name": name, "arguments": "{}"}}],
+        }
+
+    row = {"messages": [ASK, calling("light", None)], "rejected": "quoi ?"}
+    same = prompt_from_row({**row, "chosen": calling("light", "")})
+    assert same.given is not None
+    assert same.given["tool_calls"] == calling("light", None)["tool_calls"]
+    with pytest.raises(DataError, match="another answer than 'chosen'"):
+        prompt_from_row({**row, "chosen": calling("door", None)})
+
+
 def test_a_prompt_that_only_names_its_conversation_stays_beside_it() -> None:
     row = {"prompt": "Heure ?", "prompt_id": "x", "chosen": [SYSTEM, ASK, GOOD], "rejected": [SYSTEM, ASK, BAD]}
     prompt = prompt_from_row(row)
