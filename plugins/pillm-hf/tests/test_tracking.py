@@ -224,6 +224,36 @@ def test_a_tracker_that_fails_is_told_of_once_and_the_training_goes_on(
     assert [call[0] for call in others()] == ["init", "config", "log", "log", "finish"]
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("GET https://ann:hunter22@host/api failed", "GET https://***@host/api failed"),
+        ("no route to postgresql://ann:p/w@host:1/db", "no route to postgresql://***@host:1/db"),
+        ("401 for https://host/log?run=7&api_key=abc&step=1", "401 for https://host/log?run=7&api_key=***&step=1"),
+        ("key 'sesame-open' is not known", "key '***' is not known"),
+        ("user ann, password hunter22", "user ann, password ***"),
+        ("https://host/api: 1 of 2 tries", "https://host/api: 1 of 2 tries"),
+    ],
+)
+def test_what_a_failing_tracker_says_is_told_without_secrets(
+    said: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Broken) -> None:
+        raise ConnectionError(said)
+
+    monkeypatch.setitem(theirs.LOGGER_TYPE_TO_CLASS, "mlflow", Broken)
+    monkeypatch.setattr("pillm_hf.training.tracking.require", lambda names: None)
+    monkeypatch.setattr(Broken, "start", fail)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:hunter22@host")
+    monkeypatch.setenv("WANDB_API_KEY", "sesame-open")
+    monkeypatch.setenv("USE_AUTH", "1")
+    seen: list[pillm.Event] = []
+    with tracked(["mlflow"], {}, tmp_path, pillm.Progress("train", (seen.append,))):
+        pass
+    (warning,) = (event.message for event in seen if event.kind == "warning")
+    assert warning == f"report_to: mlflow failed (ConnectionError: {told}); the training goes on without it."
+
+
 def test_a_training_that_fails_still_closes_its_trackers(tmp_path: Path, stand_in: Any) -> None:
     calls = stand_in("wandb")
     with pytest.raises(pillm.BackendError), tracked(["wandb"], {"distill": {"k": 8}, "gone": None}, tmp_path, pillm.Progress()):

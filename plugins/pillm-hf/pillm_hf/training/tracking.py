@@ -1,12 +1,14 @@
 """Send a training's figures to experiment trackers, through the classes that accelerate has for them.
 
 Nothing is sent unless `report_to` names a tracker. Where a tracker sends to, and what it collects beside these figures, are its
-own settings (`WANDB_MODE`, `MLFLOW_TRACKING_URI`, ...). A tracker that fails is told of once, and the training goes on.
+own settings (`WANDB_MODE`, `MLFLOW_TRACKING_URI`, ...). A tracker that fails is told of once, without what may be a secret in
+its words, and the training goes on.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -27,6 +29,13 @@ FOLDER = "tensorboard"
 """Where in the student's folder TensorBoard's files lie."""
 _PROJECT_IN = {"wandb": "WANDB_PROJECT", "trackio": "TRACKIO_PROJECT"}  # mlflow's is read by its class
 _MODULES = {"tensorboard": ("tensorboard", "tensorboardX")}  # either serves
+
+_SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth(?!or)", re.IGNORECASE)
+_USER = re.compile(r"://\S*@")
+_PASSWORD = re.compile(r"://[^/\s:@]*:(\S+)@")
+_IN_QUERY = re.compile(rf"([?&][^=&\s]*(?:{_SECRET_NAME.pattern}|sig)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
+_SHORTEST = 4
+"""Characters of a secret: a variable's value of fewer is a switch, which would blot out half a sentence."""
 
 
 def require(names: Sequence[str]) -> None:
@@ -98,8 +107,17 @@ class _Tracking:
                 act()
         except Exception as error:  # noqa: BLE001 - whatever a tracker raises, hours of training are worth more
             self._trackers.pop(name, None)
-            said = " ".join(str(error).split())
+            said = _without_secrets(" ".join(str(error).split()))
             self._warn(f"report_to: {name} failed ({type(error).__name__}: {said}); the training goes on without it.")
+
+
+def _without_secrets(text: str) -> str:
+    """Return text without the users and keys of addresses, and without what the environment holds under a secret's name."""
+    values = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
+    values += [found for value in os.environ.values() for found in _PASSWORD.findall(value)]
+    for value in sorted({value for value in values if len(value) >= _SHORTEST}, key=len, reverse=True):
+        text = text.replace(value, "***")
+    return _IN_QUERY.sub(r"\1***", _USER.sub("://***@", text))
 
 
 def _is_first() -> bool:
