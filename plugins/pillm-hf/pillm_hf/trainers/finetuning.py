@@ -34,7 +34,7 @@ class FineTuning(pillm.Trainer):
     max_length: int = Field(1024, ge=8, description="Longest conversation in tokens; longer rows are left out and counted.")
     warmup_ratio: float = Field(0.03, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
     lr_scheduler_type: Scheduler = Field("cosine", description="How the learning rate falls after that.")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's decoupled weight decay.")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's decoupled weight decay; norms and biases are spared.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
     seed: int | None = Field(None, ge=0, description="Seed of order, initial adapter and dropout; the run's where absent.")
     save_dtype: Literal["auto", "bfloat16", "float16"] = Field(

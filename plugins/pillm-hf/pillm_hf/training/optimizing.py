@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pillm_hf.trainers.finetuning import FineTuning
 
 _WEIGHT, _STATE = "weight:", "optimizer:"
+_UNDECAYED = re.compile(r"bias|layernorm|rmsnorm|(^|[._])norm($|\.)", re.IGNORECASE)  # as transformers' Trainer has it
 
 
 class Optimizer:
@@ -24,7 +26,7 @@ class Optimizer:
 
         self._processes = processes
         self.learnt = {name: part for name, part in model.named_parameters() if part.requires_grad}
-        groups = _groups(model, getattr(options, "embedding_learning_rate", None))
+        groups = _groups(model, self.learnt, getattr(options, "embedding_learning_rate", None))
         self._adam = torch.optim.AdamW(groups, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
         # float16 gradients underflow without scaling; bfloat16 has float32's range
         self.scales = dtype == torch.float16
@@ -127,14 +129,21 @@ def _constant(_step: int) -> float:
     return 1.0
 
 
-def _groups(model: Any, embedding_rate: float | None) -> list[dict[str, Any]]:
-    """Return what is learnt, the tables of tokens apart where they have a learning rate of their own."""
-    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if embedding_rate is None:
-        return [{"params": learnt}]
-    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+def _groups(model: Any, learnt: dict[str, torch.Tensor], embedding_rate: float | None) -> list[dict[str, Any]]:
+    """Return what is learnt in groups: what weight decay spares, and tables of tokens that have a rate of their own, apart."""
+    layers = () if embedding_rate is None else (model.get_input_embeddings(), model.get_output_embeddings())
     tables = {id(layer.weight) for layer in layers if layer is not None}
-    return [
-        {"params": [parameter for parameter in learnt if id(parameter) not in tables]},
-        {"params": [parameter for parameter in learnt if id(parameter) in tables], "lr": embedding_rate},
+    others = {name: part for name, part in learnt.items() if id(part) not in tables}
+    spared = {name for name, part in others.items() if _is_spared(name, part)}
+    groups: list[dict[str, Any]] = [
+        {"params": [part for name, part in others.items() if name not in spared]},
+        {"params": [part for name, part in others.items() if name in spared], "weight_decay": 0.0},
+        {"params": [part for part in learnt.values() if id(part) in tables], "lr": embedding_rate},
     ]
+    return [group for group in groups if group["params"]]
+
+
+def _is_spared(name: str, part: torch.Tensor) -> bool:
+    """Return whether weight decay leaves a parameter alone: a norm's, a bias, or any other with one dimension."""
+    shape = getattr(part, "ds_shape", part.shape)  # one that DeepSpeed parted lies flat, and remembers how it was
+    return len(shape) < 2 or bool(_UNDECAYED.search(name))
