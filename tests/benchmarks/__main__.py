@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 PAGE = HERE.parent.parent / "docs" / "benchmarks.md"
 NAMES = sorted(path.stem.replace("_", "-") for path in HERE.glob("*.py") if path.stem not in ("__main__", "harness"))
+_MET = {True: "yes", False: "no", None: "-"}
 
 
 def main(words: list[str] | None = None) -> int:
@@ -40,12 +41,17 @@ def main(words: list[str] | None = None) -> int:
         every = sorted([*kept, *lines], key=lambda line: line["benchmark"])
         RESULTS.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in every), "utf-8")
         PAGE.write_text(page(every), "utf-8")
-    return 0 if all(line["met"] for line in lines) else 1
+    return 1 if any(line["met"] is False for line in lines) else 0
 
 
 def read() -> list[dict[str, Any]]:
     """Return the committed results."""
     return [json.loads(line) for line in RESULTS.read_text("utf-8").splitlines()] if RESULTS.is_file() else []
+
+
+def _goal(line: dict[str, Any]) -> str:
+    """Return the goal as the page shows it; a dash where there is none."""
+    return "-" if line["goal"] is None else f"{'<=' if line['better'] == 'lower' else '>='} {line['goal']:g}"
 
 
 def page(lines: list[dict[str, Any]]) -> str:
@@ -58,9 +64,8 @@ def page(lines: list[dict[str, Any]]) -> str:
         "| benchmark | pillm | peer | ratio | goal | met |\n|---|---:|---:|---:|---:|---|",
     ]
     for line in lines:
-        sign = "<=" if line["better"] == "lower" else ">="
         figures = f"{line['pillm']:.4g} {line['unit']} | {line['peer']:.4g} {line['unit']} | {line['ratio']:.2f}"
-        parts.append(f"| `{line['benchmark']}` | {figures} | {sign} {line['goal']:g} | {'yes' if line['met'] else 'no'} |")
+        parts.append(f"| `{line['benchmark']}` | {figures} | {_goal(line)} | {_MET[line['met']]} |")
     for line in lines:
         machine = line["machine"]
         versions = ", ".join(f"{name} {version}" for name, version in line["versions"].items())

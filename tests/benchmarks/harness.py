@@ -16,13 +16,13 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One figure: pillm's and its peer's, their ratio, the goal, and what bounds it."""
+    """One figure: pillm's and its peer's, their ratio, the goal if there is one, and what bounds it."""
 
     benchmark: str
     pillm: float
     peer: float
     unit: str
-    goal: float
+    goal: float | None
     better: Literal["higher", "lower"]
     peer_is: str
     limit: str
@@ -35,15 +35,21 @@ class Result:
         """Return pillm's figure over the peer's."""
         return self.pillm / self.peer
 
+    @property
+    def met(self) -> bool | None:
+        """Return whether the ratio is at least as good as the goal; None where there is no goal."""
+        if self.goal is None:
+            return None
+        return self.ratio <= self.goal if self.better == "lower" else self.ratio >= self.goal
+
     def to_json(self) -> dict[str, Any]:
         """Return the line of `results.jsonl`."""
-        met = self.ratio <= self.goal if self.better == "lower" else self.ratio >= self.goal
         first = {
             "benchmark": self.benchmark,
             "ratio": round(self.ratio, 4),
             "better": self.better,
             "goal": self.goal,
-            "met": met,
+            "met": self.met,
         }
         rest = {name: value for name, value in asdict(self).items() if name not in first}
         return {**first, **rest, "machine": machine(), "versions": {**versions(), **self.versions}}

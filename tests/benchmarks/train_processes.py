@@ -101,9 +101,9 @@ def run(quick: bool) -> Iterator[Result]:
                     pillm=round(rates[side], 1),
                     peer=round(rates["one"], 1),
                     unit="tokens/s",
-                    goal=0.0,
+                    goal=None,  # for information
                     better="higher",
-                    peer_is="one process with all the processor threads that the two share (no goal: for information)",
+                    peer_is="one process with all the processor threads that the two share",
                     limit="the same cores, gradients summed or weights gathered over the loopback interface",
                     details={"threads": settings.THREADS, "layers": LAYERS, "rows": rows},
                 )
