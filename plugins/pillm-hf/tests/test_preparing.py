@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 import pytest
 import torch
 from pillm_hf import Full, HFTeacher, LoRA
-from pillm_hf.distilling import preparing
+from pillm_hf.distilling import preparing, scoring
 from pillm_hf.models.loading import load_chat, load_model
 from pillm_hf.training import checkpoints as checkpoints_module
+from pillm_hf.training import students
 from pillm_hf.training.checkpoints import FOLDER
 from pillm_hf.training.job import train
 from pillm_hf.training.loop import Loop
@@ -266,6 +268,28 @@ def test_killed_it_goes_on_to_the_same_bits(kind: str, base: Path, taught: pillm
         assert (out / "adapter" / "adapter_model.safetensors").read_bytes() == weights, (place, number)
         assert losses(json.loads((out / "training.json").read_text("utf-8"))) == losses(log), (place, number)
         assert not (out / preparing.FOLDER).exists()
+
+
+@pytest.mark.parametrize("kind", ["ahead", "draws"])
+def test_a_teacher_that_scores_ahead_is_given_up_before_the_student_is_loaded(
+    kind: str, base: Path, taught: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers: list[weakref.ref[Any]] = []
+    load, build = scoring.load_adapted, students.build
+
+    def loading(*args: Any, **more: Any) -> Any:
+        model = load(*args, **more)
+        teachers.append(weakref.ref(model))
+        return model
+
+    def building(*args: Any) -> Any:
+        assert [teacher() for teacher in teachers] == [None]
+        return build(*args)
+
+    monkeypatch.setattr(scoring, "load_adapted", loading)
+    monkeypatch.setattr(students, "build", building)
+    run(LoRA(base=str(base), **options(kind)), taught, tmp_path / "out")
+    assert len(teachers) == 1
 
 
 def test_targets_that_stand_are_not_made_again_and_damaged_ones_are(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import pillm
 from pillm_hf.distilling.alignment import Alignment, cache_labels
 from pillm_hf.models.hub import locate
+from pillm_hf.models.loading import load_config
 from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.text import Encoded
 
@@ -65,6 +66,23 @@ class Taught:
 
     def __exit__(self, *_: object) -> None:
         self.stack.close()
+
+
+def make_ahead(course: Course, folder: Path, dtype: torch.dtype, out: Path) -> None:
+    """Write targets that are known beforehand below `out`, for `prepare` to find; nothing where the options keep none.
+
+    `folder` is the student's, of which its configuration alone is read: a teacher needs room for itself, not beside the
+    student. Raises like `prepare`.
+    """
+    import torch
+
+    if course.options.distill is None or not course.distill.ahead:
+        return
+    from pillm_hf.distilling.scoring import Sizes
+
+    sizes = Sizes(load_config(folder).get_text_config().vocab_size, len(course.chat.tokenizer))
+    with torch.random.fork_rng():
+        _targets(course, sizes, dtype, out)
 
 
 def prepare(course: Course, model: Any, dtype: torch.dtype, out: Path, progress: pillm.Progress) -> Taught:
@@ -135,12 +153,17 @@ def _ahead(course: Course, model: Any, sizes: Sizes, dtype: torch.dtype, out: Pa
     """Return targets that are known before the training starts; they are made where `out` does not hold them yet."""
     from pillm_hf.distilling.teaching import FromTargets
 
+    cache, facts = _targets(course, sizes, dtype, out)
+    return Taught(FromTargets(course.distill, model.device, cache), facts)
+
+
+def _targets(course: Course, sizes: Sizes, dtype: torch.dtype, out: Path) -> tuple[TargetCache, dict[str, Any]]:
+    """Return the targets below `out`, made where they do not stand yet, and what the training's record says of them."""
     source = course.distill.model_of(course.data.teacher) if course.distill.needs_model else None
     identity = locate(*source).identity if source else None
     vocabulary, make = _maker(course, source, sizes, dtype)
     cache, said = _made_once(out / FOLDER, _fingerprint(course, identity), vocabulary, make)
-    facts = _facts(course, identity, **said, k=cache.layout.k, bytes_per_token=round(cache.bytes_per_token, 1))
-    return Taught(FromTargets(course.distill, model.device, cache), facts)
+    return cache, _facts(course, identity, **said, k=cache.layout.k, bytes_per_token=round(cache.bytes_per_token, 1))
 
 
 def _maker(

@@ -57,11 +57,15 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
     options, rows = work.options, work.train.rows
     with torch.random.fork_rng():
         checkpointing = processes.told(_checkpointing(work, progress))
-        others = Alternatives(options, work.folder, rows, students.computed_dtype(options, lambda _: None))
+        computed = students.computed_dtype(options, lambda _: None)
+        others = Alternatives(options, work.folder, rows, computed)
+        course = _course(work)
+        if course is not None:
+            preparing.make_ahead(course, work.folder, computed, work.out)
         torch.manual_seed(work.seed)  # here: what is planned above draws numbers too, or is remembered and draws none
         model, dtype = students.build(options, work.folder, progress.warn)
         facts = _facts(model, dtype, work)
-        taught = _taught(work, model, dtype, progress)
+        taught = preparing.prepare(course, model, dtype, work.out, progress) if course else preparing.Taught()
         facts |= taught.facts
         processes.require_same(_recipe(work, facts | {"device": ""}))
         checkpoints = Checkpoints(work.out / FOLDER, _recipe(work, facts), progress.warn)
@@ -81,12 +85,11 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
     return log, facts | ({"quantization_aware": loop.finish.facts()} if loop.finish else {})
 
 
-def _taught(work: Work, model: Any, dtype: torch.dtype, progress: pillm.Progress) -> preparing.Taught:
+def _course(work: Work) -> preparing.Course | None:
     """Return what teaches the student beside its labels, if anything does."""
     if work.options.distill is None or work.data is None:  # several processes learn labels alone, as the options require
-        return preparing.Taught()
-    course = preparing.Course(work.options, work.data, work.chat, work.train.rows, work.seed)
-    return preparing.prepare(course, model, dtype, work.out, progress)
+        return None
+    return preparing.Course(work.options, work.data, work.chat, work.train.rows, work.seed)
 
 
 def _checkpointing(work: Work, progress: pillm.Progress) -> bool:
