@@ -31,6 +31,7 @@ def test_it_comes_from_text_and_from_a_table() -> None:
     [
         ({"weigth": 1}, r"option 'distill\.weigth'"),
         ({"weight": 1.5}, r"option 'distill\.weight'"),
+        ({"weight": 0}, r"option 'distill\.weight'.*greater than 0"),
         ({"beta": 0.3}, "beta only counts with divergence=jsd"),
         ({"draws": 8}, "draws need a teacher at hand"),
         ({"source": "teacher", "draws": 8, "temperature": 2}, "draws serve forward_kl at temperature 1 alone"),

@@ -254,6 +254,30 @@ def test_every_step_is_told_and_figures_stand_at_the_step_that_they_are_of(
     assert told[-1] == pytest.approx(log["tokens"], rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"eval_steps": 3, "early_stopping_patience": 2}, ["eval_steps=3 and early_stopping_patience=2"]),
+        ({"early_stopping_patience": 2}, ["early_stopping_patience=2"]),
+        ({}, []),
+    ],
+)
+def test_options_of_validations_are_warned_of_once_where_nothing_is_validated(
+    base: Path,
+    data: pillm.TrainingData,
+    rows: Callable[..., pillm.Rows],
+    tmp_path: Path,
+    given: dict[str, int],
+    told: list[str],
+) -> None:
+    seen: list[pillm.Event] = []
+    options = {name: value for name, value in FAST.items() if name != "eval_steps"} | given
+    none = replace(data, validation=rows([]))
+    train(LoRA(base=str(base), **options), none, tmp_path, pillm.Progress("train", (seen.append,)))
+    warned = [event.message for event in seen if event.kind == "warning" and "without validation rows" in event.message]
+    assert [message.partition(":")[0] for message in warned] == told
+
+
 def test_eight_rows_at_once_train_as_eight_one_by_one(base: Path, data: pillm.TrainingData, tmp_path: Path) -> None:
     def weights(name: str, rows: int, passes: int) -> dict[str, torch.Tensor]:
         options = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": passes, "num_train_epochs": 1}

@@ -53,6 +53,15 @@ def test_a_gpu_that_is_not_here_is_refused_at_once(base: Path) -> None:
             backend.check()
 
 
+def test_a_warmup_that_the_scheduler_does_not_do_is_refused() -> None:
+    with pytest.raises(pillm.ConfigError, match="choose constant_with_warmup"):
+        pillm.trainer("full", base="x", lr_scheduler_type="constant", warmup_ratio=0.1)
+    for more in ({}, {"warmup_ratio": 0}):
+        made = pillm.trainer("full", base="x", lr_scheduler_type="constant", **more)
+        assert pillm.trainer("full", **{name: value for name, value in made.options().items() if name != "use"}) == made
+    assert pillm.trainer("full", base="x", lr_scheduler_type="constant_with_warmup", warmup_ratio=0.1)
+
+
 @pytest.mark.parametrize("option", [{"quant_type": "fp4"}, {"double_quant": False}, {"compute_dtype": "float16"}])
 def test_what_only_4_bit_weights_use_is_refused_without_them(option: dict[str, object]) -> None:
     (name,) = option

@@ -29,7 +29,7 @@ class Distillation(BaseModel):
     temperature: float = Field(1.0, gt=0, le=20, description="Both sides are softened by it.")
     beta: float = Field(0.5, gt=0, lt=1, description="The teacher's share in the mixture that jsd compares with.")
     weight: float = Field(
-        0.5, ge=0, le=1, description="Share of the divergence in the loss; the rest is cross-entropy on the labels."
+        0.5, gt=0, le=1, description="Share of the divergence in the loss; the rest is cross-entropy on the labels."
     )
     k: int | None = Field(
         None, ge=1, le=1024, description="Most likely tokens that are kept of each distribution; absent: all that are known."

@@ -85,6 +85,16 @@ class FineTuning(pillm.Trainer):
     )
 
     @model_validator(mode="after")
+    def _require_schedule(self) -> Self:
+        """Refuse a warmup that the scheduler does not do; options written out whole hold the default, unasked."""
+        unasked = (0, FineTuning.model_fields["warmup_ratio"].default)
+        if self.lr_scheduler_type == "constant" and self.warmup_ratio not in unasked:
+            raise ValueError(
+                "warmup_ratio counts for nothing with lr_scheduler_type=constant. Leave it out, or choose constant_with_warmup"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _require_launchable(self) -> Self:
         """Refuse options that do not go together with several processes."""
         if self.launcher is None:

@@ -24,6 +24,7 @@ from pillm_hf.training.checkpoints import FOLDER, Checkpoints
 from pillm_hf.training.loop import Loop
 from pillm_hf.training.processes import ALONE, Processes
 from pillm_hf.training.trainlog import Log
+from pillm_hf.training.validating import warn_of_idle
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +56,7 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
     import torch
 
     options, rows = work.options, work.train.rows
+    warn_of_idle(options, work.validation.rows, progress.warn)
     with torch.random.fork_rng():
         checkpointing = processes.told(_checkpointing(work, progress))
         computed = students.computed_dtype(options, lambda _: None)

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pillm_hf.rows.text import Encoded
 from pillm_hf.training.batches import collate
 from pillm_hf.training.head import Head, scored
 from pillm_hf.training.processes import ALONE, Processes
 from pillm_hf.training.trainlog import Log
+
+if TYPE_CHECKING:
+    from pillm_hf.models.precision import Warn
+    from pillm_hf.trainers.finetuning import FineTuning
+
+
+def warn_of_idle(options: FineTuning, rows: Sequence[Encoded], warn: Warn) -> None:
+    """Warn of options that were given and count at validations alone, where there are no rows to validate on."""
+    names = () if rows else ("eval_steps", "early_stopping_patience")
+    given = [f"{name}={value}" for name in names if (value := getattr(options, name)) is not None]
+    if given:
+        warn(
+            f"{' and '.join(given)}: without validation rows nothing is validated and no training stops early. Give some rows "
+            "the split validation, or leave this out."
+        )
 
 
 def validate(
