@@ -98,9 +98,8 @@ def rehearsal_lines(expected: DryRun) -> list[str]:
 
 
 def _training(told: TrainingForecast) -> str:
-    free = "" if told.free_bytes is None else f" ({told.free_bytes / 2**30:.1f} GiB are free)"
     advice = f" {told.advice}" if told.advice else ""
-    return f"about {told.steps:,} steps, {told.tokens:,} tokens, {told.memory_bytes / 2**30:.1f} GiB of memory{free}.{advice}"
+    return f"about {told.steps:,} steps, {told.tokens:,} tokens, {told.memory}.{advice}"
 
 
 def _to_ask(asked: Forecast) -> str:

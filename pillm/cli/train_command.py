@@ -63,11 +63,10 @@ def _told(trainer: pillm.Trainer, rows: int, expected: TrainingForecast | None) 
         why = "it makes no forecasts, or its student is not on this machine yet"
         return f"{rows:,} rows. What trainer {trainer.name!r} would take is not known: {why}. Nothing was written."
     took = "" if expected.seconds is None else f"about {clock(expected.seconds)} and "
-    free = "" if expected.free_bytes is None else f" ({expected.free_bytes / 2**30:.1f} GiB are free)"
     advice = f" {expected.advice}" if expected.advice else ""
     return (
         f"{expected.rows:,} of {rows:,} rows, {expected.steps:,} steps, {expected.tokens:,} tokens: {took}"
-        f"{expected.memory_bytes / 2**30:.1f} GiB of memory{free}.{advice} Nothing was trained or written."
+        f"{expected.memory}.{advice} Nothing was trained or written."
     )
 
 

@@ -16,6 +16,7 @@ from pillm_hf import Full, LoRA, QLoRA
 from pillm_hf.rows.text import Encoded
 from pillm_hf.training import planning
 from pillm_hf.training.job import train
+from pillm_hf.training.loop import Loop
 from pillm_hf.training.planning import chosen_checkpointing, largest, need
 
 import pillm
@@ -80,13 +81,57 @@ def test_what_does_not_fit_is_said_with_the_options_that_would(
     assert "(gradient_checkpointing)" in told.advice
 
 
-def test_of_a_step_that_would_take_long_only_some_rows_are_timed() -> None:
-    group = [encoded(8, 64), encoded(8, 64)]
-    cells = planning._cells(group)
-    assert planning._part(group, 10.0 / cells) == group
-    assert planning._part(group, 20.0 / cells) == [group[0]]
-    assert planning._part(group, 80.0 / cells) == [group[0][:2]]
-    assert planning._part(group, 1e9) == [group[0][:1]]
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Return a list that grows with each timed loop: whether it computes activations again."""
+    seen: list[bool] = []
+    begun = Loop.training
+
+    def training(loop: Loop, sample: Encoded) -> Any:
+        seen.append(loop.checkpointing)
+        return begun(loop, sample)
+
+    monkeypatch.setattr(Loop, "training", training)
+    return seen
+
+
+def test_timed_steps_compute_activations_again_where_the_training_will(
+    base: Path, data: pillm.TrainingData, passes: list[bool]
+) -> None:
+    for asked in (True, False):
+        told = LoRA(base=str(base), gradient_checkpointing=asked, **FAST).forecast(data)
+        assert told is not None
+        assert told.seconds is not None
+    assert passes == [True, False]
+
+
+def test_an_architecture_that_cannot_be_traced_is_forecast_without_memory_and_time(
+    base: Path, data: pillm.TrainingData, monkeypatch: pytest.MonkeyPatch, passes: list[bool]
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise NotImplementedError
+
+    monkeypatch.setattr(planning, "_kept", refuse)
+    told = LoRA(base=str(base), **FAST).forecast(data)
+    assert told is not None
+    assert (told.memory_bytes, told.seconds, passes) == (None, None, [])
+    assert told.fits
+    assert told.steps > 0
+    assert "cannot be traced" in told.advice
+    assert "an unknown amount of memory" in told.memory
+
+
+def test_memory_that_runs_out_while_steps_are_timed_is_told_and_ends_nothing(
+    base: Path, data: pillm.TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(*_: Any) -> Any:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Loop, "step", run_out)
+    told = LoRA(base=str(base), **FAST).forecast(data)
+    assert told is not None
+    assert told.seconds is None
+    assert told.advice.startswith("Memory ran out while steps were timed. Set per_device_train_batch_size=")
 
 
 def _free(free: int | None, _device: str) -> int | None:

@@ -1,4 +1,4 @@
-"""What a training will take, told before it starts: memory by tracing a step without numbers, time by taking a few steps.
+"""What a training will take, told before it starts: memory by tracing a step without numbers.
 
 On torch's `meta` device tensors have shapes and no content. So a step of any architecture can be traced in a fraction of a
 second, and what its backward pass would keep be added up, whether or not it would fit.
@@ -6,29 +6,26 @@ second, and what its backward pass would keep be added up, whether or not it wou
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pillm
-from pillm_hf.models.memory import free_bytes, resident_bytes
+from pillm_hf.models.memory import free_bytes, give_back, is_out_of_memory, resident_bytes
 from pillm_hf.models.precision import default_device
 from pillm_hf.rows.text import Encoded
 from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.trainers.lora import LoRA
 from pillm_hf.training.activations import kept_small
-from pillm_hf.training.batches import Batch, collate, epoch, steps_per_epoch
+from pillm_hf.training.batches import Batch, collate, steps_per_epoch
 from pillm_hf.training.head import PIECE_BYTES
 
 if TYPE_CHECKING:
     import torch
 
-    from pillm_hf.training.loop import Loop
+    from pillm_hf.training.alternatives import Alternatives
 
 _ADAMW = 16  # bytes for each learnt weight in float32: itself, its gradient, and two moments
-_PATIENCE = 10.0  # seconds that a timed step may take, as far as a row alone tells
-_TIMED = 3  # steps, of short, middling and long rows
 SPARE = 0.9
 """The share of the free memory that a training may count on: other processes breathe too."""
 _MAPPED = 32 << 20
@@ -169,77 +166,52 @@ def chosen_checkpointing(options: FineTuning, folder: Path, rows: list[Encoded],
 
 
 def forecast(options: FineTuning, rows: list[Encoded], folder: Path, dtype: torch.dtype) -> pillm.TrainingForecast:
-    """Return what a training on encoded rows takes; where it fits, a few steps are taken to time them."""
+    """Return what a training on encoded rows takes; where it fits, a few steps are taken to time them.
+
+    Of an architecture that cannot be traced neither memory nor time is told: a step that does not fit may end the process.
+    """
     sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
     device = device_of(options)
     free = free_bytes(device)
     batch = largest(rows, sizes[0])
     checkpointing = chosen_checkpointing(options, folder, rows, dtype)
-    needed = need(options, folder, batch, dtype, checkpointing=checkpointing).taken(device)
     base = resident_bytes() if device == "cpu" else 0
-    fits = free is None or needed <= free
-    asked = options.gradient_checkpointing
-    advice = ""
-    if not fits:
-        from pillm_hf.training.alternatives import Alternatives
+    advice, needed, seconds = [], None, None
+    if checkpointing and options.gradient_checkpointing is None:
+        advice.append("Activations are computed again, since memory would not hold them (gradient_checkpointing).")
+    try:
+        needed = need(options, folder, batch, dtype, checkpointing=checkpointing).taken(device)
+    except UNTRACEABLE:
+        advice.append("Its memory and time are not known: steps of this architecture cannot be traced.")
+    from pillm_hf.training.alternatives import Alternatives
 
-        advice = f"It does not fit. {Alternatives(options, folder, rows, dtype).advice(checkpointing=checkpointing)}"
-    if checkpointing and asked is None:
-        advice = f"Activations are computed again, since memory would not hold them (gradient_checkpointing). {advice}".strip()
+    others = Alternatives(options, folder, rows, dtype)
+    if needed is not None and free is not None and needed > free:
+        advice.append(f"It does not fit. {others.advice(checkpointing=checkpointing)}")
+    elif needed is not None:
+        seconds, said = _timed(options, rows, folder, others, checkpointing=checkpointing)
+        advice += said
     return pillm.TrainingForecast(
         rows=len(rows),
         steps=steps_per_epoch(len(rows), *sizes) * options.num_train_epochs,
         tokens=sum(len(row.ids) for row in rows) * options.num_train_epochs,
-        memory_bytes=needed + base,
+        memory_bytes=None if needed is None else needed + base,
         free_bytes=None if free is None else free + base,
-        seconds=_seconds(options, rows, folder) if fits else None,
-        advice=advice,
+        seconds=seconds,
+        advice=" ".join(advice),
     )
 
 
-def _seconds(options: FineTuning, rows: list[Encoded], folder: Path) -> float:
-    """Return how long all steps will take, by taking three of them with short, middling and long rows on a copy.
+def _timed(
+    options: FineTuning, rows: list[Encoded], folder: Path, others: Alternatives, *, checkpointing: bool
+) -> tuple[float | None, list[str]]:
+    """Return how long a training takes, or what to say where memory ran out while steps were timed."""
+    from pillm_hf.training.timing import seconds
 
-    Of a step that would take long only as many rows are taken as some seconds allow.
-    """
-    import random
-
-    from pillm_hf.training.loop import Loop
-    from pillm_hf.training.students import build
-
-    model, dtype = build(options, folder, lambda _: None)
-    loop = Loop(model, options, dtype, 0, pillm.Progress())
-    sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
-    order = random.Random(0)  # noqa: S311 - an order, not a secret
-    groups = sorted(epoch(rows, *sizes, order), key=_cells)
-    places = sorted({len(groups) * (2 * number + 1) // (2 * _TIMED) for number in range(_TIMED)})
-    spent, cells = 0.0, 0
-    with loop.training(rows[0]):
-        loop.step([[rows[0]]])  # the first one compiles and allocates
-        rate = _taken(loop, [[rows[0]]]) / _cells([[rows[0]]])
-        loop.step(_part(groups[places[0]], rate))
-        for place in places:
-            group = _part(groups[place], rate)
-            spent += _taken(loop, group)
-            cells += _cells(group)
-    return spent / cells * sum(_cells(group) for group in groups) * options.num_train_epochs
-
-
-def _taken(loop: Loop, group: list[list[Encoded]]) -> float:
-    begun = time.monotonic()
-    loop.step(group)
-    return time.monotonic() - begun
-
-
-def _part(group: list[list[Encoded]], rate: float) -> list[list[Encoded]]:
-    """Return what of a group is worth timing, at so many seconds a place: all of it, or its first batch, or rows of that."""
-    if _cells(group) * rate <= _PATIENCE:
-        return group
-    batch = group[0]
-    fewer = max(1, int(len(batch) * _PATIENCE / max(_cells([batch]) * rate, 1e-9)))
-    return [batch[:fewer]]
-
-
-def _cells(group: list[list[Encoded]]) -> int:
-    """Return the places of a step's batches, padding counted."""
-    return sum(collate(part, 0).ids.numel() for part in group)
+    try:
+        return seconds(options, rows, folder, checkpointing=checkpointing), []
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    give_back()
+    return None, [f"Memory ran out while steps were timed. {others.advice(checkpointing=checkpointing)}"]
