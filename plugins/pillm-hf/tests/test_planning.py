@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 import torch
 from pillm_hf import Full, LoRA, QLoRA
+from pillm_hf.distilling.footprint import teacher_bytes
+from pillm_hf.models.loading import load_model
 from pillm_hf.rows.text import Encoded
-from pillm_hf.training import planning
+from pillm_hf.trainers.distillation import Distillation
+from pillm_hf.training import alternatives, planning
 from pillm_hf.training.job import train
 from pillm_hf.training.loop import Loop
 from pillm_hf.training.planning import chosen_checkpointing, largest, need
@@ -132,6 +135,34 @@ def test_memory_that_runs_out_while_steps_are_timed_is_told_and_ends_nothing(
     assert told is not None
     assert told.seconds is None
     assert told.advice.startswith("Memory ran out while steps were timed. Set per_device_train_batch_size=")
+
+
+@pytest.mark.parametrize("source", ["teacher", "student"])
+def test_a_teacher_that_stays_in_memory_is_counted_and_told_to_be_untimed(
+    source: str, base: Path, qwen: Path, data: pillm.TrainingData
+) -> None:
+    distill = {"source": source, "teacher": str(qwen)}
+    options = LoRA(base=str(base), dtype="float32", **FAST)
+    told = options.model_copy(update={"distill": Distillation(**distill)}).forecast(data)
+    assert told is not None
+    assert "the time that it takes is not" in told.advice
+    many, weights = encoded(8, 64), sum(part.numel() for part in load_model(qwen, torch.float32).parameters())
+    asked = partial(need, options, base, largest(many, 4), torch.float32, checkpointing=False)
+    found = teacher_bytes(LoRA(base=str(base), distill=distill), None, torch.float32)
+    assert found == 4 * weights
+    assert asked(beside=found).held == asked().held + 4 * weights
+
+
+def test_a_teacher_is_counted_in_what_does_not_fit(
+    base: Path, qwen: Path, data: pillm.TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, options = encoded(8, 64), LoRA(base=str(base), gradient_checkpointing=False, dtype="float32", **FAST)
+    room = need(options, base, largest(rows, 4), torch.float32, checkpointing=False).taken("cpu")
+    monkeypatch.setattr(planning, "free_bytes", lambda _device: room)
+    monkeypatch.setattr(alternatives, "free_bytes", lambda _device: room)
+    taught = options.model_copy(update={"distill": Distillation(source="teacher", teacher=str(qwen))})
+    assert "It does not fit" not in planning.forecast(options, rows, base, torch.float32, None).advice
+    assert "It does not fit" in planning.forecast(taught, rows, base, torch.float32, None).advice
 
 
 def _free(free: int | None, _device: str) -> int | None:

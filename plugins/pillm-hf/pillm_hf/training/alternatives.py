@@ -20,10 +20,10 @@ _LESS = 0.75
 
 
 class Alternatives:
-    """What else would fit; `free` are the bytes that were free before the training began."""
+    """What else would fit beside what a teacher holds; `free` are the bytes that were free before the training began."""
 
-    def __init__(self, options: FineTuning, folder: Path, rows: list[Encoded], dtype: torch.dtype) -> None:
-        self.options, self.folder, self.rows, self.dtype = options, folder, rows, dtype
+    def __init__(self, options: FineTuning, folder: Path, rows: list[Encoded], dtype: torch.dtype, beside: int = 0) -> None:
+        self.options, self.folder, self.rows, self.dtype, self.beside = options, folder, rows, dtype, beside
         self.free = free_bytes(planning.device_of(options))
 
     def ran_out(self, *, checkpointing: bool) -> str:
@@ -61,7 +61,8 @@ class Alternatives:
 
     def _bytes(self, size: int, *, checkpointing: bool) -> float:
         batch = planning.largest(self.rows, size)
-        needed = planning.need(self.options, self.folder, batch, self.dtype, checkpointing=checkpointing)
+        told = {"checkpointing": checkpointing, "beside": self.beside}
+        needed = planning.need(self.options, self.folder, batch, self.dtype, **told)
         return needed.taken(planning.device_of(self.options))
 
     def _nothing(self) -> str:

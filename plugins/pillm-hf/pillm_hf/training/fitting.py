@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_hf.distilling import preparing
+from pillm_hf.distilling.footprint import teacher_bytes
 from pillm_hf.models.hub import Source
 from pillm_hf.models.memory import told
 from pillm_hf.rounding.finish import Finish
@@ -58,12 +59,13 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
     options, rows = work.options, work.train.rows
     warn_of_idle(options, work.validation.rows, progress.warn)
     with torch.random.fork_rng():
-        checkpointing = processes.told(_checkpointing(work, progress))
-        computed = students.computed_dtype(options, lambda _: None)
-        others = Alternatives(options, work.folder, rows, computed)
+        planned = students.computed_dtype(options, lambda _: None)
+        beside = teacher_bytes(options, work.data.teacher if work.data else None, planned) or 0
+        checkpointing = processes.told(_checkpointing(work, planned, beside, progress))
+        others = Alternatives(options, work.folder, rows, planned, beside)
         course = _course(work)
         if course is not None:
-            preparing.make_ahead(course, work.folder, computed, work.out)
+            preparing.make_ahead(course, work.folder, planned, work.out)
         torch.manual_seed(work.seed)  # here: what is planned above draws numbers too, or is remembered and draws none
         model, dtype = students.build(options, work.folder, progress.warn)
         facts = _facts(model, dtype, work)
@@ -94,9 +96,8 @@ def _course(work: Work) -> preparing.Course | None:
     return preparing.Course(work.options, work.data, work.chat, work.train.rows, work.seed)
 
 
-def _checkpointing(work: Work, progress: pillm.Progress) -> bool:
-    dtype = students.computed_dtype(work.options, lambda _: None)
-    chosen = planning.chosen_checkpointing(work.options, work.folder, work.train.rows, dtype)
+def _checkpointing(work: Work, dtype: torch.dtype, beside: int, progress: pillm.Progress) -> bool:
+    chosen = planning.chosen_checkpointing(work.options, work.folder, work.train.rows, dtype, beside=beside)
     if chosen and work.options.gradient_checkpointing is None:
         progress.note("activations are computed again in the backward pass: memory would not hold them")
     return chosen

@@ -77,7 +77,8 @@ def forecast(options: FineTuning, data: pillm.TrainingData, base: Path) -> pillm
     with TemporaryDirectory(prefix="pillm-") as work:
         folder = starting.start(options, data, base, Path(work), pillm.Progress()).folder
         train_rows, _ = _encode(options, data, load_chat(folder), pillm.Progress())
-        return planning.forecast(options, train_rows.rows, folder, students.computed_dtype(options, lambda _: None))
+        dtype = students.computed_dtype(options, lambda _: None)
+        return planning.forecast(options, train_rows.rows, folder, dtype, data.teacher)
 
 
 def _encode(options: FineTuning, data: pillm.TrainingData, chat: Chat, progress: pillm.Progress) -> tuple[Encoding, Encoding]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pillm
+from pillm_hf.distilling.footprint import said_of, teacher_bytes
 from pillm_hf.models.memory import free_bytes, give_back, is_out_of_memory, resident_bytes
 from pillm_hf.models.precision import default_device
 from pillm_hf.rows.text import Encoded
@@ -75,8 +76,8 @@ def largest(rows: list[Encoded], size: int) -> Batch:
     return collate(sorted(rows, key=lambda row: len(row.ids))[-size:], 0)
 
 
-def need(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *, checkpointing: bool) -> Need:
-    """Return what a training takes whose largest batch is this one."""
+def need(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *, checkpointing: bool, beside: int = 0) -> Need:
+    """Return what a training takes whose largest batch is this one, and beside which so many bytes are held by a teacher."""
     import torch
 
     model = _traced(options, folder, dtype)
@@ -99,7 +100,9 @@ def need(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *,
         cast = weights * half if half < 4 else 0  # autocast keeps a copy of what it multiplied with
         held = learnt * (_ADAMW + (4 if rounds else 0))
         passing = 2 * piece + cast + 4 * vocabulary * model.config.get_text_config().hidden_size
-    return Need(held=held, kept=kept, passing=passing + kept // layers, small=small / whole, adapters=isinstance(options, LoRA))
+    return Need(
+        held=held + beside, kept=kept, passing=passing + kept // layers, small=small / whole, adapters=isinstance(options, LoRA)
+    )
 
 
 def _held(options: LoRA, frozen: int, model: Any, half: int) -> int:
@@ -150,7 +153,9 @@ def _kept(model: Any, batch: Batch) -> tuple[int, int]:
     return sum(found.values()), sum(size for size in found.values() if size < _MAPPED)
 
 
-def chosen_checkpointing(options: FineTuning, folder: Path, rows: list[Encoded], dtype: torch.dtype) -> bool:
+def chosen_checkpointing(
+    options: FineTuning, folder: Path, rows: list[Encoded], dtype: torch.dtype, *, beside: int = 0
+) -> bool:
     """Return whether activations are computed again: as the options say, else where memory would not hold them."""
     if options.gradient_checkpointing is not None:
         return options.gradient_checkpointing
@@ -160,12 +165,14 @@ def chosen_checkpointing(options: FineTuning, folder: Path, rows: list[Encoded],
         return False
     batch = largest(rows, options.per_device_train_batch_size)
     try:
-        return need(options, folder, batch, dtype, checkpointing=False).taken(device) > SPARE * free
+        return need(options, folder, batch, dtype, checkpointing=False, beside=beside).taken(device) > SPARE * free
     except UNTRACEABLE:
         return False
 
 
-def forecast(options: FineTuning, rows: list[Encoded], folder: Path, dtype: torch.dtype) -> pillm.TrainingForecast:
+def forecast(
+    options: FineTuning, rows: list[Encoded], folder: Path, dtype: torch.dtype, teacher: pillm.Teacher | None
+) -> pillm.TrainingForecast:
     """Return what a training on encoded rows takes; where it fits, a few steps are taken to time them.
 
     Of an architecture that cannot be traced neither memory nor time is told: a step that does not fit may end the process.
@@ -174,18 +181,20 @@ def forecast(options: FineTuning, rows: list[Encoded], folder: Path, dtype: torc
     device = device_of(options)
     free = free_bytes(device)
     batch = largest(rows, sizes[0])
-    checkpointing = chosen_checkpointing(options, folder, rows, dtype)
+    held = teacher_bytes(options, teacher, dtype)
+    beside = held or 0
+    checkpointing = chosen_checkpointing(options, folder, rows, dtype, beside=beside)
     base = resident_bytes() if device == "cpu" else 0
-    advice, needed, seconds = [], None, None
+    advice, needed, seconds = said_of(options, held), None, None
     if checkpointing and options.gradient_checkpointing is None:
         advice.append("Activations are computed again, since memory would not hold them (gradient_checkpointing).")
     try:
-        needed = need(options, folder, batch, dtype, checkpointing=checkpointing).taken(device)
+        needed = need(options, folder, batch, dtype, checkpointing=checkpointing, beside=beside).taken(device)
     except UNTRACEABLE:
         advice.append("Its memory and time are not known: steps of this architecture cannot be traced.")
     from pillm_hf.training.alternatives import Alternatives
 
-    others = Alternatives(options, folder, rows, dtype)
+    others = Alternatives(options, folder, rows, dtype, beside)
     if needed is not None and free is not None and needed > free:
         advice.append(f"It does not fit. {others.advice(checkpointing=checkpointing)}")
     elif needed is not None:
