@@ -11,7 +11,7 @@ from pillm_hf.models.loading import load_model
 from pillm_hf.rows.text import Encoded
 from pillm_hf.training import head as head_module
 from pillm_hf.training.batches import collate
-from pillm_hf.training.head import scored, split_off
+from pillm_hf.training.head import logits_bytes, scored, split_off
 from pillm_hf.training.loss import kept_logits, summed_loss
 
 
@@ -67,6 +67,43 @@ def test_what_comes_after_the_head_is_seen_and_keeps_it_whole() -> None:
     with split_off(model, torch.float32, batch()) as head:
         assert head is None
         assert kept_logits(model, batch()).shape[-1] == 320
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("llama", {}), ("gemma2", {}), ("gemma2", {"final_logit_softcapping": None}), ("cohere", {}),
+        ("cohere", {"logit_scale": 1.0}), ("granite", {}), ("granite", {"logits_scaling": 8.0}),
+    ],
+)  # fmt: skip
+def test_memory_is_planned_for_a_piece_of_the_logits_only_where_they_are_made_by_pieces(
+    kind: str, more: dict[str, Any], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    monkeypatch.setattr(head_module, "PIECE_BYTES", 1)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 16}
+    config = AutoConfig.for_model(kind, vocab_size=320, num_key_value_heads=2, initializer_range=0.5, **shape | more)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    if kind == "gemma2" and not more:
+        config.final_logit_softcapping = 0.1  # logits of a tiny model are too small for a cap of 30
+    planned = logits_bytes(model, batch(), dtype)
+    with split_off(model, dtype, batch()) as head:
+        assert (planned == 2) is (head is not None)
+    assert planned == 2 or planned >= 320 * batch().answer_tokens * 12
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft asks for it
+def test_an_adapter_on_the_head_is_planned_with_whole_logits(student_of: Any) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    plain, kept = student_of("llama"), batch().labels.numel()
+    whole = 96 * (4 * kept + 8 * batch().answer_tokens)
+    assert logits_bytes(plain, batch(), torch.float32) == 2 * 4 * 96 * kept
+    assert logits_bytes(plain, batch(), torch.float32, splits=False) == whole
+    adapted = get_peft_model(plain, LoraConfig(target_modules=["lm_head"]))
+    assert logits_bytes(adapted, batch(), torch.float32) == whole
 
 
 def test_scores_are_the_same_with_the_head_and_without(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

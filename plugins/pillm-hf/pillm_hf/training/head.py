@@ -93,7 +93,8 @@ def _rows_of_a_piece(vocabulary: int) -> int:
 def split_off(model: Any, dtype: torch.dtype, sample: Batch) -> Iterator[Head | None]:
     """Take the output layer off a model while the context lasts; None where more than a plain layer makes its logits.
 
-    Whether that is so is tried on a sample: soft caps, scales and adapters on the head show in its logits.
+    Whether that is so is tried on a sample: soft caps and adapters on the head show in its logits. A scale may be put on the
+    hidden states as well, and is no hindrance where there is no bias.
     """
     import torch
 
@@ -119,6 +120,24 @@ def split_off(model: Any, dtype: torch.dtype, sample: Batch) -> Iterator[Head | 
         yield Head(layer, dtype, (owner, attribute)) if plain else None
     finally:
         setattr(owner, attribute, layer)
+
+
+def logits_bytes(model: Any, batch: Batch, dtype: torch.dtype, *, splits: bool = True) -> int:
+    """Return what a batch's logits and their gradients take at most, as far as a model's configuration tells.
+
+    `split_off` tries what this reads: soft caps and adapters on the head; with `splits` false it is not asked.
+    """
+    import torch
+
+    inner = inner_of(model)
+    config, vocabulary = inner.config.get_text_config(), inner.get_input_embeddings().num_embeddings
+    capped = getattr(config, "final_logit_softcapping", None) is not None
+    linear = type(inner.get_output_embeddings()) is torch.nn.Linear
+    if splits and linear and dtype != torch.float16 and not capped:
+        return 2 * min(batch.labels.numel() * vocabulary * 4, PIECE_BYTES)
+    size = dtype.itemsize
+    whole = batch.labels.numel() * size * (1 + capped)  # the cap's own result is kept for its gradient
+    return vocabulary * (whole + batch.answer_tokens * (12 - size))  # those learnt, float32 of them, and log-probabilities
 
 
 def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:

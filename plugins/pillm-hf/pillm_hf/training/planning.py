@@ -19,7 +19,7 @@ from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.trainers.lora import LoRA
 from pillm_hf.training.activations import kept_small
 from pillm_hf.training.batches import Batch, collate, steps_per_epoch
-from pillm_hf.training.head import PIECE_BYTES
+from pillm_hf.training.head import logits_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,7 @@ class Need:
     kept: int
     """What the largest pass keeps for its backward pass."""
     passing: int
-    """What is there for moments: logits of a piece, the copies of a layer's largest product."""
+    """What is there for moments: logits of a piece or of all answers, the copies of a layer's largest product."""
     small: float = 0.0
     """The share of what is kept that lies on a CPU's heap."""
     adapters: bool = False
@@ -92,14 +92,14 @@ def need(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *,
         width = model.config.get_text_config().hidden_size
         kept = kept // layers + layers * batch.ids.numel() * width * 4
     rounds = options.quantization_aware is not None  # rounded weights lie beside those that are learnt
-    piece = min(batch.labels.numel() * vocabulary * 4, PIECE_BYTES)
+    logits = logits_bytes(model, batch, dtype)
     if isinstance(options, LoRA):
         held = _held(options, weights - learnt, model, half) + learnt * _ADAMW + (weights * half if rounds else 0)
-        passing = 2 * piece
+        passing = logits
     else:
         cast = weights * half if half < 4 else 0  # autocast keeps a copy of what it multiplied with
         held = learnt * (_ADAMW + (4 if rounds else 0))
-        passing = 2 * piece + cast + 4 * vocabulary * model.config.get_text_config().hidden_size
+        passing = logits + cast + 4 * vocabulary * model.config.get_text_config().hidden_size
     return Need(
         held=held + beside, kept=kept, passing=passing + kept // layers, small=small / whole, adapters=isinstance(options, LoRA)
     )
