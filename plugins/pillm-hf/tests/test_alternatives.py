@@ -51,7 +51,12 @@ def test_the_fastest_change_that_fits_is_named(base: Path, monkeypatch: pytest.M
         "Set a max_length under 200, which leaves the longest rows out, or load_in_4bit=true, or choose a smaller base."
     )
     assert "load_in_4bit" not in advised(1, monkeypatch, QLoRA(base=str(base)), base)
-    assert "load_in_4bit" not in advised(1, monkeypatch, Full(base=str(base)), base)
+    full = advised(1, monkeypatch, Full(base=str(base)), base)
+    assert "load_in_4bit" not in full
+    assert "launcher.strategy=fsdp2" in full
+    assert "fsdp2" not in none
+    parted = Full(base=str(base), launcher={"processes": 2, "strategy": "fsdp2"})
+    assert "fsdp2" not in advised(1, monkeypatch, parted, base)
 
 
 def test_what_was_thought_to_fit_and_did_not_is_made_smaller_all_the_same(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pillm_hf.models.memory import free_bytes
 from pillm_hf.rows.text import Encoded
 from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.trainers.lora import LoRA
-from pillm_hf.training import planning
+from pillm_hf.training import parting, planning
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,8 @@ class Alternatives:
 
     def __init__(self, options: FineTuning, folder: Path, rows: list[Encoded], dtype: torch.dtype, beside: int = 0) -> None:
         self.options, self.folder, self.rows, self.dtype, self.beside = options, folder, rows, dtype, beside
-        self.free = free_bytes(planning.device_of(options))
+        device = planning.device_of(options)
+        self.free = parting.share(options, free_bytes(device), device)
 
     def ran_out(self, *, checkpointing: bool) -> str:
         """Return what to say where memory ran out in a step."""
@@ -68,6 +69,9 @@ class Alternatives:
     def _nothing(self) -> str:
         longest = max(len(row.ids) for row in self.rows)
         bits = "" if not isinstance(self.options, LoRA) or self.options.load_in_4bit else ", or load_in_4bit=true"
+        whole = not isinstance(self.options, LoRA) and parting.parts(self.options) == 1
+        if whole and self.options.distill is None and self.options.quantization_aware is None:
+            bits = ", or launcher.strategy=fsdp2, which parts the weights over the processes of several GPUs or machines"
         return f"Set a max_length under {longest}, which leaves the longest rows out{bits}, or choose a smaller base."
 
     def _guess(self, *, checkpointing: bool) -> str:

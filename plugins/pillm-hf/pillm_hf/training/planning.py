@@ -17,6 +17,7 @@ from pillm_hf.models.precision import default_device
 from pillm_hf.rows.text import Encoded
 from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.trainers.lora import LoRA
+from pillm_hf.training import parting
 from pillm_hf.training.activations import kept_small
 from pillm_hf.training.batches import Batch, collate, steps_per_epoch
 from pillm_hf.training.head import logits_bytes
@@ -92,14 +93,17 @@ def need(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *,
         width = model.config.get_text_config().hidden_size
         kept = kept // layers + layers * batch.ids.numel() * width * 4
     rounds = options.quantization_aware is not None  # rounded weights lie beside those that are learnt
-    logits = logits_bytes(model, batch, dtype)
+    logits = logits_bytes(model, batch, dtype, splits=parting.splits_head(options))
     if isinstance(options, LoRA):
         held = _held(options, weights - learnt, model, half) + learnt * _ADAMW + (weights * half if rounds else 0)
         passing = logits
     else:
-        cast = weights * half if half < 4 else 0  # autocast keeps a copy of what it multiplied with
+        cast = (
+            weights * half if half < 4 and parting.parts(options) == 1 else 0
+        )  # autocast keeps a copy of what it multiplied with
         held = learnt * (_ADAMW + (4 if rounds else 0))
         passing = logits + cast + 4 * vocabulary * model.config.get_text_config().hidden_size
+    held = parting.held_by_one(options, held, model, layers, half)
     return Need(
         held=held + beside, kept=kept, passing=passing + kept // layers, small=small / whole, adapters=isinstance(options, LoRA)
     )
@@ -160,7 +164,7 @@ def chosen_checkpointing(
     if options.gradient_checkpointing is not None:
         return options.gradient_checkpointing
     device = device_of(options)
-    free = free_bytes(device)
+    free = parting.share(options, free_bytes(device), device)
     if free is None:
         return False
     batch = largest(rows, options.per_device_train_batch_size)
@@ -179,13 +183,13 @@ def forecast(
     """
     sizes = options.per_device_train_batch_size, options.gradient_accumulation_steps
     device = device_of(options)
-    free = free_bytes(device)
+    free = parting.share(options, free_bytes(device), device)
     batch = largest(rows, sizes[0])
     held = teacher_bytes(options, teacher, dtype)
     beside = held or 0
     checkpointing = chosen_checkpointing(options, folder, rows, dtype, beside=beside)
     base = resident_bytes() if device == "cpu" else 0
-    advice, needed, seconds = said_of(options, held), None, None
+    advice, needed, seconds = said_of(options, held) + parting.said_of(options), None, None
     if checkpointing and options.gradient_checkpointing is None:
         advice.append("Activations are computed again, since memory would not hold them (gradient_checkpointing).")
     try:
@@ -197,6 +201,8 @@ def forecast(
     others = Alternatives(options, folder, rows, dtype, beside)
     if needed is not None and free is not None and needed > free:
         advice.append(f"It does not fit. {others.advice(checkpointing=checkpointing)}")
+    elif needed is not None and not _fits_alone(options, folder, batch, dtype, checkpointing=checkpointing):
+        advice.append("It is not timed: one process alone does not hold it.")
     elif needed is not None:
         seconds, said = _timed(options, rows, folder, others, checkpointing=checkpointing)
         advice += said
@@ -209,6 +215,15 @@ def forecast(
         seconds=seconds,
         advice=" ".join(advice),
     )
+
+
+def _fits_alone(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *, checkpointing: bool) -> bool:
+    """Return whether this process can take the steps of a training whose weights several processes would part."""
+    if parting.parts(options) == 1:
+        return True
+    device, alone = device_of(options), options.model_copy(update={"launcher": None})
+    free = free_bytes(device)
+    return free is None or need(alone, folder, batch, dtype, checkpointing=checkpointing).taken(device) <= free
 
 
 def _timed(
