@@ -2,117 +2,301 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from pillm_hf.distilling.divergences import (
-    Divergence,
-    dense_divergence,
-    sampled_cross_entropy,
-    sparse_losses,
-    with_rest,
-)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pillm_hf.distilling.divergences import Divergence, draw, with_rest
 from pillm_hf.distilling.lessons import Draws, Lesson, Outcomes, Ranks, Whole
-from pillm_hf.distilling.uld import sparse_uld_losses
 from pillm_hf.models.loading import load_model
 from pillm_hf.rows.text import Encoded
 from pillm_hf.training import head as head_module
 from pillm_hf.training.batches import Batch, collate
 from pillm_hf.training.head import split_off
 from pillm_hf.training.loss import summed_loss
-from torch.nn.functional import cross_entropy
+from torch import Tensor
+from torch.nn.functional import cross_entropy, pad
 
-N, SIZE, K = 17, 320, 8
+N, SIZE, K = 17, 40, 8
 HOW = [
     Divergence(kind=kind, temperature=temperature, beta=0.3)
     for kind in ("forward_kl", "reverse_kl", "jsd")
     for temperature in (1.0, 2.5)
 ]
+AT_ONE = [how for how in HOW if how.temperature == 1]
+SEEDS = st.integers(0, 9999)
+SPREADS = st.floats(0.1, 20)
+
+
+def plain_divergence(logits: Tensor, teacher: Tensor, how: Divergence) -> Tensor:
+    """Return divergences [n] of logits or log-probabilities [n, outcomes], by torch's own steps."""
+    q, p = (logits / how.temperature).log_softmax(-1), (teacher / how.temperature).log_softmax(-1)
+    m = (how.beta * p.exp() + (1 - how.beta) * q.exp()).log()
+    forward, reverse = (p.exp() * (p - q)).sum(-1), (q.exp() * (q - p)).sum(-1)
+    mixed = how.beta * (p.exp() * (p - m)).sum(-1) + (1 - how.beta) * (q.exp() * (q - m)).sum(-1)
+    return {"forward_kl": forward, "reverse_kl": reverse, "jsd": mixed}[how.kind] * how.temperature**2
+
+
+def outcomes(logits: Tensor, ids: Tensor) -> Tensor:
+    """Return log-probabilities [n, k + 1] of k ids and of all others together, by torch's own steps."""
+    every = logits.log_softmax(-1)
+    return torch.cat([every.gather(1, ids), every.scatter(1, ids, -torch.inf).logsumexp(-1, keepdim=True)], -1)
+
+
+def plain_ranks(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Return the differences [n] of all sorted probabilities."""
+    ranked = [side.softmax(-1).sort(-1, descending=True).values for side in (logits, teacher)]
+    longest = max(side.shape[-1] for side in ranked)
+    mine, theirs = (pad(side, (0, longest - side.shape[-1])) for side in ranked)
+    return (mine - theirs).abs().sum(-1)
+
+
+def best(teacher: Tensor, k: int) -> Tensor:
+    return outcomes(teacher, teacher.topk(k).indices)
+
+
+def logits_of(seed: int, rows: int = 3, size: int = 11, spread: float = 2.0) -> Tensor:
+    return torch.randn(rows, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * spread
+
+
+def learnt(lesson: Lesson, logits: Tensor, labels: Tensor | None = None, rows: int = 99) -> tuple[float, Tensor]:
+    """Return loss and gradient as a lesson finds them, so many rows at a time; no label counts where its weights are 1."""
+    found, loss = logits.clone(), 0.0
+    labels = torch.zeros(len(logits), dtype=torch.int64) if labels is None else labels
+    for begin in range(0, len(logits), rows):
+        piece = slice(begin, begin + rows)
+        lesson.open(begin, len(found[piece]))
+        loss += float(lesson.learn(found[piece], labels[piece], begin, True))
+    return loss, found
+
+
+def ones(logits: Tensor) -> Tensor:
+    return torch.ones(len(logits), dtype=logits.dtype)
+
+
+def sparse(logits: Tensor, teacher: Tensor, ids: Tensor, how: Divergence) -> tuple[float, Tensor]:
+    return learnt(Outcomes(ones(logits), ids, outcomes(teacher, ids), how), logits)
+
+
+def whole(logits: Tensor, teacher: Tensor, how: Divergence) -> tuple[float, Tensor]:
+    size = logits.shape[-1]
+    return learnt(Whole(ones(logits), lambda begin, count: teacher[begin : begin + count], (size, size), how), logits)
+
+
+def ranks(logits: Tensor, logprobs: Tensor) -> tuple[float, Tensor]:
+    return learnt(Ranks(ones(logits), logprobs), logits)
 
 
 class Given:
     """Random logits of both sides, labels of which some are among the k ids, and weights of which one is 0."""
 
-    def __init__(self, seed: int = 0, weight: float = 0.7) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.logits = torch.randn(N, SIZE, generator=generator) * 3
-        self.teacher = torch.randn(N, SIZE, generator=generator) * 3
+    def __init__(self, weight: float = 0.7, dtype: torch.dtype = torch.float64) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.logits = logits_of(1, N, SIZE, 3).to(dtype)
+        self.teacher = logits_of(2, N, SIZE, 3).to(dtype)
         self.ids = self.teacher.topk(K).indices
-        self.logprobs = with_rest(self.teacher.log_softmax(-1).gather(1, self.ids))
+        self.logprobs = outcomes(self.teacher, self.ids)
         self.labels = torch.randint(0, SIZE, (N,), generator=generator)
         self.labels[:5] = self.ids[:5, 2]
-        self.weights = torch.full((N,), weight)
+        self.weights = torch.full((N,), weight, dtype=dtype)
         self.weights[3] = 0.0
+        self.shares = torch.rand(N, 6, generator=generator).to(dtype)
+        self.drawn = torch.randint(0, SIZE, (N, 6), generator=generator)  # a token may be drawn twice
 
-    def expected(self, losses: Any) -> tuple[float, torch.Tensor]:
-        """Return loss and gradient of a divergence [n] mixed with the labels' cross-entropy, as torch finds them."""
-        logits = self.logits.clone().requires_grad_()
+    def each(self, how: Divergence) -> dict[str, tuple[Lesson, Callable[[Tensor], Tensor]]]:
+        """Return every lesson, and its losses [n] by torch's own steps."""
+        return {
+            "outcomes": (
+                Outcomes(self.weights, self.ids, self.logprobs, how),
+                lambda logits: plain_divergence(outcomes(logits, self.ids), self.logprobs, how),
+            ),
+            "whole": (
+                Whole(self.weights, lambda begin, count: self.teacher[begin : begin + count], (SIZE, SIZE), how),
+                lambda logits: plain_divergence(logits, self.teacher, how),
+            ),
+            "draws": (
+                Draws(self.weights, self.drawn, self.shares),
+                lambda logits: -(self.shares * logits.log_softmax(-1).gather(1, self.drawn)).sum(-1),
+            ),
+            "ranks": (
+                Ranks(self.weights, best(self.teacher, K)),
+                lambda logits: (best(logits, K).exp() - best(self.teacher, K).exp()).abs().sum(-1),
+            ),
+        }
+
+    def expected(self, logits: Tensor, losses: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the loss of a divergence [n] mixed with the labels' cross-entropy, as torch finds it."""
         of_labels = cross_entropy(logits, self.labels, reduction="none")
-        loss = (self.weights * losses(logits) + (1 - self.weights) * of_labels).sum()
-        loss.backward()
-        assert logits.grad is not None
-        return float(loss.detach()), logits.grad
-
-    def learnt(self, lesson: Lesson, rows: int = 5) -> tuple[float, torch.Tensor]:
-        """Return loss and gradient as a lesson finds them, so many rows at a time."""
-        logits, loss = self.logits.clone(), 0.0
-        for begin in range(0, N, rows):
-            lesson.open(begin, min(rows, N - begin))
-            loss += float(lesson.learn(logits[begin : begin + rows], self.labels[begin : begin + rows], begin, True))
-        return loss, logits
+        return (self.weights * losses(logits) + (1 - self.weights) * of_labels).sum()
 
 
-def same(one: tuple[float, torch.Tensor], other: tuple[float, torch.Tensor]) -> None:
-    assert one[0] == pytest.approx(other[0], rel=1e-5)
-    torch.testing.assert_close(one[1], other[1], rtol=1e-4, atol=1e-6)
+LESSONS = [(name, how) for how in HOW for name in ("outcomes", "whole")] + [("draws", HOW[0]), ("ranks", HOW[0])]
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(("name", "how"), LESSONS)
 @pytest.mark.parametrize("weight", [0.0, 0.7, 1.0])
-def test_outcomes_and_labels_have_the_gradient_that_torch_finds(how: Divergence, weight: float) -> None:
-    given = Given(weight=weight)
-    wanted = given.expected(lambda logits: sparse_losses(logits, given.ids, given.logprobs, given.labels, how)[0])
-    same(given.learnt(Outcomes(given.weights, given.ids, given.logprobs, how)), wanted)
+def test_loss_and_gradient_are_those_that_torch_finds(name: str, how: Divergence, weight: float) -> None:
+    given = Given(weight)
+    lesson, losses = given.each(how)[name]
+    logits = given.logits.clone().requires_grad_()
+    wanted = given.expected(logits, losses)
+    wanted.backward()
+    for rows in (5, N):
+        loss, gradient = learnt(lesson, given.logits, given.labels, rows)
+        assert loss == pytest.approx(float(wanted.detach()), rel=1e-9)
+        torch.testing.assert_close(gradient, logits.grad, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "how"), LESSONS)
+def test_gradients_are_the_slopes(name: str, how: Divergence) -> None:
+    given, step = Given(), 1e-5
+    lesson, _ = given.each(how)[name]
+    _, gradient = learnt(lesson, given.logits, given.labels)
+    for place in range(0, SIZE, 3):
+        moved = torch.zeros_like(given.logits)
+        moved[:, place] = step
+        up, down = (learnt(lesson, given.logits + sign * moved, given.labels)[0] for sign in (1, -1))
+        assert (up - down) / (2 * step) == pytest.approx(float(gradient[:, place].sum()), rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "how"), LESSONS)
+def test_a_loss_that_is_only_measured_is_the_same(name: str, how: Divergence) -> None:
+    given = Given()
+    lesson, _ = given.each(how)[name]
+    wanted, _ = learnt(lesson, given.logits, given.labels)
+    lesson.open(0, N)
+    assert float(lesson.learn(given.logits.clone(), given.labels, 0, False)) == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize(("name", "how"), LESSONS)
+def test_float32_learns_what_float64_does(name: str, how: Divergence) -> None:
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        given = Given(dtype=dtype)
+        found.append(learnt(given.each(how)[name][0], given.logits, given.labels))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
+    torch.testing.assert_close(found[1][1].double(), found[0][1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_whole_distributions_have_the_gradient_that_torch_finds(how: Divergence) -> None:
-    given = Given()
-
-    def each(logits: torch.Tensor) -> torch.Tensor:
-        return torch.stack([dense_divergence(logits[at : at + 1], given.teacher[at : at + 1], how) for at in range(N)])
-
-    lesson = Whole(given.weights, lambda begin, count: given.teacher[begin : begin + count], (SIZE, SIZE), how)
-    same(given.learnt(lesson), given.expected(each))
-
-
-def test_draws_have_the_gradient_that_torch_finds() -> None:
-    given = Given()
-    shares = torch.rand(N, 6, generator=torch.Generator().manual_seed(1))
-    ids = torch.randint(0, SIZE, (N, 6), generator=torch.Generator().manual_seed(2))  # a token may be drawn twice
-
-    def each(logits: torch.Tensor) -> torch.Tensor:
-        parts = [sampled_cross_entropy(logits[at : at + 1], ids[at : at + 1], shares[at : at + 1]) for at in range(N)]
-        return torch.stack(parts)
-
-    same(given.learnt(Draws(given.weights, ids, shares)), given.expected(each))
+@settings(max_examples=25, deadline=None)
+@given(SEEDS, SEEDS, SPREADS, st.integers(1, 10))
+def test_a_divergence_is_never_negative_and_none_is_left_where_both_are_equal(
+    how: Divergence, one: int, other: int, spread: float, k: int
+) -> None:
+    student, teacher = logits_of(one, spread=spread), logits_of(other, spread=spread)
+    ids = teacher.topk(k).indices
+    assert whole(student, teacher, how)[0] >= -1e-12
+    assert abs(whole(teacher + 3, teacher, how)[0]) < 1e-12
+    assert sparse(student, teacher, ids, how)[0] >= -1e-12
+    assert abs(sparse(teacher + 3, teacher, ids, how)[0]) < 1e-12
 
 
-def test_ranks_have_the_gradient_that_torch_finds() -> None:
-    given = Given()
-    logprobs = with_rest(given.teacher.log_softmax(-1).topk(K).values)
-    same(
-        given.learnt(Ranks(given.weights, logprobs)),
-        given.expected(lambda logits: sparse_uld_losses(logits, logprobs)),
-    )
+@pytest.mark.parametrize("how", AT_ONE)
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, SEEDS, SPREADS, st.integers(1, 9))
+def test_fewer_outcomes_never_diverge_more(how: Divergence, one: int, other: int, spread: float, k: int) -> None:
+    student, teacher = logits_of(one, spread=spread), logits_of(other, spread=spread)
+    few, more = (sparse(student, teacher, teacher.topk(count).indices, how)[0] for count in (k, k + 1))
+    assert few <= more * (1 + 1e-9) + 1e-9
+    assert more <= whole(student, teacher, how)[0] * (1 + 1e-9) + 1e-9
+
+
+@pytest.mark.parametrize("how", HOW)
+@settings(max_examples=15, deadline=None)
+@given(SEEDS, SEEDS)
+def test_all_ids_of_the_vocabulary_say_as_much_as_the_logits(how: Divergence, one: int, other: int) -> None:
+    student, teacher = logits_of(one), logits_of(other)
+    ids = torch.argsort(logits_of(one + other), dim=-1)
+    mine, theirs = sparse(student, teacher, ids, how), whole(student, teacher, how)
+    assert mine[0] == pytest.approx(theirs[0])
+    torch.testing.assert_close(mine[1], theirs[1])
+
+
+@pytest.mark.parametrize("exact", [0, 3])
+def test_the_mean_over_draws_is_the_gradient_of_whole_distributions(exact: int) -> None:
+    generator, trials, draws = torch.Generator().manual_seed(4), 40_000, 5
+    student, teacher = logits_of(13, 1, 8), logits_of(14, 1, 8)
+    held = teacher.log_softmax(-1).topk(exact)
+    among = held.indices.expand(trials, -1)
+    drawn, counts = draw(teacher.expand(trials, -1), draws, exact=among if exact else None, generator=generator)
+    rest = 1 - held.values.exp().sum(-1, keepdim=True)
+    ids = torch.cat([among, drawn], -1)
+    shares = torch.cat([held.values.exp().expand(trials, -1), rest * counts / draws], -1)
+    every = student.repeat(trials, 1)
+    loss, gradient = learnt(Draws(ones(every), ids, shares), every, rows=trials)
+    wanted, slope = whole(student, teacher, HOW[0])
+    noise = float(rest.sum()) / math.sqrt(trials * draws)
+    assert (gradient.mean(0) - slope[0]).abs().max() < 4 * noise
+    entropy = -(teacher.softmax(-1) * teacher.log_softmax(-1)).sum()
+    assert loss / trials == pytest.approx(wanted + float(entropy), rel=0.02)
+
+
+def test_the_best_ids_alone_are_a_biased_teacher() -> None:
+    student, teacher = logits_of(13, 1, 8), logits_of(14, 1, 8)
+    held = teacher.softmax(-1).topk(3)
+    _, cut = learnt(Draws(ones(student), held.indices, held.values / held.values.sum(-1, keepdim=True)), student)
+    assert (cut - whole(student, teacher, HOW[0])[1]).abs().max() > 0.01
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, SEEDS, st.integers(1, 6))
+def test_the_best_ranks_alone_never_say_more_than_all(one: int, other: int, k: int) -> None:
+    student, teacher = logits_of(one, size=8), logits_of(other, size=7)
+    all_of_them = float(plain_ranks(student, teacher).sum())
+    loss, _ = ranks(student, best(teacher, k))
+    assert 0 <= loss <= all_of_them + 1e-12 <= 6 + 1e-11
+    assert ranks(student, best(student.flip(-1), k))[0] < 1e-12
+    full = pad(teacher.log_softmax(-1).sort(-1, descending=True).values, (0, 1), value=-torch.inf)
+    assert ranks(student, full)[0] == pytest.approx(all_of_them)
+
+
+def test_learning_by_ranks_brings_the_ranks_together() -> None:
+    student, teacher = logits_of(3, size=9).requires_grad_(), best(logits_of(4, size=7), 6)
+    before, _ = ranks(student.detach(), teacher)
+    optimizer = torch.optim.Adam([student], lr=0.05)
+    for _ in range(150):
+        student.grad = ranks(student.detach(), teacher)[1]
+        optimizer.step()
+    assert ranks(student.detach(), teacher)[0] < before / 5
+
+
+def test_a_peaked_rest_costs_in_float32_what_it_costs_in_float64() -> None:
+    teacher, student = torch.zeros(1, 1000).double(), torch.zeros(1, 1000).double()
+    teacher[0, 0], student[0, 0] = 25.0, 18.0
+    ids = torch.tensor([[0]])
+    logprobs = outcomes(teacher, ids)
+    exact = learnt(Outcomes(ones(student), ids, logprobs, HOW[0]), student)[0]
+    coarse = learnt(Outcomes(ones(student).float(), ids, logprobs.float(), HOW[0]), student.float())[0]
+    assert coarse == pytest.approx(exact, abs=2e-7)  # one step of float32 at probability 1
+
+
+@pytest.mark.parametrize("how", [*HOW, Divergence(temperature=10.0)])
+@pytest.mark.parametrize("peak", [20.0, 100.0, 1e4, torch.inf])
+def test_float32_stays_finite_however_little_the_rest_holds(how: Divergence, peak: float) -> None:
+    logits = torch.tensor([[0.0, 0.0, 0.0, -1.0]]) - torch.tensor([[0.0, peak, peak, peak]])
+    logprobs = with_rest(torch.tensor([[-2.0]]))
+    loss, gradient = learnt(Outcomes(torch.ones(1), torch.tensor([[0]]), logprobs, how), logits)
+    assert math.isfinite(loss)
+    assert gradient.isfinite().all()
+
+
+def test_nothing_to_learn_costs_nothing() -> None:
+    lesson = Outcomes(torch.zeros(0), torch.zeros((0, 2), dtype=torch.int64), torch.zeros(0, 3), HOW[0])
+    loss = lesson.learn(torch.zeros(0, 11), torch.zeros(0, dtype=torch.int64), 0, True)
+    assert float(loss) == 0
 
 
 def test_a_place_without_a_target_is_learnt_from_its_label_alone() -> None:
-    given = Given(weight=1.0)
+    given = Given(1.0, torch.float32)
     lesson = Outcomes(given.weights, given.ids, given.logprobs, HOW[0])
-    _, gradient = given.learnt(lesson)
+    _, gradient = learnt(lesson, given.logits, given.labels)
     wanted = given.logits[3].softmax(-1)
     wanted[given.labels[3]] -= 1
     torch.testing.assert_close(gradient[3], wanted)
@@ -125,19 +309,17 @@ def test_a_place_without_a_target_is_learnt_from_its_label_alone() -> None:
 
 
 def test_what_is_certain_and_what_is_impossible_make_no_nonsense() -> None:
-    given = Given()
+    given = Given(0.7, torch.float32)
     given.logits[0] = -1e4
     given.logits[0, given.ids[0, 0]] = 1e4
     given.logprobs[1] = with_rest(torch.tensor([[0.0, *[-1e4] * (K - 1)]]))[0]
     for how in HOW:
-        loss, gradient = given.learnt(Outcomes(given.weights, given.ids, given.logprobs, how))
+        loss, gradient = learnt(Outcomes(given.weights, given.ids, given.logprobs, how), given.logits, given.labels)
         assert torch.isfinite(gradient).all()
         assert abs(loss) < 1e5
 
 
 def row_batch(lesson: Any = None) -> Batch:
-    from dataclasses import replace
-
     rows = []
     for number, (length, answer) in enumerate(((9, 3), (30, 11), (17, 1))):
         ids = [3 + (number * 31 + place * 7) % 200 for place in range(length)]

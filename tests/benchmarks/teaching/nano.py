@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 from pillm_hf.distilling import preparing
-from pillm_hf.distilling.divergences import dense_divergence
 from pillm_hf.models.loading import load_chat, load_model
 from pillm_hf.rows.text import Encoded, encode
 from pillm_hf.training import students
 from pillm_hf.training.batches import IGNORED, collate, steps_per_epoch
 from pillm_hf.training.loop import Loop
 from pillm_hf.training.loss import kept_logits
+from torch.nn.functional import kl_div
 
 import pillm
 from pillm.recipe import load_recipe
@@ -73,7 +73,7 @@ class Watcher:
     def divergence(self, model: Any) -> float:
         """Return KL(teacher, student) in nats per answer token."""
         total = sum(
-            float(dense_divergence(self._logits(model, batch), known))
+            float(kl_div(self._logits(model, batch).log_softmax(-1), known.log_softmax(-1), reduction="sum", log_target=True))
             for batch, known in zip(self._batches, self._teacher, strict=True)
         )
         return total / sum(batch.answer_tokens for batch in self._batches)

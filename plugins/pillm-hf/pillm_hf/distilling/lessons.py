@@ -69,7 +69,11 @@ class Lesson:
 
 
 class Outcomes(Lesson):
-    """Learns the log-probabilities [n, k + 1] of k ids [n, k] and of the rest, by any divergence."""
+    """Learns the log-probabilities [n, k + 1] of k ids [n, k] and of the rest, by any divergence.
+
+    At temperature 1 it never exceeds that of the whole distributions (data processing inequality); other temperatures soften
+    the k + 1 outcomes, since nobody knows what the rest consists of.
+    """
 
     def __init__(self, weights: torch.Tensor, ids: torch.Tensor, logprobs: torch.Tensor, how: Divergence) -> None:
         super().__init__(weights)
@@ -83,7 +87,10 @@ class Outcomes(Lesson):
 
 
 class Ranks(Lesson):
-    """Learns the best log-probabilities and the rest [n, k + 1] of a teacher with another vocabulary: see `uld`."""
+    """Learns the best log-probabilities and the rest [n, k + 1] of a teacher with another vocabulary, best first: see `uld`.
+
+    The loss is the sum of the differences of the sorted probabilities, in 0..2; nothing is sorted beyond k.
+    """
 
     def __init__(self, weights: torch.Tensor, logprobs: torch.Tensor) -> None:
         super().__init__(weights)
@@ -101,7 +108,11 @@ class Ranks(Lesson):
 
 
 class Draws(Lesson):
-    """Learns shares [n, c] of ids [n, c] whose expectations are the teacher's probabilities: see `sampled_cross_entropy`."""
+    """Learns shares [n, c] of ids [n, c] whose expectations are the teacher's probabilities (see `draw`).
+
+    The loss is the cross-entropy to the shares. Its gradient is without bias forward KL's, its value exceeds that by the
+    teacher's entropy (Anshumann et al. 2025, arXiv:2503.16870). Unused places have the share 0.
+    """
 
     def __init__(self, weights: torch.Tensor, ids: torch.Tensor, shares: torch.Tensor) -> None:
         super().__init__(weights)

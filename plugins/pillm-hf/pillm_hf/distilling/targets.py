@@ -68,7 +68,7 @@ class Targets:
         return int((self.counts > 0).sum(-1).max()) if self.counts.numel() else 0
 
     def shares(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and shares, both [n, k + width], for `divergences.sampled_cross_entropy`."""
+        """Return ids and shares, both [n, k + width], for `lessons.Draws`."""
         import torch
 
         chances = self.logprobs.exp()

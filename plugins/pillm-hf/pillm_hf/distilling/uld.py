@@ -10,13 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
 
 import pillm
-from pillm_hf.distilling.logprobs import known_logprobs, wide
-
-if TYPE_CHECKING:
-    import torch
 
 Offsets = Sequence[tuple[int, int]]
 """Where each token begins and ends in the text, in characters, as fast tokenizers tell it."""
@@ -55,30 +50,6 @@ def aligned_spans(student: Offsets, teacher: Offsets) -> list[Span]:
     if student:
         ends[-1] = (len(student), len(teacher))  # tokens without text after the last cut
     return [Span(range(*pair), range(*other)) for pair, other in _between(ends)]
-
-
-def uld_losses(logits: torch.Tensor, teacher_logits: torch.Tensor) -> torch.Tensor:
-    """Return for each span the sum of the differences of the sorted probabilities, in 0..2.
-
-    Logits are those of the first position of each span, [spans, vocabulary], each side with a vocabulary of its own.
-    """
-    import torch
-
-    ranked = [wide(side).softmax(-1).sort(-1, descending=True).values for side in (logits, teacher_logits)]
-    longest = max(side.shape[-1] for side in ranked)
-    mine, theirs = (torch.nn.functional.pad(side, (0, longest - side.shape[-1])) for side in ranked)
-    return (mine - theirs.detach()).abs().sum(-1)
-
-
-def sparse_uld_losses(logits: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
-    """Return the losses [spans] against the teacher's k best log-probabilities and its rest [spans, k + 1], best first.
-
-    Logits are [spans, vocabulary] with at least k columns. Nothing is sorted beyond k, and one tensor of the logits' size is
-    made; the losses never exceed those of `uld_losses`.
-    """
-    best = logits.detach().topk(logprobs.shape[-1] - 1).indices
-    coarse, _ = known_logprobs(logits, best, best[:, :0])
-    return (coarse.exp() - logprobs.exp()).abs().sum(-1)
 
 
 def _cuts(offsets: Offsets) -> list[tuple[int, int, int]]:
