@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from pillm.tasks import TaskCounts as TaskCounts
     from pillm.tasks import load_task as load_task
     from pillm.tasks import prompts_of as prompts_of
+    from pillm.tokenizers import tokenizer_hash as tokenizer_hash
     from pillm.verification import verify as verify
 
 _HOMES = {
@@ -133,6 +134,7 @@ _HOMES = {
     "tablefile": "Table",
     "tablesources": "read_table",
     "tasks": "Task TaskCounts load_task prompts_of",
+    "tokenizers": "tokenizer_hash",
     "verification": "verify",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -15,7 +15,7 @@ import pillm
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pillm"
 ORDER = """
-    errors records reasoning replies yamlfile prices files database batchlog seen jsonl tablefile templates taskfile
+    errors records reasoning replies yamlfile prices files database batchlog seen jsonl tablefile tokenizers templates taskfile
     likeness extraction preferences rowformats rows rowfiles artifacts contract progress backends batches provenance options
     hookspecs judging tournament metrics tasks validation repair choosing plugins tablesources answers store verification stages
     expansion devices gates recipefile recipe runrows subjects probing report runfolder outlook pipeline rehearsal cli

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from pillm_hf import Full, HFTeacher, LoRA
+from pillm_hf.models.loading import load_chat
 
 import pillm
 from pillm.options import parse_assignments
@@ -104,6 +105,16 @@ def test_a_run_hears_what_its_teacher_cannot_give_before_the_teacher_is_paid(bas
     LoRA(base=str(base), distill=teacher).check_teacher(near)
     LoRA(base=str(base), distill={**teacher, "teacher": str(base)}).check_teacher(far)
     LoRA(base=str(base)).check_teacher(far)
+
+
+def test_a_tokenizer_that_another_version_saved_is_no_other_one(base: Path, make: Callable[..., Path], tmp_path: Path) -> None:
+    other = make(tmp_path / "other")
+    tokens = json.loads((other / "tokenizer.json").read_text("utf-8"))
+    tokens["model"]["merges"] = [" ".join(pair) for pair in tokens["model"]["merges"]]
+    (other / "tokenizer.json").write_text(json.dumps(tokens, indent=1), "utf-8")
+    assert (other / "tokenizer.json").read_bytes() != (base / "tokenizer.json").read_bytes()
+    LoRA(base=str(base), distill={"source": "teacher"}).check_teacher(HFTeacher(model=str(other), logprobs=4))
+    assert load_chat(other).tokenizer_hash == load_chat(base).tokenizer_hash
 
 
 def test_another_tokenizer_is_refused_before_the_teacher_is_paid(base: Path, make: Callable[..., Path], tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -148,7 +147,7 @@ def _keys(checkpoint: pillm.Checkpoint) -> dict[str, str]:
     keys = {"pillm.version": pillm.__version__, "pillm.source": source.IDENTITY}
     tokenizer = checkpoint.path / "tokenizer.json"
     if tokenizer.is_file():
-        keys["pillm.tokenizer"] = hashlib.sha256(tokenizer.read_bytes()).hexdigest()
+        keys["pillm.tokenizer"] = pillm.tokenizer_hash(tokenizer)
     contract = checkpoint.contract
     return {**keys, "pillm.contract": str(contract["hash"])} if contract.get("hash") else keys
 

@@ -63,3 +63,11 @@ def test_a_teachers_file_that_is_not_there_is_told_before_anything_is_asked(gguf
     GGUFTeacher(model=gguf.path).check()
     with pytest.raises(pillm.DataError, match=r"none\.gguf cannot be read"):
         GGUFTeacher(model=tmp_path / "none.gguf").check()
+
+
+def test_answers_name_the_tokenizer_of_the_checkpoint_that_was_exported(
+    gguf: pillm.ModelFile, checkpoint: pillm.Checkpoint
+) -> None:
+    (said,) = [said for _, said in GGUFTeacher(model=gguf.path, max_tokens=2).answer(iter([request("un")]))]
+    assert isinstance(said, pillm.Answer)
+    assert said.tokenizer_hash == pillm.tokenizer_hash(checkpoint.path / "tokenizer.json")

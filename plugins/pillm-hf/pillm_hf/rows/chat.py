@@ -124,10 +124,11 @@ class Chat:
 
     @cached_property
     def tokenizer_hash(self) -> str:
-        """Return the sha256 of tokenizer.json, or of the vocabulary where there is no such file."""
+        """Return `pillm.tokenizer_hash` of tokenizer.json, or a hash of the vocabulary where there is no such file."""
         path = self.folder / "tokenizer.json"
-        data = path.read_bytes() if path.is_file() else json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()
-        return hashlib.sha256(data).hexdigest()
+        if path.is_file():
+            return pillm.tokenizer_hash(path)
+        return hashlib.sha256(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()).hexdigest()
 
     def _render(self, messages: Iterable[pillm.Message], tools: Sequence[Any], **settings: Any) -> str:
         try:
