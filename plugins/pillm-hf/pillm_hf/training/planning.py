@@ -157,6 +157,16 @@ def _kept(model: Any, batch: Batch) -> tuple[int, int]:
     return sum(found.values()), sum(size for size in found.values() if size < _MAPPED)
 
 
+def _known(
+    options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *, checkpointing: bool, beside: int
+) -> int | None:
+    """Return the bytes that a training comes to take, or None of an architecture that cannot be traced."""
+    try:
+        return need(options, folder, batch, dtype, checkpointing=checkpointing, beside=beside).taken(device_of(options))
+    except UNTRACEABLE:
+        return None
+
+
 def chosen_checkpointing(
     options: FineTuning, folder: Path, rows: list[Encoded], dtype: torch.dtype, *, beside: int = 0
 ) -> bool:
@@ -168,10 +178,8 @@ def chosen_checkpointing(
     if free is None:
         return False
     batch = largest(rows, options.per_device_train_batch_size)
-    try:
-        return need(options, folder, batch, dtype, checkpointing=False, beside=beside).taken(device) > SPARE * free
-    except UNTRACEABLE:
-        return False
+    needed = _known(options, folder, batch, dtype, checkpointing=False, beside=beside)
+    return needed is not None and needed > SPARE * free
 
 
 def forecast(
@@ -189,23 +197,21 @@ def forecast(
     beside = held or 0
     checkpointing = chosen_checkpointing(options, folder, rows, dtype, beside=beside)
     base = resident_bytes() if device == "cpu" else 0
-    advice, needed, seconds = said_of(options, held) + parting.said_of(options), None, None
+    advice, seconds = said_of(options, held) + parting.said_of(options), None
     if checkpointing and options.gradient_checkpointing is None:
         advice.append("Activations are computed again, since memory would not hold them (gradient_checkpointing).")
-    try:
-        needed = need(options, folder, batch, dtype, checkpointing=checkpointing, beside=beside).taken(device)
-    except UNTRACEABLE:
+    needed = _known(options, folder, batch, dtype, checkpointing=checkpointing, beside=beside)
+    if needed is None:
         advice.append("Its memory and time are not known: steps of this architecture cannot be traced.")
-    from pillm_hf.training.alternatives import Alternatives
+    else:
+        from pillm_hf.training.alternatives import Alternatives
 
-    others = Alternatives(options, folder, rows, dtype, beside)
-    if needed is not None and free is not None and needed > free:
-        advice.append(f"It does not fit. {others.advice(checkpointing=checkpointing)}")
-    elif needed is not None and not _fits_alone(options, folder, batch, dtype, checkpointing=checkpointing):
-        advice.append("It is not timed: one process alone does not hold it.")
-    elif needed is not None:
-        seconds, said = _timed(options, rows, folder, others, checkpointing=checkpointing)
-        advice += said
+        others = Alternatives(options, folder, rows, dtype, beside)
+        if free is not None and needed > free:
+            advice.append(f"It does not fit. {others.advice(checkpointing=checkpointing)}")
+        else:
+            seconds, said = _timed(others, batch, checkpointing=checkpointing)
+            advice += said
     return pillm.TrainingForecast(
         rows=len(rows),
         steps=steps_per_epoch(len(rows), *sizes) * options.num_train_epochs,
@@ -226,12 +232,13 @@ def _fits_alone(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dt
     return free is None or need(alone, folder, batch, dtype, checkpointing=checkpointing).taken(device) <= free
 
 
-def _timed(
-    options: FineTuning, rows: list[Encoded], folder: Path, others: Alternatives, *, checkpointing: bool
-) -> tuple[float | None, list[str]]:
-    """Return how long a training takes, or what to say where memory ran out while steps were timed."""
+def _timed(others: Alternatives, batch: Batch, *, checkpointing: bool) -> tuple[float | None, list[str]]:
+    """Return how long a training takes that fits, or what to say where it could not be timed."""
     from pillm_hf.training.timing import seconds
 
+    options, rows, folder = others.options, others.rows, others.folder
+    if not _fits_alone(options, folder, batch, others.dtype, checkpointing=checkpointing):
+        return None, ["It is not timed: one process alone does not hold it."]
     try:
         return seconds(options, rows, folder, checkpointing=checkpointing), []
     except (RuntimeError, MemoryError) as error:
