@@ -96,3 +96,17 @@ def test_a_students_folder_does_not_say_how_it_attended_while_it_was_trained(bas
     assert model.config._attn_implementation == attention.NAME
     model.save_pretrained(tmp_path)
     assert attention.NAME not in (tmp_path / "config.json").read_text("utf-8")
+
+
+def test_rows_taken_together_or_one_by_one_give_the_same(
+    student_of: Make, gradients: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    model = student_of("qwen2")
+    attention.use(model)
+    _, together = gradients(model)
+    monkeypatch.setattr(attention, "_BYTES", 1)
+    _, apart = gradients(model)
+    for name, grad in together.items():
+        torch.testing.assert_close(apart[name], grad)

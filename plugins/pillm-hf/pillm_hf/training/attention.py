@@ -1,4 +1,4 @@
-"""Attention that keeps no weights for its backward pass, but makes them again, a row at a time.
+"""Attention that keeps no weights for its backward pass, but makes them again, some rows at a time.
 
 The weights of plain attention grow with the square of a row's length, and to keep them takes most of a long row's memory. Fused
 kernels do not keep them either, but are slow on a CPU; here both passes are a few large products of matrices.
@@ -6,6 +6,7 @@ kernels do not keep them either, but are slow on a CPU; here both passes are a f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 NAME = "pillm_recomputed"
 """What transformers calls it."""
+_BYTES = 16 * 2**20
+"""Weights at a time: few enough for the processor's caches, and many small rows in one product."""
 
 
 def use(model: Any) -> None:
@@ -75,18 +78,25 @@ def _bias(mask: torch.Tensor | None, query: torch.Tensor, length: int) -> torch.
 
 
 def _weights(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor, scale: float) -> torch.Tensor:
-    """Return a row's attention weights [groups, heads of a group x places, length] in float32."""
+    """Return attention weights [rows x groups, heads of a group x places, length] in float32; the bias is of one or all rows."""
     import torch
 
-    groups, many, _ = query.shape
-    heads = many // bias.shape[-2]
-    scores = torch.baddbmm(bias.repeat(heads, 1).expand(groups, -1, -1), query, key.transpose(1, 2), alpha=scale)
+    tiled = bias.repeat(1, query.shape[1] // bias.shape[1], 1)
+    tiled = tiled.repeat_interleave(len(query) // len(tiled), 0) if len(tiled) > 1 else tiled.expand(len(query), -1, -1)
+    scores = torch.baddbmm(tiled, query, key.transpose(1, 2), alpha=scale)
     return torch.softmax(scores, -1, dtype=torch.float32)
 
 
 def _grouped(heads: torch.Tensor, groups: int) -> torch.Tensor:
-    """Return a row's heads [heads, places, width] as [groups, heads of a group x places, width]."""
-    return heads.reshape(groups, -1, heads.shape[-1])
+    """Return heads [rows, heads, places, width] as [rows x groups, heads of a group x places, width]."""
+    return heads.reshape(len(heads) * groups, -1, heads.shape[-1])
+
+
+def _pieces(query: torch.Tensor, length: int) -> Iterator[slice]:
+    """Yield rows whose weights are held at a time."""
+    rows = max(1, _BYTES // (4 * query.shape[1] * query.shape[2] * length))
+    for begin in range(0, len(query), rows):
+        yield slice(begin, begin + rows)
 
 
 @cache
@@ -100,27 +110,27 @@ def _function() -> Any:
             ctx.scale = scale
             read, groups = torch.empty_like(query, memory_format=torch.contiguous_format), key.shape[1]
             bias = _bias(mask, query, key.shape[2])
-            for row in range(len(query)):
-                weights = _weights(_grouped(query[row], groups), key[row], bias[row % len(bias)], scale)
-                torch.bmm(weights.to(value.dtype), value[row], out=_grouped(read[row], groups))
+            for rows in _pieces(query, key.shape[2]):
+                seen = _grouped(key[rows], groups)
+                weights = _weights(_grouped(query[rows], groups), seen, bias[rows] if len(bias) > 1 else bias, scale)
+                torch.bmm(weights.to(value.dtype), _grouped(value[rows], groups), out=_grouped(read[rows], groups))
             return read
 
         @staticmethod
         def backward(ctx: Any, wanted: Any) -> Any:  # type: ignore[override]
             query, key, value, mask = ctx.saved_tensors
             groups, bias = key.shape[1], _bias(mask, query, key.shape[2])
-            of_query, of_key, of_value = (
-                torch.empty_like(side, memory_format=torch.contiguous_format) for side in (query, key, value)
-            )
-            for row in range(len(query)):
-                asked, grad = _grouped(query[row], groups), _grouped(wanted[row], groups)
-                weights = _weights(asked, key[row], bias[row % len(bias)], ctx.scale)
-                torch.bmm(weights.to(value.dtype).transpose(1, 2), grad, out=of_value[row])
-                of_weights = torch.bmm(grad, value[row].transpose(1, 2)).float()
+            plain = torch.contiguous_format
+            of_query, of_key, of_value = (torch.empty_like(side, memory_format=plain) for side in (query, key, value))
+            for rows in _pieces(query, key.shape[2]):
+                asked, seen, grad = (_grouped(side[rows], groups) for side in (query, key, wanted))
+                weights = _weights(asked, seen, bias[rows] if len(bias) > 1 else bias, ctx.scale)
+                torch.bmm(weights.to(value.dtype).transpose(1, 2), grad, out=_grouped(of_value[rows], groups))
+                of_weights = torch.bmm(grad, _grouped(value[rows], groups).transpose(1, 2)).float()
                 of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, torch.float32)
                 of_scores = of_scores.mul_(ctx.scale).to(query.dtype)
-                torch.bmm(of_scores, key[row], out=_grouped(of_query[row], groups))
-                torch.bmm(of_scores.transpose(1, 2), asked, out=of_key[row])
+                torch.bmm(of_scores, seen, out=_grouped(of_query[rows], groups))
+                torch.bmm(of_scores.transpose(1, 2), asked, out=_grouped(of_key[rows], groups))
             return of_query, of_key, of_value, None, None
 
     return Attention
