@@ -78,7 +78,7 @@ def _bias(mask: torch.Tensor | None, query: torch.Tensor, length: int) -> torch.
 
 
 def _weights(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor, scale: float) -> torch.Tensor:
-    """Return attention weights [rows x groups, heads of a group x places, length] in float32; the bias is of one or all rows."""
+    """Return attention weights [rows x groups, heads of a group x places, length] in float32; a bias is of one row or all."""
     import torch
 
     tiled = bias.repeat(1, query.shape[1] // bias.shape[1], 1)
