@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pillm.artifacts import Plan as Plan
     from pillm.artifacts import Probe as Probe
     from pillm.artifacts import TrainingForecast as TrainingForecast
+    from pillm.artifacts import sha256_file as sha256_file
     from pillm.backends import Backend as Backend
     from pillm.backends import Exporter as Exporter
     from pillm.backends import Filter as Filter
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from pillm.expansion import Expanded as Expanded
     from pillm.expansion import Expansion as Expansion
     from pillm.expansion import expand as expand
+    from pillm.files import fsync_file as fsync_file
+    from pillm.files import fsync_folder as fsync_folder
     from pillm.hookspecs import hookimpl as hookimpl
     from pillm.judging import Judge as Judge
     from pillm.pipeline import run as run
@@ -104,7 +107,7 @@ if TYPE_CHECKING:
     from pillm.verification import verify as verify
 
 _HOMES = {
-    "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe TrainingForecast",
+    "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe TrainingForecast sha256_file",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
     "contract": "Contract template_message",
@@ -113,6 +116,7 @@ _HOMES = {
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
     "StorageError Unavailable UnknownBackend UnsafeError",
     "expansion": "Expanded Expansion expand",
+    "files": "fsync_file fsync_folder",
     "hookspecs": "hookimpl",
     "judging": "Judge",
     "pipeline": "run",

@@ -19,6 +19,8 @@ Basis: TypeAlias = Literal["measured", "predicted", "emulated"]
 CONTRACT_FILE = "contract.json"
 PROBES_FILE = "probes.jsonl"
 CALIBRATION_FILE = "calibration.jsonl"
+TRAINING_FILE = "training.json"
+"""Where a trainer says what it did, if it says so: `rows`, `rows_left_out` by reason, and what a report draws."""
 
 
 def sha256_file(path: Path) -> str:

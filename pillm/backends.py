@@ -171,7 +171,8 @@ class Trainer(Backend):
         """Write the trained student to the folder `out` as a Hugging Face model folder, merged and in 16 bit or more.
 
         `out` survives a kill and may hold what an earlier attempt left; it must end with `contract.json`,
-        `probes.jsonl` and `calibration.jsonl` (see `pillm.artifacts.Checkpoint`).
+        `probes.jsonl` and `calibration.jsonl` (see `pillm.artifacts.Checkpoint`). Where some rows are not learnt from, a
+        `training.json` says so: `rows`, and `rows_left_out` as counts by reason.
         """
 
     def base_checkpoint(self, *, fetch: bool = True) -> Checkpoint | None:

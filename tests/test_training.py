@@ -13,7 +13,7 @@ from pillm.artifacts import Checkpoint
 from pillm.backends import TrainingData
 from pillm.contract import Contract
 from pillm.errors import BackendError, ConfigError, DataError
-from pillm.progress import Progress
+from pillm.progress import Event, Progress
 from pillm.records import Example
 from pillm.stages.labelling import Labelling, label
 from pillm.stages.training import Training, checkpoint_key, train
@@ -44,6 +44,24 @@ class Watching(TableTrainer):
         super().train(data, out, progress)
 
 
+class Choosy(TableTrainer):
+    """Learns from all rows but the first, and says that it left so many out."""
+
+    name: ClassVar[str] = "choosy"
+    told: int = 1
+
+    def train(self, data: TrainingData, out: Path, progress: Progress) -> None:
+        super().train(data, out, progress)
+        said = {"rows": len(data.train) - 1, "rows_left_out": {"longer than max_length": self.told} if self.told else {}}
+        (out / "training.json").write_text(json.dumps(said), "utf-8")
+
+
+def events_of(trainer: TableTrainer, out: Path) -> list[tuple[str, str]]:
+    seen: list[Event] = []
+    train(sample_examples(), trainer, out, progress=Progress("train", (seen.append,)))
+    return [(event.kind, event.message) for event in seen if event.kind in ("warning", "finish")]
+
+
 def examples(*sides: str | None) -> list[Example]:
     rows = sample_examples()
     return [replace(row, prompt=replace(row.prompt, split=side)) for row, side in zip(rows, sides, strict=True)]
@@ -67,6 +85,18 @@ def test_the_checkpoint_carries_contract_probes_and_calibration(tmp_path: Path) 
     assert verify(tmp_path) == []
     manifest = read_manifest(tmp_path / "train") or {}
     assert (manifest["seed"], manifest["counts"]["train"]) == (4, 3)
+
+
+def test_rows_that_a_trainer_left_out_are_counted_and_said(tmp_path: Path) -> None:
+    told = events_of(Choosy(), tmp_path / "train")
+    assert told == [("finish", "trained on 3 rows of 4, 1 left out")]
+    counts = (read_manifest(tmp_path / "train") or {})["counts"]
+    assert (counts["train"], counts["learnt"], counts["left_out"]) == (4, 3, 1)
+
+
+def test_rows_that_a_trainer_does_not_account_for_are_warned_of(tmp_path: Path) -> None:
+    told = events_of(Choosy(told=0), tmp_path / "train")
+    assert ("warning", "trainer 'choosy' accounts for 3 of 4 rows in training.json.") in told
 
 
 def test_the_same_training_again_is_up_to_date_and_a_changed_option_is_not(tmp_path: Path) -> None:

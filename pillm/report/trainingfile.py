@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from pillm.artifacts import TRAINING_FILE
 from pillm.records import JSONObject
 
-TRAINING_FILE = "training.json"
 """What a trainer may leave in a checkpoint's folder, beside the model."""
 MAX_BYTES = 32 << 20
 MAX_POINTS = 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pillm.artifacts import (
     CALIBRATION_FILE,
     CONTRACT_FILE,
     PROBES_FILE,
+    TRAINING_FILE,
     Checkpoint,
     TrainingForecast,
     sha256_file,
@@ -76,18 +78,53 @@ def train(
             data = _with_stored(_data(sides, work.path / ".rows", contract, settings), sides, trainer, store)
             trainer.train(data, work.path, progress)
             _check(work.path, trainer)
+            learnt = _learnt(work.path, len(sides["train"]))
             lineage = Lineage(
                 verb="train",
                 key=key,
                 backends=(trainer,),
                 seed=settings.seed,
                 seconds=work.seconds,
-                counts={side: len(rows) for side, rows in sides.items()},
+                counts={side: len(rows) for side, rows in sides.items()} | learnt.counts,
                 parents={side: digest([row.key or row.prompt.id for row in rows]) for side, rows in sides.items()},
             )
             work.publish(lineage)
-    progress.finish(f"trained on {len(sides['train'])} rows")
+    if not learnt.balanced:
+        progress.warn(
+            f"trainer {trainer.name!r} accounts for {learnt.rows + learnt.left_out} of {learnt.given} rows in {TRAINING_FILE}."
+        )
+    progress.finish(f"trained on {learnt}")
     return Checkpoint(path=out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """How many of the rows that a trainer was given it learnt from, and left out."""
+
+    given: int
+    rows: int
+    left_out: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        return self.given == self.rows + self.left_out
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"learnt": self.rows, "left_out": self.left_out}
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows" + (f" of {self.given}, {self.left_out} left out" if self.left_out else "")
+
+
+def _learnt(folder: Path, given: int) -> _Learnt:
+    """Return what a trainer says of its rows; one that says nothing learnt from all."""
+    try:
+        said = json.loads((folder / TRAINING_FILE).read_text("utf-8"))
+        left_out = said.get("rows_left_out") or {}
+        return _Learnt(given, int(said["rows"]), sum(int(count) for count in left_out.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return _Learnt(given, given)
 
 
 def forecast(examples: Iterable[Example], trainer: Trainer, settings: Training | None = None) -> TrainingForecast | None:

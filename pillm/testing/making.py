@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from pillm.artifacts import Checkpoint, ModelFile, sha256_file, sha256_folder
+from pillm.artifacts import TRAINING_FILE, Checkpoint, ModelFile, sha256_file, sha256_folder
 from pillm.backends import Exporter, Filter, Metric, Rows, Trainer, TrainingData
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Prompt
-from pillm.report.trainingfile import TRAINING_FILE, read_training
+from pillm.report.trainingfile import read_training
 from pillm.rows import example_to_row, write_rows
 from pillm.testing.declarations import check_ready, require
 from pillm.testing.samples import sample_examples

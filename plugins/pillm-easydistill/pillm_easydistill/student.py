@@ -17,11 +17,10 @@ from pillm_hf.rows import prompts
 from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.text import Encoded, encode, prompts_of
 from pillm_hf.training import outputs
-from pillm_hf.training.students import rounded
+from pillm_hf.training.students import SAMPLES, rounded
 
 import pillm
 
-_SAMPLES = 8  # conversations on which the student in 16 bit is compared with the trained one
 _NO_LIMIT = 1 << 30
 
 
@@ -122,7 +121,7 @@ def publish(trained: Path, base: Base, taught: Sequence[Lesson], save_dtype: str
     import torch
 
     model = load_model(trained, torch.float32, device_map="cpu")
-    samples = [lesson.row for lesson in taught[:_SAMPLES]]
+    samples = [lesson.row for lesson in taught[:SAMPLES]]
     dtype = getattr(torch, _stored(save_dtype, base.folder))
     outputs.save_student(rounded(model, dtype, trained, samples, base.chat.pad_id), base.chat, out)
 

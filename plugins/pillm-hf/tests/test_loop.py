@@ -74,7 +74,7 @@ def run(
         setattr(owner, name, watching)
 
     watched(Loop, "_loss", "pass")
-    watched(checkpoints_module, "_flush", "save")
+    watched(os, "fsync", "save")
     watched(validating, "scored", "validation")
     watched(students, "merged", "merge")
     remove = checkpoints_module.remove

@@ -9,9 +9,7 @@ never read, and is removed.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,14 +41,15 @@ class Seals:
         """Vouch for the checkpoint of a step, once all of it is on the disk; remove those older than the last two."""
         place = self.folder / f"checkpoint-{step}"
         (place / _PICKLED).unlink(missing_ok=True)
-        files = {str(path.relative_to(place)): _hash(path) for path in _files(place)}
+        files = {str(path.relative_to(place)): pillm.sha256_file(path) for path in _files(place)}
         part = place / f".{SEAL}.part"
         part.write_text(json.dumps({"recipe": self.recipe, "seconds": seconds, "files": files}), "utf-8")
-        for path in (*_files(place), place):
-            _flush(path)
+        for path in (*_files(place), part):
+            pillm.fsync_file(path)
+        pillm.fsync_folder(place)
         part.replace(place / SEAL)
-        _flush(place)
-        _flush(self.folder)
+        pillm.fsync_folder(place)
+        pillm.fsync_folder(self.folder)
         for old in self._places()[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -75,7 +74,7 @@ class Seals:
         try:
             seal = json.loads((place / SEAL).read_text("utf-8"))
             recipe, seconds, files = seal["recipe"], float(seal["seconds"]), seal["files"]
-            if files != {str(path.relative_to(place)): _hash(path) for path in _files(place)}:
+            if files != {str(path.relative_to(place)): pillm.sha256_file(path) for path in _files(place)}:
                 raise ValueError("its files are others than were written")
         except (OSError, ValueError, KeyError, TypeError) as error:
             self._warn(f"checkpoint {place.name} is damaged ({error}); the one before it is used.")
@@ -95,16 +94,3 @@ class Seals:
 
 def _files(place: Path) -> list[Path]:
     return sorted(path for path in place.rglob("*") if path.is_file() and path.name not in (SEAL, f".{SEAL}.part"))
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

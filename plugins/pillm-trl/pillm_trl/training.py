@@ -32,7 +32,6 @@ from pillm_trl.trainer import DPO
 if TYPE_CHECKING:
     from pillm_trl.learning import Learner
 
-_SAMPLES = 8  # conversations on which the merged student is compared with the trained one
 _NO_LIMIT = 1 << 30
 
 
@@ -57,7 +56,7 @@ class Job:
     @property
     def samples(self) -> list[Encoded]:
         """Return a few conversations."""
-        return [pair.chosen for pair in self.taught.rows[:_SAMPLES]]
+        return [pair.chosen for pair in self.taught.rows[: students.SAMPLES]]
 
 
 def train(options: DPO, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:

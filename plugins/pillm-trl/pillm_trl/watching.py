@@ -7,15 +7,13 @@ from typing import Any
 
 import torch
 from pillm_hf.models.memory import most_bytes
+from pillm_hf.training.saving import Pace
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 import pillm
 from pillm_trl.learning import nonsense
 from pillm_trl.resuming import Seals
 
-_EVERY = 300.0  # seconds
-_SHARE = 50
-"""Saving takes no more than one part in so many of the time, however large the student is."""
 FIGURES = {
     "loss": "loss", "learning_rate": "learning_rate", "rewards/accuracies": "rewards_accuracies",
     "rewards/margins": "rewards_margins", "rewards/chosen": "rewards_chosen", "rewards/rejected": "rewards_rejected",
@@ -31,9 +29,9 @@ class Watch(TrainerCallback):
     """Follows a training; `seconds` is what earlier runs of it took, and at last what all took."""
 
     def __init__(self, progress: pillm.Progress, seals: Seals, save_steps: int | None, seconds: float) -> None:
-        self._progress, self._seals, self._save_steps, self.seconds = progress, seals, save_steps, seconds
-        self._now = self._saved = self._asked = time.monotonic()
-        self._pause, self._told = _EVERY, 0
+        self._progress, self._seals, self._pace, self.seconds = progress, seals, Pace(save_steps), seconds
+        self._now = self._asked = time.monotonic()
+        self._told = 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """Tell how many steps there are, and where a training that was killed goes on."""
@@ -42,7 +40,8 @@ class Watch(TrainerCallback):
             self._progress.note(f"going on at step {state.global_step} of {state.max_steps}")
             self._progress.advance(state.global_step)
         self._told = state.global_step
-        self._now = self._saved = time.monotonic()
+        self._now = time.monotonic()
+        self._pace.begin()
 
     def on_pre_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """Raise BackendError where a gradient is no number; in float16 such steps are passed over, with a smaller scale."""
@@ -65,15 +64,13 @@ class Watch(TrainerCallback):
 
     def _ask(self, state: TrainerState, control: TrainerControl) -> None:
         self._asked = time.monotonic()
-        waited = self._asked - self._saved > self._pause
-        due = state.global_step % self._save_steps == 0 if self._save_steps else waited
+        due = self._pace.due(state.global_step)
         control.should_save = control.should_save or due or state.global_step == state.max_steps
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """Seal the checkpoint that was written."""
         self._seals.put(state.global_step, self.seconds)
-        self._saved = time.monotonic()
-        self._pause = max(_EVERY, _SHARE * (self._saved - self._asked))
+        self._pace.saved(self._asked)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **more: Any

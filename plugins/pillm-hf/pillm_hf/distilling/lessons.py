@@ -8,6 +8,7 @@ rest and by terms at those few places, so that no tensor of the logits' size is 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _MARGIN = 16  # nats above the smallest normal number: what is divided by a rest must not overflow
 
 
-class Lesson:
+class Lesson(ABC):
     """A batch's targets at its n learnt positions, in their order; `weights` [n] are 0 where there is no target."""
 
     def __init__(self, weights: torch.Tensor, *, own_words: bool = False) -> None:
@@ -27,7 +28,7 @@ class Lesson:
         self._divergence: Any = 0.0
         self._cross_entropy: Any = 0.0
 
-    def open(self, begin: int, count: int) -> None:
+    def open(self, begin: int, count: int) -> None:  # noqa: B027 - most need nothing
         """Make ready for so many positions, of which each is learnt next."""
 
     def learn(self, logits: torch.Tensor, labels: torch.Tensor, begin: int, wanted: bool) -> torch.Tensor:
@@ -50,9 +51,9 @@ class Lesson:
         self._cross_entropy = self._cross_entropy + cross_entropy
         return divergence + ((1 - weights) * of_labels).sum()
 
+    @abstractmethod
     def _turn(self, logprobs: Any, place: slice, weights: Any, wanted: bool) -> Any:
         """Return the divergences [m]; put the gradient of w divergence - (1 - w) of the normaliser where the input stands."""
-        raise NotImplementedError
 
     def told(self) -> dict[str, tuple[float, int]]:
         """Return the parts of the loss that was learnt since the last call: each one's sum, and over how many positions."""

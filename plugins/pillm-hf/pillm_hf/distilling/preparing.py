@@ -202,7 +202,7 @@ def _made_once(
     path, beside = folder / _CACHE, folder / _SAID
     try:
         said = json.loads(beside.read_text("utf-8"))
-        if said["fingerprint"] == fingerprint and said["sha256"] == _hash(path):
+        if said["fingerprint"] == fingerprint and said["sha256"] == pillm.sha256_file(path):
             return TargetCache(path, vocabulary), _told(said)
     except (OSError, ValueError, KeyError, TypeError, pillm.DataError):
         pass  # there is none yet, or a kill or a disk left half of one
@@ -210,7 +210,7 @@ def _made_once(
     found = make(path)
     said = {
         "fingerprint": fingerprint,
-        "sha256": _hash(path),
+        "sha256": pillm.sha256_file(path),
         "rows": found.rows,
         "positions": found.positions,
         "rows_left_out": dict(found.left_out),
@@ -229,11 +229,6 @@ def _fingerprint(course: Course, identity: str | None) -> str:
     for row in course.rows:
         said.update(json.dumps([row.id, row.ids, row.start, row.end]).encode())
     return said.hexdigest()
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _score(

@@ -55,7 +55,7 @@ class TargetWriter:
                     self._finish()
             if kind is None:
                 self._part.replace(self.path)
-                _flush(self.path.parent)
+                pillm.fsync_folder(self.path.parent)
         finally:
             self._part.unlink(missing_ok=True)
 
@@ -174,11 +174,3 @@ def _row_hash(row: str) -> int:
 
 def _token_hash(token_ids: Sequence[int]) -> int:
     return int.from_bytes(hashlib.blake2b(repr(list(token_ids)).encode(), digest_size=8).digest(), "little")
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,6 +7,7 @@ to that sum. Its parts for A and B are products of the activations: the gradient
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,17 +63,8 @@ def forward_with(layer: Any, weight: torch.Tensor, factors: torch.Tensor | None)
     return forward
 
 
+@cache
 def _function() -> Any:
-    global _made
-    if _made is None:
-        _made = _define()
-    return _made
-
-
-_made: Any = None
-
-
-def _define() -> Any:
     import torch
 
     class Straight(torch.autograd.Function):

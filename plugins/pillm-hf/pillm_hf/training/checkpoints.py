@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +53,7 @@ class Checkpoints:
             shutil.rmtree(aside, ignore_errors=True)
             place.rename(aside)
         stage.rename(place)
-        _flush(self.folder)
+        pillm.fsync_folder(self.folder)
         shutil.rmtree(aside, ignore_errors=True)
         self._tidy(step)
 
@@ -73,11 +72,11 @@ class Checkpoints:
 
     def _fill(self, stage: Path, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
         _write_tensors(tensors, stage / _TENSORS)
-        kept = {"recipe": self.recipe, "step": step, "sha256": _hash(stage / _TENSORS), "state": dict(state)}
+        kept = {"recipe": self.recipe, "step": step, "sha256": pillm.sha256_file(stage / _TENSORS), "state": dict(state)}
         sealed = {**kept, "seal": _seal(kept)}
         (stage / _STATE).write_text(json.dumps(sealed), "utf-8")
-        _flush(stage / _STATE)
-        _flush(stage)
+        pillm.fsync_file(stage / _STATE)
+        pillm.fsync_folder(stage)
 
     def save_best(self, step: int, tensors: Tensors) -> dict[str, Any]:
         """Write the best weights so far; return what a checkpoint's state says of them, under the name "best"."""
@@ -90,8 +89,8 @@ class Checkpoints:
             part.unlink(missing_ok=True)
             raise
         part.replace(self.folder / name)
-        _flush(self.folder)
-        return {"file": name, "sha256": _hash(self.folder / name)}
+        pillm.fsync_folder(self.folder)
+        return {"file": name, "sha256": pillm.sha256_file(self.folder / name)}
 
     def newest(self) -> tuple[Tensors, dict[str, Any]] | None:
         """Return tensors and state of the newest checkpoint that is whole, or None.
@@ -125,7 +124,7 @@ class Checkpoints:
         return load_file(self.folder / str(said["file"]))
 
     def _check_best(self, said: Mapping[str, Any] | None) -> None:
-        if said and _hash(self.folder / str(said["file"])) != said["sha256"]:
+        if said and pillm.sha256_file(self.folder / str(said["file"])) != said["sha256"]:
             raise ValueError(f"{said['file']} has another hash")
 
     def _put_back(self) -> None:
@@ -164,7 +163,7 @@ def _write_tensors(tensors: Tensors, path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
-    _flush(path)
+    pillm.fsync_file(path)
 
 
 def _step(place: Path) -> int:
@@ -182,23 +181,10 @@ def _best_of(place: Path) -> str:
 def _unsealed(place: Path) -> dict[str, Any]:
     """Return what a checkpoint's `state.json` holds; raise one of `_DAMAGES` where a hash is another."""
     sealed: dict[str, Any] = json.loads((place / _STATE).read_text("utf-8"))
-    if sealed.pop("seal") != _seal(sealed) or sealed["sha256"] != _hash(place / _TENSORS):
+    if sealed.pop("seal") != _seal(sealed) or sealed["sha256"] != pillm.sha256_file(place / _TENSORS):
         raise ValueError("its hash is another")
     return sealed
 
 
 def _seal(kept: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

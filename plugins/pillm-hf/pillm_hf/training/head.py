@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pillm_hf.training.batches import IGNORED, Batch
@@ -145,17 +146,8 @@ def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
     return float((one.float() - other.float()).abs().max()) <= _CLOSE * spread
 
 
+@cache
 def _function() -> Any:
-    global _made
-    if _made is None:
-        _made = _define()
-    return _made
-
-
-_made: Any = None
-
-
-def _define() -> Any:
     import torch
 
     class CrossEntropy(torch.autograd.Function):

@@ -30,7 +30,6 @@ _UNMERGED = (
     "same command again: it goes on there."
 )
 _MANY = 1000  # rows that take the tokenizer half a second
-_SAMPLES = 8  # conversations on which the merged student is compared with the trained one
 
 
 def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
@@ -55,7 +54,7 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
     with tracked(options.report_to or (), options.options() | {"seed": seed}, out, progress) as watched:
         log, facts = launch(work, data, watched) if options.launcher else fit(work, watched)
 
-    samples = train_rows.rows[:_SAMPLES]
+    samples = train_rows.rows[: students.SAMPLES]
     if isinstance(options, LoRA):
         with told(lambda: _UNMERGED.format(kept=out / "adapter")):
             student = students.merged(options, folder, out / "adapter", samples, chat.pad_id)

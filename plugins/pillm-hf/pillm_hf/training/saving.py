@@ -20,6 +20,27 @@ _SHARE = 50
 _DRAWS = "rng:"
 
 
+class Pace:
+    """When it is time to save: every so many optimiser steps, or every five minutes where that is not given."""
+
+    def __init__(self, save_steps: int | None) -> None:
+        self._save_steps, self._pause = save_steps, _EVERY
+        self._saved = time.monotonic()
+
+    def due(self, steps: int) -> bool:
+        """Say whether a checkpoint is due after so many steps."""
+        return steps % self._save_steps == 0 if self._save_steps else time.monotonic() - self._saved > self._pause
+
+    def begin(self) -> None:
+        """Count anew: the training goes on only now."""
+        self._saved = time.monotonic()
+
+    def saved(self, begun: float) -> None:
+        """Note that a checkpoint stands, whose saving began at that time of the monotonic clock."""
+        self._saved = time.monotonic()
+        self._pause = max(_EVERY, _SHARE * (self._saved - begun))
+
+
 class Saver:
     """Saves a training every `save_steps` optimiser steps, or every five minutes where that is not given."""
 
@@ -31,9 +52,8 @@ class Saver:
         processes: Processes = ALONE,
         finish: Finish | None = None,
     ) -> None:
-        self._checkpoints, self._optimizer, self._save_steps = checkpoints, optimizer, save_steps
+        self._checkpoints, self._optimizer, self._pace = checkpoints, optimizer, Pace(save_steps)
         self._processes, self._finish = processes, finish
-        self._saved, self._pause = time.monotonic(), _EVERY
 
     def restore(self) -> Log | None:
         """Take up the newest checkpoint that is whole, and return its log; None where there is none."""
@@ -51,8 +71,7 @@ class Saver:
 
     def save_if_due(self, log: Log) -> None:
         """Save where it is time to."""
-        due = log.steps % self._save_steps == 0 if self._save_steps else time.monotonic() - self._saved > self._pause
-        if self._processes.told(due):  # clocks differ
+        if self._processes.told(self._pace.due(log.steps)):  # clocks differ
             self.save(log)
 
     def save(self, log: Log) -> None:
@@ -65,8 +84,7 @@ class Saver:
         state = {"log": log.to_json(), "scale": self._optimizer.scale(), "best": best}
         if self._processes.is_main:
             self._checkpoints.save(log.steps, tensors, state)
-        self._saved = time.monotonic()
-        self._pause = max(_EVERY, _SHARE * (self._saved - begun))
+        self._pace.saved(begun)
 
     def keep_best(self, log: Log) -> None:
         """Keep the weights as the best so far, and a checkpoint that knows of them."""

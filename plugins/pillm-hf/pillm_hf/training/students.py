@@ -21,6 +21,7 @@ from pillm_hf.training.loss import kept_logits
 if TYPE_CHECKING:
     import torch
 
+SAMPLES = 8  # conversations on which the student in 16 bit is compared with the trained one
 TOLERANCE = 0.05  # nats: rounding to 16 bit moves a token's distribution by far less, a wrong merge by far more
 
 
