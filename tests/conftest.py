@@ -82,3 +82,14 @@ def rows(tmp_path: Path) -> Path:
         "utf-8",
     )
     return path
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: tiny models gain nothing from a second one, and on a busy machine they wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

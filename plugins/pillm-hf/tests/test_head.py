@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pillm_hf.distilling.divergences import Divergence, with_rest
+from pillm_hf.distilling.lessons import Outcomes
 from pillm_hf.models.loading import load_model
 from pillm_hf.rows.text import Encoded
 from pillm_hf.training import head as head_module
-from pillm_hf.training.batches import collate
+from pillm_hf.training.batches import Batch, collate
 from pillm_hf.training.head import logits_bytes, scored, split_off
 from pillm_hf.training.loss import kept_logits, summed_loss
 
 
-def batch() -> Any:
+def batch(lesson: Any = None) -> Batch:
     rows = []
     for number, (length, answer) in enumerate(((9, 3), (30, 11), (17, 1))):
         ids = [3 + (number * 31 + place * 7) % 200 for place in range(length)]
         rows.append(Encoded(str(number), (), "", ids, length - answer, length))
-    return collate(rows, 0)
+    return replace(collate(rows, 0), lesson=lesson)
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 4 * 320 * 4, 2**30])
@@ -123,3 +126,52 @@ def test_logarithms_of_shares_may_be_written_over_the_logits(shape: tuple[int, i
     expected = logits.log_softmax(-1)
     torch.ops.aten._log_softmax.out(logits, -1, False, out=logits)
     torch.testing.assert_close(logits, expected)
+
+
+def lesson_of(weight: float) -> Outcomes:
+    generator = torch.Generator().manual_seed(4)
+    teacher = (torch.randn(15, 300, generator=generator) * 3).log_softmax(-1).topk(8)
+    return Outcomes(torch.full((15,), weight), teacher.indices, with_rest(teacher.values), Divergence())
+
+
+@pytest.mark.parametrize("block", [1, 3 * 320, 2**22])
+@pytest.mark.parametrize("piece_bytes", [4 * 320 * 4, 2**30])
+def test_the_head_learns_it_by_pieces_as_the_plain_model_does(
+    base: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int, block: int
+) -> None:
+    monkeypatch.setattr(head_module, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(head_module, "_BLOCK", block)
+    model = load_model(base, torch.float32)
+    expected = summed_loss(model, batch(lesson_of(0.6)))
+    expected.mul(0.25).backward()
+    wanted = {name: part.grad.clone() for name, part in model.named_parameters()}
+    model.zero_grad()
+    with split_off(model, torch.float32, batch()) as head:
+        assert head is not None
+        loss = head.summed_loss(model, batch(lesson_of(0.6)))
+        loss.mul(0.25).backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+    for name, part in model.named_parameters():
+        torch.testing.assert_close(part.grad, wanted[name], rtol=1e-4, atol=1e-5)
+
+
+def test_with_nothing_of_the_divergence_it_is_the_labels_loss(base: Path) -> None:
+    model = load_model(base, torch.float32)
+    plain = summed_loss(model, batch())
+    torch.testing.assert_close(summed_loss(model, batch(lesson_of(0.0))), plain, rtol=1e-6, atol=1e-5)
+    with split_off(model, torch.float32, batch()) as head:
+        assert head is not None
+        torch.testing.assert_close(head.summed_loss(model, batch(lesson_of(0.0))), plain, rtol=1e-6, atol=1e-5)
+        learnt = head.summed_loss(model, batch(lesson_of(1.0)))
+        assert abs(float(learnt.detach()) / float(plain.detach()) - 1) > 1e-2
+
+
+def test_the_head_is_back_while_a_student_answers(base: Path) -> None:
+    model = load_model(base, torch.float32)
+    ids = batch().ids
+    before = model(input_ids=ids).logits
+    with split_off(model, torch.float32, batch()) as head:
+        assert head is not None
+        with head.back():
+            torch.testing.assert_close(model(input_ids=ids).logits, before)
+        assert model(input_ids=ids).logits.shape[-1] == model.config.hidden_size

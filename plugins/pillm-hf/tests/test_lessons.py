@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,12 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pillm_hf.distilling.divergences import Divergence, draw, with_rest
 from pillm_hf.distilling.lessons import Draws, Lesson, Outcomes, Ranks, Whole
-from pillm_hf.models.loading import load_model
-from pillm_hf.rows.text import Encoded
-from pillm_hf.training import head as head_module
-from pillm_hf.training.batches import Batch, collate
-from pillm_hf.training.head import split_off
-from pillm_hf.training.loss import summed_loss
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
@@ -317,60 +308,3 @@ def test_what_is_certain_and_what_is_impossible_make_no_nonsense() -> None:
         loss, gradient = learnt(Outcomes(given.weights, given.ids, given.logprobs, how), given.logits, given.labels)
         assert torch.isfinite(gradient).all()
         assert abs(loss) < 1e5
-
-
-def row_batch(lesson: Any = None) -> Batch:
-    rows = []
-    for number, (length, answer) in enumerate(((9, 3), (30, 11), (17, 1))):
-        ids = [3 + (number * 31 + place * 7) % 200 for place in range(length)]
-        rows.append(Encoded(str(number), (), "", ids, length - answer, length))
-    return replace(collate(rows, 0), lesson=lesson)
-
-
-def lesson_of(weight: float) -> Outcomes:
-    generator = torch.Generator().manual_seed(4)
-    teacher = (torch.randn(15, 300, generator=generator) * 3).log_softmax(-1).topk(K)
-    return Outcomes(torch.full((15,), weight), teacher.indices, with_rest(teacher.values), HOW[0])
-
-
-@pytest.mark.parametrize("block", [1, 3 * 320, 2**22])
-@pytest.mark.parametrize("piece_bytes", [4 * 320 * 4, 2**30])
-def test_the_head_learns_it_by_pieces_as_the_plain_model_does(
-    base: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int, block: int
-) -> None:
-    monkeypatch.setattr(head_module, "PIECE_BYTES", piece_bytes)
-    monkeypatch.setattr(head_module, "_BLOCK", block)
-    model = load_model(base, torch.float32)
-    expected = summed_loss(model, row_batch(lesson_of(0.6)))
-    expected.mul(0.25).backward()
-    wanted = {name: part.grad.clone() for name, part in model.named_parameters()}
-    model.zero_grad()
-    with split_off(model, torch.float32, row_batch()) as head:
-        assert head is not None
-        loss = head.summed_loss(model, row_batch(lesson_of(0.6)))
-        loss.mul(0.25).backward()
-    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
-    for name, part in model.named_parameters():
-        torch.testing.assert_close(part.grad, wanted[name], rtol=1e-4, atol=1e-5)
-
-
-def test_with_nothing_of_the_divergence_it_is_the_labels_loss(base: Path) -> None:
-    model = load_model(base, torch.float32)
-    plain = summed_loss(model, row_batch())
-    torch.testing.assert_close(summed_loss(model, row_batch(lesson_of(0.0))), plain, rtol=1e-6, atol=1e-5)
-    with split_off(model, torch.float32, row_batch()) as head:
-        assert head is not None
-        torch.testing.assert_close(head.summed_loss(model, row_batch(lesson_of(0.0))), plain, rtol=1e-6, atol=1e-5)
-        learnt = head.summed_loss(model, row_batch(lesson_of(1.0)))
-        assert abs(float(learnt.detach()) / float(plain.detach()) - 1) > 1e-2
-
-
-def test_the_head_is_back_while_a_student_answers(base: Path) -> None:
-    model = load_model(base, torch.float32)
-    ids = row_batch().ids
-    before = model(input_ids=ids).logits
-    with split_off(model, torch.float32, row_batch()) as head:
-        assert head is not None
-        with head.back():
-            torch.testing.assert_close(model(input_ids=ids).logits, before)
-        assert model(input_ids=ids).logits.shape[-1] == model.config.hidden_size
