@@ -58,8 +58,8 @@ def facts_of(folder: Path) -> dict[str, Any]:
 def test_a_small_student_survives_export_and_llama_cpp_reads_every_text_as_its_tokenizer_does(
     options: dict[str, Any], rows: Path, tmp_path: Path
 ) -> None:
-    from pillm_llamacpp.client import Worker
-    from pillm_llamacpp.strings import HARD_STRINGS
+    from pillm_llamacpp.gates.strings import HARD_STRINGS
+    from pillm_llamacpp.workers.client import Worker
     from transformers import AutoTokenizer
 
     asked = tuple(

@@ -16,7 +16,7 @@ def pillm_exporters() -> list[type]:
 @hookimpl
 def pillm_runners() -> list[type]:
     """Return the runners `local`, `vulkan` and `pi4`."""
-    from pillm_llamacpp.pi4 import Pi4Runner
+    from pillm_llamacpp.boards.pi4 import Pi4Runner
     from pillm_llamacpp.runner import LocalRunner, VulkanRunner
 
     return [LocalRunner, VulkanRunner, Pi4Runner]

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, field_validator
 
 import pillm
-from pillm_llamacpp import quants as table
 from pillm_llamacpp import source
+from pillm_llamacpp.quantizing import quants as table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pillm_llamacpp.checks import Findings
+    from pillm_llamacpp.gates.checks import Findings
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -62,7 +62,7 @@ class GGUFExporter(pillm.Exporter):
 
     def check(self) -> None:
         """Raise MissingDependency where the converter, or what it needs, is not installed."""
-        from pillm_llamacpp.checks import check_tools
+        from pillm_llamacpp.gates.checks import check_tools
 
         source.require()
         check_tools()
@@ -73,7 +73,7 @@ class GGUFExporter(pillm.Exporter):
         Raises MissingDependency where the converter is not installed, DataError where the folder is not a model that
         llama.cpp knows, BackendError where the token ids differ anywhere, StorageError where the disk is full.
         """
-        from pillm_llamacpp.checks import check
+        from pillm_llamacpp.gates.checks import check
 
         self.check()
         findings = check(checkpoint, source.require(), self.quants)
@@ -92,7 +92,7 @@ class GGUFExporter(pillm.Exporter):
     def _made(
         self, checkpoint: pillm.Checkpoint, findings: Findings, stem: str, work: Path, progress: pillm.Progress
     ) -> Iterator[pillm.ModelFile]:
-        from pillm_llamacpp.quantize import publish, quantize, types_of
+        from pillm_llamacpp.quantizing.quantization import publish, quantize, types_of
 
         base = table.base_of(self.quants)
         full = work / f"{stem}-{base}.gguf"
@@ -114,8 +114,9 @@ class GGUFExporter(pillm.Exporter):
     def _converted(
         self, checkpoint: pillm.Checkpoint, findings: Findings, full: Path, progress: pillm.Progress
     ) -> pillm.Parity:
-        from pillm_llamacpp import convert, parity, weights
-        from pillm_llamacpp.session import Settings
+        from pillm_llamacpp.converting import conversion as convert
+        from pillm_llamacpp.gates import parity, weights
+        from pillm_llamacpp.inference.session import Settings
 
         rows, day = parity.rows_of(checkpoint), parity.day_of(checkpoint)
         if rows[0].ids is None:

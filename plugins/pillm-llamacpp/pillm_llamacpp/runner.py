@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 import pillm
-from pillm_llamacpp.decoding import Decoding
+from pillm_llamacpp.inference.decoding import Decoding
 
 
 class LocalRunner(Decoding, pillm.Runner):

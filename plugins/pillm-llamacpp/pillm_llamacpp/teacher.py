@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, PrivateAttr
 
 import pillm
-from pillm_llamacpp.decoding import Decoding
+from pillm_llamacpp.inference.decoding import Decoding
 
 
 class GGUFTeacher(Decoding, pillm.Teacher):
@@ -67,7 +67,7 @@ class GGUFTeacher(Decoding, pillm.Teacher):
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    from pillm_llamacpp.header import check_header
+    from pillm_llamacpp.gates.header import check_header
 
     check_header(path)
     stat = path.stat()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pillm
-from pillm_llamacpp.client import Worker
+from pillm_llamacpp.workers.client import Worker
 
 REMEDY = (
     "CMAKE_ARGS=-DGGML_VULKAN=on pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python "

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import jinja2
 import pytest
-from pillm_llamacpp.chat import ChatTemplate
+from pillm_llamacpp.inference.chat import ChatTemplate
 from pillm_llamacpp_tiny import TEMPLATE, render
 
 TURNS = [{"role": "user", "content": "é <b>"}, {"role": "assistant", "content": "ok"}]

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pillm_llamacpp import convert, source
+from pillm_llamacpp import source
+from pillm_llamacpp.converting import conversion as convert
 from pillm_llamacpp.exporter import GGUFExporter
 
 import pillm

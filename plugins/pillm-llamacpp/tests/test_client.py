@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp import client
-from pillm_llamacpp.client import Worker, WorkerDied, death
+from pillm_llamacpp.workers import client
+from pillm_llamacpp.workers.client import Worker, WorkerDied, death
 
 import pillm
 
 _ORPHAN = """
 import os, sys
-from pillm_llamacpp.client import Worker
+from pillm_llamacpp.workers.client import Worker
 worker = Worker("a test")
 worker.ask(op="open", path=sys.argv[1])
 print(worker.pid, flush=True)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pillm_llamacpp import checks, convert, source
-from pillm_llamacpp.client import Worker
+from pillm_llamacpp import source
+from pillm_llamacpp.converting import conversion as convert
 from pillm_llamacpp.exporter import GGUFExporter
-from pillm_llamacpp.parity import rows_of
+from pillm_llamacpp.gates import checks
+from pillm_llamacpp.gates.parity import rows_of
+from pillm_llamacpp.workers.client import Worker
 from pillm_llamacpp_tiny import SENTENCES, TEMPLATE, swap_a_merge, train_tokenizer, write_model
 
 import pillm
@@ -218,7 +220,7 @@ import resource, sys
 from datetime import datetime
 from pathlib import Path
 import pillm
-from pillm_llamacpp.quantize import quantize
+from pillm_llamacpp.quantizing.quantization import quantize
 resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
 try:
     quantize(Path(sys.argv[1]), Path(sys.argv[2]), "Q8_0", threads=1, progress=pillm.Progress())

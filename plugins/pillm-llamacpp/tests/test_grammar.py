@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from pillm_llamacpp.client import Worker
-from pillm_llamacpp.grammar import compile_schema
+from pillm_llamacpp.grammars.grammar import compile_schema
 from pillm_llamacpp.runner import LocalRunner
+from pillm_llamacpp.workers.client import Worker
 from pillm_llamacpp_tiny import request
 
 import pillm

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pillm_llamacpp.header import check_header
+from pillm_llamacpp.gates.header import check_header
 
 import pillm
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp.machine import free_memory
+from pillm_llamacpp.inference.machine import free_memory
 
 GIB = 2**30
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pillm_llamacpp import source
-from pillm_llamacpp.pi4 import Pi4Runner
+from pillm_llamacpp.boards.pi4 import Pi4Runner
 from pillm_llamacpp_tiny import request
 
 import pillm

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pillm_llamacpp.pretokenizer import derive
+from pillm_llamacpp.converting.pretokenizer import derive
 from pillm_llamacpp_tiny import train_tokenizer
 
 LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp.quantize import quantize
-from pillm_llamacpp.quants import FTYPES, NEED_IMATRIX, canonical
+from pillm_llamacpp.quantizing.quantization import quantize
+from pillm_llamacpp.quantizing.quants import FTYPES, NEED_IMATRIX, canonical
 from pillm_llamacpp.runner import LocalRunner
 from pillm_llamacpp_tiny import request
 

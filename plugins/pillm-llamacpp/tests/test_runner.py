@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from pillm_llamacpp.runner import LocalRunner, VulkanRunner
-from pillm_llamacpp.serving import Served
+from pillm_llamacpp.workers.serving import Served
 from pillm_llamacpp_tiny import SENTENCES, answers, request
 
 import pillm

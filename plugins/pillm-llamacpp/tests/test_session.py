@@ -6,8 +6,8 @@ import signal
 from itertools import count
 
 import pytest
+from pillm_llamacpp.inference.session import LocalSession
 from pillm_llamacpp.runner import LocalRunner
-from pillm_llamacpp.session import LocalSession
 from pillm_llamacpp_tiny import request
 
 import pillm

@@ -6,8 +6,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp import checks, command, source
+from pillm_llamacpp import command, source
 from pillm_llamacpp.exporter import GGUFExporter
+from pillm_llamacpp.gates import checks
 
 import pillm
 

@@ -4,8 +4,8 @@ import time
 
 import llama_cpp.llama_cpp as llama
 import pytest
-from pillm_llamacpp import timing
-from pillm_llamacpp.serving import Served
+from pillm_llamacpp.inference import timing
+from pillm_llamacpp.workers.serving import Served
 
 import pillm
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import pillm
-from pillm_llamacpp.client import death, error_of
+from pillm_llamacpp.workers.client import death, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-DRIVER = Path(__file__).with_name("convert_driver.py")
+DRIVER = Path(__file__).with_name("driver.py")
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",

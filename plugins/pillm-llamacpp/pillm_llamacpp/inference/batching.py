@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pillm_llamacpp.sampling import Chooser, top_logprobs
+from pillm_llamacpp.inference.sampling import Chooser, top_logprobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pillm_llamacpp.engine import Context, Model
+    from pillm_llamacpp.inference.engine import Context, Model
 
 
 @dataclass(slots=True, kw_only=True)

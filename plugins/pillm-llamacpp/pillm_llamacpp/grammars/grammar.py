@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pillm
-from pillm_llamacpp.schemas import OPEN_INTEGERS, Unsupported, simplify
+from pillm_llamacpp.grammars.schemas import OPEN_INTEGERS, Unsupported, simplify
 
 _CHAR = r'char ::= [^"\\] |'
 _STRICT_CHAR = r'char ::= [^"\\\x00-\x1F\x7F] |'

@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pillm
-from pillm_llamacpp.client import Worker
-from pillm_llamacpp.quants import FTYPES
+from pillm_llamacpp.quantizing.quants import FTYPES
+from pillm_llamacpp.workers.client import Worker
 
 
 def quantize(source: Path, target: Path, quant: str, *, threads: int, progress: pillm.Progress) -> dict[str, int]:

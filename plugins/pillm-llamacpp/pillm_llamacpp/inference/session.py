@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pillm
-from pillm_llamacpp.client import Worker, WorkerDied
-from pillm_llamacpp.header import check_header
-from pillm_llamacpp.machine import cpu_name, physical_cores
+from pillm_llamacpp.gates.header import check_header
+from pillm_llamacpp.inference.machine import cpu_name, physical_cores
+from pillm_llamacpp.workers.client import Worker, WorkerDied
 
 if TYPE_CHECKING:
-    from pillm_llamacpp.grammar import Compiled
-    from pillm_llamacpp.pipe import Packet
+    from pillm_llamacpp.grammars.grammar import Compiled
+    from pillm_llamacpp.workers.pipe import Packet
 
 Result: TypeAlias = tuple[pillm.Request, pillm.Answer | pillm.Failure]
 
@@ -187,7 +187,7 @@ class LocalSession(pillm.Session):
         schema = request.prompt.schema
         if not self._settings.constrain or schema is None:
             return None
-        from pillm_llamacpp.grammar import compile_schema, fingerprint
+        from pillm_llamacpp.grammars.grammar import compile_schema, fingerprint
 
         key = fingerprint(schema)
         if key not in self._grammars:

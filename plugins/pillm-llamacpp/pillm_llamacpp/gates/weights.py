@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pillm
-from pillm_llamacpp.client import Worker
+from pillm_llamacpp.workers.client import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import llama_cpp.llama_cpp as llama
 
-from pillm_llamacpp.serving import start
+from pillm_llamacpp.workers.serving import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pillm_llamacpp.pipe import Packet
+    from pillm_llamacpp.workers.pipe import Packet
 
 _TENSOR = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
 _FALLBACK = re.compile(r"warning: (\S+)\s+- ncols\s+(\d+) not divisible by\s+(\d+) .*-> falling back to\s+(\w+)")

@@ -7,7 +7,7 @@ from collections import Counter
 
 from llama_cpp._ggml import libggml
 
-from pillm_llamacpp.refusal import Refusal
+from pillm_llamacpp.workers.refusal import Refusal
 
 
 class _Params(ctypes.Structure):

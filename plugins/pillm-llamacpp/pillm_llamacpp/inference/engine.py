@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
-from pillm_llamacpp.refusal import Refusal
+from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

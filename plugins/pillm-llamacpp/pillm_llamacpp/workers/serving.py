@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import llama_cpp.llama_cpp as llama
 
-from pillm_llamacpp.batching import Batcher, Job
-from pillm_llamacpp.chat import ChatTemplate
-from pillm_llamacpp.engine import Context, Log, Model
-from pillm_llamacpp.machine import free_memory
-from pillm_llamacpp.refusal import Refusal
-from pillm_llamacpp.sampling import Chooser, Grammar
+from pillm_llamacpp.inference.batching import Batcher, Job
+from pillm_llamacpp.inference.chat import ChatTemplate
+from pillm_llamacpp.inference.engine import Context, Log, Model
+from pillm_llamacpp.inference.machine import free_memory
+from pillm_llamacpp.inference.sampling import Chooser, Grammar
+from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
-    from pillm_llamacpp.pipe import Packet
+    from pillm_llamacpp.workers.pipe import Packet
 
 _GRAMMARS = 64
 _THINKING = re.compile(r"<think>\s*\Z")
@@ -68,7 +68,7 @@ class Served:
     def _free_memory(self, gpu_layers: int) -> int:
         """Return the bytes that a cache may take: of a graphics processor where layers are there, else of this machine."""
         if gpu_layers:
-            from pillm_llamacpp.devices import devices
+            from pillm_llamacpp.inference.devices import devices
 
             if found := [free for backend, _, free in devices() if backend != "CPU" and free]:
                 return max(found)
@@ -119,15 +119,15 @@ class Served:
         if operation == "tokens":
             return {"tokens": [self.model.shown(token) if token < self.model.n_vocab else "?" for token in message["ids"]]}
         if operation == "embed":
-            from pillm_llamacpp.embedding import embed
+            from pillm_llamacpp.inference.embedding import embed
 
             return {"vectors": embed(self, message["texts"])}
         if operation == "follow":
-            from pillm_llamacpp.following import follow
+            from pillm_llamacpp.inference.following import follow
 
             return {"next": follow(self, message["ids"])}
         if operation == "bench":
-            from pillm_llamacpp.timing import bench
+            from pillm_llamacpp.inference.timing import bench
 
             return bench(self, **message)
         raise Refusal("backend", f"there is no operation {operation!r}")

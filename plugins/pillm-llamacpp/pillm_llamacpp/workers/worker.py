@@ -10,14 +10,14 @@ import threading
 import traceback
 from typing import IO, TYPE_CHECKING, Any
 
-from pillm_llamacpp import pipe
-from pillm_llamacpp.refusal import Refusal
+from pillm_llamacpp.workers import pipe
+from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pillm_llamacpp.pipe import Packet
-    from pillm_llamacpp.serving import Served
+    from pillm_llamacpp.workers.pipe import Packet
+    from pillm_llamacpp.workers.serving import Served
 
 
 class Inbox:
@@ -89,23 +89,23 @@ class Server:
             self.send(error=error.kind, message=str(error))
 
     def _open(self, message: Packet) -> None:
-        from pillm_llamacpp.serving import Served
+        from pillm_llamacpp.workers.serving import Served
 
         self._served = Served(**message)
         self.send(**self._served.facts())
 
     def _devices(self, _: Packet) -> None:
-        from pillm_llamacpp.devices import devices
+        from pillm_llamacpp.inference.devices import devices
 
         self.send(devices=devices())
 
     def _types(self, message: Packet) -> None:
-        from pillm_llamacpp.tensortypes import types_of
+        from pillm_llamacpp.quantizing.tensortypes import types_of
 
         self.send(types=types_of(message["path"]))
 
     def _quantize(self, message: Packet) -> None:
-        from pillm_llamacpp.quantizing import quantize
+        from pillm_llamacpp.quantizing.quantizer import quantize
 
         quantize(message, self.send)
 

@@ -11,12 +11,12 @@ import tempfile
 from typing import TYPE_CHECKING, NoReturn, Self
 
 import pillm
-from pillm_llamacpp import pipe
+from pillm_llamacpp.workers import pipe
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pillm_llamacpp.pipe import Packet
+    from pillm_llamacpp.workers.pipe import Packet
 
 CLOSE_SECONDS = 5.0
 _ERRORS: dict[str, type[pillm.PillmError]] = {
@@ -76,7 +76,7 @@ class Worker:
         self.what = what
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pillm_llamacpp.worker"],
+            [sys.executable, "-P", "-m", "pillm_llamacpp.workers.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
-from pillm_llamacpp.refusal import Refusal
+from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
-    from pillm_llamacpp.engine import Model
+    from pillm_llamacpp.inference.engine import Model
 
 Row: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
 _TOKEN = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pillm
-from pillm_llamacpp.pretokenizer import derive
+from pillm_llamacpp.converting.pretokenizer import derive
 
 CONVERT_REMEDY = "pip install 'pillm-llamacpp[convert]'"
 

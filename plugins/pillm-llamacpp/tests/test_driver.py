@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pillm_llamacpp.convert_driver import render
+from pillm_llamacpp.converting.driver import render
 
 ASKED = [{"role": "user", "content": "a"}]
 WHOLE = [*ASKED, {"role": "assistant", "content": "b"}]

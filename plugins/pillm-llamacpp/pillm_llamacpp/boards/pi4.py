@@ -42,7 +42,7 @@ class Pi4Runner(pillm.Runner):
 
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
         """Return a session for a GGUF file; nothing is sent before it is timed."""
-        from pillm_llamacpp.header import check_header
+        from pillm_llamacpp.gates.header import check_header
 
         if isinstance(model, pillm.Checkpoint):
             raise pillm.ConfigError(f"runner 'pi4' reads GGUF files, and {model.path} is a model folder. Export it first.")
@@ -54,7 +54,7 @@ class PiSession(pillm.Session):
     """A model file on a Raspberry Pi."""
 
     def __init__(self, runner: Pi4Runner, model: pillm.ModelFile) -> None:
-        from pillm_llamacpp.ssh import Remote
+        from pillm_llamacpp.boards.ssh import Remote
 
         self._runner, self._model = runner, model
         self._remote = Remote(runner.host, runner.timeout)

@@ -1,6 +1,6 @@
 """The child process that needs torch and transformers: it re-encodes the probes, asks the model, then converts it.
 
-Run as `python -P convert_driver.py JOB.json`; it imports nothing of this package. Its standard output carries one JSON
+Run as `python -P driver.py JOB.json`; it imports nothing of this package. Its standard output carries one JSON
 object per line: {"progress": done, "total": bytes}, {"note": text} or {"error": kind, "message": text}.
 """
 

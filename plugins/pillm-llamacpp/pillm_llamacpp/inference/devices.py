@@ -7,7 +7,7 @@ from pathlib import Path
 
 import llama_cpp.llama_cpp as llama
 
-from pillm_llamacpp.serving import start
+from pillm_llamacpp.workers.serving import start
 
 
 def devices() -> list[tuple[str, str, int]]:

@@ -6,8 +6,8 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pillm
-from pillm_llamacpp.client import Worker
-from pillm_llamacpp.strings import HARD_STRINGS
+from pillm_llamacpp.gates.strings import HARD_STRINGS
+from pillm_llamacpp.workers.client import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

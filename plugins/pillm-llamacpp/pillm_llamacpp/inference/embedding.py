@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
-from pillm_llamacpp.engine import Context
-from pillm_llamacpp.refusal import Refusal
+from pillm_llamacpp.inference.engine import Context
+from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
-    from pillm_llamacpp.serving import Served
+    from pillm_llamacpp.workers.serving import Served
 
 
 def embed(served: Served, texts: list[str]) -> list[list[float]]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pillm_llamacpp.engine import Context
+from pillm_llamacpp.inference.engine import Context
 
 if TYPE_CHECKING:
-    from pillm_llamacpp.pipe import Packet
-    from pillm_llamacpp.serving import Served
+    from pillm_llamacpp.workers.pipe import Packet
+    from pillm_llamacpp.workers.serving import Served
 
 
 def bench(served: Served, *, pp: int, tg: int, repetitions: int, threads: int) -> Packet:

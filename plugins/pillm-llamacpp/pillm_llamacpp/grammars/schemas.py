@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any, NoReturn, TypeAlias
 
-from pillm_llamacpp.patterns import simple_pattern
+from pillm_llamacpp.grammars.patterns import simple_pattern
 
 Schema: TypeAlias = dict[str, Any]
 

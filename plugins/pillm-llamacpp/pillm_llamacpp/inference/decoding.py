@@ -30,7 +30,7 @@ class Decoding(pillm.Backend):
 
     def session(self, file: Path, **more: Any) -> pillm.Session:
         """Open a session on a model file with these options."""
-        from pillm_llamacpp.session import LocalSession, Settings
+        from pillm_llamacpp.inference.session import LocalSession, Settings
 
         names = type(self).model_fields.keys() & Settings.__dataclass_fields__.keys()
         return LocalSession(file, Settings(**{name: getattr(self, name) for name in names}, **more))

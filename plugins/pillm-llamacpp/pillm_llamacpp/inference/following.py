@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pillm_llamacpp.engine import Context
+from pillm_llamacpp.inference.engine import Context
 
 if TYPE_CHECKING:
-    from pillm_llamacpp.serving import Served
+    from pillm_llamacpp.workers.serving import Served
 
 
 def follow(served: Served, ids: list[int]) -> list[int]:

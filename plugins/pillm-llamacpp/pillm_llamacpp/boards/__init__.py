@@ -1,0 +1,1 @@
+"""Model files on a board that is reached over ssh."""

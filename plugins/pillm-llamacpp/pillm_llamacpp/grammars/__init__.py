@@ -1,0 +1,1 @@
+"""JSON Schemas as grammars that llama.cpp samples under."""

@@ -1,0 +1,1 @@
+"""Answers, embeddings and timings from a model file."""

@@ -1,0 +1,1 @@
+"""A file in full precision becomes a smaller one, in a worker process."""
