@@ -32,7 +32,7 @@ def accelerate_config(launcher: Launcher, folder: Path, rank: int) -> dict[str, 
         "num_machines": launcher.machines,
         "machine_rank": rank,
         "main_process_port": launcher.main_process_port or (_PORT if several else 0),  # 0: any that is free
-        "rdzv_backend": "static" if several else "c10d",
+        "rdzv_backend": "static",
         "same_network": True,
         "mixed_precision": "no",
         "use_cpu": False,
@@ -82,9 +82,10 @@ def _threads(here: int) -> int:
 def argv(launcher: Launcher, folder: Path) -> list[str]:
     """Return the command that starts this machine's processes; `folder` holds what they are told.
 
-    On one machine they meet in files, because torch's TCP store would listen on every address.
+    On one machine they meet in files, because torch's TCP store would listen on every address; accelerate takes that from
+    the command alone.
     """
-    meeting = ["--rdzv_conf", "store_type=file"] if launcher.machines == 1 else []
+    meeting = ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"] if launcher.machines == 1 else []
     config = ["--config_file", str(folder / CONFIG)]
     return [sys.executable, "-m", "accelerate.commands.launch", *config, *meeting, "-m", CHILD, str(folder)]
 
