@@ -210,7 +210,9 @@ def test_llama_quantize_makes_the_same_tensors_from_our_file(
 
 
 @pytest.mark.full
-def test_llama_imatrix_shows_the_statistics_of_our_file(gathered: Imatrix, tmp_path: Path) -> None:
+def test_llama_imatrix_shows_the_statistics_of_our_file(
+    gathered: Imatrix, exported: dict[str, pillm.ModelFile], tmp_path: Path
+) -> None:
     write(gathered, tmp_path / "imatrix.gguf")
-    said = run_tool("llama-imatrix", "--in-file", tmp_path / "imatrix.gguf", "--show-statistics")
+    said = run_tool("llama-imatrix", "-m", exported["F16"].path, "--in-file", tmp_path / "imatrix.gguf", "--show-statistics")
     assert "attn_output" in said
