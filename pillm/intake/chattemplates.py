@@ -18,8 +18,8 @@ MAX_GROWTH: Final = 64
 """How many times longer than its conversation a rendering may be, past what any system prompt takes."""
 _ROOM: Final = 256 * 1024
 _LIBRARY = f"{json.__file__.rpartition('/json/')[0]}/encodings/"
-_FORBIDDEN = ("socket.", "subprocess.", "os.", "shutil.", "pty.", "ctypes.", "urllib.", "http.", "ftplib.", "smtplib.", "marshal.",
-              "pickle.", "sqlite3.", "tempfile.", "code.", "webbrowser.", "import", "exec", "compile", "open")  # fmt: skip
+_FORBIDDEN = ("socket.", "subprocess.", "os.", "shutil.", "pty.", "ctypes.", "urllib.", "http.", "ftplib.", "smtplib.",
+              "pickle.", "sqlite3.", "tempfile.", "webbrowser.", "import", "exec", "compile", "open")  # fmt: skip
 
 
 def chat_environment(now: Callable[[str], str] | None = None) -> Environment:
@@ -66,9 +66,17 @@ def chat_environment(now: Callable[[str], str] | None = None) -> Environment:
     )
     environment.filters["tojson"] = _tojson
     environment.globals.update(
-        raise_exception=refuse, strftime_now=now or _now, namespace=Namespace, dict=lambda *given, **named: dict(*given, **named)
+        raise_exception=refuse,
+        strftime_now=now or _now,
+        namespace=Namespace,
+        dict=_dict,
     )
     return environment
+
+
+def _dict(*given: Any, **named: Any) -> dict[str, Any]:
+    """Make a dictionary: the type itself would lead a template on to its methods."""
+    return dict(*given, **named)
 
 
 def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None,
@@ -100,6 +108,9 @@ def try_template(source: str, specials: Mapping[str, str]) -> None:
                 text = template.render(**given)
             except jinja2.exceptions.SecurityError as error:
                 raise Fault(f"the chat template reaches for what it must not: {str(error)[:200]}") from None
+            except (MemoryError, RecursionError) as error:
+                what = "memory" if isinstance(error, MemoryError) else "depth"
+                raise Fault(f"the chat template takes more {what} than any conversation needs") from None
             except Exception:  # noqa: BLE001, S112 - it says no in its own way: no system message, no tools, roles in turn
                 continue
             if len(text) > _ROOM + MAX_GROWTH * len(json.dumps(given)):
@@ -138,8 +149,8 @@ def _call(name: str, arguments: Any) -> dict[str, Any]:
 
 _ASK: Final = {"role": "user", "content": "Allume la lumière de la cuisine à 11 h 45, s'il te plaît."}
 _SAY: Final = {"role": "assistant", "content": "C'est fait: la lumière est allumée. 😀"}
-_TOOL: Final = {"type": "function", "function": {"name": "turn_on", "description": "Turn something on.", "parameters": {
-    "type": "object", "properties": {"room": {"type": "string", "enum": ["kitchen", "hall"]}}, "required": ["room"]}}}  # fmt: skip
+_SCHEMA: Final = {"type": "object", "properties": {"room": {"type": "string", "enum": ["hall"]}}, "required": ["room"]}
+_TOOL: Final = {"type": "function", "function": {"name": "turn_on", "description": "Turn on.", "parameters": _SCHEMA}}
 _SYSTEM: Final = {"role": "system", "content": "You are a helpful assistant."}
 CONVERSATIONS: Final[tuple[dict[str, Any], ...]] = (
     {"messages": [_ASK], "tools": None},

@@ -13,10 +13,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pillm.intake.faults import Fault  # noqa: E402 - found only now
-from pillm.intake.limits import limit_process  # noqa: E402
+from pillm.intake.faults import Fault
+from pillm.intake.limits import allow, limit_process
 
-WARM = "{{ '\\n' + messages | tojson }}{% generation %}{{ strftime_now('%d %b %Y') }}{% endgeneration %}"
+WARM = (
+    "{{ '\\n' + messages | tojson }}{% generation %}{{ strftime_now('%d %b %Y') }}{% endgeneration %}",
+    "{{ raise_exception('no') }}",
+)
 
 
 def main() -> None:
@@ -27,11 +30,12 @@ def main() -> None:
         return
     from pillm.intake import inspection
 
-    limit_process(seconds=seconds, megabytes=megabytes)
     task = json.load(sys.stdin)
+    limit_process(seconds=seconds, megabytes=megabytes, times=sum(map(len, task.values())) + 1)
     looks = {"files": inspection.look_at_file, "folders": inspection.look_at_folder}
     for kind, look in looks.items():
         for path in task.get(kind, ()):
+            allow(seconds)
             try:
                 found = look(Path(path))
                 _say({"notes": found.notes, "templates": found.templates})
@@ -40,14 +44,17 @@ def main() -> None:
             except MemoryError:
                 _say({"fault": Fault(f"looking at it takes more than {megabytes} MiB of memory").to_json()})
             except Exception as error:  # noqa: BLE001 - what the check did not foresee is refused too
-                _say({"fault": Fault(f"the check did not understand it ({type(error).__name__}: {str(error)[:120]})").to_json()})
+                _say(
+                    {"fault": Fault(f"the check did not understand it ({type(error).__name__}: {str(error)[:120]})").to_json()}
+                )
 
 
 def _serve_templates(paths: list[str], seconds: float, megabytes: int) -> None:
     sys.path += paths
     from pillm.intake import chattemplates
 
-    chattemplates.try_template(WARM, {})  # what Jinja loads late is loaded now
+    for template in WARM:  # what Jinja loads late, such as what it mends tracebacks with, is loaded now
+        chattemplates.try_template(template, {})
     watch = chattemplates.Watch()
     sys.addaudithook(watch)
     limit_process(seconds=seconds, megabytes=megabytes)

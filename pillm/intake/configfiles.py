@@ -61,6 +61,12 @@ def templates_of(said: Any) -> Iterator[str]:
             yield check_template_size(text)
 
 
+def trained_template(said: Any) -> str:
+    """Return the chat template that a contract.json names, or an empty text."""
+    found = require_object(said).get("template")
+    return found if isinstance(found, str) else ""
+
+
 def check_template_size(text: str) -> str:
     """Return a chat template; raise Fault where it is longer than any that people write."""
     if len(text) > MAX_TEMPLATE:

@@ -236,7 +236,7 @@ def _utf8(raw: bytes, at: int, what: str) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Fault(f"{what} is not UTF-8 ({error.reason})", at) from None
+        raise Fault(f"{what}: not UTF-8 ({error.reason})", at) from None
 
 
 def _alignment(metadata: dict[str, Entry]) -> int:
@@ -259,6 +259,8 @@ def _check_places(tensors: list[Stored], end: int, alignment: int, size: int) ->
             raise Fault(f"the data of {shown(one.name)} is at offset {one.offset}, not {expected}: it {how}", one.at)
         last = base + one.offset + one.bytes
         if last > size:
-            raise Fault(f"the data of {shown(one.name)} lies outside of its {size} bytes; it may be cut off", one.at, broken=True)
+            raise Fault(
+                f"the data of {shown(one.name)} lies outside of its {size} bytes; it may be cut off", one.at, broken=True
+            )
         expected += -(-one.bytes // alignment) * alignment
     return max(0, size - base - expected) if tensors else 0

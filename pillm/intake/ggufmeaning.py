@@ -6,7 +6,6 @@ Source: `src/llama-vocab.cpp` (load), `src/llama-model-loader.cpp` and `src/llam
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -130,7 +129,9 @@ def _refuse_repeated(entry: Entry) -> None:
     ids: dict[bytes, int] = {}
     for token, text in enumerate(entry.texts):
         if text and ids.setdefault(text, token) != token:
-            raise Fault(f"tokens {ids[text]} and {token} have the same text {shown(text.decode())}; llama.cpp aborts on it", entry.at)
+            raise Fault(
+                f"tokens {ids[text]} and {token} have the same text {shown(text.decode())}; llama.cpp aborts on it", entry.at
+            )
 
 
 def _notes(head: Head) -> Iterator[str]:
@@ -141,5 +142,11 @@ def _notes(head: Head) -> Iterator[str]:
         if tokens and _SPECIAL.fullmatch(key) and isinstance(entry.value, int) and tokens.items <= entry.value != _NONE:
             yield f"{key} is {entry.value}, and there are {tokens.items} tokens; llama.cpp uses another"
     known, template = head.metadata.get(TEMPLATE_HASH), head.metadata.get(TEMPLATE)
-    if known and template and hashlib.sha256(str(template.value).encode()).hexdigest() != known.value:
+    if known and template and _sha256(str(template.value)) != known.value:
         yield "its chat template is not the one that the student was trained with (pillm.template)"
+
+
+def _sha256(text: str) -> str:
+    from hashlib import sha256
+
+    return sha256(text.encode()).hexdigest()

@@ -15,6 +15,7 @@ from pillm.intake.configfiles import (
     refuse_own_code,
     shards_of,
     templates_of,
+    trained_template,
 )
 from pillm.intake.faults import Fault, shown
 from pillm.intake.gguf import read_head
@@ -97,6 +98,9 @@ def look_at_folder(folder: Path) -> Found:
     _check_index(known, tensors)
     with _named("config.json"):
         notes = tuple(_check_embeddings(known, shapes))
+    trained = known.get("contract.json")
+    if trained and templates and trained.strip() not in (text.strip() for text in templates):
+        notes += ("its chat template is not the one that the student was trained with (contract.json)",)
     return Found(notes, tuple(dict.fromkeys(templates)))
 
 
@@ -167,7 +171,7 @@ def _tensors(path: Path) -> dict[str, Placed]:
 
 
 def _texts(path: Path, known: dict[str, Any] | None = None, name: str = "") -> Iterator[str]:
-    """Check a JSON file or a template; yield the chat templates that it holds, and note what the whole folder is asked about."""
+    """Check a JSON file or a template; yield its chat templates, and note what the folder as a whole is asked about."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_JSON:
@@ -191,6 +195,7 @@ def _texts(path: Path, known: dict[str, Any] | None = None, name: str = "") -> I
 
 _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "tokenizer.json": check_tokenizer, "config.json": check_config, "tokenizer_config.json": check_tokenizer_config,
+    "contract.json": trained_template,
 }  # fmt: skip
 
 

@@ -96,7 +96,6 @@ def _check_growth(part: Any, where: str) -> None:
                 raise Fault(f"its {where} makes a text more than {MAX_GROWTH} times longer")
 
 
-
 def _check_padding(padding: Any) -> None:
     if not isinstance(padding, dict):
         return

@@ -76,6 +76,8 @@ class GGUFExporter(pillm.Exporter):
         from pillm_llamacpp.gates.checks import check
 
         self.check()
+        for note in pillm.check_model_folder(checkpoint.path):
+            progress.note(f"{checkpoint.label}: {note}.")
         findings = check(checkpoint, source.require(), self.quants)
         stem = self.file_name or _slug(checkpoint.label)
         work = out / ".gguf-work"
@@ -150,6 +152,8 @@ def _keys(checkpoint: pillm.Checkpoint) -> dict[str, str]:
     if tokenizer.is_file():
         keys["pillm.tokenizer"] = pillm.tokenizer_hash(tokenizer)
     contract = checkpoint.contract
+    if contract.get("template"):
+        keys["pillm.template"] = pillm.template_hash(contract["template"])
     return {**keys, "pillm.contract": str(contract["hash"])} if contract.get("hash") else keys
 
 
