@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -40,14 +41,13 @@ def test_renderings_are_those_of_transformers(template: str) -> None:
         given = {**conversation, "bos_token": "<s>", "strftime_now": lambda form: "now"}
         messages, tools = given.pop("messages"), given.pop("tools")
         try:
-            (theirs,), _ = render_jinja_template(
-                [messages], tools=tools, chat_template=template, add_generation_prompt=True, **given
-            )
+            given["add_generation_prompt"] = True
+            (theirs,), _ = render_jinja_template([messages], tools=tools, chat_template=template, **given)
         except jinja2.TemplateError as error:
             with pytest.raises(jinja2.TemplateError, match=str(error)[:20]):
-                mine.render(messages=messages, tools=tools, add_generation_prompt=True, **given)
+                mine.render(messages=messages, tools=tools, **given)
             continue
-        assert mine.render(messages=messages, tools=tools, add_generation_prompt=True, **given) == theirs
+        assert mine.render(messages=messages, tools=tools, **given) == theirs
 
 
 @pytest.mark.parametrize("template", [*SOUND, PATIENT])
@@ -59,14 +59,15 @@ def test_sound_templates_pass_also_those_that_refuse_a_conversation(template: st
 def test_no_escape_makes_python_run_connect_or_write_anything() -> None:
     assert len(ESCAPES) >= 30
     done = subprocess.run([sys.executable, "-c", WATCHED], capture_output=True, text=True, check=True)
-    said = pillm.read_reply(done.stdout, tools=False)[0]
-    assert '"seen": []' in said
-    assert int(said.rpartition(" ")[2].rstrip("}\n")) >= 20  # the others come to nothing by themselves
+    said = json.loads(done.stdout)
+    assert said["seen"] == []
+    assert said["refused"] >= 20  # the others come to nothing by themselves
 
 
-@pytest.mark.parametrize(
-    "code", ["__import__('os').system('true')", "open('/dev/null', 'w')", "eval('1')", "__import__('socket')"]
-)
+REACHING = ("__import__('os').system('true')", "open('/dev/null', 'w')", "eval('1')", "__import__('socket')")
+
+
+@pytest.mark.parametrize("code", REACHING)
 def test_the_watch_hears_what_an_escape_would_do(code: str) -> None:
     program = (
         f"import sys; from pillm.intake.chattemplates import Watch; w = Watch(); sys.addaudithook(w); w.active = True\n{code}"

@@ -32,10 +32,13 @@ def test_only_a_person_may_trust_the_code_of_a_model() -> None:
         refuse_own_code({"vision": [{"trust_remote_code": True}]})
 
 
-@pytest.mark.parametrize(
-    "place", ["../w.safetensors", "/w.safetensors", "a/w.safetensors", "a\\w.safetensors", ".w.safetensors", "w.bin", "", 1, None,
-              "w.safetensors\n", "‥／w.safetensors"],
+ELSEWHERE = (
+    "../w.safetensors", "/w.safetensors", "a/w.safetensors", "a\\w.safetensors", ".w.safetensors", "w.bin", "", 1, None,
+    "w.safetensors\n", "‥／w.safetensors",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ELSEWHERE)
 def test_an_index_leads_to_files_beside_it_only(place: object) -> None:
     assert shards_of({"weight_map": {"w": "model-00001-of-00002.safetensors"}})
     with pytest.raises(Fault, match="which is no"):
@@ -44,10 +47,8 @@ def test_an_index_leads_to_files_beside_it_only(place: object) -> None:
 
 def test_every_template_is_found_wherever_it_stands() -> None:
     assert list(templates_of({"chat_template": "a"})) == ["a"]
-    assert list(templates_of({"chat_template": [{"name": "default", "template": "a"}, {"name": "rag", "template": "b"}]})) == [
-        "a",
-        "b",
-    ]
+    several = [{"name": "default", "template": "a"}, {"name": "rag", "template": "b"}]
+    assert list(templates_of({"chat_template": several})) == ["a", "b"]
     assert list(templates_of({"chat_template": None})) == []
     with pytest.raises(Fault, match="longer than 1 MiB"):
         list(templates_of({"chat_template": "a" * (2 << 20)}))
