@@ -29,7 +29,7 @@ for path in task["files"]:
     print(json.dumps({"notes": [path], "templates": []}), flush=True)
 """
     stand_in(tmp_path, monkeypatch, code)
-    said = asking.look([Path(name) for name in "abc"])
+    said = asking.look([Path(name) for name in "abc"], asking.Size())
     assert [one.get("notes") for one in said] == [["a"], None, ["c"]]
     assert "more than 2.0 s of computing" in said[1]["fault"]["reason"]
 
@@ -41,7 +41,7 @@ def test_however_the_child_ends_the_file_is_refused(
     code: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(tmp_path, monkeypatch, code)
-    (said,) = asking.look([Path("a")])
+    (said,) = asking.look([Path("a")], asking.Size())
     assert words in said["fault"]["reason"]
 
 
@@ -49,7 +49,7 @@ def test_a_child_that_neither_computes_nor_answers_is_given_up(tmp_path: Path, m
     stand_in(tmp_path, monkeypatch, "time.sleep(60)")
     monkeypatch.setattr(asking, "WALL_SECONDS", -1.0)
     began = time.perf_counter()
-    (said,) = asking.look([Path("a")])
+    (said,) = asking.look([Path("a")], asking.Size())
     assert "nothing came of reading it" in said["fault"]["reason"]
     assert time.perf_counter() - began < 20
 
@@ -57,16 +57,16 @@ def test_a_child_that_neither_computes_nor_answers_is_given_up(tmp_path: Path, m
 def test_a_child_that_fails_by_itself_refuses_nobodys_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, monkeypatch, "raise RuntimeError('broken install')")
     with pytest.raises(BackendError, match="RuntimeError: broken install"):
-        asking.look([Path("a")])
+        asking.look([Path("a")], asking.Size())
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
     with pytest.raises(BackendError, match="no process could be started"):
-        asking.look([Path("a")])
+        asking.look([Path("a")], asking.Size())
 
 
 def test_the_child_is_given_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     stand_in(tmp_path, monkeypatch, 'print(json.dumps({"notes": sorted(os.environ), "templates": []}))')
-    (said,) = asking.look([Path("a")])
+    (said,) = asking.look([Path("a")], asking.Size())
     assert "HF_TOKEN" not in said["notes"]
 
 
@@ -83,7 +83,7 @@ def test_a_template_that_takes_all_there_is_is_ended_in_time(template: str) -> N
 def test_a_sound_file_is_looked_at_quickly(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").write_bytes(SOUND)
     before = os.times()
-    (said,) = asking.look([tmp_path / "a.gguf"])
+    (said,) = asking.look([tmp_path / "a.gguf"], asking.Size())
     after = os.times()
     assert "fault" not in said
     assert after.children_user + after.children_system - before.children_user - before.children_system < 1

@@ -20,7 +20,7 @@ from pillm import __version__
 from pillm.cli.catalogue import clashes, failures
 from pillm.cli.requirements import unmet
 from pillm.errors import BackendError
-from pillm.intake.asking import look
+from pillm.intake.asking import Size, look
 from pillm.plugins import PluginStatus, registry
 from pillm.records import JSONObject
 
@@ -86,7 +86,7 @@ def _machine() -> Iterator[Finding]:
 def _intake() -> Finding:
     began = time.perf_counter()
     try:
-        look([])
+        look([], Size())
     except BackendError as error:
         return Finding("file checks", "broken", str(error), "Free some memory, or run on a machine that can start processes.")
     took = (time.perf_counter() - began) * 1000

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pillm.errors import BackendError
 from pillm.intake.faults import Fault
@@ -20,20 +20,27 @@ SECONDS: Final = 2.0
 MEGABYTES: Final = 256
 WALL_SECONDS: Final = 30.0
 """After which a child is given up that neither computes nor answers, as on a network drive that is gone."""
-_PER_SECOND: Final = 8 * 1024 * 1024
-"""Bytes of JSON for which a slow machine gets a second more."""
+_PER_SECOND: Final = 4 * 1024 * 1024
+"""Bytes for which there is a second more: a Raspberry Pi takes so long for a vocabulary."""
 
 
-def look(paths: Sequence[Path], *, folders: bool = False, size: int = 0) -> list[dict[str, Any]]:
-    """Return what the child found at each path, in their order; `size` are the bytes that it may have to read of them all."""
+class Size(NamedTuple):
+    """How many bytes of one path may have to be read, and how many of them are JSON, which takes several times its size."""
+
+    read: int = 0
+    json: int = 0
+
+
+def look(paths: Sequence[Path], size: Size, *, folders: bool = False) -> list[dict[str, Any]]:
+    """Return what the child found at each path, in their order; none of them is larger than `size`."""
     task = {"folders" if folders else "files": [str(path) for path in paths]}
-    seconds, megabytes = SECONDS + size / _PER_SECOND, MEGABYTES + 16 * size // 2**20
+    seconds, megabytes = SECONDS + size.read / _PER_SECOND, MEGABYTES + 16 * size.json // 2**20
     said, ended = _ask(task, [f"{seconds:.1f}", str(megabytes)], seconds)
     while len(said) < len(paths):  # it ended at the next of them; those after it are asked again
         culprit = {"fault": Fault(_ending(ended, seconds)).to_json()}
         said.append(culprit)
         if len(said) < len(paths):
-            said += look(paths[len(said) :], folders=folders, size=size)
+            said += look(paths[len(said) :], size, folders=folders)
     return said
 
 

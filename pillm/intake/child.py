@@ -6,6 +6,7 @@ limits are set before anything from outside is read.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ WARM = (
 
 def main() -> None:
     """Read one task from standard input and answer it on standard output."""
+    gc.disable()  # it lives for one task; a vocabulary of half a million objects is read twice as fast
     seconds, megabytes, jinja = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     if jinja:
         _serve_templates(jinja, seconds, megabytes)

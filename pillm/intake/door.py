@@ -12,11 +12,12 @@ from pillm.errors import DataError, PillmError, UnsafeError
 from pillm.intake import asking
 from pillm.intake.chattemplates import MEGABYTES, SECONDS
 from pillm.intake.faults import Fault
-from pillm.intake.inspection import INSIDE, is_read
+from pillm.intake.inspection import INSIDE, MAX_JSON, is_read
 
 SPECIALS: Final = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 """Special tokens for a template that is tried without its tokenizer."""
-CHECKED = (".gguf", ".safetensors", ".json", ".jinja")
+_HEAD = 64 * 2**20
+"""Bytes that the head of a GGUF file with a large vocabulary takes."""
 
 _Stamp: TypeAlias = tuple[Any, ...]
 _looked_at: dict[_Stamp, dict[str, Any]] = {}
@@ -47,8 +48,9 @@ def faults_of(paths: Sequence[Path | str]) -> list[tuple[str, ...] | Fault]:
     stamps = [_stamp(place) for place in places]
     new = [place for place, stamp in zip(places, stamps, strict=True) if stamp not in _looked_at]
     if new:
-        size = max((min(_size(place), 128 * 2**20) for place in new if place.suffix == ".json"), default=0)
-        for place, said in zip(new, asking.look(new, size=size), strict=True):
+        sizes = [_size(place) for place in new]
+        largest = asking.Size(max(one.read for one in sizes), max(one.json for one in sizes))
+        for place, said in zip(new, asking.look(new, largest), strict=True):
             _looked_at[_stamp(place)] = said
     return [_verdict(_looked_at[stamp]) for stamp in stamps]
 
@@ -65,8 +67,9 @@ def check_model_folder(folder: Path | str) -> tuple[str, ...]:
     listing = sorted(one for part in (place, *(place / name for name in INSIDE)) if part.is_dir() for one in part.iterdir())
     stamp = (str(place), *(_stamp(one) for one in listing))
     if stamp not in _looked_at:
-        size = max((min(_size(one), 128 * 2**20) for one in listing if one.suffix == ".json" and is_read(one.name)), default=0)
-        _looked_at[stamp] = asking.look([place], folders=True, size=size)[0]
+        sizes = [_size(one) for one in listing if is_read(one.name)]
+        total = asking.Size(sum(one.read for one in sizes), sum(one.json for one in sizes))
+        _looked_at[stamp] = asking.look([place], total, folders=True)[0]
     said = _verdict(_looked_at[stamp])
     if isinstance(said, Fault):
         raise error_of(place / said.name if said.name else place, said)
@@ -127,8 +130,12 @@ def _stamp(path: Path) -> _Stamp:
     return (str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode)
 
 
-def _size(path: Path) -> int:
+def _size(path: Path) -> asking.Size:
+    """Return how much of a file may have to be read."""
     try:
-        return path.stat().st_size
+        size = path.stat().st_size
     except OSError:
-        return 0
+        return asking.Size()
+    if path.suffix == ".json":
+        return asking.Size(min(size, MAX_JSON), min(size, MAX_JSON))
+    return asking.Size(min(size, _HEAD) if path.suffix == ".gguf" else 0)

@@ -74,6 +74,9 @@ def look_at_file(path: Path) -> Found:
         return Found()
     if name.endswith((".json", ".jinja")):
         return Found(templates=tuple(_texts(path)))
+    if is_read(name):
+        _check_size(path)
+        return Found()
     return _gguf(path)
 
 
@@ -93,8 +96,8 @@ def look_at_folder(folder: Path) -> Found:
                     shapes |= {tensor: one.shape for tensor, one in found.items()}
             elif name.endswith((".json", ".jinja")):
                 templates += _texts(path, known, name)
-            elif path.stat().st_size > MAX_TEXT:
-                raise Fault(f"it has {path.stat().st_size} bytes, more than {MAX_TEXT}")
+            else:
+                _check_size(path)
     _check_index(known, tensors)
     with _named("config.json"):
         notes = tuple(_check_embeddings(known, shapes))
@@ -104,9 +107,9 @@ def look_at_folder(folder: Path) -> Found:
     return Found(notes, tuple(dict.fromkeys(templates)))
 
 
-def files_of(folder: Path) -> Iterator[Path]:
+def files_of(folder: Path, home: Path | None = None) -> Iterator[Path]:
     """Yield the files of a model folder that libraries open; raise Fault for what is there and is no file of the folder."""
-    home = folder.resolve()
+    home = home or folder.resolve()
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - names only: no object per file
     except OSError as error:
@@ -120,7 +123,7 @@ def files_of(folder: Path) -> Iterator[Path]:
             if stat.S_ISLNK(mode):
                 mode = _followed(path, home)
             if stat.S_ISDIR(mode) and name in INSIDE:
-                yield from files_of(path)
+                yield from files_of(path, home)
             elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise Fault("it is a pipe or a device")
             elif stat.S_ISREG(mode) and is_read(name):
@@ -153,6 +156,13 @@ class _named:  # noqa: N801 - reads as a statement
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, Fault):
             error.name = f"{self._name}/{error.name}" if error.name and self._name in INSIDE else error.name or self._name
+
+
+def _check_size(path: Path) -> None:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+    if size > MAX_TEXT:
+        raise Fault(f"it has {size} bytes, more than {MAX_TEXT}")
 
 
 def _gguf(path: Path) -> Found:
