@@ -33,15 +33,16 @@ class Size(NamedTuple):
 
 def look(paths: Sequence[Path], size: Size, *, folders: bool = False) -> list[dict[str, Any]]:
     """Return what the child found at each path, in their order; none of them is larger than `size`."""
-    task = {"folders" if folders else "files": [str(path) for path in paths]}
+    kind, found = "folders" if folders else "files", []
     seconds, megabytes = SECONDS + size.read / _PER_SECOND, MEGABYTES + 16 * size.json // 2**20
-    said, ended = _ask(task, [f"{seconds:.1f}", str(megabytes)], seconds)
-    while len(said) < len(paths):  # it ended at the next of them; those after it are asked again
-        culprit = {"fault": Fault(_ending(ended, seconds)).to_json()}
-        said.append(culprit)
-        if len(said) < len(paths):
-            said += look(paths[len(said) :], size, folders=folders)
-    return said
+    while True:
+        task = {kind: [str(path) for path in paths[len(found) :]]}
+        said, ended = _ask(task, [f"{seconds:.1f}", str(megabytes)], seconds * (len(paths) - len(found)))
+        found += said
+        if len(found) < len(paths):  # it ended at the next of them; those after it are asked again
+            found.append({"fault": Fault(_ending(ended, seconds)).to_json()})
+        if len(found) >= len(paths):
+            return found
 
 
 def try_template(source: str, specials: dict[str, str], *, seconds: float, megabytes: int) -> Fault | None:
@@ -57,8 +58,9 @@ def _ask(task: dict[str, Any], words: list[str], seconds: float) -> tuple[list[d
     command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", str(CHILD), *words]
     try:
         done = subprocess.run(
-            command, input=json.dumps(task).encode(), capture_output=True, env={}, timeout=WALL_SECONDS + seconds, check=False
-        )
+            command, input=json.dumps(task).encode(), capture_output=True, env=_environment(), timeout=WALL_SECONDS + seconds,
+            check=False,
+        )  # fmt: skip
         out, code, err = done.stdout, done.returncode, done.stderr
     except subprocess.TimeoutExpired as error:
         out, code, err = error.stdout or b"", -signal.SIGALRM, b""
@@ -67,11 +69,16 @@ def _ask(task: dict[str, Any], words: list[str], seconds: float) -> tuple[list[d
             f"no process could be started to check a file before it is opened ({error.strerror}). Nothing was opened. "
             "Free some memory and run the same command again."
         ) from error
-    said = [json.loads(line) for line in out.splitlines()]
+    said = [json.loads(line) for line in out.split(b"\n")[:-1]]  # a last line without an end was cut off
     if code > 0:
         last = (err.decode("utf-8", "replace").strip().splitlines() or [f"status {code}"])[-1]
         raise BackendError(f"the process that checks files before they are opened failed: {last[:300]}. Nothing was opened.")
     return said, code
+
+
+def _environment() -> dict[str, str]:
+    """Return what Python itself may need to start, and nothing else of the environment."""
+    return {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
 
 
 def _ending(code: int, seconds: float) -> str:
