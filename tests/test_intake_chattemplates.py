@@ -15,13 +15,18 @@ from pillm.testing.hostiletemplates import ESCAPES, EXHAUSTIONS, PATIENT, SOUND
 
 WATCHED = """
 import json, sys
-from pillm.intake.chattemplates import Watch, try_template
+from transformers.utils.chat_template_utils import render_jinja_template
+from pillm.intake.chattemplates import CONVERSATIONS, Watch, try_template
 from pillm.intake.faults import Fault
 from pillm.testing.hostiletemplates import ESCAPES
 watch = Watch()
 sys.addaudithook(watch)
 for template in ("{{ '\\\\n' + messages | tojson }}{{ strftime_now('%d') }}", "{{ raise_exception('no') }}"):
     try_template(template, {})
+    try:
+        render_jinja_template([CONVERSATIONS[0]["messages"]], chat_template=template)
+    except Exception:
+        pass
 refused = 0
 for template in ESCAPES:
     watch.active = True
@@ -29,6 +34,11 @@ for template in ESCAPES:
         try_template(template, {})
     except Fault:
         refused += 1
+    for conversation in CONVERSATIONS:
+        try:
+            render_jinja_template([conversation["messages"]], chat_template=template, tools=conversation["tools"])
+        except Exception:
+            pass
     watch.active = False
 print(json.dumps({"seen": watch.seen, "refused": refused}))
 """

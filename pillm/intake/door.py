@@ -64,7 +64,11 @@ def check_model_folder(folder: Path | str) -> tuple[str, ...]:
     place = Path(folder).absolute()
     if not place.is_dir():
         raise DataError(f"{folder} is not a folder. Give a model folder with config.json and *.safetensors.")
-    listing = sorted(one for part in (place, *(place / name for name in INSIDE)) if part.is_dir() for one in part.iterdir())
+    parts = [part for part in (place, *(place / name for name in INSIDE)) if part.is_dir()]
+    try:
+        listing = sorted(one for part in parts for one in part.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}. Mend its permissions.") from error
     stamp = (str(place), *(_stamp(one) for one in listing))
     if stamp not in _looked_at:
         sizes = [_size(one) for one in listing if is_read(one.name)]
@@ -125,8 +129,8 @@ def _stamp(path: Path) -> _Stamp:
     """Return what a file is known by: a changed one has another size, time or place on the disk."""
     try:
         found = os.stat(path)  # noqa: PTH116 - one call
-    except OSError as error:
-        return (str(path), error.errno)
+    except (OSError, ValueError) as error:
+        return (str(path), str(error))
     return (str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode)
 
 
