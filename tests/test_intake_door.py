@@ -9,7 +9,7 @@ import pytest
 
 import pillm
 from pillm.intake import asking, door
-from pillm.testing.ggufs import gguf
+from pillm.testing.ggufs import Typed, gguf
 from pillm.testing.hostile import MODEL, SOUND, TENSORS
 
 
@@ -55,6 +55,16 @@ def test_a_change_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     with pytest.raises(pillm.DataError, match="not a GGUF file"):
         pillm.check_model_file(path)
+
+
+def test_a_change_of_another_part_of_a_split_model_is_seen(tmp_path: Path) -> None:
+    first, second = tmp_path / "m-00001-of-00002.gguf", tmp_path / "m-00002-of-00002.gguf"
+    first.write_bytes(gguf({**MODEL, "split.count": Typed(2, 2)}, TENSORS, 160))
+    second.write_bytes(gguf({"a": 1}))
+    assert pillm.check_model_file(first) == ()
+    second.write_bytes(b"GGUF")
+    with pytest.raises(pillm.DataError, match=r"m-00002-of-00002\.gguf: it ends at byte 4"):
+        pillm.check_model_file(first)
 
 
 def test_several_files_share_one_child(tmp_path: Path, asked: list[Any]) -> None:

@@ -16,6 +16,7 @@ from pillm.intake.inspection import INSIDE, MAX_JSON, is_read
 
 SPECIALS: Final = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 """Special tokens for a template that is tried without its tokenizer."""
+FIRST_PART = "-00001-of-"
 _HEAD = 64 * 2**20
 """Bytes that the head of a GGUF file with a large vocabulary takes."""
 
@@ -38,7 +39,7 @@ def check_model_files(paths: Sequence[Path | str]) -> list[tuple[str, ...]]:
     found = faults_of(paths)
     for path, said in zip(paths, found, strict=True):
         if isinstance(said, Fault):
-            raise error_of(Path(path), said)
+            raise error_of(Path(path).with_name(said.name) if said.name else Path(path), said)
     return [said for said in found if not isinstance(said, Fault)]
 
 
@@ -46,12 +47,11 @@ def faults_of(paths: Sequence[Path | str]) -> list[tuple[str, ...] | Fault]:
     """Return for each file why it is refused, or what is worth knowing of it."""
     places = [Path(path).absolute() for path in paths]
     stamps = [_stamp(place) for place in places]
-    new = [place for place, stamp in zip(places, stamps, strict=True) if stamp not in _looked_at]
+    new = {stamp: place for stamp, place in zip(stamps, places, strict=True) if stamp not in _looked_at}
     if new:
-        sizes = [_size(place) for place in new]
+        sizes = [_size(place) for place in new.values()]
         largest = asking.Size(max(one.read for one in sizes), max(one.json for one in sizes))
-        for place, said in zip(new, asking.look(new, largest), strict=True):
-            _looked_at[_stamp(place)] = said
+        _looked_at.update(zip(new, asking.look(list(new.values()), largest), strict=True))
     return [_verdict(_looked_at[stamp]) for stamp in stamps]
 
 
@@ -126,7 +126,15 @@ def _try(source: str, specials: Mapping[str, str] | None) -> Fault | None:
 
 
 def _stamp(path: Path) -> _Stamp:
-    """Return what a file is known by: a changed one has another size, time or place on the disk."""
+    """Return what a file is known by: a changed one has another size, time or place on the disk; so have its other parts."""
+    if FIRST_PART in path.name:
+        stem = path.name.partition(FIRST_PART)[0]
+        others = sorted(one for one in path.parent.glob("*.gguf") if one.name.startswith(f"{stem}-") and one != path)
+        return (_stamp_of(path), *map(_stamp_of, others))
+    return _stamp_of(path)
+
+
+def _stamp_of(path: Path) -> _Stamp:
     try:
         found = os.stat(path)  # noqa: PTH116 - one call
     except (OSError, ValueError) as error:
