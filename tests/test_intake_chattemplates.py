@@ -46,9 +46,9 @@ print(json.dumps({"seen": watch.seen, "refused": refused}))
 
 @pytest.mark.parametrize("template", SOUND)
 def test_renderings_are_those_of_transformers(template: str) -> None:
-    mine = chat_environment(lambda form: "now").from_string(template)
+    mine = chat_environment().from_string(template)
     for conversation in CONVERSATIONS:
-        given = {**conversation, "bos_token": "<s>", "strftime_now": lambda form: "now"}
+        given = {**conversation, "bos_token": "<s>"}
         messages, tools = given.pop("messages"), given.pop("tools")
         try:
             given["add_generation_prompt"] = True

@@ -39,7 +39,7 @@ def test_a_file_is_looked_at_once_while_it_stays_the_same(tmp_path: Path, asked:
         assert pillm.check_model_file(path) == ()
     assert asked == ["look", "try_template"]
     path.write_bytes(SOUND[:200])
-    with pytest.raises(pillm.DataError, match="ends at byte 200"):
+    with pytest.raises(pillm.DataError, match="200 bytes are too few"):
         pillm.check_model_file(path)
     with pytest.raises(pillm.DataError):
         pillm.check_model_file(path)

@@ -61,7 +61,7 @@ def test_bytes_after_the_last_tensor_are_counted() -> None:
         (b"GGUF" + struct.pack(">I", 3) + bytes(64), "big endian", 4),
         (gguf({}, counts=(1 << 40, 0)), "1099511627776 tensors", 8),
         (gguf({}, counts=(0, 1 << 40)), "metadata keys", 16),
-        (gguf([("a", struct.pack("<IIQ", 9, 8, 1 << 20))]), "within its header", 45),
+        (gguf([("a", struct.pack("<IIQ", 9, 8, 1 << 20))]), "within its header", 49),
         (gguf([("a", 1), ("a", 1)]), "'a' stands twice", 41),
         (gguf({"general.alignment": 48}), "an alignment of 48", 49),
         (gguf({"general.alignment": Typed(10, 32)}), "as UINT32", 49),

@@ -25,7 +25,7 @@ def read_json(raw: bytes) -> Any:
         raise Fault(f"it holds more than {MAX_PARTS} values")
     _check_depth(raw)
     try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise Fault(f"it is not UTF-8 ({error.reason})", error.start, broken=True) from None
     except RecursionError:
@@ -42,10 +42,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise Fault(f"{shown(twice)} stands twice in one object; readers differ in which they take")
     return made
-
-
-def _constant(_: str) -> float:
-    return float("nan")
 
 
 def _check_depth(raw: bytes) -> None:
