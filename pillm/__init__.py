@@ -57,6 +57,12 @@ if TYPE_CHECKING:
     from pillm.files import fsync_file as fsync_file
     from pillm.files import fsync_folder as fsync_folder
     from pillm.hookspecs import hookimpl as hookimpl
+    from pillm.intake.chattemplates import chat_environment as chat_environment
+    from pillm.intake.door import check_chat_template as check_chat_template
+    from pillm.intake.door import check_model_file as check_model_file
+    from pillm.intake.door import check_model_folder as check_model_folder
+    from pillm.intake.door import template_hash as template_hash
+    from pillm.intake.rendering import limited_rendering as limited_rendering
     from pillm.judging import Judge as Judge
     from pillm.pipeline import run as run
     from pillm.plugins import exporter as exporter
@@ -121,6 +127,9 @@ _HOMES = {
     "expansion": "Expanded Expansion expand",
     "files": "fsync_file fsync_folder",
     "hookspecs": "hookimpl",
+    "intake.chattemplates": "chat_environment",
+    "intake.door": "check_chat_template check_model_file check_model_folder template_hash",
+    "intake.rendering": "limited_rendering",
     "judging": "Judge",
     "pipeline": "run",
     "plugins": "exporter filter_ metric model_folder runner teacher trainer",

@@ -68,7 +68,9 @@ class Checkpoint:
         path = self.path / "config.json"
         try:
             config: JSONObject = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            if not isinstance(config, dict):
+                raise TypeError("config.json holds no object")
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{self.path} is not a readable model folder ({error}). It needs config.json, the weights and the tokenizer."
             ) from error
@@ -82,7 +84,7 @@ class Checkpoint:
             found: JSONObject = json.loads(path.read_text("utf-8")) if path.is_file() else {}
             if not isinstance(found, dict):
                 raise TypeError("it holds no object")
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise DataError(f"{path} is damaged ({error}). Train again.") from error
         return found
 

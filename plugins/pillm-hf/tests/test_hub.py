@@ -263,7 +263,8 @@ def test_a_look_ahead_asks_the_hub_for_the_model_and_downloads_nothing(hub: str,
 )
 def test_a_folder_that_is_no_model_is_told_before_it_is_needed(tmp_path: Path, files: tuple[str, ...], words: str) -> None:
     for name in files:
-        (tmp_path / name).write_text("{}")
+        empty = (2).to_bytes(8, "little") if name.endswith(".safetensors") else b""
+        (tmp_path / name).write_bytes(empty + b"{}")
     for backend in (LoRA(base=str(tmp_path)), HFTeacher(model=str(tmp_path))):
         with pytest.raises(pillm.DataError, match=words):
             backend.check()

@@ -95,6 +95,8 @@ class GGUFExporter(pillm.Exporter):
         from pillm_llamacpp.measuring.measures import check_imatrix
 
         self.check()
+        for note in pillm.check_model_folder(checkpoint.path):
+            progress.note(f"{checkpoint.label}: {note}.")
         findings = check(checkpoint, source.require(), self.quants)
         check_imatrix(self.imatrix, self.quants, checkpoint)
         stem = self.file_name or _slug(checkpoint.label)
@@ -177,6 +179,8 @@ def _keys(checkpoint: pillm.Checkpoint) -> dict[str, str]:
     if tokenizer.is_file():
         keys["pillm.tokenizer"] = pillm.tokenizer_hash(tokenizer)
     contract = checkpoint.contract
+    if contract.get("template"):
+        keys["pillm.template"] = pillm.template_hash(contract["template"])
     return {**keys, "pillm.contract": str(contract["hash"])} if contract.get("hash") else keys
 
 

@@ -104,6 +104,7 @@ def require_model(model: str, revision: str | None = None) -> None:
     if folder is None:
         return
     _require_config(folder)
+    pillm.check_model_folder(folder)
     adapter = adapter_of(folder)
     if adapter is not None:
         base_of(adapter)
