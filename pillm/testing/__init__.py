@@ -3,7 +3,7 @@
 `check_plugin(module)` reads a plugin as pillm will; `check_teacher`, `check_batch_teacher`, `check_trainer`,
 `check_exporter`, `check_runner`, `check_metric` and `check_filter` put one configured backend to work and raise
 ConformanceError with a sentence.
-`FakeOpenAIServer` is a real HTTP server, `installed_plugin` a real installation, both for the length of a test.
+`FakeOpenAIServer` and `FakeHub` are real HTTP servers, `installed_plugin` a real installation, both for the length of a test.
 """
 
 from pillm.testing.answering import check_runner, check_teacher
@@ -18,6 +18,7 @@ from pillm.testing.fakes import (
     TableSession,
     TableTrainer,
 )
+from pillm.testing.hub import FakeHub, HubCall
 from pillm.testing.installing import FAKES, installed_plugin, on_path, write_plugin
 from pillm.testing.making import check_exporter, check_filter, check_metric, check_trainer
 from pillm.testing.samples import sample_examples
@@ -29,7 +30,9 @@ __all__ = [
     "ConformanceError",
     "DropFilter",
     "EchoTeacher",
+    "FakeHub",
     "FakeOpenAIServer",
+    "HubCall",
     "LengthMetric",
     "Reply",
     "TableExporter",

@@ -39,7 +39,7 @@ def require_harmless(path: Path, at: str) -> None:
         if key == "auto_map" and value and not (kind in NATIVE and not place and _stays_inside(value)):
             raise pillm.UnsafeError(
                 f"{at}: {path.name} names Python code of its own ({place}auto_map), and no code of a repository is run. "
-                "Nothing of it was opened. Use a model type that transformers has itself, or a conversion of this one to such a type."
+                "Nothing of it was opened. Use a model type that transformers has itself, or this one converted to such."
             )
 
 

@@ -12,7 +12,6 @@ import pillm
 from pillm_hub.cache import Cache, digest_of
 from pillm_hub.refusals import failures, refuse
 
-CHUNK = 1 << 20
 AT_ONCE = 4
 ATTEMPTS = 4
 """How often in a row a connection may break without a single new byte."""
@@ -130,7 +129,7 @@ def _once(url: str, part: BinaryIO, size: int, meter: Meter) -> int:
             meter.add(-have, fetched=False)
             part.truncate(0)
             have = 0
-        for chunk in answer.iter_bytes(CHUNK):
+        for chunk in answer.iter_bytes():
             have += len(chunk)
             if have > size:  # more than the hub lists: the hash cannot be right any more
                 break

@@ -51,7 +51,7 @@ def require_weights(listing: Iterable[Listed], at: str) -> None:
             "fetched. Choose a repository or a revision with *.safetensors; the hub's conversion space makes them."
         )
     raise pillm.DataError(
-        f"{at} has no safetensors weights in its top folder, and no others are read. Choose a repository that has *.safetensors."
+        f"{at} has no safetensors weights in its top folder, and no others are read. Choose one that has *.safetensors."
     )
 
 
