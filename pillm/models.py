@@ -13,7 +13,7 @@ from pillm.hubs import RemoteModel, Source
 from pillm.plugins import build, missing_plugin, model_folder, model_names, registry
 from pillm.progress import Progress
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@.+)?", re.ASCII)
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def find_model(name: str, revision: str | None = None, *, ask: bool = True) -> RemoteModel | None:
@@ -23,7 +23,7 @@ def find_model(name: str, revision: str | None = None, *, ask: bool = True) -> R
     Raises ConfigError for two revisions, and what `Source.find` raises.
     """
     bare, revision = _parted(name, revision)
-    source = _source(name, bare)
+    source = _source(bare, revision)
     if source is None:
         return None
     return source.find(bare, revision) if ask else source.find_here(bare, revision)
@@ -43,7 +43,7 @@ def fetch_model(
             raise ConfigError(f"revision {revision!r}: {str(name)!r} is a folder; only models of a source have revisions.")
         return Checkpoint(path=folder, name="" if Path(name).is_dir() else str(name))
     bare, revision = _parted(str(name), revision)
-    source = _source(str(name), bare)
+    source = _source(bare, revision)
     if source is None:
         raise DataError(_unknown(str(name)))
     model = source.find(bare, revision)
@@ -53,7 +53,8 @@ def fetch_model(
 
 def is_remote(name: str) -> bool:
     """Say whether a text is no folder here and no shipped name, and an installed source has such names."""
-    return not Path(name).exists() and name not in model_names() and _source(name, name.partition("@")[0]) is not None
+    bare, revision = _parted(name, None)
+    return not Path(name).exists() and name not in model_names() and _source(bare, revision) is not None
 
 
 def _parted(name: str, revision: str | None) -> tuple[str, str | None]:
@@ -66,10 +67,10 @@ def _parted(name: str, revision: str | None) -> tuple[str, str | None]:
     return bare, said if sign else revision
 
 
-def _source(name: str, bare: str) -> Source | None:
-    """Return the source whose name this is; a path into a folder that is here is a path, unless it says @revision."""
+def _source(bare: str, revision: str | None) -> Source | None:
+    """Return the source whose name this is; a path into a folder that is here is a path, unless it has a revision."""
     folder = Path(bare).parent
-    if name == bare and folder != Path() and folder.is_dir():
+    if revision is None and folder != Path() and folder.is_dir():
         return None
     found = {}
     for use, claims in registry().provided("source").items():
@@ -79,7 +80,7 @@ def _source(name: str, bare: str) -> Source | None:
                 found[status.distribution] = source
     if len(found) > 1:
         raise PluginError(f"{' and '.join(found)} both have models called like {bare!r}. Uninstall one of them.")
-    if not found and _HUB_NAME.fullmatch(name):
+    if not found and _HUB_NAME.fullmatch(bare):
         missing_plugin("source", "hub")
     return next(iter(found.values()), None)
 

@@ -17,6 +17,8 @@ from pillm.verification import verify
 CARD = "card.json"
 BESIDE = ("README.md", CARD, "SHA256SUMS", "Modelfile", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
 """What goes out beside the files that an export's manifest lists, where it lies in the run, its card folder or its export."""
+BY_HAND = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+"""What a person may have changed or added after the export."""
 PLACES = ("", "card", "cards", "export")
 
 
@@ -89,7 +91,7 @@ def _card(run: Path) -> tuple[JSONObject, Path]:
 
 def _require_whole(export: Path) -> None:
     for problem in verify(export):
-        if problem.path.name not in BESIDE:
+        if problem.path.name not in BY_HAND:
             raise StorageError(f"{problem.path} {problem.reason}. Nothing was sent. Export again, then push again.")
 
 

@@ -47,6 +47,8 @@ class HubCall:
     range: str
     sent: int
     """How many bytes of a body came with it."""
+    agent: str = ""
+    """What the program says of itself."""
 
 
 class FakeHub:
@@ -128,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         port, part = self.server.server_port, self.headers.get("Range", "")
-        hub.calls.append(HubCall(self.command, self._asked, port, token, part, len(body)))
+        hub.calls.append(HubCall(self.command, self._asked, port, token, part, len(body), self.headers.get("User-Agent", "")))
         method = "GET" if self.command == "HEAD" else self.command
         try:
             for name, (verb, pattern) in ROUTES.items():

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import pillm
 from pillm_hub.cache import Cache, digest_of
+from pillm_hub.library import request_headers
 from pillm_hub.refusals import failures, refuse
 
 AT_ONCE = 4
@@ -117,10 +118,10 @@ def _stream(url: str, part: BinaryIO, size: int, meter: Meter) -> None:
 
 def _once(url: str, part: BinaryIO, size: int, meter: Meter) -> int:
     """Read one answer to its end; return how many bytes of the file are here then."""
-    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+    from huggingface_hub.utils import get_session, hf_raise_for_status
 
     have = part.tell()
-    headers = {**build_hf_headers(library_name="pillm"), "Accept-Encoding": "identity"}
+    headers = request_headers()
     if have:
         headers["Range"] = f"bytes={have}-"
     with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT_SECONDS, follow_redirects=True) as answer:

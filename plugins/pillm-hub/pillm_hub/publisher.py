@@ -12,6 +12,7 @@ from pydantic import Field
 import pillm
 from pillm_hub.cache import digest_of
 from pillm_hub.download import TIMEOUT_SECONDS
+from pillm_hub.library import hub_api
 from pillm_hub.names import is_repository, is_revision
 from pillm_hub.refusals import failures, refuse
 
@@ -153,9 +154,7 @@ class HubPublisher(pillm.Publisher):
             refuse(error, repository, writing=True)
 
     def _api(self) -> Any:
-        from huggingface_hub import HfApi
-
-        return HfApi(endpoint=self.endpoint, library_name="pillm")
+        return hub_api(self.endpoint)
 
 
 def _state(file: pillm.ReleaseFile, there: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ import pillm
 from pillm_hub.cache import Cache
 from pillm_hub.checking import require_harmless, shards_of
 from pillm_hub.download import TIMEOUT_SECONDS, Meter, fetch_all
+from pillm_hub.library import hub_api
 from pillm_hub.names import COMMIT, DIGEST, is_repository, is_revision
 from pillm_hub.refusals import failures, refuse
 from pillm_hub.wanted import Listed, choose, left_out, require_weights
@@ -143,15 +143,16 @@ def _require_revision(name: str, revision: str | None) -> None:
         raise pillm.DataError(f"{name} has no revision {revision[:80]!r}. Give a branch, a tag or a commit hash.")
 
 
-@cache
-def _ask(endpoint: str | None, name: str, revision: str | None) -> _Asked:
-    """Return the commit that a revision is, and its files; asked once, so that a branch that moves changes nothing."""
-    from huggingface_hub import HfApi
+_ASKED: dict[tuple[str | None, str, str | None], _Asked] = {}
+"""What the hub said in this process: a branch that moves changes nothing."""
 
+
+def _ask(endpoint: str | None, name: str, revision: str | None) -> _Asked:
+    """Return the commit that a revision is, and its files; asked once."""
+    if (endpoint, name, revision) in _ASKED:
+        return _ASKED[endpoint, name, revision]
     try:
-        info = HfApi(endpoint=endpoint, library_name="pillm").model_info(
-            name, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS
-        )
+        info = hub_api(endpoint).model_info(name, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
     except failures() as error:
         refuse(error, name, revision)
     if str(info.id).lower() != name.lower():
@@ -162,7 +163,9 @@ def _ask(endpoint: str | None, name: str, revision: str | None) -> _Asked:
     commit = str(info.sha)
     if not COMMIT.fullmatch(commit):
         raise pillm.Unavailable(f"the hub named no commit for {name}. Try again, or give a commit hash as revision.")
-    return _Asked(commit, tuple(_listed(sibling, name) for sibling in info.siblings or ()))
+    asked = _Asked(commit, tuple(_listed(sibling, name) for sibling in info.siblings or ()))
+    _ASKED[endpoint, name, revision] = _ASKED[endpoint, name, commit] = asked
+    return asked
 
 
 def _listed(sibling: Any, at: str) -> Listed:

@@ -48,7 +48,7 @@ def test_a_model_is_pinned_and_brings_no_code_and_no_pickle(hub: FakeHub, source
 def test_what_is_here_is_not_fetched_again_and_a_commit_not_even_asked_for(hub: FakeHub, source: HubSource, get: Get) -> None:
     folder, commit = get(), source.find("acme/tiny").commit
     hub.calls.clear()
-    source_module._ask.cache_clear()
+    source_module._ASKED.clear()
     assert get() == folder
     assert [call.path for call in hub.calls] == ["/api/models/acme/tiny"]
     hub.calls.clear()
@@ -63,7 +63,7 @@ def test_a_branch_that_moves_changes_nothing_for_this_process(hub: FakeHub, sour
     folder = source.fetch(again, pillm.Progress())
     assert again.commit == found.commit != moved
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
-    source_module._ask.cache_clear()
+    source_module._ASKED.clear()
     assert source.find("acme/tiny").commit == moved
 
 
@@ -80,7 +80,7 @@ def test_a_tag_and_a_branch_are_found_and_their_commit_is_remembered(hub: FakeHu
 
 def test_out_of_reach_what_is_whole_here_is_taken(hub: FakeHub, source: HubSource, get: Get) -> None:
     folder = get()
-    source_module._ask.cache_clear()
+    source_module._ASKED.clear()
     hub.refuse["info"] = (503, {})
     assert get() == folder
     hub.refuse["info"] = (429, {})
