@@ -17,7 +17,7 @@ def hub_api(endpoint: str | None) -> HfApi:
 
 
 def request_headers() -> dict[str, str]:
-    """Return the headers of a request to the hub: the token, where there is one, and no more about this machine than need be."""
+    """Return the headers of a request to the hub: the token, where there is one, and nothing of this machine."""
     from huggingface_hub.utils import build_hf_headers
 
     _keep_quiet()

@@ -112,4 +112,6 @@ def _has_token() -> bool:
 
 
 def _first_lines(error: Exception) -> str:
-    return " ".join(str(error).split())[:300].rstrip(".")
+    from huggingface_hub import get_token
+
+    return " ".join(str(error).replace(get_token() or "\0", "***").split())[:300].rstrip(".")
