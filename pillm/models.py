@@ -80,7 +80,7 @@ def _source(bare: str, revision: str | None) -> Source | None:
                 found[status.distribution] = source
     if len(found) > 1:
         raise PluginError(f"{' and '.join(found)} both have models called like {bare!r}. Uninstall one of them.")
-    if not found and _HUB_NAME.fullmatch(bare):
+    if not found and _HUB_NAME.fullmatch(bare) and not bare.endswith(".gguf"):
         missing_plugin("source", "hub")
     return next(iter(found.values()), None)
 

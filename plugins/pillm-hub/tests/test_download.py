@@ -92,6 +92,23 @@ def test_a_killed_download_goes_on_from_its_last_byte(hub: FakeHub, source: HubS
     assert ranges(hub) == [f"bytes={had}-"]
 
 
+LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+
+
+def test_a_full_disk_is_a_sentence_and_what_came_is_kept(hub: FakeHub, get: Get, tmp_path: Path) -> None:
+    weights = os.urandom(300_000)
+    hub.put("acme/tiny", {**SAMPLE, "model.safetensors": weights})
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED + FETCH, hub.endpoint, str(tmp_path / "cache")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "StorageError: acme/tiny@" in done.stderr
+    assert "no space is left on the disk. What was fetched is kept" in done.stderr
+    assert [path.stat().st_size for path in tmp_path.rglob("*.incomplete")] == [100_000]
+    assert (get() / "model.safetensors").read_bytes() == weights
+    assert "bytes=100000-" in ranges(hub)
+
+
 def test_a_server_that_ignores_the_range_starts_the_file_anew(hub: FakeHub, get: Get, tmp_path: Path) -> None:
     part = Cache.of("acme/tiny", tmp_path / "cache").blob(f"sha256:{BLOB}").with_suffix(".pillm.incomplete")
     part.parent.mkdir(parents=True)
