@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pillm
+
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
@@ -13,7 +15,7 @@ def hub_api(endpoint: str | None) -> HfApi:
     from huggingface_hub import HfApi
 
     _keep_quiet()
-    return HfApi(endpoint=endpoint, library_name="pillm")
+    return HfApi(endpoint=endpoint, library_name="pillm", library_version=pillm.__version__)
 
 
 def request_headers() -> dict[str, str]:
@@ -21,7 +23,7 @@ def request_headers() -> dict[str, str]:
     from huggingface_hub.utils import build_hf_headers
 
     _keep_quiet()
-    return {**build_hf_headers(library_name="pillm"), "Accept-Encoding": "identity"}
+    return {**build_hf_headers(library_name="pillm", library_version=pillm.__version__), "Accept-Encoding": "identity"}
 
 
 def _keep_quiet() -> None:

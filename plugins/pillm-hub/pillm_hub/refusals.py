@@ -8,6 +8,7 @@ import re
 from typing import Any, NoReturn
 
 import pillm
+from pillm_hub.names import COMMIT
 
 _RESETS = re.compile(r"t\s*=\s*(\d+)")
 KEPT = "What was fetched is kept, and the same command goes on."
@@ -26,7 +27,8 @@ def refuse(error: Exception, repository: str, revision: str | None = None, *, wr
         raise error
     if type(error) is RuntimeError and isinstance(error.__cause__, Exception):  # how an upload tells of a file
         refuse(error.__cause__, repository, revision, writing=writing)
-    at = f"{repository}@{revision}" if revision else repository
+    short = revision[:12] if revision and COMMIT.fullmatch(revision) else revision
+    at = f"{repository}@{short}" if short else repository
     _refuse_by_name(error, repository, revision, at)
     response = getattr(error, "response", None)
     if response is not None:
