@@ -21,6 +21,7 @@ _REPO = r"(?P<repo>[^/]+/[^/]+)"
 _REVISION = r"(?P<revision>[^/]+)"
 ROUTES = {
     "info": ("GET", rf"/api/models/{_REPO}(/revision/{_REVISION})?"),
+    "access": ("GET", rf"/api/models/{_REPO}/auth-check(/(?P<write>write))?"),
     "tree": ("GET", rf"/api/models/{_REPO}/tree/{_REVISION}"),
     "file": ("GET", rf"/{_REPO}/resolve/{_REVISION}/(?P<path>.+)"),
     "large": ("GET", r"/large/(?P<oid>[0-9a-f]{64})"),
@@ -158,7 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
             return b"".join(parts)
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def _repository(self, name: str, *, writing: bool = False) -> FakeRepository:
+    def _repository(self, name: str, *, writing: bool = False, told: bool = False) -> FakeRepository:
+        """Return a repository, or refuse it to a stranger; of a gated one anybody is `told`."""
         hub = self.server.hub
         known = self.headers.get("Authorization") == f"Bearer {hub.token}"
         if name in hub.moved:
@@ -168,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(401, message="Invalid username or password.")
         if found is None or (found.private and not known):
             raise _Refused(404 if known or found is None else 401, "RepoNotFound")
-        if found.gated and not known:
+        if found.gated and not known and not told:
             raise _Refused(403, "GatedRepo")
         return found
 
@@ -179,9 +181,13 @@ class _Handler(BaseHTTPRequestHandler):
         return commit
 
     def _info(self, _: bytes, repo: str, revision: str = "") -> None:
-        found = self._repository(repo)
+        found = self._repository(repo, told=True)
         commit = self._at(found, revision) if revision else found.refs.get("main", "0" * 40)
         self._json(found.told(commit))
+
+    def _access(self, _: bytes, repo: str, write: str = "") -> None:
+        self._repository(repo, writing=bool(write))
+        self._json({})
 
     def _tree(self, _: bytes, repo: str, revision: str) -> None:
         found = self._repository(repo)

@@ -36,6 +36,7 @@ class HubPublisher(pillm.Publisher):
         info = self._info(release.repository)
         if info is None:
             return pillm.Standing(exists=False, states={file.name: "new" for file in release.files})
+        self._try(release.repository, lambda: self._api().auth_check(release.repository, write=True))
         there = {sibling.rfilename: sibling for sibling in info.siblings or ()}
         states = {file.name: _state(file, there.get(file.name)) for file in release.files}
         return pillm.Standing(exists=True, public=not info.private, states=states)

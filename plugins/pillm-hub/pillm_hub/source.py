@@ -153,6 +153,8 @@ def _ask(endpoint: str | None, name: str, revision: str | None) -> _Asked:
         return _ASKED[endpoint, name, revision]
     try:
         info = hub_api(endpoint).model_info(name, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
+        if info.gated:  # anybody is told of it; whether its files are given is better known before hours of other work
+            hub_api(endpoint).auth_check(name)
     except failures() as error:
         refuse(error, name, revision)
     if str(info.id).lower() != name.lower():

@@ -165,6 +165,9 @@ def test_a_token_that_may_not_write_is_a_sentence_without_the_token(
     with pytest.raises(pillm.Unavailable, match="HF_TOKEN may not write to acme/student") as refused:
         publisher.publish(release, pillm.Progress())
     assert "hf_reader" not in str(refused.value)
+    hub.put("acme/student", {})
+    with pytest.raises(pillm.Unavailable, match="HF_TOKEN may not write to acme/student"):
+        publisher.look(release)
 
 
 def test_a_quota_that_is_used_up_is_said(hub: FakeHub, publisher: HubPublisher, release: pillm.Release) -> None:

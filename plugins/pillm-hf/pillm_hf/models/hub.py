@@ -48,6 +48,10 @@ class Source:
         """Return the model's folder, downloaded first where it is not here yet."""
         return self.folder or pillm.fetch_model(self.repository, self.commit, progress=progress).path
 
+    def checkpoint(self) -> pillm.Checkpoint:
+        """Return the model's folder with its name and, where it comes from a hub, its commit; downloaded first where need be."""
+        return pillm.Checkpoint(path=self.fetch(), name=self.label, origin=self.identity if self.repository else "")
+
 
 def locate(model: str, revision: str | None = None) -> Source:
     """Return where a model is; a hub id is resolved to a commit, once per process.
