@@ -22,7 +22,6 @@ _REVISION = r"(?P<revision>[^/]+)"
 ROUTES = {
     "info": ("GET", rf"/api/models/{_REPO}(/revision/{_REVISION})?"),
     "access": ("GET", rf"/api/models/{_REPO}/auth-check(/(?P<write>write))?"),
-    "tree": ("GET", rf"/api/models/{_REPO}/tree/{_REVISION}"),
     "file": ("GET", rf"/{_REPO}/resolve/{_REVISION}/(?P<path>.+)"),
     "large": ("GET", r"/large/(?P<oid>[0-9a-f]{64})"),
     "create": ("POST", r"/api/repos/create"),
@@ -188,10 +187,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _access(self, _: bytes, repo: str, write: str = "") -> None:
         self._repository(repo, writing=bool(write))
         self._json({})
-
-    def _tree(self, _: bytes, repo: str, revision: str) -> None:
-        found = self._repository(repo)
-        self._json(found.tree(self._at(found, revision)))
 
     def _file(self, _: bytes, repo: str, revision: str, path: str) -> None:
         found = self._repository(repo)

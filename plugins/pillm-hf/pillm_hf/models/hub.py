@@ -49,7 +49,7 @@ class Source:
         return self.folder or pillm.fetch_model(self.repository, self.commit, progress=progress).path
 
     def checkpoint(self) -> pillm.Checkpoint:
-        """Return the model's folder with its name and, where it comes from a hub, its commit; downloaded first where need be."""
+        """Return the model's folder with its name and, where it comes from a hub, its commit; downloaded first."""
         return pillm.Checkpoint(path=self.fetch(), name=self.label, origin=self.identity if self.repository else "")
 
 
