@@ -47,6 +47,7 @@ def test_a_release_holds_the_exported_files_and_the_card_and_nothing_else(run: P
 
 def test_the_folder_of_an_export_is_enough(run: Path) -> None:
     write(run / "export", CARD)
+    write_manifest(run / "export", Lineage(verb="export", key="k"))  # as a card's writer does
     assert len(pillm.prepare_release(run / "export", "acme/student").files) == 4
 
 
@@ -76,6 +77,15 @@ def test_without_a_card_it_is_said_how_to_make_one(run: Path) -> None:
 def test_a_file_that_is_not_what_was_made_is_not_published(run: Path) -> None:
     (run / "export" / "student-Q8_0.gguf").write_text("another")
     with pytest.raises(pillm.StorageError, match=r"student-Q8_0\.gguf was changed"):
+        pillm.prepare_release(run, "acme/student")
+
+
+def test_a_card_that_was_changed_by_hand_is_not_believed(run: Path) -> None:
+    write(run / "export", {"publishable": False, "reasons": ["no licence"]})
+    write_manifest(run / "export", Lineage(verb="export", key="k"))
+    (run / "card.json").unlink()
+    write(run / "export", CARD)
+    with pytest.raises(pillm.StorageError, match=r"card\.json was changed"):
         pillm.prepare_release(run, "acme/student")
 
 

@@ -95,7 +95,7 @@ def _fetch(cache: Cache, commit: str, file: pillm.RemoteFile, meter: Meter, endp
 
 def _stream(url: str, part: BinaryIO, size: int, meter: Meter) -> None:
     """Append what is missing of a file; a connection that breaks is opened again, from where it broke."""
-    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     failed, have = 0, part.tell()
     meter.add(have, fetched=False)
@@ -118,7 +118,7 @@ def _stream(url: str, part: BinaryIO, size: int, meter: Meter) -> None:
 
 def _once(url: str, part: BinaryIO, size: int, meter: Meter) -> int:
     """Read one answer to its end; return how many bytes of the file are here then."""
-    from huggingface_hub.utils import get_session, hf_raise_for_status
+    from huggingface_hub.utils import get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
     have = part.tell()
     headers = request_headers()

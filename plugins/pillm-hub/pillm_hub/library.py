@@ -20,7 +20,7 @@ def hub_api(endpoint: str | None) -> HfApi:
 
 def request_headers() -> dict[str, str]:
     """Return the headers of a request to the hub: the token, where there is one, and nothing of this machine."""
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     _keep_quiet()
     return {**build_hf_headers(library_name="pillm", library_version=pillm.__version__), "Accept-Encoding": "identity"}

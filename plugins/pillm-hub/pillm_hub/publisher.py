@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field
@@ -78,7 +79,7 @@ class HubPublisher(pillm.Publisher):
         progress.start(total, "bytes", f"push {len(changed)} files to {at}")
         for file, addition in zip(changed, additions, strict=True):
             addition.upload_info.sha256 = bytes.fromhex(file.sha256)  # it was computed already
-            self._try(at, lambda one=addition: api.preupload_lfs_files(at, additions=[one], free_memory=False))
+            self._try(at, partial(api.preupload_lfs_files, at, additions=[addition], free_memory=False))
             done += file.bytes
             progress.advance(file.bytes, percent=round(100 * done / total, 1) if total else 100.0)
         with warnings.catch_warnings(record=True) as said:
@@ -94,9 +95,8 @@ class HubPublisher(pillm.Publisher):
         there: dict[str, Any] = {}
         for start in range(0, len(names), 500):  # the hub takes 1,000 at a time
             part = names[start : start + 500]
-            found = self._try(
-                release.repository, lambda part=part: self._api().get_paths_info(release.repository, part, revision=commit)
-            )
+            ask = partial(self._api().get_paths_info, release.repository, part, revision=commit)
+            found = self._try(release.repository, ask)
             there |= {entry.path: entry for entry in found}
         wrong = [file.name for file in release.files if _state(file, there.get(file.name)) != "same"]
         if wrong:
@@ -184,7 +184,11 @@ def _require_same_visibility(release: pillm.Release, standing: pillm.Standing) -
 @contextmanager
 def _no_bars() -> Iterator[None]:
     """Keep the library from drawing bars of its own into ours."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
     before = are_progress_bars_disabled()
     if not before:

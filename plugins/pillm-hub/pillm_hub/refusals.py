@@ -16,7 +16,7 @@ KEPT = "What was fetched is kept, and the same command goes on."
 
 def failures() -> tuple[type[Exception], ...]:
     """Return what the hub's library raises where something stands in the way."""
-    from huggingface_hub.errors import HTTPError, RevisionResolutionError
+    from huggingface_hub.errors import HTTPError, RevisionResolutionError  # type: ignore[attr-defined]
 
     return (HTTPError, RevisionResolutionError, OSError, ValueError, RuntimeError)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 import pillm
 from pillm_hub.cache import Cache
@@ -18,7 +19,7 @@ from pillm_hub.names import COMMIT, DIGEST, is_repository, is_revision
 from pillm_hub.refusals import failures, refuse
 from pillm_hub.wanted import Listed, choose, left_out, require_weights
 
-NOT_IN_KEY = {"key": False}
+NOT_IN_KEY: JsonDict = {"key": False}
 
 
 @dataclass(frozen=True, slots=True)
