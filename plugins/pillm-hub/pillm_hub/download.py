@@ -54,15 +54,19 @@ def fetch_all(cache: Cache, commit: str, files: Sequence[pillm.RemoteFile], mete
     Raises UnsafeError for bytes that are not the listed ones, Unavailable and StorageError where something stands in the way.
     """
 
-    def one(file: pillm.RemoteFile) -> None:
-        if cache.has(file.digest, file.bytes):
-            meter.add(file.bytes, fetched=False)
-        else:
-            _fetch(cache, commit, file, meter, endpoint)
-        cache.link(commit, file.name, file.digest)
+    def all_of(equal: list[pillm.RemoteFile]) -> None:
+        for file in equal:
+            if cache.has(file.digest, file.bytes):
+                meter.add(file.bytes, fetched=False)
+            else:
+                _fetch(cache, commit, file, meter, endpoint)
+            cache.link(commit, file.name, file.digest)
 
+    by_digest: dict[str, list[pillm.RemoteFile]] = {}
+    for file in files:  # equal files are one blob, which is fetched once
+        by_digest.setdefault(file.digest, []).append(file)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting = [pool.submit(one, file) for file in files]
+        waiting = [pool.submit(all_of, equal) for equal in by_digest.values()]
         try:
             done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
             for future in sorted(done, key=lambda future: isinstance(future.exception(), InterruptedError)):

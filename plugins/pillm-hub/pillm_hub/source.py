@@ -82,6 +82,9 @@ class HubSource(pillm.Source):
         """
         held = self._cache(model.name)
         if not model.files:  # it was found whole on this machine
+            if not COMMIT.fullmatch(model.revision):
+                said = f"{model.label} is taken from this machine: the hub could not be asked whether"
+                progress.note(f"{said} {model.revision or 'main'} is another commit now.")
             return self._looked_into(held, model, None)
         small = [file for file in model.files if not file.name.endswith(".safetensors") and (only is None or file.name in only)]
         weights = [file for file in model.files if file.name.endswith(".safetensors")] if only is None else []

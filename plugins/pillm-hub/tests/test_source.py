@@ -78,11 +78,14 @@ def test_a_tag_and_a_branch_are_found_and_their_commit_is_remembered(hub: FakeHu
     assert source.find_here("acme/tiny") is None
 
 
-def test_out_of_reach_what_is_whole_here_is_taken(hub: FakeHub, source: HubSource, get: Get) -> None:
+def test_out_of_reach_what_is_whole_here_is_taken_and_that_is_said(
+    hub: FakeHub, source: HubSource, get: Get, events: list[pillm.Event]
+) -> None:
     folder = get()
     source_module._ASKED.clear()
     hub.refuse["info"] = (503, {})
-    assert get() == folder
+    assert get(progress=pillm.Progress("fetch", (events.append,))) == folder
+    assert "could not be asked whether main is another commit now" in events[-1].message
     hub.refuse["info"] = (429, {})
     assert get() == folder
 
@@ -133,6 +136,14 @@ def test_names_are_claimed_by_their_form() -> None:
     assert source.claims("Qwen/Qwen3-0.6B")
     assert not source.claims("nano-teacher")
     assert not source.claims("../tiny")
+
+
+def test_equal_files_are_fetched_once(hub: FakeHub, get: Get) -> None:
+    same = {f"{name}.json": b'{"equal": 1}' for name in ("generation_config", "special_tokens_map", "added_tokens")}
+    hub.put("acme/equal", {**SAMPLE, **same})
+    folder = get("acme/equal")
+    assert {(folder / name).read_bytes() for name in same} == set(same.values())
+    assert len([path for path in hub.read() if path.rpartition("/")[2] in same]) == 1
 
 
 def test_two_revisions_that_share_a_file_fetch_it_once(hub: FakeHub, get: Get) -> None:
