@@ -77,16 +77,17 @@ class HubPublisher(pillm.Publisher):
         api, at, total, done = self._api(), release.repository, sum(file.bytes for file in changed), 0
         additions = [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=str(file.path)) for file in changed]
         progress.start(total, "bytes", f"push {len(changed)} files to {at}")
-        for file, addition in zip(changed, additions, strict=True):
-            addition.upload_info.sha256 = bytes.fromhex(file.sha256)  # it was computed already
-            self._try(at, partial(api.preupload_lfs_files, at, additions=[addition], free_memory=False))
-            done += file.bytes
-            progress.advance(file.bytes, percent=round(100 * done / total, 1) if total else 100.0)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
+            for file, addition in zip(changed, additions, strict=True):
+                addition.upload_info.sha256 = bytes.fromhex(file.sha256)  # it was computed already
+                self._try(at, partial(api.preupload_lfs_files, at, additions=[addition], free_memory=False))
+                done += file.bytes
+                progress.advance(file.bytes, percent=round(100 * done / total, 1) if total else 100.0)
             info = self._try(at, lambda: api.create_commit(at, operations=additions, commit_message=release.message))
         for warning in said:
-            progress.note(" ".join(str(warning.message).split()))
+            if issubclass(warning.category, UserWarning):  # what the hub says of the card; not what its library does
+                progress.note(" ".join(str(warning.message).split()))
         return str(info.oid)
 
     def _prove(self, release: pillm.Release, commit: str) -> None:

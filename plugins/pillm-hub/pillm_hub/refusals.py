@@ -45,7 +45,7 @@ def refuse(error: Exception, repository: str, revision: str | None = None, *, wr
         raise pillm.DataError(f"{at}: the hub does not take it: {_first_lines(error)}. Nothing was published.") from error
     raise pillm.Unavailable(
         f"the hub is out of reach for {at} ({type(error).__name__}). "
-        f"{'The same command goes on where it stopped' if writing else KEPT} Look after the network, then repeat it."
+        f"{'What was sent stays.' if writing else KEPT} Look after the network, then repeat the command."
     ) from error
 
 
