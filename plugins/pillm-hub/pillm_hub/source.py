@@ -101,7 +101,9 @@ class HubSource(pillm.Source):
                 raise pillm.DataError(
                     f"{model.label} lacks config.json or weights that its index names. Choose another revision."
                 )
-            held.remember(model.revision, model.commit)
+            for (endpoint, name, revision), asked in _ASKED.items():
+                if (endpoint, name, asked.commit) == (self.endpoint, model.name, model.commit):
+                    held.remember(revision or "", model.commit)
         if missing and model.left_out:
             progress.note(f"{model.label}: never fetched, for it could run: {', '.join(model.left_out)}")
         return folder

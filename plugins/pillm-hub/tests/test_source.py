@@ -78,6 +78,14 @@ def test_a_tag_and_a_branch_are_found_and_their_commit_is_remembered(hub: FakeHu
     assert source.find_here("acme/tiny") is None
 
 
+def test_a_branch_is_remembered_where_its_commit_was_fetched_by_itself(source: HubSource) -> None:
+    found = source.find("acme/tiny")
+    source.fetch(source.find("acme/tiny", found.commit), pillm.Progress())
+    assert source.find_here("acme/tiny") is not None
+    assert source.find_here("acme/tiny", "main") is not None
+    assert source.find_here("acme/tiny", "v1") is None
+
+
 def test_out_of_reach_what_is_whole_here_is_taken_and_that_is_said(
     hub: FakeHub, source: HubSource, get: Get, events: list[pillm.Event]
 ) -> None:
