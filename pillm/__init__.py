@@ -57,6 +57,14 @@ if TYPE_CHECKING:
     from pillm.files import fsync_file as fsync_file
     from pillm.files import fsync_folder as fsync_folder
     from pillm.hookspecs import hookimpl as hookimpl
+    from pillm.hubs import Published as Published
+    from pillm.hubs import Publisher as Publisher
+    from pillm.hubs import Release as Release
+    from pillm.hubs import ReleaseFile as ReleaseFile
+    from pillm.hubs import RemoteFile as RemoteFile
+    from pillm.hubs import RemoteModel as RemoteModel
+    from pillm.hubs import Source as Source
+    from pillm.hubs import Standing as Standing
     from pillm.intake.chattemplates import chat_environment as chat_environment
     from pillm.intake.door import check_chat_template as check_chat_template
     from pillm.intake.door import check_model_file as check_model_file
@@ -64,11 +72,14 @@ if TYPE_CHECKING:
     from pillm.intake.door import template_hash as template_hash
     from pillm.intake.rendering import limited_rendering as limited_rendering
     from pillm.judging import Judge as Judge
+    from pillm.models import fetch_model as fetch_model
+    from pillm.models import find_model as find_model
     from pillm.pipeline import run as run
     from pillm.plugins import exporter as exporter
     from pillm.plugins import filter_ as filter_
     from pillm.plugins import metric as metric
     from pillm.plugins import model_folder as model_folder
+    from pillm.plugins import publisher as publisher
     from pillm.plugins import runner as runner
     from pillm.plugins import teacher as teacher
     from pillm.plugins import trainer as trainer
@@ -79,6 +90,8 @@ if TYPE_CHECKING:
     from pillm.probing import probe as probe
     from pillm.progress import Event as Event
     from pillm.progress import Progress as Progress
+    from pillm.publishing import prepare_release as prepare_release
+    from pillm.publishing import push as push
     from pillm.recipe import Recipe as Recipe
     from pillm.recipe import load_recipe as load_recipe
     from pillm.records import Answer as Answer
@@ -130,12 +143,15 @@ _HOMES = {
     "intake.chattemplates": "chat_environment",
     "intake.door": "check_chat_template check_model_file check_model_folder template_hash",
     "intake.rendering": "limited_rendering",
+    "hubs": "Published Publisher Release ReleaseFile RemoteFile RemoteModel Source Standing",
     "judging": "Judge",
+    "models": "fetch_model find_model",
     "pipeline": "run",
-    "plugins": "exporter filter_ metric model_folder runner teacher trainer",
+    "plugins": "exporter filter_ metric model_folder publisher runner teacher trainer",
     "prices": "Price find_price",
     "probing": "Probed Probing probe",
     "progress": "Event Progress",
+    "publishing": "prepare_release push",
     "recipe": "Recipe load_recipe",
     "records": "Answer Example Failure Message Prompt Reference Request Usage",
     "rehearsal": "rehearse",

@@ -56,6 +56,8 @@ class Checkpoint:
 
     path: Path
     name: str = ""
+    origin: str = ""
+    """The name and the commit that it was fetched under; empty: it was not fetched."""
 
     @property
     def label(self) -> str:

@@ -276,18 +276,3 @@ class Filter(Backend):
     @abstractmethod
     def apply(self, prompt: Prompt) -> Prompt | None:
         """Return the row to use, changed or not, or None to leave it out."""
-
-
-KINDS: dict[str, type[Backend]] = {
-    "teacher": Teacher,
-    "trainer": Trainer,
-    "exporter": Exporter,
-    "runner": Runner,
-    "metric": Metric,
-    "filter": Filter,
-}
-
-
-def kind_of(cls: type[Any]) -> str:
-    """Return the kind of a backend class: teacher, trainer, exporter, runner, metric or filter."""
-    return next(kind for kind, base in KINDS.items() if issubclass(cls, base))

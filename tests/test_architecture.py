@@ -17,9 +17,9 @@ PACKAGE = ROOT / "pillm"
 ORDER = """
     errors intake records reasoning replies yamlfile prices files database batchlog seen jsonl tablefile tokenizers
     templates taskfile likeness extraction preferences rowformats rows rowfiles rendered divergence artifacts contract
-    progress backends batches provenance options hookspecs judging tournament metrics tasks validation repair choosing
-    plugins tablesources answers store verification stages expansion devices gates recipefile recipe runrows subjects
-    probing report runfolder outlook pipeline rehearsal cli
+    progress backends batches hubs kinds provenance options hookspecs judging tournament metrics tasks validation repair
+    choosing plugins models tablesources answers store verification publishing stages expansion devices gates recipefile
+    recipe runrows subjects probing report runfolder outlook pipeline rehearsal cli
 """.split()  # noqa: SIM905 - a row reads better than a column
 """A module imports only from its left; inside a package the order is free. `testing` stands outside and may import all."""
 ONLY_IN = {"click": ("pillm.cli",), "pluggy": ("pillm.hookspecs", "pillm.plugins"), "rich": ("pillm.cli",)}

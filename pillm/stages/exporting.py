@@ -46,7 +46,7 @@ def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progr
                 seconds=work.seconds,
                 parents={"checkpoint": checkpoint_key(checkpoint)},
                 counts={"files": len(models)},
-                results={"models": facts},
+                results={"models": facts} | ({"origin": checkpoint.origin} if checkpoint.origin else {}),
             )
             _keep_only(work.path, models)
             if (checkpoint.path / CONTRACT_FILE).is_file():  # whoever gets the files must ask as the student was taught
