@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from pillm.agreement import Agreement
 from pillm.errors import DataError
 from pillm.records import JSONObject, canonical
 
@@ -133,12 +134,12 @@ class ModelFile:
     parity: Parity | None = None
     types: dict[str, int] = field(default_factory=dict)
     """How many tensors have each storage type: the true mix behind the quantisation's name."""
+    agreement: Agreement | None = None
 
     @classmethod
-    def of(cls, path: Path, quant: str, *, parity: Parity | None = None, types: dict[str, int] | None = None) -> ModelFile:
-        """Return the record of a file on disk, measured and hashed."""
-        size, sha = path.stat().st_size, sha256_file(path)
-        return cls(path=path, quant=quant, bytes=size, sha256=sha, parity=parity, types=types or {})
+    def of(cls, path: Path, quant: str, **facts: Any) -> ModelFile:
+        """Return the record of a file on disk, measured and hashed; `facts` are parity, types and agreement."""
+        return cls(path=path, quant=quant, bytes=path.stat().st_size, sha256=sha256_file(path), **facts)
 
     @property
     def label(self) -> str:

@@ -41,8 +41,13 @@ def models_table(models: list[ModelFile]) -> Table:
     table.add_column("quant", no_wrap=True)
     table.add_column("MB", justify="right", no_wrap=True)
     table.add_column("parity", justify="right", no_wrap=True)
+    table.add_column("top-1", justify="right", no_wrap=True)
+    table.add_column("KLD", justify="right", no_wrap=True)
     table.add_column("sha256", no_wrap=True)
     for model in models:
         parity = f"{model.parity.rows - model.parity.mismatches}/{model.parity.rows}" if model.parity else "-"
-        table.add_row(str(model.path), model.quant, f"{model.bytes / 1e6:,.1f}", parity, model.sha256[:12])
+        near = model.agreement
+        top1 = f"{near.top1:.1%}" if near and near.top1 is not None else "-"
+        kld = f"{near.kld:.1e}" if near and near.kld is not None else "-"
+        table.add_row(str(model.path), model.quant, f"{model.bytes / 1e6:,.1f}", parity, top1, kld, model.sha256[:12])
     return table

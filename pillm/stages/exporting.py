@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pillm.agreement import Agreement
 from pillm.artifacts import CONTRACT_FILE, Checkpoint, ModelFile, Parity, sha256_file, to_json
 from pillm.backends import Exporter
 from pillm.errors import BackendError, DataError
@@ -79,5 +80,6 @@ def _recorded(out: Path) -> list[ModelFile]:
 
 
 def _model(out: Path, facts: dict[str, Any]) -> ModelFile:
-    parity = facts.get("parity")
-    return ModelFile(**{**facts, "path": out / facts["path"], "parity": Parity(**parity) if parity else None})
+    proofs = {"parity": Parity, "agreement": Agreement}
+    proved = {name: kind(**facts[name]) for name, kind in proofs.items() if facts.get(name)}
+    return ModelFile(**{**facts, "path": out / facts["path"], **proved})

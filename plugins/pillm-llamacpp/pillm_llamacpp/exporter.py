@@ -12,12 +12,14 @@ from pydantic import Field, field_validator
 
 import pillm
 from pillm_llamacpp import source
+from pillm_llamacpp.gates.fallbacks import Rule
 from pillm_llamacpp.quantizing import quants as table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pillm_llamacpp.gates.checks import Findings
+    from pillm_llamacpp.gates.proving import Proof
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -37,6 +39,15 @@ class GGUFExporter(pillm.Exporter):
     file_name: str | None = Field(None, description="Stem of the files' names; none: the checkpoint's name.")
     title: str | None = Field(None, description="The model's name in the file's metadata; none: the stem.")
     license: str | None = Field(None, description="The model's licence in the file's metadata, as an SPDX id.")
+    fallback: Rule = Field(
+        "warn",
+        description="Where rows do not fit a K-quant's blocks of 256 and another type is stored: refuse, warn or allow.",
+        json_schema_extra={"key": False},
+    )
+    assets: bool = Field(True, description="Copy the tokenizer's files beside the model files.")
+    keep_work: bool = Field(
+        False, description="Keep the intermediate files of an export that fails.", json_schema_extra={"key": False}
+    )
     threads: int | None = Field(
         None, ge=1, le=256, description="Threads to check and pack with; none: one per core.", json_schema_extra={"key": False}
     )
@@ -67,40 +78,58 @@ class GGUFExporter(pillm.Exporter):
         source.require()
         check_tools()
 
+    def examine(
+        self, checkpoint: pillm.Checkpoint, *, student: dict[str, Any] | None = None, prove: bool = False
+    ) -> Iterator[pillm.Finding]:
+        """Yield what would stop an export: of the architecture, tokenizer, template, weights and quantisations.
+
+        With `prove` the tokenizer is converted and tried on the built-in strings, which takes some seconds.
+        """
+        from pillm_llamacpp.gates.examination import examine_folder
+
+        yield from examine_folder(self, checkpoint, student=student, prove=prove)
+
     def export(self, checkpoint: pillm.Checkpoint, out: Path, progress: pillm.Progress) -> Iterator[pillm.ModelFile]:
         """Write one GGUF per quantisation into `out`, each whole or not at all, and yield it when it is proved.
 
         Raises MissingDependency where the converter is not installed, DataError where the folder is not a model that
-        llama.cpp knows, BackendError where the token ids differ anywhere, StorageError where the disk is full.
+        llama.cpp knows, BackendError where token ids or logits differ, StorageError where the disk is full.
         """
         from pillm_llamacpp.gates.checks import check
 
         self.check()
         findings = check(checkpoint, source.require(), self.quants)
         stem = self.file_name or _slug(checkpoint.label)
-        work = out / ".gguf-work"
+        work, failed = out / ".gguf-work", False
         try:
             out.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             yield from self._made(checkpoint, findings, stem, work, progress)
+        except pillm.PillmError as error:
+            failed = True
+            if self.keep_work:
+                error.args = (f"{error} The intermediate files are kept in {work} until the next export.",)
+            raise
         except OSError as error:
             raise _storage(out, error) from error
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            if not (failed and self.keep_work):
+                shutil.rmtree(work, ignore_errors=True)
 
     def _made(
         self, checkpoint: pillm.Checkpoint, findings: Findings, stem: str, work: Path, progress: pillm.Progress
     ) -> Iterator[pillm.ModelFile]:
-        from pillm_llamacpp.quantizing.quantization import publish, quantize, types_of
+        from pillm_llamacpp.converting.assets import copy_assets
+        from pillm_llamacpp.quantizing.quantization import publish, types_of
 
         base = table.base_of(self.quants)
         full = work / f"{stem}-{base}.gguf"
-        parity = self._converted(checkpoint, findings, full, progress)
+        proof = self._converted(checkpoint, findings, full, progress)
         for quant in self.quants:
             target = work.parent / f"{stem}-{quant}.gguf"
             if quant == base:
-                part = target.with_name(target.name + ".part")
+                part, near = target.with_name(target.name + ".part"), proof.agreement
                 try:
                     types = types_of(full)
                     _copy(full, part)
@@ -108,15 +137,36 @@ class GGUFExporter(pillm.Exporter):
                 finally:
                     part.unlink(missing_ok=True)
             else:
-                types = quantize(full, target, quant, threads=self.threads or os.cpu_count() or 1, progress=progress)
-            yield pillm.ModelFile.of(target, quant, parity=parity, types=types)
+                types, near = self._quantized(full, target, quant, proof, progress)
+            yield pillm.ModelFile.of(target, quant, parity=proof.parity, types=types, agreement=near)
+        if self.assets:
+            copy_assets(checkpoint.path, work.parent)
 
-    def _converted(
-        self, checkpoint: pillm.Checkpoint, findings: Findings, full: Path, progress: pillm.Progress
-    ) -> pillm.Parity:
-        from pillm_llamacpp.converting import conversion as convert
-        from pillm_llamacpp.gates import parity, weights
+    def _quantized(
+        self, full: Path, target: Path, quant: str, proof: Proof, progress: pillm.Progress
+    ) -> tuple[dict[str, int], pillm.Agreement]:
+        from pillm_llamacpp.gates import fallbacks, trial
+        from pillm_llamacpp.quantizing.quantization import quantize
+
+        found: list[pillm.Agreement] = []
+
+        def accept(part: Path, fell: list[list[str]]) -> None:
+            fallbacks.judge(self.fallback, quant, fell, progress)
+            found.append(trial.attempt(part, proof, threads=self._threads_for(part)))
+
+        cores = self.threads or os.cpu_count() or 1
+        types = quantize(full, target, quant, threads=cores, progress=progress, accept=accept)
+        progress.note(f"{quant}: {', '.join(f'{count} x {kind}' for kind, count in types.items())}; {found[0]}.")
+        return types, found[0]
+
+    def _threads_for(self, file: Path) -> int:
         from pillm_llamacpp.inference.session import Settings
+
+        return Settings(threads=self.threads).threads_for(file.stat().st_size)
+
+    def _converted(self, checkpoint: pillm.Checkpoint, findings: Findings, full: Path, progress: pillm.Progress) -> Proof:
+        from pillm_llamacpp.converting import conversion as convert
+        from pillm_llamacpp.gates import logits, parity, proving
 
         rows, day = parity.rows_of(checkpoint), parity.day_of(checkpoint)
         if rows[0].ids is None:
@@ -129,15 +179,11 @@ class GGUFExporter(pillm.Exporter):
             tree=str(source.require()), model=str(checkpoint.path.resolve()), outfile=str(full),
             outtype=full.stem.rpartition("-")[2].lower(), pre=self.pre, derived=findings.pre, stops=findings.stops,
             keys=_keys(checkpoint), metadata=self._metadata(full), day=day,
-            rows=weights.ROWS, tokens=weights.TOKENS,
+            rows=logits.ROWS, tokens=logits.TOKENS, encoder=findings.encoder,
         )  # fmt: skip
-        probes = ({"messages": row.messages, "text": row.text, "tools": row.tools} for row in rows)
-        made = convert.run(conversion, probes, full.parent, progress)
-        proved = parity.prove(full, rows, made.encoded, findings.stops, day)
-        threads = Settings(threads=self.threads).threads_for(full.stat().st_size)
-        weights.compare(full, made.predicted, threads=threads, progress=progress)
-        progress.note(f"parity: {proved.rows} conversations, no difference.")
-        return proved
+        made = convert.run(conversion, map(parity.asked, rows), full.parent, progress)
+        threads = self._threads_for(full)
+        return proving.prove(full, rows, made, findings, day=day, threads=threads, progress=progress)
 
     def _metadata(self, full: Path) -> dict[str, str]:
         told = {"general.name": self.title or full.stem.rpartition("-")[0]}

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pillm
 from pillm_llamacpp.quantizing.quants import FTYPES
 from pillm_llamacpp.workers.client import Worker
 
+Accept: TypeAlias = Callable[[Path, list[list[str]]], None]
 
-def quantize(source: Path, target: Path, quant: str, *, threads: int, progress: pillm.Progress) -> dict[str, int]:
+
+def quantize(
+    source: Path, target: Path, quant: str, *, threads: int, progress: pillm.Progress, accept: Accept | None = None
+) -> dict[str, int]:
     """Write `target` as a quantisation of `source`, whole or not at all; return how many tensors have each storage type.
 
-    Warns where rows do not fit the blocks.
+    `accept` gets the complete file before it has its name, and the tensors that were stored otherwise because their rows
+    do not fit the blocks, as (name, row length, type); what it raises is raised, and no file is left.
     """
     part = target.with_name(target.name + ".part")
     try:
@@ -28,12 +34,13 @@ def quantize(source: Path, target: Path, quant: str, *, threads: int, progress: 
                 progress.advance(1)
                 message = worker.receive()
             types = _types(worker, part)
+        if accept:
+            accept(part, message["fallbacks"])
         publish(part, target)
     except pillm.StorageError as error:
         raise full(target, str(error)) from error
     finally:
         part.unlink(missing_ok=True)
-    _warn(message["fallbacks"], quant, progress)
     return types
 
 
@@ -57,18 +64,6 @@ def full(target: Path, reason: str) -> pillm.StorageError:
     return pillm.StorageError(
         f"{target} could not be written ({reason}). Most often the disk is full. Nothing half-written was left; "
         "free some space and run the same command again."
-    )
-
-
-def _warn(fallbacks: list[list[str]], quant: str, progress: pillm.Progress) -> None:
-    if not fallbacks:
-        return
-    width = fallbacks[0][1]
-    became = ", ".join(f"{count} x {kind}" for kind, count in Counter(row[2] for row in fallbacks).items())
-    better = "" if quant == "IQ4_NL" else " For a model of this width IQ4_NL is the better 4-bit type: its blocks fit."
-    progress.warn(
-        f"{quant}: {len(fallbacks)} tensors have rows that are not a multiple of 256 (first: {fallbacks[0][0]}, {width}) "
-        f"and were stored as {became} instead.{better}"
     )
 
 

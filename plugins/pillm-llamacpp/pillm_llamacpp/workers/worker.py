@@ -76,6 +76,7 @@ class Server:
             "cancel": self._cancel,
             "devices": self._devices,
             "types": self._types,
+            "unfinite": self._unfinite,
         }
         name = str(message.pop("op"))
         try:
@@ -103,6 +104,11 @@ class Server:
         from pillm_llamacpp.quantizing.tensortypes import types_of
 
         self.send(types=types_of(message["path"]))
+
+    def _unfinite(self, message: Packet) -> None:
+        from pillm_llamacpp.gates.tensors import unfinite
+
+        self.send(tensors=unfinite(message["path"]))
 
     def _quantize(self, message: Packet) -> None:
         from pillm_llamacpp.quantizing.quantizer import quantize
