@@ -16,12 +16,14 @@ _BETTER = {
     "Q6_K": "Q8_0 is what such rows are stored as",
     "Q5_K": "Q5_1 is the better 5-bit type: its blocks fit",
 }
+_OF_32 = ("IQ4_NL", "Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1", "Q1_0", "MXFP4_MOE", "F16", "BF16", "F32")
+"""Types that llama.cpp puts no other in the place of for want of a multiple of 256."""
 _ELSE = "IQ4_NL is the better 4-bit type: its blocks fit"
 
 
 def better(quant: str) -> str:
     """Return in words which quantisation is better than this one where rows are no multiple of 256; empty for one that fits."""
-    if quant in ("IQ4_NL", "Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1", "F16", "BF16", "F32"):
+    if quant in _OF_32:
         return ""
     return next((told for name, told in _BETTER.items() if quant.startswith(name)), _ELSE)
 
