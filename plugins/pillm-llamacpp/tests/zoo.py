@@ -20,7 +20,7 @@ LLAMA3 = QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|")
 CL100K = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 CHAT = ("<|im_start|>", "<|im_end|>")
 TEMPLATE = (
-    "{{- bos_token or '' -}}{%- for message in messages -%}"
+    "{%- for message in messages -%}"
     "{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
@@ -94,7 +94,7 @@ def write(
     told = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]", "mask_token": "[MASK]"}
     if not encoder:
         told = {"eos_token": "<|im_end|>", **({"bos_token": "<s>", "unk_token": "<unk>"} if "<s>" in ids else {})}
-        (folder / "chat_template.jinja").write_text(TEMPLATE)
+        (folder / "chat_template.jinja").write_text("{{- bos_token -}}" + TEMPLATE if "<s>" in ids else TEMPLATE)
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": named, **told}))
     model = getattr(transformers, kind)
     shape = {
