@@ -100,21 +100,21 @@ class GGUFExporter(pillm.Exporter):
         self.check()
         findings = check(checkpoint, source.require(), self.quants)
         stem = self.file_name or _slug(checkpoint.label)
-        work, failed = out / ".gguf-work", False
+        work, keep = out / ".gguf-work", False
         try:
             out.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             yield from self._made(checkpoint, findings, stem, work, progress)
-        except pillm.PillmError as error:
-            failed = True
-            if self.keep_work:
-                error.args = (f"{error} The intermediate files are kept in {work} until the next export.",)
-            raise
-        except OSError as error:
-            raise _storage(out, error) from error
+        except (pillm.PillmError, OSError) as error:
+            told, keep = error if isinstance(error, pillm.PillmError) else _storage(out, error), self.keep_work
+            if keep:
+                told.args = (f"{told} The intermediate files are kept in {work} until the next export.",)
+            if told is error:
+                raise
+            raise told from error
         finally:
-            if not (failed and self.keep_work):
+            if not keep:
                 shutil.rmtree(work, ignore_errors=True)
 
     def _made(
