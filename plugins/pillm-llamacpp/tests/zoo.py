@@ -76,6 +76,17 @@ def word_piece(*, lowercase: bool = True) -> Tokenizer:
     return tokenizer
 
 
+def byte_level_encoder() -> Tokenizer:
+    """Return a byte-level BPE that puts special tokens around a text, as RoBERTa has it."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer.train_from_iterator(CORPUS, _trainer(specials, pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False)
+    return tokenizer
+
+
 def _trainer(specials: list[str], alphabet: list[str]) -> trainers.BpeTrainer:
     return trainers.BpeTrainer(vocab_size=480, special_tokens=specials, initial_alphabet=alphabet, show_progress=False)
 
@@ -92,6 +103,8 @@ def write(
     ids = tokenizer.get_vocab()
     encoder = kind.endswith("Model")
     told = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]", "mask_token": "[MASK]"}
+    if encoder and "[CLS]" not in ids:
+        told = {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}
     if not encoder:
         told = {"eos_token": "<|im_end|>", **({"bos_token": "<s>", "unk_token": "<unk>"} if "<s>" in ids else {})}
         (folder / "chat_template.jinja").write_text("{{- bos_token -}}" + TEMPLATE if "<s>" in ids else TEMPLATE)
@@ -101,7 +114,11 @@ def write(
         "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
         "initializer_range": 0.06, "max_position_embeddings": 512,
     }  # fmt: skip
-    specials = {"bos_token_id": ids.get("<s>"), "eos_token_id": ids.get("<|im_end|>"), "pad_token_id": ids.get("[PAD]")}
+    specials = {
+        "bos_token_id": ids.get("<s>"),
+        "eos_token_id": ids.get("<|im_end|>"),
+        "pad_token_id": ids.get(told.get("pad_token")),
+    }
     config = model.config_class(vocab_size=tokenizer.get_vocab_size(), **{**shape, **specials, **settings})
     torch.manual_seed(3)
     made = model(config).float()
@@ -137,6 +154,7 @@ ANIMALS: dict[str, tuple[str, Callable[[], Tokenizer], dict[str, Any]]] = {
     "olmo2": ("Olmo2ForCausalLM", partial(byte_level, LLAMA3), GROUPED),
     "bert": ("BertModel", word_piece, {}),
     "bert-cased": ("BertModel", partial(word_piece, lowercase=False), {"hidden_size": 96, "num_attention_heads": 3}),
+    "roberta": ("RobertaModel", byte_level_encoder, {"max_position_embeddings": 514}),
 }
 """Name -> transformers class, tokenizer, and the settings that differ."""
 
