@@ -168,7 +168,7 @@ class GGUFExporter(pillm.Exporter):
         from pillm_llamacpp.converting import conversion as convert
         from pillm_llamacpp.gates import logits, parity, proving
 
-        rows, day = parity.rows_of(checkpoint), parity.day_of(checkpoint)
+        rows, day = parity.rows_of(checkpoint, findings.pre), parity.day_of(checkpoint)
         if rows[0].ids is None:
             progress.note(
                 f"{checkpoint.label} carries no probes of its training; parity is checked on {len(rows)} built-in strings, "

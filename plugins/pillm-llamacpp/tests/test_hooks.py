@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pillm_llamacpp.converting.hooks import Refused, answer_pre, space_before
+from pillm_llamacpp.converting.hooks import Refused, answer_pre, space_before, stripping_name
 from pillm_llamacpp_zoo import byte_level, sentence_pieces
 
 
@@ -48,3 +48,17 @@ def test_the_chosen_pre_tokenizer_comes_first_then_the_known_one_then_the_derive
     assert pre({"derived": "gpt-2"}, known=None) == "gpt-2"
     with pytest.raises(Refused, match="option `pre`"):
         pre({}, known=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "strip", "told"),
+    [
+        ("Phi-3-mini", True, "Phi-3-mini"),
+        ("student", True, "student (Phi-3)"),
+        ("my-phi3-student", False, "my-phi 3-student"),
+        ("Phi-4", False, "Phi-4"),
+        ("student", False, "student"),
+    ],
+)
+def test_a_files_name_says_what_llama_cpp_reads_out_of_it(name: str, strip: bool, told: str) -> None:
+    assert stripping_name(name, strip) == told

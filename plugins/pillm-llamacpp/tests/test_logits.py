@@ -32,17 +32,18 @@ def check(proof: Proof, tmp_path: Path, table: Any) -> pillm.Agreement:
 def test_a_faithful_file_is_within_the_bounds_at_every_place(proof: Proof, tmp_path: Path) -> None:
     near = check(proof, tmp_path, table_of(proof))
     assert near.places == sum(row["places"] for row in proof[1].predicted) > 100
-    assert 0 < near.largest < logits.LARGEST
+    peak = float(np.abs(table_of(proof) - table_of(proof).mean(axis=1, keepdims=True)).max())
+    assert 0 < near.largest < logits.largest_allowed([{"peak": peak}]) < 0.1
     assert near.top1 is not None
     assert near.kld is not None
     assert near.top1 + near.ties / near.places > logits.TOP1
-    assert near.kld < 1e-5
+    assert near.kld < 1e-4
 
 
 def test_one_logit_that_is_off_is_found_with_its_place(proof: Proof, tmp_path: Path) -> None:
     table = table_of(proof)
-    table[proof[1].predicted[0]["places"] + 3, 7] -= 0.1
-    with pytest.raises(pillm.BackendError, match=r"differ by 0\.\d+ at token 3 of conversation 2; rounding explains 0\.02"):
+    table[proof[1].predicted[0]["places"] + 3, 7] -= 0.5
+    with pytest.raises(pillm.BackendError, match=r"differ by 0\.\d+ at token 3 of conversation 2; rounding explains 0\.0\d+"):
         check(proof, tmp_path, table)
 
 

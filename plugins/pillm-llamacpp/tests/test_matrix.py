@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from pillm_llamacpp.exporter import GGUFExporter
-from pillm_llamacpp.gates.strings import HARD_STRINGS
+from pillm_llamacpp.gates.strings import HARD_STRINGS, NOT_FOR_WORD_PIECE
 from pillm_llamacpp.quantizing.quants import FTYPES
 from pillm_llamacpp_zoo import ANIMALS, build
 
 import pillm
 
-FAST = ("llama-3", "gemma2", "bert")
+FAST = ("gemma2", "bert")  # the other tests of this folder export a Llama with a byte-level tokenizer
 
 
 def exported(name: str, tmp_path: Path, *quants: str) -> list[pillm.ModelFile]:
@@ -23,7 +23,8 @@ def exported(name: str, tmp_path: Path, *quants: str) -> list[pillm.ModelFile]:
 @pytest.mark.parametrize("name", [pytest.param(one, marks=() if one in FAST else pytest.mark.full) for one in ANIMALS])
 def test_tokens_and_numbers_are_those_of_the_checkpoint_and_every_file_answers(name: str, tmp_path: Path) -> None:
     full, *others = exported(name, tmp_path, "F16", "Q8_0", "Q4_K_M")
-    assert full.parity == pillm.Parity(rows=len(HARD_STRINGS), mismatches=0)
+    left_out = len(NOT_FOR_WORD_PIECE) if name.startswith("bert") else 0
+    assert full.parity == pillm.Parity(rows=len(HARD_STRINGS) - left_out, mismatches=0)
     near = full.agreement
     assert near
     if "bert" in name:

@@ -39,8 +39,12 @@ def byte_level(pattern: str | None = None, *, digits: bool = False, whole_words:
     return tokenizer
 
 
-def sentence_pieces(spaces: str, specials: tuple[str, ...] = ("<unk>", "<s>", "</s>")) -> Tokenizer:
-    """Return a BPE in SentencePiece's style with byte fallback; a space is put before a text always, first or never."""
+def sentence_pieces(spaces: str, *, strips: bool = False) -> Tokenizer:
+    """Return a BPE in SentencePiece's style with byte fallback; a space is put before a text always, first or never.
+
+    With `strips` the blanks after a special token belong to it, as in Phi-3.
+    """
+    specials = ("<unk>", "<s>", "</s>", *(("<|endoftext|>",) if strips else ()))
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.Metaspace()
     trained.train_from_iterator(CORPUS, _trainer([], []))
@@ -55,7 +59,10 @@ def sentence_pieces(spaces: str, specials: tuple[str, ...] = ("<unk>", "<s>", "<
         replace = normalizers.Replace(" ", "\u2581")
         tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), replace]) if spaces == "always" else replace
     tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in (*specials, *CHAT)])
+    taking = ("</s>", *CHAT) if strips else ()
+    tokenizer.add_special_tokens(
+        [AddedToken(text, special=True, normalized=False, rstrip=text in taking) for text in (*specials, *CHAT)]
+    )
     return tokenizer
 
 
@@ -149,6 +156,8 @@ ANIMALS: dict[str, tuple[str, Callable[[], Tokenizer], dict[str, Any]]] = {
     "gemma2": ("Gemma2ForCausalLM", _never, GEMMA),
     "gemma3": ("Gemma3ForCausalLM", _never, {**GEMMA, "num_hidden_layers": 6}),
     "phi3": ("Phi3ForCausalLM", _first, {**PHI, **UNTIED}),
+    "phi3-strips": ("Phi3ForCausalLM", partial(sentence_pieces, "first", strips=True), {**PHI, **UNTIED}),
+    "strips": ("LlamaForCausalLM", partial(sentence_pieces, "never", strips=True), {**GROUPED, **UNTIED}),
     "phi4": ("Phi3ForCausalLM", partial(byte_level, CL100K), {**PHI, **UNTIED}),
     "granite": ("GraniteForCausalLM", partial(byte_level, digits=True), {**GROUPED, **TIED, **GRANITE}),
     "olmo2": ("Olmo2ForCausalLM", partial(byte_level, LLAMA3), GROUPED),

@@ -50,11 +50,11 @@ def main() -> int:
     try:
         forbid_code()
         set_day(job["day"])
-        spaces = encode(job)
+        splits = encode(job)
         if job["outfile"]:
             if job["rows"]:
                 predicting.predict(job)
-            convert(job, spaces, events)
+            convert(job, splits, events)
     except OSError as error:
         traceback.print_exc()
         # numpy reports a short write without an errno
@@ -109,10 +109,10 @@ def set_day(day: str | None) -> None:
     chat_template_utils.datetime = Then
 
 
-def encode(job: dict[str, Any]) -> bool | None:
+def encode(job: dict[str, Any]) -> hooks.Splits:
     """Write, for each probe, its text and ids as the reloaded tokenizer makes them, then what it makes of special tokens.
 
-    Returns whether llama.cpp must put a space before a text, where the tokenizer is of SentencePiece's style.
+    Returns what llama.cpp must be told of how the reloaded tokenizer treats blanks.
     """
     from transformers import AutoTokenizer
 
@@ -129,7 +129,7 @@ def encode(job: dict[str, Any]) -> bool | None:
             ids = tokenizer(found["text"], add_special_tokens=job["encoder"])["input_ids"]
             encoded.write(json.dumps({**found, "ids": ids}) + "\n")
     Path(job["specials"]).write_text(json.dumps(specials(tokenizer)), "utf-8")
-    return hooks.space_before(tokenizer, first or "")
+    return hooks.Splits(hooks.space_before(tokenizer, first or ""), hooks.strips(tokenizer))
 
 
 def specials(tokenizer: Any) -> dict[str, list[int]]:
@@ -154,11 +154,11 @@ def render(tokenizer: Any, probe: dict[str, Any], stops: list[str]) -> dict[str,
     return first
 
 
-def convert(job: dict[str, Any], spaces: bool | None, events: Events) -> None:
+def convert(job: dict[str, Any], splits: hooks.Splits, events: Events) -> None:
     """Run the converter with the pre-tokenizer question answered and pillm's keys added."""
     hooks.answer_pre(import_module("conversion.base").TextModel, job)
     hooks.read_tokenizer_json(import_module("conversion.base").TextModel, import_module("conversion.phi").Phi3MiniModel)
-    hooks.add_keys(import_module("gguf").GGUFWriter, job, spaces)
+    hooks.add_keys(import_module("gguf").GGUFWriter, job, splits)
     hooks.show_progress(events)
     sys.argv = [
         "convert_hf_to_gguf.py", job["model"], "--outfile", job["outfile"], "--outtype", job["outtype"],

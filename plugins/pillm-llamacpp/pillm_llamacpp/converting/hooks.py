@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pillm_llamacpp.converting import spm
 
@@ -14,6 +15,19 @@ class Refused(Exception):
     """The model cannot be converted, for a reason that a person can act on."""
 
     kind = "backend"
+
+
+class Splits(NamedTuple):
+    """How a tokenizer treats blanks, where llama.cpp must be told."""
+
+    space_before: bool | None
+    """Whether a space goes before a text; None where the tokenizer is not of SentencePiece's style."""
+    strips: bool
+    """Whether special tokens take the blanks after them along."""
+
+
+_STRIPPING = re.compile(r"(phi)-?(3)", re.IGNORECASE)
+"""The names of models whose special tokens llama.cpp lets take the blanks along: the file's name for itself decides."""
 
 
 def answer_pre(model: Any, job: dict[str, Any]) -> None:
@@ -86,7 +100,19 @@ def space_before(tokenizer: Any, text: str) -> bool | None:
     return not text.startswith(tuple(tokenizer.all_special_tokens))
 
 
-def add_keys(writer: Any, job: dict[str, Any], spaces: bool | None) -> None:
+def strips(tokenizer: Any) -> bool:
+    """Say whether special tokens take the blanks after them along."""
+    return any(token.special and token.rstrip for token in tokenizer.added_tokens_decoder.values())
+
+
+def stripping_name(name: str, strip: bool) -> str:
+    """Return a model's name, changed as little as makes llama.cpp treat the blanks after special tokens as told."""
+    if strip:
+        return name if _STRIPPING.search(name) else f"{name} (Phi-3)"
+    return _STRIPPING.sub(r"\1 \2", name)
+
+
+def add_keys(writer: Any, job: dict[str, Any], splits: Splits) -> None:
     """Add pillm's keys and the stop tokens just before the header is written; refuse a token text that repeats."""
     write = writer.write_header_to_file
 
@@ -99,8 +125,10 @@ def add_keys(writer: Any, job: dict[str, Any], spaces: bool | None) -> None:
             if ids.setdefault(text, index) != index:
                 raise Refused(f"tokens {ids[text]} and {index} have the same text {text!r}; llama.cpp would abort on it")
         _add_stops(self, ids, job["stops"])
-        if spaces is not None and keys["tokenizer.ggml.model"].value == "llama":
-            self.add_add_space_prefix(spaces)
+        if splits.space_before is not None and keys["tokenizer.ggml.model"].value == "llama":
+            self.add_add_space_prefix(splits.space_before)
+        if "general.name" in keys:
+            self.add_name(stripping_name(keys["general.name"].value, splits.strips))
         if "tokenizer.ggml.add_bos_token" not in keys:
             self.add_add_bos_token(False)
         for name, value in job["keys"].items():

@@ -6,7 +6,8 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pillm
-from pillm_llamacpp.gates.strings import HARD_STRINGS
+from pillm_llamacpp.converting.pretokenizer import WORD_PIECE
+from pillm_llamacpp.gates.strings import HARD_STRINGS, NOT_FOR_WORD_PIECE
 from pillm_llamacpp.workers.client import Worker
 
 if TYPE_CHECKING:
@@ -30,10 +31,16 @@ class Row(NamedTuple):
     tools: list[dict[str, Any]] = []  # noqa: RUF012 - a tuple's default, never changed
 
 
-def rows_of(checkpoint: pillm.Checkpoint) -> list[Row]:
-    """Return what the trainer recorded, then the built-in hard strings, which the data may not hold the like of."""
+def rows_of(checkpoint: pillm.Checkpoint, pre: str | None = None) -> list[Row]:
+    """Return what the trainer recorded, then the built-in hard strings, which the data may not hold the like of.
+
+    `pre` is the pre-tokenizer that was derived: of strings that llama.cpp is known to split otherwise there, none is taken.
+    """
+    left_out = NOT_FOR_WORD_PIECE if pre == WORD_PIECE else ()
     hard = (
-        Row(f"built-in string {number}", [{"role": "user", "content": text}]) for number, text in enumerate(HARD_STRINGS, 1)
+        Row(f"built-in string {number}", [{"role": "user", "content": text}])
+        for number, text in enumerate(HARD_STRINGS, 1)
+        if text not in left_out
     )
     return [*(_row(probe) for probe in checkpoint.probes()), *hard]
 

@@ -13,7 +13,7 @@ from pillm_llamacpp.gates.checks import Findings
 
 def try_tokenizer(checkpoint: pillm.Checkpoint, told: Findings, *, pre: str | None, tree: Path) -> pillm.Finding:
     """Return what comes of it; it takes some seconds."""
-    rows, day = parity.rows_of(checkpoint), parity.day_of(checkpoint)
+    rows, day = parity.rows_of(checkpoint, told.pre), parity.day_of(checkpoint)
     with tempfile.TemporaryDirectory(prefix="pillm-doctor-") as scratch:
         full = Path(scratch) / "vocabulary-F16.gguf"
         job = convert.Conversion(

@@ -56,3 +56,8 @@ HARD_STRINGS: tuple[str, ...] = (
     "a" * 300, "1" * 100, " " * 100, "ab " * 60, "é" * 80, "!" * 70, "\n" * 20, "日" * 60, "aB" * 50, "😀" * 30,
     "anticonstitutionnellement" * 4,
 )  # fmt: skip
+NOT_FOR_WORD_PIECE = frozenset({"1️⃣", "a\u0085b", "a▁b", "a" * 300})
+"""What llama.cpp is known to split otherwise than BERT's own tokenizer, whatever the vocabulary.
+
+It drops every combining mark with the accents, takes NEL for a blank and the sign of a space for one, and knows no longest word.
+"""
