@@ -59,5 +59,5 @@ HARD_STRINGS: tuple[str, ...] = (
 NOT_FOR_WORD_PIECE = frozenset({"1️⃣", "a\u0085b", "a▁b", "a" * 300})
 """What llama.cpp is known to split otherwise than BERT's own tokenizer, whatever the vocabulary.
 
-It drops every combining mark with the accents, takes NEL for a blank and the sign of a space for one, and knows no longest word.
+It drops every combining mark with the accents, takes NEL and the sign of a space for blanks, and knows no longest word.
 """
