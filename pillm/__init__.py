@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pillm.agreement import Agreement as Agreement
     from pillm.artifacts import Benchmark as Benchmark
     from pillm.artifacts import BenchPlan as BenchPlan
     from pillm.artifacts import Checkpoint as Checkpoint
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from pillm.errors import Unavailable as Unavailable
     from pillm.errors import UnknownBackend as UnknownBackend
     from pillm.errors import UnsafeError as UnsafeError
+    from pillm.examination import Finding as Finding
     from pillm.expansion import Expanded as Expanded
     from pillm.expansion import Expansion as Expansion
     from pillm.expansion import expand as expand
@@ -128,6 +130,7 @@ if TYPE_CHECKING:
     from pillm.verification import verify as verify
 
 _HOMES = {
+    "agreement": "Agreement",
     "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe TrainingForecast sha256_file",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
@@ -137,6 +140,7 @@ _HOMES = {
     "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
     "StorageError Unavailable UnknownBackend UnsafeError",
+    "examination": "Finding",
     "expansion": "Expanded Expansion expand",
     "files": "fsync_file fsync_folder",
     "hookspecs": "hookimpl",

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from pillm.agreement import Agreement
 from pillm.divergence import Divergence
 from pillm.errors import DataError
 from pillm.records import JSONObject, canonical
@@ -144,6 +145,8 @@ class ModelFile:
     parity: Parity | None = None
     types: dict[str, int] = field(default_factory=dict)
     """How many tensors have each storage type: the true mix behind the quantisation's name."""
+    agreement: Agreement | None = None
+    """With the checkpoint that it was made of; None where that was not measured."""
     divergence: Divergence | None = None
     """From the unquantised file, on conversations that were not trained on; None where it was not measured."""
     imatrix: bool = False
@@ -152,8 +155,7 @@ class ModelFile:
     @classmethod
     def of(cls, path: Path, quant: str, **facts: Any) -> ModelFile:
         """Return the record of a file on disk, measured and hashed; `facts` are further fields."""
-        size, sha = path.stat().st_size, sha256_file(path)
-        return cls(path=path, quant=quant, bytes=size, sha256=sha, **facts)
+        return cls(path=path, quant=quant, bytes=path.stat().st_size, sha256=sha256_file(path), **facts)
 
     @property
     def label(self) -> str:

@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile, TrainingForecast
 from pillm.contract import Contract
 from pillm.errors import BackendError
+from pillm.examination import Finding
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Failure, JSONObject, Prompt, Request, Usage
 from pillm.rowfiles import Rows as Rows
@@ -214,6 +215,14 @@ class Exporter(Backend):
 
     writes: ClassVar[frozenset[str]] = frozenset()
     """The kinds of model file it writes, by suffix; empty: unknown."""
+
+    def examine(self, checkpoint: Checkpoint, *, student: JSONObject | None = None, prove: bool = False) -> Iterable[Finding]:
+        """Yield what can be told now of whether a checkpoint, or what will be trained from it, can be exported.
+
+        `student` is the `config.json` of what will be trained: the weights are not looked at then. Nothing is downloaded or
+        written, and without `prove` it must be quick. A run asks before its teacher costs anything.
+        """
+        return ()
 
     @abstractmethod
     def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:

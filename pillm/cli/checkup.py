@@ -12,19 +12,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from pillm import __version__
 from pillm.cli.catalogue import clashes, failures
 from pillm.cli.requirements import unmet
 from pillm.errors import BackendError
+from pillm.examination import Finding, State
 from pillm.intake.asking import Size, look
 from pillm.plugins import PluginStatus, registry
-from pillm.records import JSONObject
 
-State = Literal["ok", "note", "missing", "broken"]
 PROBE_SECONDS = 120
 LEAST_FREE = 2 * 1024**3
 # A library that crashes when it is loaded must not take the doctor with it, so each is asked in a process of its own.
@@ -39,20 +36,6 @@ PROBES = {
         "'system': llama_cpp.llama_print_system_info().decode()}))"
     ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was checked."""
-
-    name: str
-    state: State
-    detail: str
-    remedy: str = ""
-
-    def to_json(self) -> JSONObject:
-        """Return the finding as plain JSON."""
-        return asdict(self)
 
 
 def checks() -> Iterator[Finding]:

@@ -37,7 +37,7 @@ COMMANDS = {
         "backends": "List what is installed, or every option of one backend.",
         "plugins": "List the plugins that were found, and what is wrong with them.",
         "schema": "Print a JSON Schema of a file that pillm reads or writes.",
-        "doctor": "Check this machine and say what is missing.",
+        "doctor": "Check this machine, or whether a model can be exported.",
         "completion": "Print the completion script of a shell.",
     },
 }

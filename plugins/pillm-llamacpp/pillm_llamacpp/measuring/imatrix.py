@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 import pillm
-from pillm_llamacpp.gates.header import check_header
 from pillm_llamacpp.workers.client import Worker
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def write(imatrix: Imatrix, path: Path) -> None:
 
 def read(path: Path) -> Imatrix:
     """Read an importance matrix in llama.cpp's GGUF format, ours or llama-imatrix's; raise DataError where it is none."""
-    check_header(path)
+    pillm.check_model_file(path)
     if path.stat().st_size > _MOST_BYTES:
         raise pillm.DataError(f"{path} is too large for an importance matrix ({path.stat().st_size / 2**30:.1f} GiB).")
     try:

@@ -88,6 +88,7 @@ class Server:
             "cancel": self._cancel,
             "devices": self._devices,
             "types": self._types,
+            "unfinite": self._unfinite,
         }
         name = str(message.pop("op"))
         try:
@@ -118,6 +119,11 @@ class Server:
         from pillm_llamacpp.quantizing.tensortypes import types_of
 
         self.send(types=types_of(message["path"]))
+
+    def _unfinite(self, message: Packet) -> None:
+        from pillm_llamacpp.gates.tensors import unfinite
+
+        self.send(tensors=unfinite(message["path"]))
 
     def _generate(self, message: Packet) -> None:
         if self._served is None:
