@@ -63,11 +63,12 @@ class Settings:
         told = {key: value for key, value in self.keys.items() if key.startswith("quantize.")}
         array = (llama.llama_model_kv_override * (len(told) + 1))()
         for place, (key, value) in enumerate(told.items()):
+            union: Any = array[place].value
             array[place].key = key.encode()
             if isinstance(value, int):
-                array[place].tag, array[place].value.val_i64 = _INTEGER, value
+                array[place].tag, union.val_i64 = _INTEGER, value
             else:
-                array[place].tag, array[place].value.val_str = _TEXT, value.encode()
+                array[place].tag, union.val_str = _TEXT, value.encode()
         self._alive.append(array)
         self.params.kv_overrides = array
 
