@@ -46,7 +46,7 @@ class Settings:
             return
         entries: list[tuple[bytes, Any]] = []
         if isinstance(told, str):
-            found = imatrix.read(Path(told))
+            found = imatrix.read(Path(told), own=True)
             entries = [(name.encode(), found.means(name)) for name in found.tensors]
             told = found.keys()
         self.keys |= told
