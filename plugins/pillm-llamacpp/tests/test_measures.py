@@ -105,7 +105,7 @@ def test_a_type_that_needs_an_importance_matrix_is_refused_before_anything_is_co
         export(checkpoint, tmp_path / "out", quants=["F16", "IQ2_XS"])
     with pytest.raises(pillm.ConfigError, match="types IQ2_XS, IQ1_S need an importance matrix"):
         pillm.exporter("gguf", quants=["IQ2_XS", "IQ1_S"], imatrix="off")
-    with pytest.raises(pillm.DataError, match=r"no\.gguf cannot be read"):
+    with pytest.raises(pillm.DataError, match=r"no\.gguf.* cannot be read"):
         export(checkpoint, tmp_path / "out", quants=["Q4_0"], imatrix=str(tmp_path / "no.gguf"))
     assert time.perf_counter() - began < 1
     assert not (tmp_path / "out").exists()
