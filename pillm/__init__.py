@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pillm.artifacts import Parity as Parity
     from pillm.artifacts import Plan as Plan
     from pillm.artifacts import Probe as Probe
-    from pillm.artifacts import TrainingForecast as TrainingForecast
     from pillm.artifacts import sha256_file as sha256_file
     from pillm.backends import Backend as Backend
     from pillm.backends import Exporter as Exporter
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from pillm.expansion import expand as expand
     from pillm.files import fsync_file as fsync_file
     from pillm.files import fsync_folder as fsync_folder
+    from pillm.forecast import TrainingForecast as TrainingForecast
     from pillm.hookspecs import hookimpl as hookimpl
     from pillm.hubs import Published as Published
     from pillm.hubs import Publisher as Publisher
@@ -131,7 +131,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "agreement": "Agreement",
-    "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe TrainingForecast sha256_file",
+    "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe sha256_file",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
     "contract": "Contract template_message",
@@ -142,6 +142,7 @@ _HOMES = {
     "StorageError Unavailable UnknownBackend UnsafeError",
     "examination": "Finding",
     "expansion": "Expanded Expansion expand",
+    "forecast": "TrainingForecast",
     "files": "fsync_file fsync_folder",
     "hookspecs": "hookimpl",
     "intake.chattemplates": "chat_environment",

@@ -42,7 +42,7 @@ def test_files_are_measured_and_the_importance_matrix_is_used_where_it_helps(
     before, after = (float(word) for word in verdict.split(" from ")[1].split(" nats")[0].split(" to "))
     assert q4.divergence.mean == pytest.approx(min(before, after), rel=0.01)
     assert q4.imatrix == (after < before) == ("is used" in verdict)
-    assert not any(note.startswith("Q8_0:") for note in notes)
+    assert not any(note.startswith("Q8_0: the importance") for note in notes)
     kept = read(tmp_path / "out" / "tiny.imatrix.gguf")
     assert kept.datasets[0].startswith("16 training conversations of tiny (sha256 ")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -105,7 +105,7 @@ def test_a_type_that_needs_an_importance_matrix_is_refused_before_anything_is_co
         export(checkpoint, tmp_path / "out", quants=["F16", "IQ2_XS"])
     with pytest.raises(pillm.ConfigError, match="types IQ2_XS, IQ1_S need an importance matrix"):
         pillm.exporter("gguf", quants=["IQ2_XS", "IQ1_S"], imatrix="off")
-    with pytest.raises(pillm.DataError, match=r"no\.gguf cannot be read"):
+    with pytest.raises(pillm.DataError, match=r"no\.gguf.* cannot be read"):
         export(checkpoint, tmp_path / "out", quants=["Q4_0"], imatrix=str(tmp_path / "no.gguf"))
     assert time.perf_counter() - began < 1
     assert not (tmp_path / "out").exists()

@@ -24,7 +24,7 @@ CONTEXT = 2048
 
 
 def check_imatrix(option: str, quants: Sequence[str], checkpoint: pillm.Checkpoint) -> None:
-    """Raise ConfigError where a quantisation needs an importance matrix and gets none, DataError where the file is none."""
+    """Raise ConfigError where a quantisation needs an importance matrix and gets none, what `read` raises of a file."""
     if option not in (AUTO, OFF):
         read(Path(option))
     elif (reason := needing_imatrix(quants)) and not texts_of(checkpoint).calibration:
