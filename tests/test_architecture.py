@@ -17,7 +17,7 @@ PACKAGE = ROOT / "pillm"
 ORDER = """
     errors intake records reasoning replies yamlfile prices files database batchlog seen jsonl tablefile tokenizers
     templates taskfile likeness extraction preferences rowformats rows rowfiles agreement rendered divergence artifacts
-    examination contract progress backends batches hubs kinds provenance options hookspecs judging tournament metrics tasks
+    forecasts examination contract progress backends batches hubs kinds provenance options hookspecs judging tournament metrics tasks
     validation repair choosing plugins models tablesources answers store verification publishing stages expansion devices
     gates recipefile recipe runrows subjects probing report runfolder outlook pipeline rehearsal cli
 """.split()  # noqa: SIM905 - a row reads better than a column
