@@ -61,9 +61,10 @@ def test_a_model_is_examined_by_the_exporter_that_would_pack_it(cli: Cli, tmp_pa
     with installed_plugin(tmp_path / "picky", "picky", PICKY):
         done = cli("doctor", tmp_path, "--exporter", "picky", "-o", "quants=Q8_0", "--json")
         assert done.code == 0
-        assert [one["name"] for one in done.json["checks"]] == ["quants", "layers", "proof"]
-        assert done.json["checks"][0]["detail"] == "Q8_0"
+        assert [one["name"] for one in done.json["checks"]] == ["files", "quants", "layers", "proof"]
+        assert done.json["checks"][1]["detail"] == "Q8_0"
         assert [one["name"] for one in cli("doctor", tmp_path, "--exporter", "picky", "--quick", "--json").json["checks"]] == [
+            "files",
             "quants",
             "layers",
         ]
