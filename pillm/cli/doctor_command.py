@@ -12,7 +12,7 @@ import pillm
 from pillm.cli.checkup import checks
 from pillm.cli.choices import assignments, backend_option
 from pillm.cli.terminal import Terminal, cli_command
-from pillm.errors import DataError, MissingDependency
+from pillm.errors import DataError, MissingDependency, UnsafeError
 from pillm.examination import Finding
 from pillm.plugins import registry
 
@@ -57,8 +57,14 @@ def _examined(text: str, name: str | None, options: dict[str, Any], *, quick: bo
             f"{text} is no model folder, no adapter's folder (config.json, adapter_config.json), and no shipped model."
         )
     exporter = pillm.exporter(name or _default(), **options)
+    try:
+        notes = pillm.check_model_folder(folder)
+    except (DataError, UnsafeError) as error:
+        return [Finding("files", "broken", str(error))]  # nothing else reads them
+    files = Finding("files", "note" if notes else "ok", "; ".join(notes) or "headers, sizes and names agree")
     found = list(exporter.examine(pillm.Checkpoint(path=folder), prove=not quick))
-    return found or [Finding(f"exporter {exporter.name}", "note", "it says nothing beforehand about what it can export")]
+    silent = Finding(f"exporter {exporter.name}", "note", "it says nothing beforehand about what it can export")
+    return [files, *(found or [silent])]
 
 
 def _default() -> str:

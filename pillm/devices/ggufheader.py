@@ -6,14 +6,15 @@ The bytes are read by `pillm.intake.gguf`, within its limits; this is the shape 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from pillm.devices.quants import BLOCKS, TYPE_OF_ID
 from pillm.errors import DataError
 from pillm.intake.faults import Fault
-from pillm.intake.gguf import ARRAY, SCALARS, Entry, read_head
+from pillm.intake.gguf import ARRAY, SCALARS, STRING, Entry, read_head
 from pillm.intake.inspection import open_regular
 
 KEPT_ITEMS = 4096
@@ -61,10 +62,15 @@ class GGUFHeader:
     metadata: dict[str, Value]
     tensors: tuple[Tensor, ...]
     file_bytes: int
+    texts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Arrays of texts that were asked for, by key."""
 
 
-def read_header(path: Path) -> GGUFHeader:
-    """Read the header of a GGUF file; raise DataError where it is not one, is cut off or breaks a limit."""
+def read_header(path: Path, texts: Collection[str] = ()) -> GGUFHeader:
+    """Read the header of a GGUF file; raise DataError where it is not one, is cut off or breaks a limit.
+
+    `texts` are the keys of arrays of texts, a vocabulary say, that are wanted and not stepped over.
+    """
     try:
         with open_regular(path) as file:
             head = read_head(file, os.fstat(file.fileno()).st_size)
@@ -75,6 +81,11 @@ def read_header(path: Path) -> GGUFHeader:
         metadata={key: _value(entry) for key, entry in head.metadata.items()},
         tensors=tuple(Tensor(name=one.name, shape=one.shape, type=TYPE_OF_ID[one.type]) for one in head.tensors),
         file_bytes=head.size,
+        texts={
+            key: tuple(text.decode("utf-8") for text in entry.texts)
+            for key, entry in head.metadata.items()
+            if key in texts and entry.item_kind == STRING
+        },
     )
 
 
