@@ -49,12 +49,13 @@ def test_no_token_is_found_in_anything_that_is_said_or_left(hub: FakeHub, run: P
     hub.put("acme/gated", SAMPLE, gated=True)
     home = tmp_path / "home"
     home.mkdir()
-    said, codes = [], []
+    said, codes, printed = [], [], [""]
 
     def play(*words: object, token: str = hub.token) -> None:
         done = pillm_(hub, home, *words, token=token)
         codes.append(done.returncode)
         said.append(done.stdout + done.stderr)
+        printed[0] = done.stdout
 
     play("fetch", "acme/private", "--events", home / "events.jsonl")
     play("fetch", "acme/gated", token="hf_stranger")
@@ -67,7 +68,7 @@ def test_no_token_is_found_in_anything_that_is_said_or_left(hub: FakeHub, run: P
     hub.refuse.clear()
     play("push", run, "acme/student", "--tag", "v1", "--yes", "--json")
     assert codes == [0, 5, 5, 0, 5, 0], said
-    assert json.loads(said[-1][said[-1].index("{") : said[-1].rindex("}") + 1])["sent"] == 3
+    assert json.loads(printed[0])["sent"] == 3
     assert hub.repositories["acme/student"].private
     assert {call.token for call in hub.calls} == {"", hub.token, "hf_stranger"}
     left = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
