@@ -56,7 +56,8 @@ def _examined(terminal: Terminal, text: str, name: str | None, options: dict[str
     folder = model_of(text, terminal).path if is_remote(text) else pillm.model_folder(text)
     if folder is None or not any((folder / file).is_file() for file in ("config.json", "adapter_config.json")):
         raise DataError(
-            f"{text} is no model folder, no adapter's folder (config.json, adapter_config.json), and no shipped model."
+            f"{text} is neither a model folder nor an adapter's (config.json, adapter_config.json), no shipped model, and no "
+            "owner/name of a hub."
         )
     found = list(exporter.examine(pillm.Checkpoint(path=folder), prove=not quick))
     return found or [Finding(f"exporter {exporter.name}", "note", "it says nothing beforehand about what it can export")]

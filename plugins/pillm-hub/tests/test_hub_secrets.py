@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from base64 import b64encode
@@ -23,12 +24,24 @@ write_manifest(Path(sys.argv[1]), Lineage(verb="export", key="k"))
 """
 
 
+def small_gguf() -> bytes:
+    """Return a file of one tensor: what is published is looked at first."""
+
+    def text(said: str) -> bytes:
+        return struct.pack("<Q", len(said)) + said.encode()
+
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 1)
+    head += text("general.architecture") + struct.pack("<I", 8) + text("llama")
+    head += text("token_embd.weight") + struct.pack("<IQQIQ", 2, 32, 64, 0, 0)
+    return head + bytes(-len(head) % 32) + bytes(32 * 64 * 4)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """Write a run that may be published."""
     export = tmp_path / "run" / "export"
     export.mkdir(parents=True)
-    (export / "student-F16.gguf").write_bytes(b"GGUF" * 3000)
+    (export / "student-F16.gguf").write_bytes(small_gguf())
     subprocess.run([sys.executable, "-c", EXPORTED, str(export)], check=True)
     (export.parent / "card.json").write_text('{"publishable": true}')
     (export.parent / "README.md").write_text("---\nlicense: mit\n---\n# Student\n")
