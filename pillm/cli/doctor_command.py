@@ -54,7 +54,7 @@ def _examined(text: str, name: str | None, options: dict[str, Any], *, quick: bo
     folder = Path(text) if Path(text).is_dir() else pillm.model_folder(text)
     if folder is None or not any((folder / file).is_file() for file in ("config.json", "adapter_config.json")):
         raise DataError(
-            f"{text} is no model folder, no adapter's folder (config.json, adapter_config.json), and no shipped model."
+            f"{text} is neither a model folder (config.json), nor an adapter's (adapter_config.json), nor a shipped model."
         )
     exporter = pillm.exporter(name or _default(), **options)
     found = list(exporter.examine(pillm.Checkpoint(path=folder), prove=not quick))
