@@ -12,6 +12,7 @@ import pillm
 from pillm_llamacpp import source
 from pillm_llamacpp.converting import conversion
 from pillm_llamacpp.converting.assets import copy_assets
+from pillm_llamacpp.converting.pretokenizer import WORD_PIECE
 from pillm_llamacpp.gates import logits, parity, proving, trial
 from pillm_llamacpp.inference.session import Settings
 from pillm_llamacpp.measuring.measures import Measures
@@ -74,6 +75,11 @@ class Packing:
             self.progress.note(
                 f"{label} carries no probes of its training; parity is checked on {len(rows)} built-in strings, "
                 "between the reloaded tokenizer and llama.cpp only."
+            )
+        if self.findings.pre == WORD_PIECE:
+            self.progress.warn(
+                f"llama.cpp splits Korean, Hindi, Bengali and words of more than 100 letters otherwise than {label}'s own "
+                "tokenizer, as it does for every WordPiece vocabulary: do not embed such text with these files."
             )
         self.progress.start(None, unit="steps", message=f"converting {label} to {full.name}")
         told = conversion.Conversion(

@@ -101,12 +101,14 @@ def set_day(day: str | None) -> None:
         return
     from transformers.utils import chat_template_utils
 
+    then = date.fromisoformat(day)
+
     class Then(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Then:
-            return cls.combine(date.fromisoformat(day), datetime.now(tz).time(), tz)
+            return cls.combine(then, datetime.now(tz).time(), tz)
 
-    chat_template_utils.datetime = Then
+    vars(chat_template_utils)["datetime"] = Then
 
 
 def encode(job: dict[str, Any]) -> hooks.Splits:
