@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from pillm_llamacpp.exporter import GGUFExporter
+from pillm_llamacpp.measuring import measures
 from pillm_llamacpp.quantizing import quantization
 from pillm_llamacpp_students import contents
 from pillm_llamacpp_tiny import write_model
@@ -21,7 +22,7 @@ import pillm
 
 def export(checkpoint: pillm.Checkpoint, out: Path, **options: Any) -> tuple[list[pillm.ModelFile], str]:
     events: list[pillm.Event] = []
-    models = list(GGUFExporter(**options).export(checkpoint, out, pillm.Progress("export", (events.append,))))
+    models = list(GGUFExporter(assets=False, **options).export(checkpoint, out, pillm.Progress("export", (events.append,))))
     return models, "\n".join(event.message for event in events if event.message)
 
 
@@ -69,15 +70,16 @@ import os, sys
 from pathlib import Path
 import pillm
 from pillm_llamacpp.exporter import GGUFExporter
+from pillm_llamacpp.measuring import measures
 from pillm_llamacpp.quantizing import quantization
-quantize = quantization.quantize
+quantize = measures.quantize
 def killed(source, target, quant, **more):
     if quant == "Q4_0":
         Path(str(target) + ".part").write_bytes(b"half")
         os.kill(os.getpid(), 9)
     return quantize(source, target, quant, **more)
-quantization.quantize = killed
-exporter = GGUFExporter(quants=["F16", "Q8_0", "Q4_K_M", "Q4_0"])
+measures.quantize = killed
+exporter = GGUFExporter(assets=False, quants=["F16", "Q8_0", "Q4_K_M", "Q4_0"])
 list(exporter.export(pillm.Checkpoint(path=Path(sys.argv[1])), Path(sys.argv[2]), pillm.Progress()))
 """
 
@@ -91,8 +93,8 @@ def test_a_killed_export_goes_on_with_what_was_missing(
     assert sorted(path.name for path in out.glob("*.gguf")) == ["tiny-F16.gguf", "tiny-Q4_K_M.gguf", "tiny-Q8_0.gguf"]
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.gguf")}
     made: list[str] = []
-    quantize = quantization.quantize
-    monkeypatch.setattr(quantization, "quantize", lambda *told, **more: made.append(told[2]) or quantize(*told, **more))
+    quantize = measures.quantize
+    monkeypatch.setattr(measures, "quantize", lambda *told, **more: made.append(told[2]) or quantize(*told, **more))
     models, said = export(checkpoint, out, quants=["F16", "Q8_0", "Q4_K_M", "Q4_0"])
     assert made == ["Q4_0"]
     assert "the files in full precision stand" in said
@@ -113,7 +115,8 @@ def killed(worker, message, first, progress):
     worker.receive()  # so that the worker is in the middle of it
     os.kill(os.getpid(), 9)
 writer._follow = killed
-list(GGUFExporter(quants=["F16"]).export(pillm.Checkpoint(path=Path(sys.argv[1])), Path(sys.argv[2]), pillm.Progress()))
+exporter = GGUFExporter(assets=False, quants=["F16"])
+list(exporter.export(pillm.Checkpoint(path=Path(sys.argv[1])), Path(sys.argv[2]), pillm.Progress()))
 """
 
 
@@ -145,20 +148,20 @@ def test_what_was_finished_is_made_again_for_another_model(checkpoint: pillm.Che
 def test_a_full_disk_leaves_the_record_of_what_was_finished(
     checkpoint: pillm.Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quantize = quantization.quantize
+    quantize = measures.quantize
 
     def full(source: Path, target: Path, quant: str, **more: Any) -> dict[str, int]:
         if quant == "Q4_0":
             raise quantization.full(target, "no space left")
         return quantize(source, target, quant, **more)
 
-    monkeypatch.setattr(quantization, "quantize", full)
+    monkeypatch.setattr(measures, "quantize", full)
     told = {"quants": ["F16", "IQ4_NL", "Q4_0"]}
     with pytest.raises(pillm.StorageError):
         export(checkpoint, tmp_path, **told)
     kept = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert kept == [".gguf-work/finished.json", "tiny-F16.gguf", "tiny-IQ4_NL.gguf"]
     made: list[str] = []
-    monkeypatch.setattr(quantization, "quantize", lambda *told, **more: made.append(told[2]) or quantize(*told, **more))
+    monkeypatch.setattr(measures, "quantize", lambda *told, **more: made.append(told[2]) or quantize(*told, **more))
     export(checkpoint, tmp_path, **told)
     assert made == ["Q4_0"]

@@ -15,7 +15,7 @@ import pillm
 
 def test_a_whole_model_is_taken_as_it_is(checkpoint: pillm.Checkpoint) -> None:
     with laid_out(checkpoint, None) as laid:
-        assert laid == (checkpoint, None)
+        assert laid == (checkpoint, None, (checkpoint.path,))
     assert parents(checkpoint, None) == {}
     with pytest.raises(pillm.ConfigError, match="is a whole model, so it has no `base`"), laid_out(checkpoint, "nano-base"):
         pass
