@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @out_folder(help="Where the model files go.")
 @click.pass_obj
 def command(terminal: Terminal, /, checkpoint: str, exporter: str, options: dict[str, Any], out: Path) -> None:
-    """Pack CHECKPOINT, a Hugging Face model folder or owner/name[@revision] of a hub, into files for devices."""
+    """Pack CHECKPOINT, a model's or an adapter's folder or owner/name[@revision] of a hub, into files for devices."""
     built = pillm.exporter(exporter, **options)
     found = model_of(checkpoint, terminal)
     if not isinstance(found, pillm.Checkpoint):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,6 +18,8 @@ from pillm_llamacpp.quantizing.quants import AUTO, OFF
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pillm_llamacpp.gates.checks import Findings
+    from pillm_llamacpp.writing.sources import Laid
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -37,6 +39,13 @@ class GGUFExporter(pillm.Exporter):
     file_name: str | None = Field(None, description="Stem of the files' names; none: the checkpoint's name.")
     title: str | None = Field(None, description="The model's name in the file's metadata; none: the stem.")
     license: str | None = Field(None, description="The model's licence in the file's metadata, as an SPDX id.")
+    base: str | None = Field(None, description="An adapter's base, a folder or a name; none: what its settings name.")
+    adapter: Literal["merged", "only"] = Field(
+        "merged", description="Of an adapter's folder: the base with it merged in, or `only` the adapter, for `--lora`."
+    )
+    writer: Literal["auto", "own", "converter"] = Field(
+        "auto", description="Who writes the file in full precision: pillm's `own` writer, llama.cpp's `converter`, or `auto`."
+    )
     imatrix: str = Field(
         AUTO,
         description="auto: an importance matrix from the calibration texts, where it helps; off; or a file of llama-imatrix.",
@@ -112,30 +121,52 @@ class GGUFExporter(pillm.Exporter):
         """
         from pillm_llamacpp.gates.checks import check
         from pillm_llamacpp.measuring.measures import check_imatrix
-        from pillm_llamacpp.packing import Packing
+        from pillm_llamacpp.writing.sources import laid_out
 
         self.check()
-        for note in pillm.check_model_folder(checkpoint.path):
-            progress.note(f"{checkpoint.label}: {note}.")
-        findings = check(checkpoint, source.require(), self.quants)
-        check_imatrix(self.imatrix, self.quants, checkpoint)
         stem = self.file_name or _slug(checkpoint.label)
-        work, keep = out / ".gguf-work", False
+        with laid_out(checkpoint, self.base) as laid:
+            for folder in laid.folders:
+                for note in pillm.check_model_folder(folder):
+                    progress.note(f"{folder.name}: {note}.")
+            findings = check(laid.checkpoint, source.require(), self.quants)
+            if self.adapter == "only":
+                from pillm_llamacpp.writing.alone import alone
+
+                quants = self.quants if "quants" in self.model_fields_set else ("F16",)
+                metadata = {"general.name": self.title or stem}
+                yield from alone(laid, quants, out / stem, progress, metadata=metadata, threads=self.threads or 1)
+                return
+            check_imatrix(self.imatrix, self.quants, laid.checkpoint)
+            yield from self._packed(checkpoint, laid, findings, out, stem, progress)
+
+    def _packed(
+        self, checkpoint: pillm.Checkpoint, laid: Laid, findings: Findings, out: Path, stem: str, progress: pillm.Progress
+    ) -> Iterator[pillm.ModelFile]:
+        from pillm_llamacpp.packing import Packing
+        from pillm_llamacpp.quantizing.finished import Finished, state_of
+
+        work, finished = out / ".gguf-work", None
         try:
-            out.mkdir(parents=True, exist_ok=True)
+            finished = Finished(work, state_of(checkpoint.path, self.parents(checkpoint), self.identity()))
+            yield from Packing(self, laid.checkpoint, findings, stem, work, progress, finished, laid.adapter).files()
             shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-            yield from Packing(self, checkpoint, findings, stem, work, progress).files()
-        except (pillm.PillmError, OSError) as error:
-            told, keep = error if isinstance(error, pillm.PillmError) else _storage(out, error), self.keep_work
-            if keep:
+        # an interruption leaves all as it is, for the same command to go on with
+        except Exception as error:
+            told = _storage(out, error) if isinstance(error, OSError) else error
+            if self.keep_work and isinstance(told, pillm.PillmError):
                 told.args = (f"{told} The intermediate files are kept in {work} until the next export.",)
+            elif finished is not None:
+                finished.give_up()
             if told is error:
                 raise
             raise told from error
-        finally:
-            if not keep:
-                shutil.rmtree(work, ignore_errors=True)
+
+    def parents(self, checkpoint: pillm.Checkpoint) -> dict[str, str]:
+        """Return the hash of an adapter's base: another base makes other files."""
+        from pillm_llamacpp.writing.sources import parents
+
+        return parents(checkpoint, self.base)
 
 
 def _slug(label: str) -> str:

@@ -18,6 +18,7 @@ from pillm_llamacpp.inference.session import Settings
 from pillm_llamacpp.measuring.measures import Measures
 from pillm_llamacpp.quantizing import quants as table
 from pillm_llamacpp.quantizing.quantization import publish, types_of
+from pillm_llamacpp.writing.making import make
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pillm_llamacpp.exporter import GGUFExporter
     from pillm_llamacpp.gates.checks import Findings
     from pillm_llamacpp.gates.proving import Proof
+    from pillm_llamacpp.quantizing.finished import Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +41,30 @@ class Packing:
     work: Path
     """A folder in the one that the files go to; what lies there has no name yet."""
     progress: pillm.Progress
+    finished: Finished
+    """What an interrupted export had made already."""
+    adapter: Path | None = None
+    """An adapter that is merged into the checkpoint's weights."""
 
     def files(self) -> Iterator[pillm.ModelFile]:
         """Yield each file when it has passed every gate and has its name."""
         base = table.base_of(self.options.quants)
         full = self.work / self._name(base)
-        proof = self._converted(full)
+        kept = {quant: self.finished.model(self.work.parent / self._name(quant), quant) for quant in self.options.quants}
+        missing = tuple(quant for quant, model in kept.items() if model is None)
+        proof = self._converted(full, missing)
+        shutil.rmtree(self.work / "reference", ignore_errors=True)  # of an attempt that was interrupted
         measures = Measures(self._cores, self._threads_for(full), self.progress, self.work, self.options.fallback)
         if set(self.options.quants) != {base}:
             measures.prepare(full, self.checkpoint, option=self.options.imatrix, quants=self.options.quants)
-        for quant in self.options.quants:
-            if quant == base:
-                yield self._as_it_is(full, quant, proof)
-            else:
-                yield self._quantized(full, quant, proof, measures)
+        for quant, model in kept.items():
+            if model is not None:
+                measures.used |= model.imatrix
+                yield model
+                continue
+            made = self._as_it_is(full, quant, proof) if quant == base else self._quantized(full, quant, proof, measures)
+            self.finished.add(made)
+            yield made
         measures.keep(self.work.parent / f"{self.stem}.imatrix.gguf")
         if self.options.assets:
             copy_assets(self.checkpoint.path, self.work.parent)
@@ -67,8 +79,8 @@ class Packing:
     def _threads_for(self, file: Path) -> int:
         return Settings(threads=self.options.threads).threads_for(file.stat().st_size)
 
-    def _converted(self, full: Path) -> Proof:
-        """Write the file in full precision and prove it."""
+    def _converted(self, full: Path, quants: tuple[str, ...]) -> Proof:
+        """Write the file in full precision, and beside it what else comes out of the same pass; prove it."""
         rows, day = parity.rows_of(self.checkpoint, self.findings.pre), parity.day_of(self.checkpoint)
         label = self.checkpoint.label
         if rows[0].ids is None:
@@ -87,8 +99,12 @@ class Packing:
             outtype=full.stem.rpartition("-")[2].lower(), pre=self.options.pre, derived=self.findings.pre,
             stops=self.findings.stops, keys=_keys(self.checkpoint), metadata=self._metadata(), day=day,
             rows=logits.ROWS, tokens=logits.TOKENS, encoder=self.findings.encoder,
+            adapter=str(self.adapter) if self.adapter else None,
         )  # fmt: skip
-        made = conversion.run(told, map(parity.asked, rows), full.parent, self.progress)
+        kinds = dict.fromkeys((table.base_of(self.options.quants), *table.direct(quants)))
+        outputs = {kind: self.work / self._name(kind) for kind in kinds}
+        probes = list(map(parity.asked, rows))
+        made = make(self.options.writer, told, probes, outputs, threads=self._cores, progress=self.progress)
         threads = self._threads_for(full)
         return proving.prove(full, rows, made, self.findings, day=day, threads=threads, progress=self.progress)
 
@@ -108,7 +124,10 @@ class Packing:
 
     def _quantized(self, full: Path, quant: str, proof: Proof, measures: Measures) -> pillm.ModelFile:
         made = self.work / self._name(quant)
-        facts = measures.make(full, made, quant)
+        if quant in table.DIRECT and made.is_file():  # out of the same pass
+            facts: dict[str, Any] = {"types": types_of(made), "divergence": measures.measure(made), "imatrix": False}
+        else:
+            facts = measures.make(full, made, quant)
         near = self.tried(made, proof)
         mix = ", ".join(f"{count} x {kind}" for kind, count in facts["types"].items())
         self.progress.note(f"{quant}: {mix}; {near}.")

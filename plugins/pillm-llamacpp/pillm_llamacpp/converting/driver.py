@@ -54,7 +54,8 @@ def main() -> int:
         if job["outfile"]:
             if job["rows"]:
                 predicting.predict(job)
-            convert(job, splits, events)
+            if not job["written"]:
+                convert(job, splits, events)
     except OSError as error:
         traceback.print_exc()
         # numpy reports a short write without an errno
