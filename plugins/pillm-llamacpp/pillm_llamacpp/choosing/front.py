@@ -1,0 +1,135 @@
+"""The files that no other beats in everything, and the one of them that ships, with the reason in a sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pillm
+from pillm_llamacpp.choosing.limits import Limits
+
+WEIGHTS: Mapping[str, float] = {"quality": 1.0, "speed": 1.0, "size": 1.0}
+"""How much a loss of quality, of speed and of room counts, against each other."""
+FULL = "F16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A file that was tried: what it is, and what it costs."""
+
+    name: str
+    """The quantisation's name, with a suffix where its types were searched for."""
+    quant: str
+    """llama.cpp's quantisation that it was made with."""
+    bytes: int
+    ram: int
+    """Bytes that it takes on the device."""
+    kld: float
+    """Mean divergence from the file in full precision on validation texts, nats per token."""
+    kld_low: float = 0.0
+    kld_high: float = 0.0
+    top1: float = 1.0
+    """The share of positions at which it ranks the same token first."""
+    score: float | None = None
+    tg_tps: float | None = None
+    """Predicted for the device, as is the prefill's."""
+    pp_tps: float | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+    """The storage types that were asked for, by tensor; empty for llama.cpp's own mix."""
+    imatrix: bool = False
+    rounded: bool = False
+    """Whether its weights were rounded with the errors of earlier columns in mind."""
+
+
+def dominates(one: Trial, other: Trial) -> bool:
+    """Say whether one file is at least as good as another in size, speed, divergence and score, and better in one."""
+    pairs = [(-one.bytes, -other.bytes), (-one.kld, -other.kld)]
+    for mine, its in ((one.tg_tps, other.tg_tps), (one.score, other.score)):
+        if mine is not None and its is not None:
+            pairs.append((mine, its))
+    return all(mine >= its for mine, its in pairs) and any(mine > its for mine, its in pairs)
+
+
+def front(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the files that no other dominates, small to large; of two that are equal in everything, the first."""
+    kept: list[Trial] = []
+    for one in sorted(trials, key=lambda trial: (trial.bytes, trial.kld)):
+        if not any(dominates(other, one) for other in trials) and not any(_same(other, one) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _same(one: Trial, other: Trial) -> bool:
+    return (one.bytes, one.kld, one.tg_tps, one.score) == (other.bytes, other.kld, other.tg_tps, other.score)
+
+
+def changed(kld: float) -> float:
+    """Return the bound that a mean divergence sets to the share of probability that moved: Pinsker's inequality."""
+    return math.sqrt(max(kld, 0.0) / 2)
+
+
+def costs(trials: Sequence[Trial], weights: Mapping[str, float]) -> list[float]:
+    """Return what each file costs: the weighted sum of moved probability, time per token and bytes, least is best.
+
+    Each is a share of the largest among the files that are compared, so that the weights compare like with like.
+    """
+    told = {
+        "quality": [changed(trial.kld) for trial in trials],
+        "speed": [1 / trial.tg_tps if trial.tg_tps else 0.0 for trial in trials],
+        "size": [float(trial.bytes) for trial in trials],
+    }
+    shares = {name: [value / (max(values) or 1.0) for value in values] for name, values in told.items()}
+    return [sum(weights.get(name, 0.0) * shares[name][number] for name in told) for number in range(len(trials))]
+
+
+def pick(trials: Sequence[Trial], limits: Limits, weights: Mapping[str, float], device: str) -> tuple[Trial, str]:
+    """Return the file to ship and why, in a sentence; raise GateError where no file keeps to the limits.
+
+    It is the cheapest by `costs` among those of the front that keep to the limits.
+    """
+    exact = next((trial.score for trial in trials if trial.name == FULL), None)
+    allowed = [trial for trial in trials if not limits.misses(trial, exact)]
+    if not allowed:
+        nearest = min(trials, key=lambda trial: (len(limits.misses(trial, exact)), trial.bytes))
+        raise pillm.GateError(
+            f"none of {len(trials)} files keeps to the limits; {nearest.name} comes nearest: "
+            f"{'; '.join(limits.misses(nearest, exact))}. Loosen them, choose a smaller student, or name the quants yourself."
+        )
+    shown = front(allowed)
+    # the file in full precision is what the others are held against: it ships only where nothing else may
+    compared = [trial for trial in shown if trial.name != FULL] or shown
+    priced = costs(compared, weights)
+    best = compared[priced.index(min(priced))]
+    return best, _reason(best, trials, compared, limits, weights, device)
+
+
+def _reason(
+    best: Trial, trials: Sequence[Trial], compared: Sequence[Trial], limits: Limits, weights: Mapping[str, float], device: str
+) -> str:
+    ordered = [name for name, weight in sorted(weights.items(), key=lambda pair: -pair[1]) if weight > 0]
+    cared = " and ".join([", ".join(ordered[:-1]), ordered[-1]]) if len(ordered) > 1 else "".join(ordered)
+    among = f"the {len(compared)} of {len(trials)} files that keep to the limits and that no other beats in everything"
+    pace = f", about {best.tg_tps:g} tokens per second on {device}" if best.tg_tps else ""
+    full = next((trial for trial in trials if trial.name == FULL), None)
+    score = f", score {best.score:.3f}" if best.score is not None else ""
+    if score and full is not None and full.score is not None:
+        score += f" (F16 {full.score:.3f})"
+    asked = f"; {_asked(limits)}" if _asked(limits) else ""
+    return (
+        f"{best.name} is the best trade of {cared} among {among}: {best.bytes / 1e6:.2f} MB{pace}, divergence "
+        f"{best.kld:.2g} nats{score}{asked}."
+    )
+
+
+def _asked(limits: Limits) -> str:
+    told = []
+    if limits.min_exact is not None:
+        told.append(f"a score of at least {limits.min_exact:g}{' of F16' if limits.relative else ''}")
+    if limits.max_bytes is not None:
+        told.append(f"at most {limits.max_bytes / 1e6:g} MB")
+    if limits.max_ram is not None:
+        told.append(f"at most {limits.max_ram / 1e6:g} MB of memory")
+    if limits.min_tps is not None:
+        told.append(f"at least {limits.min_tps:g} tokens per second")
+    return "asked for: " + ", ".join(told) if told else ""
