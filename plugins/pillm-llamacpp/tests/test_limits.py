@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -40,10 +41,8 @@ def test_a_size_of_another_form_is_refused(said: Any) -> None:
 @given(st.text())
 def test_no_text_breaks_the_readers(text: str) -> None:
     for read in (parse_score, parse_size):
-        try:
-            read(text)
-        except ValueError as error:
-            assert str(error)
+        with suppress(ValueError):
+            assert read(text)
 
 
 @pytest.mark.parametrize(
