@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
     from pillm.devices.planner import plan as plan
+    from pillm.divergence import Divergence as Divergence
     from pillm.errors import BackendError as BackendError
     from pillm.errors import ConfigError as ConfigError
     from pillm.errors import DataError as DataError
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from pillm.records import Request as Request
     from pillm.records import Usage as Usage
     from pillm.rehearsal import rehearse as rehearse
+    from pillm.rendered import RenderedText as RenderedText
     from pillm.replies import read_reply as read_reply
     from pillm.rows import PromptFile as PromptFile
     from pillm.rows import read_examples as read_examples
@@ -114,6 +116,7 @@ _HOMES = {
     "contract": "Contract template_message",
     "devices": "DeviceProfile device",
     "devices.planner": "plan",
+    "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
     "StorageError Unavailable UnknownBackend UnsafeError",
     "expansion": "Expanded Expansion expand",
@@ -128,6 +131,7 @@ _HOMES = {
     "recipe": "Recipe load_recipe",
     "records": "Answer Example Failure Message Prompt Reference Request Usage",
     "rehearsal": "rehearse",
+    "rendered": "RenderedText",
     "replies": "read_reply",
     "rows": "PromptFile read_examples read_prompts",
     "stages.benchmarking": "bench",

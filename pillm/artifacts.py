@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from pillm.divergence import Divergence
 from pillm.errors import DataError
 from pillm.records import JSONObject, canonical
+from pillm.rendered import RenderedText, read_rendered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -107,11 +109,16 @@ class Checkpoint:
                     raise DataError(f"{path}:{number} is damaged ({error!r}). Train again.") from error
 
     def calibration(self) -> list[str]:
-        """Return the rendered conversations that an importance matrix may be computed from."""
-        path = self.path / CALIBRATION_FILE
-        if not path.is_file():
-            return []
-        return [json.loads(line)["text"] for line in path.read_text("utf-8").splitlines() if line]
+        """Return the rendered conversations that an importance matrix may be computed from; DataError for a damaged file."""
+        return [row.text for row in self.rendered() if row.split != "validation"]
+
+    def validation(self) -> list[RenderedText]:
+        """Return the rendered conversations that quantisations may be compared on; raise DataError for a damaged file."""
+        return [row for row in self.rendered() if row.split == "validation"]
+
+    def rendered(self) -> list[RenderedText]:
+        """Return all that the trainer rendered for measuring quantisations; raise DataError for a damaged file."""
+        return read_rendered(self.path / CALIBRATION_FILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,12 +140,16 @@ class ModelFile:
     parity: Parity | None = None
     types: dict[str, int] = field(default_factory=dict)
     """How many tensors have each storage type: the true mix behind the quantisation's name."""
+    divergence: Divergence | None = None
+    """From the unquantised file, on conversations that were not trained on; None where it was not measured."""
+    imatrix: bool = False
+    """Whether an importance matrix weighed the rounding."""
 
     @classmethod
-    def of(cls, path: Path, quant: str, *, parity: Parity | None = None, types: dict[str, int] | None = None) -> ModelFile:
-        """Return the record of a file on disk, measured and hashed."""
+    def of(cls, path: Path, quant: str, **facts: Any) -> ModelFile:
+        """Return the record of a file on disk, measured and hashed; `facts` are further fields."""
         size, sha = path.stat().st_size, sha256_file(path)
-        return cls(path=path, quant=quant, bytes=size, sha256=sha, parity=parity, types=types or {})
+        return cls(path=path, quant=quant, bytes=size, sha256=sha, **facts)
 
     @property
     def label(self) -> str:

@@ -41,8 +41,18 @@ def models_table(models: list[ModelFile]) -> Table:
     table.add_column("quant", no_wrap=True)
     table.add_column("MB", justify="right", no_wrap=True)
     table.add_column("parity", justify="right", no_wrap=True)
+    table.add_column("KLD", justify="right", no_wrap=True)
+    table.add_column("top-1", justify="right", no_wrap=True)
     table.add_column("sha256", no_wrap=True)
     for model in models:
         parity = f"{model.parity.rows - model.parity.mismatches}/{model.parity.rows}" if model.parity else "-"
-        table.add_row(str(model.path), model.quant, f"{model.bytes / 1e6:,.1f}", parity, model.sha256[:12])
+        size = f"{model.bytes / 1e6:,.1f}"
+        table.add_row(str(model.path), model.quant, size, parity, *_divergence(model), model.sha256[:12])
     return table
+
+
+def _divergence(model: ModelFile) -> tuple[str, str]:
+    """Return the divergence from the unquantised file, and how often both choose the same token, in words."""
+    if model.divergence is None:
+        return "-", "-"
+    return f"{model.divergence.mean:.2g}" + (" i" if model.imatrix else ""), f"{model.divergence.top1:.2%}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from pillm.artifacts import CONTRACT_FILE, Checkpoint, ModelFile, Parity, sha256_file, to_json
 from pillm.backends import Exporter
+from pillm.divergence import Divergence
 from pillm.errors import BackendError, DataError
 from pillm.files import lock, named, storage_errors
 from pillm.progress import Progress
@@ -79,5 +80,6 @@ def _recorded(out: Path) -> list[ModelFile]:
 
 
 def _model(out: Path, facts: dict[str, Any]) -> ModelFile:
-    parity = facts.get("parity")
-    return ModelFile(**{**facts, "path": out / facts["path"], "parity": Parity(**parity) if parity else None})
+    kinds = {"parity": Parity, "divergence": Divergence}
+    made = {name: kind(**facts[name]) for name, kind in kinds.items() if facts.get(name)}
+    return ModelFile(**{**facts, **made, "path": out / facts["path"]})

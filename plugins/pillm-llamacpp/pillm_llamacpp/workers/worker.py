@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import traceback
+from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any
 
 from pillm_llamacpp.workers import pipe
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 
     from pillm_llamacpp.workers.pipe import Packet
     from pillm_llamacpp.workers.serving import Served
+
+
+_JOBS = {
+    "quantize": "quantizing.quantizer:quantize",
+    "plan": "quantizing.quantizer:plan",
+    "collect": "measuring.collecting:collect",
+    "reference": "measuring.comparing:make_reference",
+    "diverge": "measuring.comparing:diverge",
+}
+"""Operations that need no open model: the function that gets the message and sends the replies."""
 
 
 class Inbox:
@@ -70,7 +81,6 @@ class Server:
     def _handle(self, message: Packet) -> None:
         operations: dict[str, Callable[[Packet], None]] = {
             "open": self._open,
-            "quantize": self._quantize,
             "generate": self._generate,
             "end": self._end,
             "cancel": self._cancel,
@@ -81,6 +91,9 @@ class Server:
         try:
             if name in operations:
                 operations[name](message)
+            elif name in _JOBS:
+                module, _, function = _JOBS[name].partition(":")
+                getattr(import_module(f"pillm_llamacpp.{module}"), function)(message, self.send)
             elif self._served is None:
                 raise Refusal("backend", f"no model is open for {name!r}")
             else:
@@ -103,11 +116,6 @@ class Server:
         from pillm_llamacpp.quantizing.tensortypes import types_of
 
         self.send(types=types_of(message["path"]))
-
-    def _quantize(self, message: Packet) -> None:
-        from pillm_llamacpp.quantizing.quantizer import quantize
-
-        quantize(message, self.send)
 
     def _generate(self, message: Packet) -> None:
         if self._served is None:
