@@ -27,10 +27,8 @@ class Trial:
     """Bytes that it takes on the device."""
     kld: float
     """Mean divergence from the file in full precision on validation texts, nats per token."""
-    kld_low: float = 0.0
-    kld_high: float = 0.0
-    top1: float = 1.0
-    """The share of positions at which it ranks the same token first."""
+    divergence: pillm.Divergence | None = None
+    """All that is known of it; None for the full file."""
     score: float | None = None
     tg_tps: float | None = None
     """Predicted for the device, as is the prefill's."""

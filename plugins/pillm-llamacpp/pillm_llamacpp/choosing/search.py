@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from gguf import GGUFReader
@@ -17,7 +19,7 @@ from pillm_llamacpp.choosing.grids import decoded
 from pillm_llamacpp.choosing.limits import Limits
 from pillm_llamacpp.choosing.losses import Matrix, groups, priced, product_error
 from pillm_llamacpp.choosing.trials import Bench, Mix, memory
-from pillm_llamacpp.measuring.sizes import dry_size
+from pillm_llamacpp.measuring.sizes import Sizer
 
 _BASE, _UNTOUCHED, _ANCHOR = "Q8_0", "F16", "Q4_0"
 _HALVINGS = 24
@@ -52,7 +54,8 @@ class Search:
         """Look at the full file and the device; raise ConfigError where no type suits both."""
         self._bench, self._wishes = bench, wishes
         self._profile = pillm.device(bench.device)
-        quantised = {one.name for one in dry_size(bench.full, _BASE).tensors if one.type == _BASE}
+        self._sizer = Sizer(bench.full)
+        quantised = {name for name, type_ in self._types_of(_BASE).items() if type_ == _BASE}
         self.matrices = tuple(
             Matrix(name=tensor.name, columns=int(tensor.shape[0]), weights=int(tensor.n_elements))
             for tensor in GGUFReader(os.fspath(bench.full)).tensors
@@ -65,6 +68,12 @@ class Search:
                 f"no quantisation suits both {bench.device} and rows of {', '.join(map(str, sorted(columns)))} weights. "
                 "Name the quants yourself."
             )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._sizer.close()
 
     def run(self) -> Choice:
         """Try, search and choose; raise GateError where no file keeps to the limits."""
@@ -87,8 +96,7 @@ class Search:
         return found or [min(self.quants, key=lambda quant: self._planned(self._types_of(quant)).bytes)]
 
     def _types_of(self, quant: str) -> dict[str, str]:
-        bench = self._bench
-        return {one.name: one.type for one in dry_size(bench.full, quant, imatrix=bench.imatrix).tensors}
+        return {one.name: one.type for one in self._sizer.size(quant, imatrix=self._bench.imatrix).tensors}
 
     def _planned(self, types: Mapping[str, str]) -> pillm.Plan:
         return pillm.plan(self._bench.full, self._bench.device, types=types)
@@ -171,13 +179,12 @@ class Search:
         finally:
             bench.drop(mix.name)
 
-    def _error(self, whole: object, held: object) -> float:
-        bench = self._bench
+    def _error(self, whole: Any, held: Any) -> float:
+        bench, name = self._bench, str(held.name)
         difference = _weights(whole) - _weights(held)
-        name = held.name
         energy = bench.imatrix.means(name) if bench.imatrix is not None and name in bench.imatrix.tensors else None
         return product_error(difference, bench.moments.blocks(name) if bench.moments is not None else (), energy)
 
 
-def _weights(tensor) -> np.ndarray:
+def _weights(tensor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     return decoded(tensor.tensor_type.name, np.asarray(tensor.data))

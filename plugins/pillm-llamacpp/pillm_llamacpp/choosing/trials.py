@@ -41,6 +41,9 @@ class Bench:
     reference: Reference
     rows: list[pillm.Prompt]
     threads: int
+    """To quantise with."""
+    readers: int
+    """Threads to read conversations and to answer with."""
     progress: pillm.Progress
     imatrix: Imatrix | None = None
     moments: Moments | None = None
@@ -52,8 +55,8 @@ class Bench:
             return self.made[mix.name]
         target = self.folder / f"{mix.name}.gguf"
         quantize(
-            self.full, target, mix.quant, threads=self.threads, progress=pillm.Progress(self.progress.stage),
-            imatrix=self.imatrix if mix.imatrix else None, types=patterns(mix.types),
+            self.full, target, mix.quant, threads=self.threads, progress=self.quiet, types=patterns(mix.types),
+            imatrix=self.imatrix if mix.imatrix else None,
         )  # fmt: skip
         if mix.rounded and self.moments is not None:
             polishing.polish(self.full, target, self.moments)
@@ -69,18 +72,18 @@ class Bench:
     def divergence(self, mix: Mix) -> float:
         """Return the mean divergence of a mix, and keep no file of it."""
         try:
-            return self.reference.against(self.make(mix), threads=self.threads, progress=self.quiet).mean
+            return self.reference.against(self.make(mix), threads=self.readers, progress=self.quiet).mean
         finally:
             self.drop(mix.name)
 
     def tried(self, mix: Mix) -> Trial:
         """Return what a mix costs, its score apart."""
         path = self.make(mix)
-        found = self.reference.against(path, threads=self.threads, progress=self.quiet)
+        found = self.reference.against(path, threads=self.readers, progress=self.quiet)
         planned = pillm.plan(path, self.device)
         trial = Trial(
-            name=mix.name, quant=mix.quant, bytes=planned.bytes, ram=memory(planned), kld=found.mean, kld_low=found.low,
-            kld_high=found.high, top1=found.top1, tg_tps=planned.tg_tps, pp_tps=planned.pp_tps, types=mix.types,
+            name=mix.name, quant=mix.quant, bytes=planned.bytes, ram=memory(planned), kld=found.mean, divergence=found,
+            tg_tps=planned.tg_tps, pp_tps=planned.pp_tps, types=mix.types,
             imatrix=mix.imatrix and self.imatrix is not None, rounded=mix.rounded and self.moments is not None,
         )  # fmt: skip
         self.progress.advance(1)
@@ -101,7 +104,7 @@ class Bench:
         if not self.rows or trial.score is not None:
             return trial
         path = self.full if trial.name == FULL else self.made[trial.name]
-        return replace(trial, score=scoring.score(path, self.rows, threads=self.threads))
+        return replace(trial, score=scoring.score(path, self.rows, threads=self.readers))
 
     def keep(self, name: str, target: Path) -> None:
         """Put a file where it ships from."""
