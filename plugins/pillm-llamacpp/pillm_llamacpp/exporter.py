@@ -6,13 +6,14 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 import pillm
 from pillm_llamacpp import source
 from pillm_llamacpp.quantizing import quants as table
+from pillm_llamacpp.quantizing.quants import AUTO, OFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,10 @@ class GGUFExporter(pillm.Exporter):
     file_name: str | None = Field(None, description="Stem of the files' names; none: the checkpoint's name.")
     title: str | None = Field(None, description="The model's name in the file's metadata; none: the stem.")
     license: str | None = Field(None, description="The model's licence in the file's metadata, as an SPDX id.")
+    imatrix: str = Field(
+        AUTO,
+        description="auto: an importance matrix from the calibration texts, where it helps; off; or a file of llama-imatrix.",
+    )
     threads: int | None = Field(
         None, ge=1, le=256, description="Threads to check and pack with; none: one per core.", json_schema_extra={"key": False}
     )
@@ -49,6 +54,11 @@ class GGUFExporter(pillm.Exporter):
             return value
         return tuple(dict.fromkeys(table.canonical(name) for name in names))
 
+    @field_validator("imatrix", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: Any) -> Any:
+        return OFF if value is False else value  # YAML reads a bare off as false
+
     @field_validator("file_name")
     @classmethod
     def _safe_name(cls, value: str | None) -> str | None:
@@ -56,9 +66,17 @@ class GGUFExporter(pillm.Exporter):
             raise ValueError("a file name's stem is made of letters, digits, dots, dashes and underscores")
         return value
 
+    @model_validator(mode="after")
+    def _enough_for_the_quants(self) -> Self:
+        if self.imatrix == OFF and (reason := table.needing_imatrix(self.quants)):
+            raise ValueError(f"{reason}. Leave imatrix at {AUTO!r}, or give it a file")
+        return self
+
     def identity(self) -> dict[str, Any]:
         """Return the options and the source that the files are made with."""
-        return {**super().identity(), "source": source.IDENTITY}
+        file = Path(self.imatrix)
+        weights = {"imatrix": pillm.sha256_file(file)} if self.imatrix not in (AUTO, OFF) and file.is_file() else {}
+        return {**super().identity(), "source": source.IDENTITY, **weights}
 
     def check(self) -> None:
         """Raise MissingDependency where the converter, or what it needs, is not installed."""
@@ -74,9 +92,11 @@ class GGUFExporter(pillm.Exporter):
         llama.cpp knows, BackendError where the token ids differ anywhere, StorageError where the disk is full.
         """
         from pillm_llamacpp.gates.checks import check
+        from pillm_llamacpp.measuring.measures import check_imatrix
 
         self.check()
         findings = check(checkpoint, source.require(), self.quants)
+        check_imatrix(self.imatrix, self.quants, checkpoint)
         stem = self.file_name or _slug(checkpoint.label)
         work = out / ".gguf-work"
         try:
@@ -92,24 +112,31 @@ class GGUFExporter(pillm.Exporter):
     def _made(
         self, checkpoint: pillm.Checkpoint, findings: Findings, stem: str, work: Path, progress: pillm.Progress
     ) -> Iterator[pillm.ModelFile]:
-        from pillm_llamacpp.quantizing.quantization import publish, quantize, types_of
+        from pillm_llamacpp.inference.session import Settings
+        from pillm_llamacpp.measuring.measures import Measures
+        from pillm_llamacpp.quantizing.quantization import publish, types_of
 
         base = table.base_of(self.quants)
         full = work / f"{stem}-{base}.gguf"
         parity = self._converted(checkpoint, findings, full, progress)
+        readers = Settings(threads=self.threads).threads_for(full.stat().st_size)
+        measures = Measures(self.threads or os.cpu_count() or 1, readers, progress, work)
+        if set(self.quants) != {base}:
+            measures.prepare(full, checkpoint, option=self.imatrix, quants=self.quants)
         for quant in self.quants:
             target = work.parent / f"{stem}-{quant}.gguf"
             if quant == base:
                 part = target.with_name(target.name + ".part")
                 try:
-                    types = types_of(full)
+                    facts: dict[str, Any] = {"types": types_of(full)}
                     _copy(full, part)
                     publish(part, target)
                 finally:
                     part.unlink(missing_ok=True)
             else:
-                types = quantize(full, target, quant, threads=self.threads or os.cpu_count() or 1, progress=progress)
-            yield pillm.ModelFile.of(target, quant, parity=parity, types=types)
+                facts = measures.make(full, target, quant)
+            yield pillm.ModelFile.of(target, quant, parity=parity, **facts)
+        measures.keep(work.parent / f"{stem}.imatrix.gguf")
 
     def _converted(
         self, checkpoint: pillm.Checkpoint, findings: Findings, full: Path, progress: pillm.Progress

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from pillm_llamacpp import source
@@ -10,13 +11,20 @@ from pillm_llamacpp.exporter import GGUFExporter
 
 import pillm
 
-# the tests are imported by path: this makes the module that they share importable
-_spec = importlib.util.spec_from_file_location("pillm_llamacpp_tiny", Path(__file__).with_name("tiny.py"))
-assert _spec
-assert _spec.loader
-tiny = importlib.util.module_from_spec(_spec)
-sys.modules["pillm_llamacpp_tiny"] = tiny
-_spec.loader.exec_module(tiny)
+
+# the tests are imported by path: this makes the modules that they share importable
+def _shared(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"pillm_llamacpp_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+tiny = _shared("tiny")
+_shared("llamatools")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,7 @@ from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.training.trainlog import Log
 
 CALIBRATION_ROWS = 256
-"""Most rows of the training that an importance matrix is computed from; more have made no steady difference (llama.cpp PR 4930)."""
+"""Rows of the training that an importance matrix is computed from at most; more made no difference (llama.cpp PR 4930)."""
 
 
 def write_contract(contract: pillm.Contract, chat: Chat, out: Path) -> None:

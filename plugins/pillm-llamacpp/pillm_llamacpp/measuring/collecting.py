@@ -123,7 +123,7 @@ def collect(message: Packet, send: Callable[..., None]) -> None:
     conversations = [Conversation(piece, np.ones(len(piece), np.bool_)) for piece in pieces]
     send(total=sum(map(len, pieces)))
     collector = Collector(head=message["head"])
-    reader = Reader(model, log, threads=message["threads"], longest=context, watch=collector.watch)
+    reader = Reader(model, log, threads=message["threads"], longest=max(map(len, pieces)), watch=collector.watch)
     try:
         for count, _ in reader.read(conversations):
             if collector.error:

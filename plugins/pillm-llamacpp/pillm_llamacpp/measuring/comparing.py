@@ -29,15 +29,17 @@ def make_reference(message: Packet, send: Callable[..., None]) -> None:
     context = min(message["context"], model.context or message["context"])
     ids = [row[:context] for row in tokenised(model, message["texts"])]
     spans = [_wanted(len(row), span) for row, span in zip(ids, message["answers"], strict=True)]
+    if not any(end > start for start, end in spans):  # the answers lie beyond the context: what is before them counts
+        spans = [_wanted(len(row), None) for row in ids]
     positions = sum(end - start for start, end in spans)
     if not positions:
-        raise Refusal("data", f"no answer lies within the first {context} tokens of its conversation")
+        raise Refusal("data", "no text has two tokens, so none is predicted from another")
     facts = {
         "ids": ids, "spans": spans, "vocabulary": model.n_vocab, "kept": kept_tokens(positions, model.n_vocab),
-        "positions": positions, "context": context,
+        "positions": positions, "longest": max(map(len, ids)),
     }  # fmt: skip
     send(total=sum(map(len, ids)))
-    reader = Reader(model, log, threads=message["threads"], longest=context)
+    reader = Reader(model, log, threads=message["threads"], longest=facts["longest"])
     try:
         (folder / FACTS).write_text(json.dumps(facts), "utf-8")
         with Writer(folder, facts["kept"], model.n_vocab) as writer:
@@ -62,7 +64,7 @@ def diverge(message: Packet, send: Callable[..., None]) -> None:
         raise Refusal("data", f"it has {model.n_vocab} tokens, the file it is compared with {facts['vocabulary']}")
     stored = Stored(folder, facts["kept"], facts["vocabulary"])
     send(total=sum(map(len, facts["ids"])))
-    reader = Reader(model, log, threads=message["threads"], longest=facts["context"])
+    reader = Reader(model, log, threads=message["threads"], longest=facts["longest"])
     divergences, same, done = [], [], 0
     try:
         for count, logits in reader.read(_conversations(facts)):

@@ -21,6 +21,7 @@ Array: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
 
 SUMS, COUNTS = ".in_sum2", ".counts"
 _MOST_BYTES = 1 << 30
+_MOST_TEXT = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,15 @@ class Imatrix:
         sums = self.tensors[name].reshape(len(self.counts[name]), -1)
         counts = self.counts[name][:, None]
         return np.where(counts > 0, sums / np.maximum(counts, 1), 1).astype(np.float32).reshape(-1)
+
+    def keys(self) -> dict[str, int | str]:
+        """Return what a file that was made with it says of it, by the keys that llama-quantize writes."""
+        told = ", ".join(self.datasets).encode("ascii", "replace")[:_MOST_TEXT].decode("ascii")
+        return {
+            "quantize.imatrix.dataset": told or "unnamed",
+            "quantize.imatrix.entries_count": len(self.tensors),
+            "quantize.imatrix.chunks_count": self.chunks,
+        }
 
 
 def gather(

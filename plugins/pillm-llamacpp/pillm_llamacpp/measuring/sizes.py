@@ -51,12 +51,13 @@ class Sizer:
         self, quant: str, *, imatrix: Imatrix | bool | None = None, types: Mapping[str, str] | None = None,
         output_type: str | None = None, embedding_type: str | None = None,
     ) -> Sizes:  # fmt: skip
-        """Return what `quantize` would write with the same arguments; `imatrix` may also say whether there is one.
+        """Return what `quantize` would write with the same arguments; `imatrix` may also only say that there will be one.
 
         Raises ConfigError for an unknown type or pattern, DataError where the source cannot be read.
         """
+        keys = imatrix.keys() if imatrix is not None and not isinstance(imatrix, bool) else {} if imatrix else None
         told = order(self.source, quant, threads=1, types=types, output_type=output_type, embedding_type=embedding_type)
-        found = self._worker.ask(**{**told, "op": "plan", "imatrix": bool(imatrix)})
+        found = self._worker.ask(**{**told, "op": "plan", "imatrix": keys})
         return Sizes(found["bytes"], tuple(TensorSize(*row) for row in found["tensors"]))
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp.llama_cpp as llama
-import numpy as np
 
 from pillm_llamacpp.measuring import imatrix
 from pillm_llamacpp.quantizing.tensortypes import header_of, numbers
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from pillm_llamacpp.workers.pipe import Packet
 
 HEAD, EMBEDDING = r"^output\.weight$", r"^token_embd\.weight$"
-_MOST_TEXT = 127
 _INTEGER, _TEXT = 0, 3
 
 
@@ -28,7 +26,7 @@ class Settings:
     """llama.cpp's quantisation parameters, and what they point to, which must live as long."""
 
     def __init__(self, message: Packet) -> None:
-        """Read a message's ftype, threads, types, output_type, embedding_type, and imatrix: a file, or whether there is one.
+        """Read a message's ftype, threads, types, output_type, embedding_type, and imatrix: a file, or what it says of itself.
 
         Raises Refusal for a type that does not exist and a pattern that is none.
         """
@@ -40,16 +38,17 @@ class Settings:
         self._weigh(message.get("imatrix"))
         self._override(_patterns(message))
 
-    def _weigh(self, told: str | bool | None) -> None:
-        """Set the importance matrix; True stands for one without data, which changes the mix of types alone."""
-        if not told:
+    def _weigh(self, told: str | dict[str, int | str] | None) -> None:
+        """Set the importance matrix; what one says of itself, without its data, changes the mix of types and the keys."""
+        if told is None:
             return
         entries: list[tuple[bytes, Any]] = []
         if isinstance(told, str):
             found = imatrix.read(Path(told))
             entries = [(name.encode(), found.means(name)) for name in found.tensors]
-            self.keys |= _story(found)
-            self._tell()
+            told = found.keys()
+        self.keys |= told
+        self._tell()
         array = (llama.llama_model_imatrix_data * (len(entries) + 1))()
         for place, (name, data) in enumerate(entries):
             pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
@@ -104,12 +103,3 @@ def _number(name: str) -> int:
     if name.upper() not in known:
         raise Refusal("config", f"{name!r} is no storage type of llama.cpp. Known: {', '.join(known)}")
     return known[name.upper()]
-
-
-def _story(found: imatrix.Imatrix) -> dict[str, int | str]:
-    told = ", ".join(found.datasets).encode("ascii", "replace")[:_MOST_TEXT].decode("ascii")
-    return {
-        "quantize.imatrix.dataset": told or "unnamed",
-        "quantize.imatrix.entries_count": len(found.tensors),
-        "quantize.imatrix.chunks_count": int(np.clip(found.chunks, 0, 2**31 - 1)),
-    }
