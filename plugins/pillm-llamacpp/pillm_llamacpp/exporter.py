@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 import pillm
 from pillm_llamacpp import source
+from pillm_llamacpp.choosing.options import Choosing
 from pillm_llamacpp.quantizing import quants as table
 from pillm_llamacpp.quantizing.quants import AUTO, OFF
 
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
-class GGUFExporter(pillm.Exporter):
+class GGUFExporter(Choosing, pillm.Exporter):
     """Packs a checkpoint into GGUF files, one per quantisation, proved token for token against its training."""
 
     name: ClassVar[str] = "gguf"
     writes: ClassVar[frozenset[str]] = frozenset({"gguf"})
 
     quants: tuple[str, ...] = Field(
-        ("F16", "Q8_0", "Q4_K_M", "IQ4_NL"), min_length=1, description="llama.cpp's quantisations to make."
+        ("F16", "Q8_0", "Q4_K_M", "IQ4_NL"), min_length=1, description="llama.cpp's quantisations to make; auto: chosen."
     )
     pre: str | None = Field(
         None, description="llama.cpp's pre-tokenizer; none: derived from tokenizer.json. The parity gate judges it."
@@ -52,6 +53,8 @@ class GGUFExporter(pillm.Exporter):
         names = [value] if isinstance(value, str) else value
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
             return value
+        if [name.lower() for name in names] == [AUTO]:
+            return (AUTO,)
         return tuple(dict.fromkeys(table.canonical(name) for name in names))
 
     @field_validator("imatrix", mode="before")
@@ -91,12 +94,15 @@ class GGUFExporter(pillm.Exporter):
         Raises MissingDependency where the converter is not installed, DataError where the folder is not a model that
         llama.cpp knows, BackendError where the token ids differ anywhere, StorageError where the disk is full.
         """
+        from pillm_llamacpp.choosing import making
         from pillm_llamacpp.gates.checks import check
         from pillm_llamacpp.measuring.measures import check_imatrix
 
         self.check()
         findings = check(checkpoint, source.require(), self.quants)
         check_imatrix(self.imatrix, self.quants, checkpoint)
+        if self.chooses:
+            making.check(self, checkpoint)
         stem = self.file_name or _slug(checkpoint.label)
         work = out / ".gguf-work"
         try:
@@ -112,6 +118,7 @@ class GGUFExporter(pillm.Exporter):
     def _made(
         self, checkpoint: pillm.Checkpoint, findings: Findings, stem: str, work: Path, progress: pillm.Progress
     ) -> Iterator[pillm.ModelFile]:
+        from pillm_llamacpp.choosing import making
         from pillm_llamacpp.inference.session import Settings
         from pillm_llamacpp.measuring.measures import Measures
         from pillm_llamacpp.quantizing.quantization import publish, types_of
@@ -123,7 +130,9 @@ class GGUFExporter(pillm.Exporter):
         measures = Measures(self.threads or os.cpu_count() or 1, readers, progress, work)
         if set(self.quants) != {base}:
             measures.prepare(full, checkpoint, option=self.imatrix, quants=self.quants)
-        for quant in self.quants:
+        if self.chooses:
+            yield from making.chosen(self, checkpoint, full, measures, parity)
+        for quant in () if self.chooses else self.quants:
             target = work.parent / f"{stem}-{quant}.gguf"
             if quant == base:
                 part = target.with_name(target.name + ".part")
