@@ -58,7 +58,7 @@ def test_the_pick_changes_with_the_weights() -> None:
             "speed": {"quality": 0.1, "speed": 1.0, "size": 1.0},
         }.items()
     }
-    assert chosen == {"quality": "Q8_0", "even": "Q6_K", "speed": "Q3_K_M"}
+    assert chosen == {"quality": "Q8_0", "even": "Q4_K_M", "speed": "Q3_K_M"}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_pick_changes_with_the_weights() -> None:
 def test_the_pick_keeps_to_the_limits(limits: Limits, name: str | None) -> None:
     fast = {"quality": 0.1, "speed": 1.0, "size": 1.0}
     if name is None:
-        with pytest.raises(pillm.GateError, match=r"none of 6 files.*Q6_K comes nearest.*needed 250"):
+        with pytest.raises(pillm.GateError, match=r"none of 6 files.*Q4_K_M comes nearest.*needed 0.866"):
             pick(FILES, limits, fast, "pi4-4gb")
     else:
         assert pick(FILES, limits, fast, "pi4-4gb")[0].name == name

@@ -60,6 +60,12 @@ def test_what_is_missed_is_said_with_both_figures(limits: Limits, said: str) -> 
     assert said in missed
 
 
+def test_the_shortfall_grows_with_what_is_missing_and_is_nothing_where_nothing_is() -> None:
+    far, near = (Limits(max_bytes=size).shortfall(TRIAL) for size in (500, 990))
+    assert far > near > 0
+    assert Limits(max_bytes=1000).shortfall(TRIAL) == 0
+
+
 def test_a_file_at_the_limit_keeps_to_it() -> None:
     assert Limits(max_bytes=1000, max_ram=2000, min_tps=5.0, min_exact=0.8, relative=False).misses(TRIAL, 0.9) == []
 

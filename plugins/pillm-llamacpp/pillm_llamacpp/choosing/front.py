@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pillm
 from pillm_llamacpp.choosing.limits import Limits
 
-WEIGHTS: Mapping[str, float] = {"quality": 1.0, "speed": 1.0, "size": 1.0}
+WEIGHTS: Mapping[str, float] = {"quality": 2.0, "speed": 1.0, "size": 1.0}
 """How much a loss of quality, of speed and of room counts, against each other."""
 FULL = "F16"
 
@@ -89,7 +89,7 @@ def pick(trials: Sequence[Trial], limits: Limits, weights: Mapping[str, float], 
     exact = next((trial.score for trial in trials if trial.name == FULL), None)
     allowed = [trial for trial in trials if not limits.misses(trial, exact)]
     if not allowed:
-        nearest = min(trials, key=lambda trial: (len(limits.misses(trial, exact)), trial.bytes))
+        nearest = min(trials, key=lambda trial: (limits.shortfall(trial, exact), trial.bytes))
         raise pillm.GateError(
             f"none of {len(trials)} files keeps to the limits; {nearest.name} comes nearest: "
             f"{'; '.join(limits.misses(nearest, exact))}. Loosen them, choose a smaller student, or name the quants yourself."

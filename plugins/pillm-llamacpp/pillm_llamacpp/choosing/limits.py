@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,25 +39,33 @@ class Limits:
 
     def misses(self, trial: Trial, exact: float | None = None) -> list[str]:
         """Return in words which limits a file does not keep to, and by what; empty: it keeps to all of them."""
-        least = self.least_score(exact)
-        missed = [*self.misses_device(trial.bytes, trial.ram, trial.tg_tps)]
-        if least is not None and trial.score is None:
-            missed.append(f"its score was not measured, needed {least:.3f}")
-        elif least is not None and trial.score is not None and trial.score < least - 1e-9:
-            missed.append(f"its score is {trial.score:.3f}, needed {least:.3f}")
-        return missed
+        return [said for said, _ in self._missed(trial, exact)]
+
+    def shortfall(self, trial: Trial, exact: float | None = None) -> float:
+        """Return how far a file is from keeping to the limits: logarithms of needed to had, added up; 0: it keeps to them."""
+        return sum(math.log(factor) for _, factor in self._missed(trial, exact))
 
     def misses_device(self, size: int, ram: int, speed: float | None) -> list[str]:
         """Return which limits of bytes, memory and speed are not kept to."""
-        missed = []
+        return [said for said, _ in self._missed_device(size, ram, speed)]
+
+    def _missed(self, trial: Trial, exact: float | None) -> Iterator[tuple[str, float]]:
+        yield from self._missed_device(trial.bytes, trial.ram, trial.tg_tps)
+        least = self.least_score(exact)
+        if least is not None and trial.score is None:
+            yield f"its score was not measured, needed {least:.3f}", math.inf
+        elif least is not None and trial.score is not None and trial.score < least - 1e-9:
+            yield f"its score is {trial.score:.3f}, needed {least:.3f}", least / max(trial.score, 1e-9)
+
+    def _missed_device(self, size: int, ram: int, speed: float | None) -> Iterator[tuple[str, float]]:
         if self.max_bytes is not None and size > self.max_bytes:
-            missed.append(f"it has {size:,} bytes, allowed {self.max_bytes:,}")
+            yield f"it has {size:,} bytes, allowed {self.max_bytes:,}", size / self.max_bytes
         if self.max_ram is not None and ram > self.max_ram:
-            missed.append(f"it takes {ram:,} bytes of memory, allowed {self.max_ram:,}")
-        if self.min_tps is not None and (speed is None or speed < self.min_tps):
-            known = "an unknown number of" if speed is None else f"{speed:g}"
-            missed.append(f"it decodes {known} tokens per second, needed {self.min_tps:g}")
-        return missed
+            yield f"it takes {ram:,} bytes of memory, allowed {self.max_ram:,}", ram / self.max_ram
+        if self.min_tps is not None and speed is None:
+            yield f"it decodes an unknown number of tokens per second, needed {self.min_tps:g}", math.inf
+        elif self.min_tps is not None and speed is not None and speed < self.min_tps:
+            yield f"it decodes {speed:g} tokens per second, needed {self.min_tps:g}", self.min_tps / max(speed, 1e-9)
 
 
 def parse_score(value: Any) -> tuple[float, bool]:

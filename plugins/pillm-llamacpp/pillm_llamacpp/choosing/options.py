@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 import pillm
+from pillm_llamacpp.choosing.front import WEIGHTS
 from pillm_llamacpp.choosing.limits import Limits, parse_score, parse_size
 
 AUTO = "auto"
@@ -28,7 +29,7 @@ class Choosing(pillm.Backend):
     max_ram: int | None = Field(None, ge=1, description=f"{_NEEDED}Of weights, cache and buffers on the device.")
     min_tps: float | None = Field(None, gt=0, description=f"{_NEEDED}Predicted tokens per second of decode on the device.")
     weights: dict[Literal["quality", "speed", "size"], float] = Field(
-        {"quality": 2.0, "speed": 1.0, "size": 1.0},
+        {**WEIGHTS},
         description=f"{_NEEDED}How much a loss of each counts against the others.",
     )
     probes: int = Field(

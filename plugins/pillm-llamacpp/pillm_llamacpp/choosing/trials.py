@@ -47,6 +47,8 @@ class Bench:
     progress: pillm.Progress
     imatrix: Imatrix | None = None
     moments: Moments | None = None
+    rounds: bool = True
+    """Whether files that ask for it are rounded with the activations in mind."""
     made: dict[str, Path] = field(default_factory=dict)
 
     def make(self, mix: Mix) -> Path:
@@ -58,10 +60,15 @@ class Bench:
             self.full, target, mix.quant, threads=self.threads, progress=self.quiet, types=patterns(mix.types),
             imatrix=self.imatrix if mix.imatrix else None,
         )  # fmt: skip
-        if mix.rounded and self.moments is not None:
+        if mix.rounded and self._rounds:
             polishing.polish(self.full, target, self.moments)
         self.made[mix.name] = target
+        self.progress.advance(1)
         return target
+
+    @property
+    def _rounds(self) -> bool:
+        return self.rounds and self.moments is not None
 
     def drop(self, name: str) -> None:
         """Remove a file that was made."""
@@ -84,9 +91,8 @@ class Bench:
         trial = Trial(
             name=mix.name, quant=mix.quant, bytes=planned.bytes, ram=memory(planned), kld=found.mean, divergence=found,
             tg_tps=planned.tg_tps, pp_tps=planned.pp_tps, types=mix.types,
-            imatrix=mix.imatrix and self.imatrix is not None, rounded=mix.rounded and self.moments is not None,
+            imatrix=mix.imatrix and self.imatrix is not None, rounded=mix.rounded and self._rounds,
         )  # fmt: skip
-        self.progress.advance(1)
         return trial
 
     def whole(self) -> Trial:
