@@ -25,6 +25,7 @@ def _shared(name: str) -> ModuleType:
 
 tiny = _shared("tiny")
 _shared("llamatools")
+_shared("benching")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -60,15 +60,11 @@ class Bench:
             self.full, target, mix.quant, threads=self.threads, progress=self.quiet, types=patterns(mix.types),
             imatrix=self.imatrix if mix.imatrix else None,
         )  # fmt: skip
-        if mix.rounded and self._rounds:
+        if mix.rounded and self.rounds and self.moments is not None:
             polishing.polish(self.full, target, self.moments)
         self.made[mix.name] = target
         self.progress.advance(1)
         return target
-
-    @property
-    def _rounds(self) -> bool:
-        return self.rounds and self.moments is not None
 
     def drop(self, name: str) -> None:
         """Remove a file that was made."""
@@ -88,12 +84,11 @@ class Bench:
         path = self.make(mix)
         found = self.reference.against(path, threads=self.readers, progress=self.quiet)
         planned = pillm.plan(path, self.device)
-        trial = Trial(
+        return Trial(
             name=mix.name, quant=mix.quant, bytes=planned.bytes, ram=memory(planned), kld=found.mean, divergence=found,
             tg_tps=planned.tg_tps, pp_tps=planned.pp_tps, types=mix.types,
-            imatrix=mix.imatrix and self.imatrix is not None, rounded=mix.rounded and self._rounds,
+            imatrix=mix.imatrix and self.imatrix is not None, rounded=mix.rounded and self.rounds and self.moments is not None,
         )  # fmt: skip
-        return trial
 
     def whole(self) -> Trial:
         """Return what the full file costs: it is what all others are held against."""
