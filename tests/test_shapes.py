@@ -172,7 +172,10 @@ def test_single_tensors_may_have_another_type() -> None:
 
 @pytest.mark.parametrize(
     ("types", "said"),
-    [({"token_embed.weight": "Q4_0"}, "Did you mean 'token_embd.weight'"), ({"token_embd.weight": "Q4_9"}, "is no storage type")],
+    [
+        ({"token_embed.weight": "Q4_0"}, "Did you mean 'token_embd.weight'"),
+        ({"token_embd.weight": "Q4_9"}, "is no storage type"),
+    ],
 )
 def test_a_tensor_or_type_that_is_not_there_is_refused(types: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):

@@ -65,5 +65,5 @@ def test_what_does_not_help_is_dropped_and_said(exported: dict[str, pillm.ModelF
 
 def test_the_files_that_will_be_made_are_counted(bench: Bench) -> None:
     tuning = Tuning(bench, MATRICES, pillm.device("pi4-4gb"), probes=14)
-    assert tuning.files == 14 + 11 + 3
+    assert tuning.files == 14 + 11 + 4
     assert Tuning(bench, MATRICES, pillm.device("pi4-4gb"), probes=0).grouped == []

@@ -2,8 +2,8 @@
 
 llama.cpp rounds each weight by itself. What counts is the error of the product with the activations, and there the error
 of one weight can be made good by another's: columns are rounded one after the other, and each error is carried over to
-the columns that are still to come, as far as they go together in the activations (GPTQ, arXiv 2210.17323), then each
-column is rounded once more to where all others leave it. The file is an ordinary one, of the same types and size.
+the columns that are still to come, as far as they go together in the activations (GPTQ, arXiv 2210.17323). The file is an
+ordinary one, of the same types and size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pillm_llamacpp.choosing.grids import Grid
 
 DAMPING = 0.01
 """Share of the mean that is added to the diagonal: activations of few texts do not span every direction."""
-PASSES = 3
 _PANEL = 64
 
 
@@ -42,17 +41,12 @@ def rounded(
 
 
 def _codes(weights: NDArray[np.float32], grid: Grid, first: int, moment: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return the codes of some columns, of which `first` is the first in the tensor."""
+    """Return the codes of some columns, of which `first` is the first in the tensor.
+
+    Columns are rounded in order, the weightiest first, and each error is carried over to those still to come.
+    """
     moment = moment + np.eye(len(moment)) * (DAMPING * (np.trace(moment) / len(moment)) or 1.0)
     order = np.argsort(-np.diag(moment), kind="stable")
-    carried = _carried(weights, grid, first, moment, order)
-    return _settled(weights, grid, first, moment, order, carried)
-
-
-def _carried(
-    weights: NDArray[np.float32], grid: Grid, first: int, moment: NDArray[np.float64], order: NDArray[np.intp]
-) -> NDArray[np.uint8]:
-    """Round the columns in order, the weightiest first, and carry each error over to those still to come."""
     inverse = np.linalg.inv(moment[np.ix_(order, order)])
     factor = np.linalg.cholesky(inverse).T.astype(np.float32)  # upper: row j says where the error of column j goes
     rest, codes = weights[:, order].copy(), np.zeros(weights.shape, np.uint8)
@@ -65,32 +59,4 @@ def _carried(
             errors[:, place - begin] = (rest[:, place] - held) / factor[place, place]
             rest[:, place:end] -= np.outer(errors[:, place - begin], factor[place, place:end])
         rest[:, end:] -= errors @ factor[begin:end, end:]
-    return codes
-
-
-def _settled(
-    weights: NDArray[np.float32],
-    grid: Grid,
-    first: int,
-    moment: NDArray[np.float64],
-    order: NDArray[np.intp],
-    codes: NDArray[np.uint8],
-) -> NDArray[np.uint8]:
-    """Round each column again to where the errors of all others leave it, until nothing moves or `PASSES` are done."""
-    held = np.stack([grid.values(first + column, codes[:, column]) for column in range(len(moment))], axis=1)
-    error = (weights - held).astype(np.float64)
-    pull = error @ moment  # kept up to date: how much each weight would like to grow
-    for _ in range(PASSES):
-        moved = 0
-        for column in order:
-            wanted = held[:, column] + pull[:, column] / moment[column, column]
-            fresh, values = grid.nearest(first + int(column), wanted.astype(np.float32))
-            change = np.flatnonzero(fresh != codes[:, column])
-            if len(change):
-                delta = (values - held[:, column])[change].astype(np.float64)
-                pull[change] -= np.outer(delta, moment[column])
-                held[change, column], codes[change, column] = values[change], fresh[change]
-                moved += len(change)
-        if not moved:
-            break
     return codes

@@ -49,6 +49,8 @@ class Bench:
     moments: Moments | None = None
     rounds: bool = True
     """Whether files that ask for it are rounded with the activations in mind."""
+    skipped: frozenset[str] = frozenset()
+    """Tensors that are not."""
     made: dict[str, Path] = field(default_factory=dict)
 
     def make(self, mix: Mix) -> Path:
@@ -61,7 +63,7 @@ class Bench:
             imatrix=self.imatrix if mix.imatrix else None,
         )  # fmt: skip
         if mix.rounded and self.rounds and self.moments is not None:
-            polishing.polish(self.full, target, self.moments)
+            polishing.polish(self.full, target, self.moments, self.skipped)
         self.made[mix.name] = target
         self.progress.advance(1)
         return target

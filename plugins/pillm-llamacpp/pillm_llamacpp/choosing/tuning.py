@@ -16,6 +16,7 @@ from pillm_llamacpp.choosing.grids import decoded
 from pillm_llamacpp.choosing.losses import Matrix, groups, priced, product_error
 from pillm_llamacpp.choosing.trials import Bench, Mix
 
+_HEAD, _EMBEDDING = "output.weight", "token_embd.weight"
 BASE, UNTOUCHED, ANCHOR = "Q8_0", "F16", "Q4_0"
 
 
@@ -31,7 +32,7 @@ class Tuning:
     @property
     def files(self) -> int:
         """Return how many files are made and measured at the most."""
-        return len(self.grouped) + len({type_ for types in self._types.values() for type_ in types}) + 3
+        return len(self.grouped) + len({type_ for types in self._types.values() for type_ in types}) + 4
 
     def allocations(self) -> Allocations:
         """Return the best types for every budget, by what was measured."""
@@ -60,6 +61,16 @@ class Tuning:
             rounded = bench.divergence(Mix(name="rounded", quant=BASE, types=types, imatrix=True, rounded=True))
             self._say("rounding with the activations in mind", last, rounded)
             bench.rounds = rounded < last
+            if bench.rounds and _HEAD not in types:
+                self._settle_embedding(types, rounded)
+
+    def _settle_embedding(self, types: Mapping[str, str], rounded: float) -> None:
+        """Round a tied embedding as llama.cpp does where that is better: its rows are inputs too, and feel every error."""
+        bench = self._bench
+        bench.skipped = frozenset({_EMBEDDING})
+        without = bench.divergence(Mix(name="embedding", quant=BASE, types=types, imatrix=True, rounded=True))
+        if without >= rounded:
+            bench.skipped = frozenset()
 
     def _say(self, what: str, before: float, after: float) -> None:
         verdict = "is used" if after < before else "is dropped"
