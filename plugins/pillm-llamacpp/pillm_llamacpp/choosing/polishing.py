@@ -18,7 +18,8 @@ from pillm_llamacpp.choosing.rounding import rounded
 def polish(full: Path, quantised: Path, moments: Moments, skipped: Collection[str] = ()) -> int:
     """Choose the codes of a quantised file anew; return of how many tensors.
 
-    `full` is the file it was made of. Tensors that are skipped, without moments, or of a type whose codes are not known, stay as they are.
+    `full` is the file it was made of. Tensors that are skipped, without moments, or of a type whose codes are not known,
+    stay as they are.
     Raises DataError where the two files do not hold the same tensors.
     """
     whole = {tensor.name: tensor for tensor in GGUFReader(os.fspath(full)).tensors}
