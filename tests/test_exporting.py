@@ -10,6 +10,7 @@ from typing import ClassVar
 import pytest
 
 from pillm.artifacts import Checkpoint, ModelFile, Parity
+from pillm.divergence import Divergence
 from pillm.errors import BackendError, ConfigError, DataError
 from pillm.progress import Progress
 from pillm.stages.exporting import export
@@ -17,6 +18,8 @@ from pillm.stages.training import train
 from pillm.store import Lineage, write_manifest
 from pillm.testing import TableExporter, TableTrainer, sample_examples
 from pillm.verification import verify
+
+FOUND = Divergence(mean=0.01, low=0.008, high=0.012, p99=0.2, largest=1.5, top1=0.98, positions=500)
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def test_the_same_export_again_makes_nothing(checkpoint: Checkpoint, tmp_path: P
     assert again[0].path.stat().st_mtime_ns == made
 
 
-def test_parity_and_types_survive_the_record(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_what_was_measured_survives_the_record(checkpoint: Checkpoint, tmp_path: Path) -> None:
     class Proving(TableExporter):
         """Says what it proved."""
 
@@ -48,10 +51,11 @@ def test_parity_and_types_survive_the_record(checkpoint: Checkpoint, tmp_path: P
 
         def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:
             for model in super().export(checkpoint, out, progress):
-                yield replace(model, parity=Parity(rows=4, mismatches=0), types={"Q8_0": 3})
+                yield replace(model, parity=Parity(rows=4, mismatches=0), types={"Q8_0": 3}, divergence=FOUND, imatrix=True)
 
     model = export(checkpoint, Proving(), tmp_path / "export")[0]
     assert (model.parity, model.types) == (Parity(rows=4, mismatches=0), {"Q8_0": 3})
+    assert (model.divergence, model.imatrix) == (FOUND, True)
 
 
 def test_a_false_sha_or_a_file_elsewhere_is_found_out(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -121,11 +121,6 @@ def test_a_misspelt_quantisation_is_refused_at_once() -> None:
         pillm.exporter("gguf", quants="q4_k_n")
 
 
-def test_a_type_that_needs_an_importance_matrix_is_refused_at_once() -> None:
-    with pytest.raises(pillm.ConfigError, match="the type IQ2_XS needs an importance matrix"):
-        pillm.exporter("gguf", quants=["F16", "iq2_xs"])
-
-
 def test_names_of_quantisations_are_forgiving() -> None:
     assert GGUFExporter(quants=["q4_k", "Q4_K_M", "iq4-nl"]).quants == ("Q4_K_M", "IQ4_NL")
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 HEAD, EMBEDDING = r"^output\.weight$", r"^token_embd\.weight$"
 _INTEGER, _TEXT = 0, 3
+_NOT_STORED = ("I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K")
+"""Types that no weight is quantised to: llama.cpp would abort."""
 
 
 class Settings:
@@ -99,7 +101,7 @@ def _patterns(message: Packet) -> list[tuple[str, str]]:
 
 
 def _number(name: str) -> int:
-    known = numbers()
+    known = {other: number for other, number in numbers().items() if other not in _NOT_STORED}
     if name.upper() not in known:
         raise Refusal("config", f"{name!r} is no storage type of llama.cpp. Known: {', '.join(known)}")
     return known[name.upper()]

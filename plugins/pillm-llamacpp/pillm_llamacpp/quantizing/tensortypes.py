@@ -7,6 +7,7 @@ from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+import llama_cpp.llama_cpp as llama
 from llama_cpp._ggml import libggml
 
 from pillm_llamacpp.workers.refusal import Refusal
@@ -85,9 +86,9 @@ def types_of(path: str) -> dict[str, int]:
 def numbers() -> dict[str, int]:
     """Return the number of every storage type that llama.cpp has, by its name in capitals."""
     _declare()
-    names = (libggml.ggml_type_name(number) for number in range(256))
-    known = {name.decode("ascii").upper(): number for number, name in enumerate(names) if name}
-    return {name: number for name, number in known.items() if name != "NONE" and libggml.ggml_blck_size(number) > 0}
+    # past the last type lies memory that is not names
+    names = {number: libggml.ggml_type_name(number) for number in range(llama.GGML_TYPE_COUNT)}
+    return {name.decode("ascii").upper(): number for number, name in names.items() if libggml.ggml_blck_size(number) > 0}
 
 
 def stored_bytes(type_: str, of: str, size: int) -> int:
