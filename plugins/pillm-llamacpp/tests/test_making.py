@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pillm_llamacpp.choosing.making import check
 from pillm_llamacpp.exporter import GGUFExporter
+from pillm_llamacpp_benching import device_of
 from pillm_llamacpp_tiny import SENTENCES, render, write_calibration
 
 import pillm
@@ -26,10 +27,15 @@ def student(checkpoint: pillm.Checkpoint, tmp_path_factory: pytest.TempPathFacto
     return pillm.Checkpoint(path=folder)
 
 
-def test_an_export_that_chooses_ships_the_pick_and_says_why(student: pillm.Checkpoint, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return device_of(tmp_path_factory.mktemp("device"))
+
+
+def test_an_export_that_chooses_ships_the_pick_and_says_why(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
     out, notes = tmp_path / "export", []
     progress = pillm.Progress("export", (lambda event: notes.append(event.message) if event.kind == "note" else None,))
-    exporter = pillm.exporter("gguf", quants="auto", device="pi4-4gb", probes=4)
+    exporter = pillm.exporter("gguf", quants="auto", device=device, probes=4)
     (model,) = pillm.export(student, exporter, out, progress=progress)
     choice = read_choice(out)
     assert choice is not None
@@ -44,8 +50,8 @@ def test_an_export_that_chooses_ships_the_pick_and_says_why(student: pillm.Check
     assert pillm.export(student, exporter, out, progress=progress) == [model], "the same command has nothing to do"
 
 
-def test_the_whole_front_ships_where_it_is_asked_for(student: pillm.Checkpoint, tmp_path: Path) -> None:
-    exporter = pillm.exporter("gguf", quants="auto", device="pi4-4gb", probes=0, keep="front")
+def test_the_whole_front_ships_where_it_is_asked_for(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
+    exporter = pillm.exporter("gguf", quants="auto", device=device, probes=0, keep="front")
     models = pillm.export(student, exporter, tmp_path / "export")
     choice = read_choice(tmp_path / "export")
     assert choice is not None
@@ -55,28 +61,28 @@ def test_the_whole_front_ships_where_it_is_asked_for(student: pillm.Checkpoint, 
     assert all(trial["kept"] == trial["front"] for trial in choice["trials"])
 
 
-def test_a_limit_that_nothing_keeps_to_leaves_no_file(student: pillm.Checkpoint, tmp_path: Path) -> None:
-    exporter = pillm.exporter("gguf", quants="auto", device="pi4-4gb", probes=0, min_tps=1e6)
+def test_a_limit_that_nothing_keeps_to_leaves_no_file(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
+    exporter = pillm.exporter("gguf", quants="auto", device=device, probes=0, min_tps=1e6)
     with pytest.raises(pillm.GateError, match=r"needed 1e\+06"):
         pillm.export(student, exporter, tmp_path / "export")
     assert not (tmp_path / "export").exists()
 
 
 def test_a_folder_without_conversations_is_refused_before_anything_is_converted(
-    checkpoint: pillm.Checkpoint, tmp_path: Path
+    checkpoint: pillm.Checkpoint, device: str, tmp_path: Path
 ) -> None:
-    exporter = GGUFExporter(quants="auto", device="pi4-4gb")
+    exporter = GGUFExporter(quants="auto", device=device)
     with pytest.raises(pillm.ConfigError, match="carries no conversations of its training"):
         list(exporter.export(checkpoint, tmp_path / "out", pillm.Progress()))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_score_that_cannot_be_measured_is_refused_before_anything_is_converted(
-    checkpoint: pillm.Checkpoint, tmp_path: Path
+    checkpoint: pillm.Checkpoint, device: str, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(checkpoint.path, tmp_path / "tiny")
     write_calibration(folder)
-    asking = GGUFExporter(quants="auto", device="pi4-4gb", min_exact="0.98 of F16")
+    asking = GGUFExporter(quants="auto", device=device, min_exact="0.98 of F16")
     with pytest.raises(pillm.ConfigError, match="min_exact cannot be checked"):
         check(asking, pillm.Checkpoint(path=folder))
-    check(GGUFExporter(quants="auto", device="pi4-4gb"), pillm.Checkpoint(path=folder))
+    check(GGUFExporter(quants="auto", device=device), pillm.Checkpoint(path=folder))

@@ -33,7 +33,7 @@ def _row(probe: pillm.Probe) -> pillm.Prompt:
     # an answer that is JSON is compared as a value: spaces and the order of keys say nothing
     schema = {} if _is_json(str(answer.get("content") or "")) else None
     return pillm.Prompt(
-        id=probe.id, messages=probe.messages[:-1], tools=probe.tools, schema=schema, reference=pillm.Reference(answer)
+        id=probe.id, messages=probe.messages[:-1], tools=probe.tools, schema=schema, reference=pillm.Reference(message=answer)
     )
 
 

@@ -58,19 +58,21 @@ class Tuning:
             else:
                 bench.imatrix = None
         if bench.moments is not None:
-            rounded = bench.divergence(Mix(name="rounded", quant=BASE, types=types, imatrix=True, rounded=True))
+            rounded = self._rounded(types)
             self._say("rounding with the activations in mind", last, rounded)
             bench.rounds = rounded < last
-            if bench.rounds and _HEAD not in types:
-                self._settle_embedding(types, rounded)
 
-    def _settle_embedding(self, types: Mapping[str, str], rounded: float) -> None:
-        """Round a tied embedding as llama.cpp does where that is better: its rows are inputs too, and feel every error."""
-        bench = self._bench
-        bench.skipped = frozenset({_EMBEDDING})
-        without = bench.divergence(Mix(name="embedding", quant=BASE, types=types, imatrix=True, rounded=True))
-        if without >= rounded:
-            bench.skipped = frozenset()
+    def _rounded(self, types: Mapping[str, str]) -> float:
+        """Return the divergence with rounding; a tied embedding is left out of it where that is better.
+
+        Its rows are inputs too, and feel every error.
+        """
+        bench, found = self._bench, {}
+        for skipped in ((), (_EMBEDDING,)) if _HEAD not in types else ((),):
+            bench.skipped = frozenset(skipped)
+            found[bench.skipped] = bench.divergence(Mix(name="rounded", quant=BASE, types=types, imatrix=True, rounded=True))
+        bench.skipped = min(found, key=lambda names: found[names])
+        return found[bench.skipped]
 
     def _say(self, what: str, before: float, after: float) -> None:
         verdict = "is used" if after < before else "is dropped"
