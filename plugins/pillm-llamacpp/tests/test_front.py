@@ -53,12 +53,12 @@ def test_the_pick_changes_with_the_weights() -> None:
     chosen = {
         name: pick(FILES, Limits(), weights, "pi4-4gb")[0].name
         for name, weights in {
-            "quality": {"quality": 1.0, "speed": 0.1, "size": 0.1},
-            "even": {"quality": 2.0, "speed": 1.0, "size": 1.0},
+            "quality": {"quality": 5.0, "speed": 0.1, "size": 0.1},
+            "even": {"quality": 5.0, "speed": 1.0, "size": 1.0},
             "speed": {"quality": 0.1, "speed": 1.0, "size": 1.0},
         }.items()
     }
-    assert chosen == {"quality": "Q8_0", "even": "Q4_K_M", "speed": "Q3_K_M"}
+    assert chosen == {"quality": "Q8_0", "even": "Q6_K", "speed": "Q3_K_M"}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,13 @@ def test_the_reason_is_one_sentence_with_every_figure() -> None:
 def test_costs_do_not_depend_on_units() -> None:
     weights = {"quality": 1.0, "speed": 2.0, "size": 3.0}
     scaled = [replace(one, bytes=one.bytes * 1000, tg_tps=(one.tg_tps or 0) / 7) for one in FILES]
-    assert costs(FILES, weights) == pytest.approx(costs(scaled, weights))
+    assert costs(FILES, FILES[0], weights) == pytest.approx(costs(scaled, scaled[0], weights))
+
+
+def test_what_nobody_notices_costs_next_to_nothing() -> None:
+    """All may be nearly lossless: then the smallest is the best trade, however they compare among each other."""
+    close = [FILES[0], replace(FILES[1], kld=1e-6), replace(FILES[3], kld=1e-5)]
+    assert pick(close, Limits(), {"quality": 5.0, "speed": 1.0, "size": 1.0}, "pi4-4gb")[0].name == "Q4_K_M"
 
 
 def test_a_device_without_known_speeds_still_gets_a_pick() -> None:

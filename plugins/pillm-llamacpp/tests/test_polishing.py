@@ -32,7 +32,7 @@ def test_it_keeps_size_types_and_metadata_and_loses_less(
 ) -> None:
     full, plain = exported["F16"].path, exported[quant].path
     better = shutil.copyfile(plain, tmp_path / "better.gguf")
-    assert polish(full, better, seen) == 15, "seven weights in each of two layers, and the head"
+    assert polish(full, better, seen, ["token_embd.weight"]) == 14, "seven weights in each of two layers"
     assert better.stat().st_size == plain.stat().st_size
     whole, before, after = (GGUFReader(path) for path in (full, plain, better))
     assert [(one.name, one.tensor_type) for one in before.tensors] == [(one.name, one.tensor_type) for one in after.tensors]
@@ -42,7 +42,7 @@ def test_it_keeps_size_types_and_metadata_and_loses_less(
     held = {tensor.name: tensor for tensor in whole.tensors}
     for one, other in zip(before.tensors, after.tensors, strict=True):
         full_one, blocks = held[one.name], seen.blocks(one.name)
-        if not blocks:
+        if not blocks or one.name == "token_embd.weight":
             np.testing.assert_array_equal(one.data, other.data)
             continue
         weights = decoded(full_one.tensor_type.name, np.asarray(full_one.data))

@@ -45,7 +45,7 @@ def test_a_file_is_scored_by_what_it_answers(gguf: pillm.ModelFile) -> None:
     rows = scored_rows([probe("a"), probe("b", "yes")], {probe("a").text, probe("b", "yes").text})
     assert score(gguf.path, rows, threads=1) == 0, "random weights answer nothing right"
     with pillm.runner("local", max_tokens=90).open(gguf) as session:
-        request = pillm.Request("k", rows[1], rows[1].messages)
+        request = pillm.Request(key="k", prompt=rows[1], messages=rows[1].messages)
         ((_, answer),) = session.answer(iter([request]))
     assert isinstance(answer, pillm.Answer)
     said = scored_rows([probe("b", answer.content)], {probe("b", answer.content).text})

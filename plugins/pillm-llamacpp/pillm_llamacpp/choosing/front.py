@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pillm
 from pillm_llamacpp.choosing.limits import Limits
 
-WEIGHTS: Mapping[str, float] = {"quality": 2.0, "speed": 1.0, "size": 1.0}
-"""How much a loss of quality, of speed and of room counts, against each other."""
+WEIGHTS: Mapping[str, float] = {"quality": 5.0, "speed": 1.0, "size": 1.0}
+"""What a loss counts: of all probability moved, of the full file's time per token, of its bytes."""
 FULL = "F16"
 
 
@@ -67,26 +67,30 @@ def changed(kld: float) -> float:
     return math.sqrt(max(kld, 0.0) / 2)
 
 
-def costs(trials: Sequence[Trial], weights: Mapping[str, float]) -> list[float]:
-    """Return what each file costs: the weighted sum of moved probability, time per token and bytes, least is best.
+def costs(trials: Sequence[Trial], full: Trial, weights: Mapping[str, float]) -> list[float]:
+    """Return what each file costs, least is best.
 
-    Each is a share of the largest among the files that are compared, so that the weights compare like with like.
+    It is the weighted sum of the probability that moved, the time per token and the bytes, as shares of the full file's.
     """
-    told = {
-        "quality": [changed(trial.kld) for trial in trials],
-        "speed": [1 / trial.tg_tps if trial.tg_tps else 0.0 for trial in trials],
-        "size": [float(trial.bytes) for trial in trials],
-    }
-    shares = {name: [value / (max(values) or 1.0) for value in values] for name, values in told.items()}
-    return [sum(weights.get(name, 0.0) * shares[name][number] for name in told) for number in range(len(trials))]
+    pace = full.tg_tps or 0.0
+    told = [
+        {
+            "quality": changed(trial.kld),
+            "speed": pace / trial.tg_tps if trial.tg_tps else 0.0,
+            "size": trial.bytes / full.bytes,
+        }
+        for trial in trials
+    ]
+    return [sum(weights.get(name, 0.0) * cost for name, cost in one.items()) for one in told]
 
 
 def pick(trials: Sequence[Trial], limits: Limits, weights: Mapping[str, float], device: str) -> tuple[Trial, str]:
     """Return the file to ship and why, in a sentence; raise GateError where no file keeps to the limits.
 
-    It is the cheapest by `costs` among those of the front that keep to the limits.
+    `trials` has the full file too. The pick is the cheapest by `costs` among those of the front that keep to the limits.
     """
-    exact = next((trial.score for trial in trials if trial.name == FULL), None)
+    full = next(trial for trial in trials if trial.name == FULL)
+    exact = full.score
     allowed = [trial for trial in trials if not limits.misses(trial, exact)]
     if not allowed:
         nearest = min(trials, key=lambda trial: (limits.shortfall(trial, exact), trial.bytes))
@@ -97,7 +101,7 @@ def pick(trials: Sequence[Trial], limits: Limits, weights: Mapping[str, float], 
     shown = front(allowed)
     # the file in full precision is what the others are held against: it ships only where nothing else may
     compared = [trial for trial in shown if trial.name != FULL] or shown
-    priced = costs(compared, weights)
+    priced = costs(compared, full, weights)
     best = compared[priced.index(min(priced))]
     return best, _reason(best, trials, compared, limits, weights, device)
 
@@ -109,9 +113,9 @@ def _reason(
     cared = " and ".join([", ".join(ordered[:-1]), ordered[-1]]) if len(ordered) > 1 else "".join(ordered)
     among = f"the {len(compared)} of {len(trials)} files that keep to the limits and that no other beats in everything"
     pace = f", about {best.tg_tps:g} tokens per second on {device}" if best.tg_tps else ""
-    full = next((trial for trial in trials if trial.name == FULL), None)
+    full = next(trial for trial in trials if trial.name == FULL)
     score = f", score {best.score:.3f}" if best.score is not None else ""
-    if score and full is not None and full.score is not None:
+    if score and full.score is not None:
         score += f" (F16 {full.score:.3f})"
     asked = f"; {_asked(limits)}" if _asked(limits) else ""
     return (

@@ -98,9 +98,21 @@ class Search:
         )
 
     def _within_limits(self) -> list[str]:
-        """Return the quantisations that keep to the budget by arithmetic; the smallest alone where none does."""
+        """Return the quantisations that keep to the budget by arithmetic; the smallest alone where only a searched file may.
+
+        Raises GateError where nothing can: no file needs to be made to know that.
+        """
         found = [quant for quant in self.quants if not self._misses(self._types_of(quant))]
-        return found or [min(self.quants, key=lambda quant: self._planned(self._types_of(quant)).bytes)]
+        if found:
+            return found
+        smallest = min(self.quants, key=lambda quant: self._planned(self._types_of(quant)).bytes)
+        least = self._tuning.smallest if self._wishes.probes else self._types_of(smallest)
+        if missed := self._misses(least):
+            raise pillm.GateError(
+                f"no quantisation for {self._bench.device} keeps to the limits, not the smallest one either: {'; '.join(missed)}. "
+                "Loosen them, choose a smaller student, or name the quants yourself."
+            )
+        return [smallest]
 
     def _types_of(self, quant: str) -> dict[str, str]:
         return {one.name: one.type for one in self._sizer.size(quant, imatrix=self._bench.imatrix).tensors}

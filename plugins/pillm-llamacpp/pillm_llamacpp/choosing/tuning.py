@@ -34,6 +34,11 @@ class Tuning:
         """Return how many files are made and measured at the most."""
         return len(self.grouped) + len({type_ for types in self._types.values() for type_ in types}) + 4
 
+    @property
+    def smallest(self) -> dict[str, str]:
+        """Return the smallest type of each tensor."""
+        return {name: types[0] for name, types in self._types.items()}
+
     def allocations(self) -> Allocations:
         """Return the best types for every budget, by what was measured."""
         return Allocations(priced(self.grouped, self._errors(), self.anchor, self._probe))
