@@ -35,7 +35,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_an_export_that_chooses_ships_the_pick_and_says_why(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
     out, notes = tmp_path / "export", []
     progress = pillm.Progress("export", (lambda event: notes.append(event.message) if event.kind == "note" else None,))
-    exporter = pillm.exporter("gguf", quants="auto", device=device, probes=4)
+    exporter = pillm.exporter("gguf", quants="auto", device=device, probes=2)
     (model,) = pillm.export(student, exporter, out, progress=progress)
     choice = read_choice(out)
     assert choice is not None
@@ -50,6 +50,7 @@ def test_an_export_that_chooses_ships_the_pick_and_says_why(student: pillm.Check
     assert pillm.export(student, exporter, out, progress=progress) == [model], "the same command has nothing to do"
 
 
+@pytest.mark.full
 def test_the_whole_front_ships_where_it_is_asked_for(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
     exporter = pillm.exporter("gguf", quants="auto", device=device, probes=0, keep="front")
     models = pillm.export(student, exporter, tmp_path / "export")
@@ -61,6 +62,7 @@ def test_the_whole_front_ships_where_it_is_asked_for(student: pillm.Checkpoint, 
     assert all(trial["kept"] == trial["front"] for trial in choice["trials"])
 
 
+@pytest.mark.full
 def test_a_limit_that_nothing_keeps_to_leaves_no_file(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
     exporter = pillm.exporter("gguf", quants="auto", device=device, probes=0, min_tps=1e6)
     with pytest.raises(pillm.GateError, match=r"needed 1e\+06"):

@@ -61,12 +61,15 @@ def test_a_budget_is_used_up_and_kept_to(exported: dict[str, pillm.ModelFile], c
     assert {trial.name for trial in found.trials if trial.bytes > budget} == {"F16"}, "what is too large is not even made"
 
 
-def test_a_budget_that_nothing_keeps_to_is_refused_with_the_nearest(bench: Bench) -> None:
-    with (
-        Search(bench, Wishes(limits=Limits(max_bytes=1000), probes=0)) as search,
-        pytest.raises(pillm.GateError, match=r"none of 2 files .*allowed 1,000"),
-    ):
-        search.run()
+def test_a_budget_that_nothing_can_keep_to_is_refused_before_a_file_is_made(bench: Bench) -> None:
+    before = set(bench.made)
+    for probes in (0, 4):
+        with (
+            Search(bench, Wishes(limits=Limits(max_bytes=1000), probes=probes)) as search,
+            pytest.raises(pillm.GateError, match=r"no quantisation for .* keeps to the limits, .*allowed 1,000"),
+        ):
+            search.run()
+    assert set(bench.made) == before, "arithmetic is enough: no file was made"
 
 
 def test_without_probes_only_llamas_mixes_are_tried(bench: Bench) -> None:

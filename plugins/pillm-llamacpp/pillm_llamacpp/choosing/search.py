@@ -109,8 +109,8 @@ class Search:
         least = self._tuning.smallest if self._wishes.probes else self._types_of(smallest)
         if missed := self._misses(least):
             raise pillm.GateError(
-                f"no quantisation for {self._bench.device} keeps to the limits, not the smallest one either: {'; '.join(missed)}. "
-                "Loosen them, choose a smaller student, or name the quants yourself."
+                f"no quantisation for {self._bench.device} keeps to the limits, the smallest one neither: "
+                f"{'; '.join(missed)}. Loosen them, choose a smaller student, or name the quants yourself."
             )
         return [smallest]
 
