@@ -32,7 +32,8 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> str:
     return device_of(tmp_path_factory.mktemp("device"))
 
 
-def test_an_export_that_chooses_ships_the_pick_and_says_why(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
+@pytest.mark.full
+def test_an_export_that_searches_ships_the_pick_and_says_why(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
     out, notes = tmp_path / "export", []
     progress = pillm.Progress("export", (lambda event: notes.append(event.message) if event.kind == "note" else None,))
     exporter = pillm.exporter("gguf", quants="auto", device=device, probes=2)
@@ -50,7 +51,6 @@ def test_an_export_that_chooses_ships_the_pick_and_says_why(student: pillm.Check
     assert pillm.export(student, exporter, out, progress=progress) == [model], "the same command has nothing to do"
 
 
-@pytest.mark.full
 def test_the_whole_front_ships_where_it_is_asked_for(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
     exporter = pillm.exporter("gguf", quants="auto", device=device, probes=0, keep="front")
     models = pillm.export(student, exporter, tmp_path / "export")

@@ -48,6 +48,7 @@ def test_the_front_is_what_nothing_beats_and_the_pick_is_on_it(choice: Choice, b
     assert all(not (bench.folder / f"{name}.gguf").exists() for name in beaten)
 
 
+@pytest.mark.full
 def test_a_budget_is_used_up_and_kept_to(exported: dict[str, pillm.ModelFile], choice: Choice, tmp_path: Path) -> None:
     sizes = sorted(trial.bytes for trial in choice.trials if not trial.types and trial.name != "F16")
     budget = (sizes[len(sizes) // 2] + sizes[len(sizes) // 2 + 1]) // 2
