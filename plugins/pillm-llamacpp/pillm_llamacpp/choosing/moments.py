@@ -30,7 +30,7 @@ class Moments:
         if path is None:
             return []
         with np.load(path, allow_pickle=False) as found:
-            return [found[str(number)] for number in range(len(found.files))]
+            return [found[f"arr_{number}"] for number in range(len(found.files))]
 
 
 def gather(

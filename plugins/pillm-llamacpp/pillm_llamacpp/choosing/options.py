@@ -28,7 +28,7 @@ class Choosing(pillm.Backend):
     max_bytes: int | None = Field(None, ge=1, description=f"{_NEEDED}Of the file; also as '1.5 GB', '300 MiB'.")
     max_ram: int | None = Field(None, ge=1, description=f"{_NEEDED}Of weights, cache and buffers on the device.")
     min_tps: float | None = Field(None, gt=0, description=f"{_NEEDED}Predicted tokens per second of decode on the device.")
-    weights: dict[Literal["quality", "speed", "size"], float] = Field(
+    weights: dict[str, float] = Field(
         {**WEIGHTS},
         description=f"{_NEEDED}How much a loss of each counts against the others.",
     )
@@ -51,6 +51,8 @@ class Choosing(pillm.Backend):
     @field_validator("weights")
     @classmethod
     def _positive(cls, value: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(value) - set(WEIGHTS)):
+            raise ValueError(f"weights has no {unknown[0]!r}; it has {', '.join(WEIGHTS)}")
         if min(value.values(), default=0) < 0 or max(value.values(), default=0) <= 0:
             raise ValueError("weights are numbers from 0 up, and one of them at least is above 0")
         return value

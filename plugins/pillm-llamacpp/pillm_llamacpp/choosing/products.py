@@ -98,5 +98,5 @@ def _written(products: Products, folder: Path) -> dict[str, str]:
         if not all(np.isfinite(block).all() for block in means):
             raise Refusal("data", f"the activations before {name} are not finite; the model cannot be measured")
         written[name] = f"{number}.npz"
-        np.savez(folder / written[name], **{str(place): block for place, block in enumerate(means)})
+        np.savez(folder / written[name], *means)
     return {name: written[first] for name, first in products.same.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 import pillm
 from pillm_llamacpp.runner import LocalRunner
@@ -31,7 +32,7 @@ def scored_rows(probes: Iterable[pillm.Probe], texts: Collection[str]) -> list[p
 def _row(probe: pillm.Probe) -> pillm.Prompt:
     answer = probe.messages[-1]
     # an answer that is JSON is compared as a value: spaces and the order of keys say nothing
-    schema = {} if _is_json(str(answer.get("content") or "")) else None
+    schema: dict[str, Any] | None = {} if _is_json(str(answer.get("content") or "")) else None
     return pillm.Prompt(
         id=probe.id, messages=probe.messages[:-1], tools=probe.tools, schema=schema, reference=pillm.Reference(message=answer)
     )
