@@ -13,6 +13,7 @@ from pillm_llamacpp.choosing.front import Trial
 from pillm_llamacpp.choosing.search import TUNED, Search, Wishes
 from pillm_llamacpp.choosing.trials import Bench
 from pillm_llamacpp.measuring.divergence import Reference
+from pillm_llamacpp.measuring.imatrix import Imatrix
 from pillm_llamacpp.measuring.measures import Measures
 from pillm_llamacpp.quantizing.quantization import quantize
 
@@ -42,9 +43,10 @@ def run(quick: bool) -> Iterator[Result]:
         (full,) = pillm.export(student, pillm.exporter("gguf", quants=["F16"]), work / "full")
         bench = _bench(student, full.path, work)
         unseen = _unseen(rows, student, full.path, work)
+        imatrix = bench.imatrix  # the search drops it where it does not help
         for trial in _tuned(bench):
             if not quick or trial.quant in QUICK:
-                yield from _compared(trial, bench, unseen)
+                yield from _compared(trial, bench, imatrix, unseen)
 
 
 def _bench(student: pillm.Checkpoint, full: Path, work: Path) -> Bench:
@@ -83,12 +85,12 @@ def _unseen(rows: Sequence[pillm.Example], student: pillm.Checkpoint, full: Path
     )  # fmt: skip
 
 
-def _compared(trial: Trial, bench: Bench, unseen: Reference) -> Iterator[Result]:
+def _compared(trial: Trial, bench: Bench, imatrix: Imatrix | None, unseen: Reference) -> Iterator[Result]:
     ours = unseen.against(bench.made[trial.name], threads=1, progress=pillm.Progress())
     for peer, goal in GOALS.items():
         path = bench.folder / f"{peer}-{trial.quant}.gguf"
-        imatrix = bench.imatrix if peer == "imatrix" else None
-        quantize(bench.full, path, trial.quant, threads=2, progress=pillm.Progress(), imatrix=imatrix)
+        weights = imatrix if peer == "imatrix" else None
+        quantize(bench.full, path, trial.quant, threads=2, progress=pillm.Progress(), imatrix=weights)
         size, theirs = path.stat().st_size, unseen.against(path, threads=1, progress=pillm.Progress())
         if not (1 - SAME_SIZE) * size <= trial.bytes <= size * (1 + SAME_SIZE):
             raise RuntimeError(f"{trial.name} has {trial.bytes} bytes, its peer {size}: they are not of one size")
