@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pillm.agreement import Agreement as Agreement
     from pillm.artifacts import Benchmark as Benchmark
     from pillm.artifacts import BenchPlan as BenchPlan
     from pillm.artifacts import Checkpoint as Checkpoint
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pillm.artifacts import Parity as Parity
     from pillm.artifacts import Plan as Plan
     from pillm.artifacts import Probe as Probe
-    from pillm.artifacts import TrainingForecast as TrainingForecast
     from pillm.artifacts import sha256_file as sha256_file
     from pillm.backends import Backend as Backend
     from pillm.backends import Exporter as Exporter
@@ -52,18 +52,37 @@ if TYPE_CHECKING:
     from pillm.errors import Unavailable as Unavailable
     from pillm.errors import UnknownBackend as UnknownBackend
     from pillm.errors import UnsafeError as UnsafeError
+    from pillm.examination import Finding as Finding
     from pillm.expansion import Expanded as Expanded
     from pillm.expansion import Expansion as Expansion
     from pillm.expansion import expand as expand
     from pillm.files import fsync_file as fsync_file
     from pillm.files import fsync_folder as fsync_folder
+    from pillm.forecast import TrainingForecast as TrainingForecast
     from pillm.hookspecs import hookimpl as hookimpl
+    from pillm.hubs import Published as Published
+    from pillm.hubs import Publisher as Publisher
+    from pillm.hubs import Release as Release
+    from pillm.hubs import ReleaseFile as ReleaseFile
+    from pillm.hubs import RemoteFile as RemoteFile
+    from pillm.hubs import RemoteModel as RemoteModel
+    from pillm.hubs import Source as Source
+    from pillm.hubs import Standing as Standing
+    from pillm.intake.chattemplates import chat_environment as chat_environment
+    from pillm.intake.door import check_chat_template as check_chat_template
+    from pillm.intake.door import check_model_file as check_model_file
+    from pillm.intake.door import check_model_folder as check_model_folder
+    from pillm.intake.door import template_hash as template_hash
+    from pillm.intake.rendering import limited_rendering as limited_rendering
     from pillm.judging import Judge as Judge
+    from pillm.models import fetch_model as fetch_model
+    from pillm.models import find_model as find_model
     from pillm.pipeline import run as run
     from pillm.plugins import exporter as exporter
     from pillm.plugins import filter_ as filter_
     from pillm.plugins import metric as metric
     from pillm.plugins import model_folder as model_folder
+    from pillm.plugins import publisher as publisher
     from pillm.plugins import runner as runner
     from pillm.plugins import teacher as teacher
     from pillm.plugins import trainer as trainer
@@ -74,6 +93,8 @@ if TYPE_CHECKING:
     from pillm.probing import probe as probe
     from pillm.progress import Event as Event
     from pillm.progress import Progress as Progress
+    from pillm.publishing import prepare_release as prepare_release
+    from pillm.publishing import push as push
     from pillm.recipe import Recipe as Recipe
     from pillm.recipe import load_recipe as load_recipe
     from pillm.records import Answer as Answer
@@ -110,7 +131,8 @@ if TYPE_CHECKING:
     from pillm.verification import verify as verify
 
 _HOMES = {
-    "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe TrainingForecast sha256_file",
+    "agreement": "Agreement",
+    "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe sha256_file",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
     "contract": "Contract template_message",
@@ -119,15 +141,23 @@ _HOMES = {
     "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
     "StorageError Unavailable UnknownBackend UnsafeError",
+    "examination": "Finding",
     "expansion": "Expanded Expansion expand",
+    "forecast": "TrainingForecast",
     "files": "fsync_file fsync_folder",
     "hookspecs": "hookimpl",
+    "intake.chattemplates": "chat_environment",
+    "intake.door": "check_chat_template check_model_file check_model_folder template_hash",
+    "intake.rendering": "limited_rendering",
+    "hubs": "Published Publisher Release ReleaseFile RemoteFile RemoteModel Source Standing",
     "judging": "Judge",
+    "models": "fetch_model find_model",
     "pipeline": "run",
-    "plugins": "exporter filter_ metric model_folder runner teacher trainer",
+    "plugins": "exporter filter_ metric model_folder publisher runner teacher trainer",
     "prices": "Price find_price",
     "probing": "Probed Probing probe",
     "progress": "Event Progress",
+    "publishing": "prepare_release push",
     "recipe": "Recipe load_recipe",
     "records": "Answer Example Failure Message Prompt Reference Request Usage",
     "rehearsal": "rehearse",

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import pytest
 
+from pillm.agreement import Agreement
 from pillm.artifacts import Checkpoint, ModelFile, Parity
 from pillm.divergence import Divergence
 from pillm.errors import BackendError, ConfigError, DataError
@@ -43,6 +44,9 @@ def test_the_same_export_again_makes_nothing(checkpoint: Checkpoint, tmp_path: P
     assert again[0].path.stat().st_mtime_ns == made
 
 
+NEAR = Agreement(places=9, largest=0.25, top1=1.0, kld=0.5)
+
+
 def test_what_was_measured_survives_the_record(checkpoint: Checkpoint, tmp_path: Path) -> None:
     class Proving(TableExporter):
         """Says what it proved."""
@@ -51,11 +55,12 @@ def test_what_was_measured_survives_the_record(checkpoint: Checkpoint, tmp_path:
 
         def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:
             for model in super().export(checkpoint, out, progress):
-                yield replace(model, parity=Parity(rows=4, mismatches=0), types={"Q8_0": 3}, divergence=FOUND, imatrix=True)
+                found = {"agreement": NEAR, "divergence": FOUND, "imatrix": True}
+                yield replace(model, parity=Parity(rows=4, mismatches=0), types={"Q8_0": 3}, **found)
 
     model = export(checkpoint, Proving(), tmp_path / "export")[0]
     assert (model.parity, model.types) == (Parity(rows=4, mismatches=0), {"Q8_0": 3})
-    assert (model.divergence, model.imatrix) == (FOUND, True)
+    assert (model.agreement, model.divergence, model.imatrix) == (NEAR, FOUND, True)
 
 
 def test_a_false_sha_or_a_file_elsewhere_is_found_out(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def require(base: str, revision: str | None) -> None:
 def untrained(base: str, revision: str | None, *, fetch: bool) -> pillm.Checkpoint | None:
     """Return the base as a checkpoint; without `fetch` None where it is not on this machine."""
     source = locate(base, revision) if fetch else find_here(base, revision)
-    return pillm.Checkpoint(path=source.fetch(), name=source.label) if source else None
+    return source.checkpoint() if source else None
 
 
 def check_lengths(

@@ -34,19 +34,19 @@ def export(checkpoint: pillm.Checkpoint, out: Path, **options: object) -> tuple[
 def test_files_are_measured_and_the_importance_matrix_is_used_where_it_helps(
     rendered: pillm.Checkpoint, tmp_path: Path
 ) -> None:
-    models, notes = export(rendered, tmp_path / "out", quants=["F16", "Q8_0", "Q4_0", "IQ2_XS"])
-    full, q8, q4, iq2 = models
-    assert (full.divergence, full.imatrix, q8.imatrix, iq2.imatrix) == (None, False, False, True)
-    assert q8.divergence.mean < q4.divergence.mean < iq2.divergence.mean
+    models, notes = export(rendered, tmp_path / "out", quants=["F16", "Q8_0", "Q4_0", "IQ3_XXS"])
+    full, q8, q4, iq3 = models
+    assert (full.divergence, full.imatrix, q8.imatrix, iq3.imatrix) == (None, False, False, True)
+    assert q8.divergence.mean < q4.divergence.mean < iq3.divergence.mean
     verdict = next(note for note in notes if note.startswith("Q4_0: the importance matrix takes the divergence from"))
     before, after = (float(word) for word in verdict.split(" from ")[1].split(" nats")[0].split(" to "))
     assert q4.divergence.mean == pytest.approx(min(before, after), rel=0.01)
     assert q4.imatrix == (after < before) == ("is used" in verdict)
-    assert not any(note.startswith("Q8_0:") for note in notes)
+    assert not any(note.startswith("Q8_0: the importance") for note in notes)
     kept = read(tmp_path / "out" / "tiny.imatrix.gguf")
     assert kept.datasets[0].startswith("16 training conversations of tiny (sha256 ")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "tiny.imatrix.gguf", "tiny-F16.gguf", "tiny-Q8_0.gguf", "tiny-Q4_0.gguf", "tiny-IQ2_XS.gguf",
+        "tiny.imatrix.gguf", "tiny-F16.gguf", "tiny-Q8_0.gguf", "tiny-Q4_0.gguf", "tiny-IQ3_XXS.gguf",
     }  # fmt: skip
 
 
@@ -72,20 +72,25 @@ def test_what_does_not_help_is_dropped(
     assert not list(tmp_path.glob("*-?.gguf"))
 
 
-def test_without_an_importance_matrix_files_are_measured_all_the_same(rendered: pillm.Checkpoint, tmp_path: Path) -> None:
-    (model,), notes = export(rendered, tmp_path / "out", quants=["Q4_0"], imatrix="off")
-    assert model.divergence
-    assert not model.imatrix
-    assert not any("importance" in note for note in notes)
-    assert not (tmp_path / "out" / "tiny.imatrix.gguf").exists()
+def test_without_an_importance_matrix_files_are_measured_all_the_same(
+    exported: dict[str, pillm.ModelFile], rendered: pillm.Checkpoint, tmp_path: Path
+) -> None:
+    measures = Measures(1, 1, pillm.Progress(), tmp_path)
+    measures.prepare(exported["F16"].path, rendered, option="off", quants=["Q4_0"])
+    facts = measures.make(exported["F16"].path, tmp_path / "a.gguf", "Q4_0")
+    assert facts["divergence"]
+    assert not facts["imatrix"]
+    measures.keep(tmp_path / "kept.gguf")
+    assert not (tmp_path / "kept.gguf").exists()
 
 
 def test_a_file_may_be_given(exported: dict[str, pillm.ModelFile], checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
     write(gather(exported["F16"].path, conversations(8), threads=1, progress=pillm.Progress()), tmp_path / "given.gguf")
     given = str(tmp_path / "given.gguf")
-    (model,), _ = export(checkpoint, tmp_path / "out", quants=["IQ3_XXS"], imatrix=given)
-    assert model.imatrix
-    assert model.divergence is None
+    measures = Measures(1, 1, pillm.Progress(), tmp_path)
+    measures.prepare(exported["F16"].path, checkpoint, option=given, quants=["IQ3_XXS"])
+    facts = measures.make(exported["F16"].path, tmp_path / "a.gguf", "IQ3_XXS")
+    assert (facts["imatrix"], facts["divergence"]) == (True, None)
     identities = [GGUFExporter(imatrix=given).identity()]
     shutil.copyfile(given, tmp_path / "copy.gguf")
     identities.append(GGUFExporter(imatrix=str(tmp_path / "copy.gguf")).identity())
@@ -100,7 +105,7 @@ def test_a_type_that_needs_an_importance_matrix_is_refused_before_anything_is_co
         export(checkpoint, tmp_path / "out", quants=["F16", "IQ2_XS"])
     with pytest.raises(pillm.ConfigError, match="types IQ2_XS, IQ1_S need an importance matrix"):
         pillm.exporter("gguf", quants=["IQ2_XS", "IQ1_S"], imatrix="off")
-    with pytest.raises(pillm.DataError, match=r"no\.gguf cannot be read"):
+    with pytest.raises(pillm.DataError, match=r"no\.gguf.* cannot be read"):
         export(checkpoint, tmp_path / "out", quants=["Q4_0"], imatrix=str(tmp_path / "no.gguf"))
     assert time.perf_counter() - began < 1
     assert not (tmp_path / "out").exists()

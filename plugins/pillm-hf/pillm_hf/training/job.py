@@ -38,7 +38,7 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
 
     import_bitsandbytes()
     source = locate(options.base, options.revision)
-    begun = starting.start(options, data, source.fetch(), out, progress)
+    begun = starting.start(options, data, source.fetch(progress), out, progress)
     folder = begun.folder
     chat = load_chat(folder)
     train_rows, validation = _encode(options, data, chat, progress)

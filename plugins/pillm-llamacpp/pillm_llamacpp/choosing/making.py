@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 import pillm
 from pillm_llamacpp.choosing import moments
 from pillm_llamacpp.choosing.document import write
+from pillm_llamacpp.choosing.front import FULL
 from pillm_llamacpp.choosing.scoring import scored_rows
 from pillm_llamacpp.choosing.search import Search, Wishes
 from pillm_llamacpp.choosing.trials import Bench
 from pillm_llamacpp.measuring.texts import affordable, texts_of
-from pillm_llamacpp.quantizing.quantization import publish, types_of
+from pillm_llamacpp.quantizing.quantization import types_of
 
 if TYPE_CHECKING:
+    from pillm_llamacpp.choosing.front import Trial
     from pillm_llamacpp.choosing.options import Choosing
-    from pillm_llamacpp.choosing.search import Choice
+    from pillm_llamacpp.gates.proving import Proof
     from pillm_llamacpp.measuring.measures import Measures
+    from pillm_llamacpp.packing import Packing
 
 
 def check(options: Choosing, checkpoint: pillm.Checkpoint) -> None:
@@ -36,46 +39,43 @@ def check(options: Choosing, checkpoint: pillm.Checkpoint) -> None:
         )
 
 
-def chosen(
-    options: Choosing, checkpoint: pillm.Checkpoint, full: Path, measures: Measures, parity: pillm.Parity
-) -> Iterator[pillm.ModelFile]:
+def chosen(packing: Packing, full: Path, proof: Proof, measures: Measures) -> Iterator[pillm.ModelFile]:
     """Choose among the quantisations of a full file and yield the files that ship, the pick first.
 
     Raises GateError where no file keeps to the limits, and what quantising and measuring raise.
     """
-    texts = affordable(texts_of(checkpoint), full.stat().st_size)
+    options = packing.options
+    texts = affordable(texts_of(packing.checkpoint), full.stat().st_size)
     if measures.reference is None or options.device is None:
         raise pillm.ConfigError("a choice needs validation conversations and a device.")
-    folder = full.parent / "trials"
+    folder = packing.work / "trials"
     folder.mkdir()
     bench = Bench(
         full=full, folder=folder, device=options.device, reference=measures.reference, imatrix=measures.imatrix,
-        rows=scored_rows(checkpoint.probes(), texts.validation), threads=measures.threads, readers=measures.readers,
-        progress=measures.progress,
+        rows=scored_rows(packing.checkpoint.probes(), texts.validation), threads=measures.threads, readers=measures.readers,
+        progress=packing.progress,
     )  # fmt: skip
     if options.probes and texts.calibration:
         bench.moments = moments.gather(
-            full, texts.calibration, threads=measures.readers, folder=folder / "moments", progress=measures.progress
+            full, texts.calibration, threads=measures.readers, folder=folder / "moments", progress=packing.progress
         )
     wishes = Wishes(limits=options.limits, weights=dict(options.weights), probes=options.probes)
     with Search(bench, wishes) as search:
         choice = search.run()
-    yield from _shipped(options, choice, bench, parity, measures)
-
-
-def _shipped(
-    options: Choosing, choice: Choice, bench: Bench, parity: pillm.Parity, measures: Measures
-) -> Iterator[pillm.ModelFile]:
-    out, stem = bench.full.parent.parent, bench.full.stem.rpartition("-")[0]
     others = [trial for trial in choice.front if trial.name != choice.picked.name] if options.keep == "front" else []
     kept = [choice.picked, *others]
-    write(choice, {trial.name for trial in kept}, out)
+    write(choice, {trial.name for trial in kept}, packing.work.parent)
     for trial in kept:
-        part = out / f"{stem}-{trial.name}.gguf.part"
-        bench.keep(trial.name, part)
-        target = part.with_suffix("")
-        publish(part, target)
         measures.used = measures.used or trial.imatrix
-        yield pillm.ModelFile.of(
-            target, trial.name, parity=parity, types=types_of(target), divergence=trial.divergence, imatrix=trial.imatrix
-        )
+        yield _shipped(packing, trial, bench, proof)
+
+
+def _shipped(packing: Packing, trial: Trial, bench: Bench, proof: Proof) -> pillm.ModelFile:
+    if trial.name == FULL:
+        return packing.as_it_is(bench.full, trial.name, proof)
+    made = bench.full.with_name(f"{packing.stem}-{trial.name}.gguf")
+    bench.keep(trial.name, made)
+    near = packing.tried(made, proof)
+    return packing.named(
+        made, trial.name, proof, agreement=near, types=types_of(made), divergence=trial.divergence, imatrix=trial.imatrix
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from gguf import GGUFReader
 
 import pillm
 from pillm_llamacpp.choosing import polishing, scoring
@@ -85,9 +88,9 @@ class Bench:
         """Return what a mix costs, its score apart."""
         path = self.make(mix)
         found = self.reference.against(path, threads=self.readers, progress=self.quiet)
-        planned = pillm.plan(path, self.device)
+        planned = pillm.plan(self.full, self.device, types=stored_types(path))
         return Trial(
-            name=mix.name, quant=mix.quant, bytes=planned.bytes, ram=memory(planned), kld=found.mean, divergence=found,
+            name=mix.name, quant=mix.quant, bytes=path.stat().st_size, ram=memory(planned), kld=found.mean, divergence=found,
             tg_tps=planned.tg_tps, pp_tps=planned.pp_tps, types=mix.types,
             imatrix=mix.imatrix and self.imatrix is not None, rounded=mix.rounded and self.rounds and self.moments is not None,
         )  # fmt: skip
@@ -125,6 +128,11 @@ class Bench:
 def memory(planned: pillm.Plan) -> int:
     """Return the bytes that a file takes on its device."""
     return sum(size for purpose, size in planned.memory.items() if purpose not in ("available", "reserve"))
+
+
+def stored_types(path: Path) -> dict[str, str]:
+    """Return the storage type of each tensor of a file of ours."""
+    return {tensor.name: tensor.tensor_type.name for tensor in GGUFReader(os.fspath(path)).tensors}
 
 
 def patterns(types: Mapping[str, str]) -> dict[str, str]:

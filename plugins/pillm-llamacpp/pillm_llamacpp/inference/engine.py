@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SPM = 1
 _WARN, _CONT = 3, 5
 _PAD = 256
+_F32 = _OFF = 0
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -165,7 +166,7 @@ class Context:
     """A KV cache and the batch that is decoded into it."""
 
     def __init__(self, model: Model, log: Log, *, cells: int, sequences: int = 1, **options: Any) -> None:
-        """Make room for `cells` tokens in each sequence; `options` are threads, batch, outputs and `embeddings`.
+        """Make room for `cells` tokens in each sequence; `options` are threads, batch, outputs, `embeddings` and `exact`.
 
         With `unified` the sequences share the cells. `watch` is a llama.cpp callback that sees each operation.
         """
@@ -181,6 +182,9 @@ class Context:
         if watch := options.get("watch"):
             params.cb_eval = watch
         params.no_perf = True
+        if options.get("exact"):
+            params.type_k = params.type_v = _F32
+            params.flash_attn_type = _OFF
         params.embeddings = options.get("embeddings", False)
         if params.embeddings:
             params.pooling_type = options.get("pooling", 1)

@@ -34,7 +34,7 @@ def make_reference(message: Packet, send: Callable[..., None]) -> None:
     positions = sum(end - start for start, end in spans)
     if not positions:
         raise Refusal("data", "no text has two tokens, so none is predicted from another")
-    facts = {
+    facts: Packet = {
         "ids": ids, "spans": spans, "vocabulary": model.n_vocab, "kept": kept_tokens(positions, model.n_vocab),
         "positions": positions, "longest": max(map(len, ids)),
     }  # fmt: skip

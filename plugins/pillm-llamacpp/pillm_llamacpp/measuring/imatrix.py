@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 import pillm
-from pillm_llamacpp.gates.header import check_header
 from pillm_llamacpp.workers.client import Worker
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def gather(
             "datasets": list(datasets), "out": str(path),
         })  # fmt: skip
         follow(worker, progress, f"computing the importance matrix of {model.name} on {len(texts)} conversations")
-        return read(path)
+        return read(path, own=True)
 
 
 def follow(worker: Worker, progress: pillm.Progress, what: str) -> dict[str, Any]:
@@ -115,11 +114,16 @@ def write(imatrix: Imatrix, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def read(path: Path) -> Imatrix:
-    """Read an importance matrix in llama.cpp's GGUF format, ours or llama-imatrix's; raise DataError where it is none."""
-    check_header(path)
-    if path.stat().st_size > _MOST_BYTES:
-        raise pillm.DataError(f"{path} is too large for an importance matrix ({path.stat().st_size / 2**30:.1f} GiB).")
+def read(path: Path, *, own: bool = False) -> Imatrix:
+    """Read an importance matrix in llama.cpp's GGUF format, ours or llama-imatrix's.
+
+    One that is not our `own` is looked at before it is opened. Raises DataError where it is none, UnsafeError where it
+    contradicts itself.
+    """
+    if not own:
+        pillm.check_model_file(path)
+        if path.stat().st_size > _MOST_BYTES:
+            raise pillm.DataError(f"{path} is too large for an importance matrix ({path.stat().st_size / 2**30:.1f} GiB).")
     try:
         return _read(path)
     except OSError as error:

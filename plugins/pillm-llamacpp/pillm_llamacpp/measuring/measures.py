@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pillm
+from pillm_llamacpp.gates.fallbacks import Rule
 from pillm_llamacpp.measuring.divergence import Divergence, Reference
 from pillm_llamacpp.measuring.imatrix import Imatrix, gather, read, write
 from pillm_llamacpp.measuring.texts import affordable, texts_of
@@ -23,7 +24,7 @@ CONTEXT = 2048
 
 
 def check_imatrix(option: str, quants: Sequence[str], checkpoint: pillm.Checkpoint) -> None:
-    """Raise ConfigError where a quantisation needs an importance matrix and gets none, DataError where the file is none."""
+    """Raise ConfigError where a quantisation needs an importance matrix and gets none, what `read` raises of a file."""
     if option not in (AUTO, OFF):
         read(Path(option))
     elif (reason := needing_imatrix(quants)) and not texts_of(checkpoint).calibration:
@@ -43,6 +44,8 @@ class Measures:
     """Threads to read conversations with."""
     progress: pillm.Progress
     work: Path
+    fallback: Rule = "warn"
+    """What becomes of a file whose rows do not fit the blocks."""
     reference: Reference | None = None
     imatrix: Imatrix | None = None
     used: bool = False
@@ -88,7 +91,9 @@ class Measures:
         return self._better(source, target, quant, self.imatrix)
 
     def _made(self, source: Path, target: Path, quant: str, imatrix: Imatrix | None) -> dict[str, Any]:
-        types = quantize(source, target, quant, threads=self.threads, progress=self.progress, imatrix=imatrix)
+        types = quantize(
+            source, target, quant, threads=self.threads, progress=self.progress, imatrix=imatrix, fallback=self.fallback
+        )
         return {"types": types, "divergence": self.measure(target), "imatrix": imatrix is not None}
 
     def measure(self, path: Path) -> Divergence | None:

@@ -58,7 +58,7 @@ def _declare() -> None:
 
 def weight_name(tensor: Tensor) -> str:
     """Return the name of a weight in its file, without the marks of a copy: `CUDA0#blk.0.attn_k.weight#0`."""
-    name = tensor.name.decode("utf-8", "replace")
+    name = str(tensor.name.decode("utf-8", "replace"))
     parts = name.split("#")
     return parts[1] if len(parts) > 1 else name
 

@@ -56,11 +56,11 @@ def plan(message: Packet, send: Callable[..., None]) -> None:
     if reason:
         raise Refusal("backend", reason)
     header = header_of(message["source"], settings.keys)
-    tensors = []
+    tensors: list[tuple[str, str, int]] = []
     for stored in header.tensors:
         type_ = types.get(stored.name, stored.type)
         size = stored.bytes if type_ == stored.type else stored_bytes(type_, stored.type, stored.bytes)
-        tensors.append([stored.name, type_, size])
+        tensors.append((stored.name, type_, size))
     send(tensors=tensors, bytes=header.bytes + sum(-(-size // _ALIGNMENT) * _ALIGNMENT for _, _, size in tensors))
 
 

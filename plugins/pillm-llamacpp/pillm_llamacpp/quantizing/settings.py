@@ -46,7 +46,7 @@ class Settings:
             return
         entries: list[tuple[bytes, Any]] = []
         if isinstance(told, str):
-            found = imatrix.read(Path(told))
+            found = imatrix.read(Path(told), own=True)
             entries = [(name.encode(), found.means(name)) for name in found.tensors]
             told = found.keys()
         self.keys |= told
@@ -63,11 +63,12 @@ class Settings:
         told = {key: value for key, value in self.keys.items() if key.startswith("quantize.")}
         array = (llama.llama_model_kv_override * (len(told) + 1))()
         for place, (key, value) in enumerate(told.items()):
+            union: Any = array[place].value
             array[place].key = key.encode()
             if isinstance(value, int):
-                array[place].tag, array[place].value.val_i64 = _INTEGER, value
+                array[place].tag, union.val_i64 = _INTEGER, value
             else:
-                array[place].tag, array[place].value.val_str = _TEXT, value.encode()
+                array[place].tag, union.val_str = _TEXT, value.encode()
         self._alive.append(array)
         self.params.kv_overrides = array
 

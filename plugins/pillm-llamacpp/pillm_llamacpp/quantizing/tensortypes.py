@@ -25,7 +25,9 @@ _SIGNATURES = {
     "gguf_get_n_tensors": (ctypes.c_int64, (ctypes.c_void_p,)),
     "gguf_get_tensor_type": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_int64)),
     "gguf_get_tensor_name": (ctypes.c_char_p, (ctypes.c_void_p, ctypes.c_int64)),
+    "gguf_get_tensor_offset": (ctypes.c_size_t, (ctypes.c_void_p, ctypes.c_int64)),
     "gguf_get_tensor_size": (ctypes.c_size_t, (ctypes.c_void_p, ctypes.c_int64)),
+    "gguf_get_data_offset": (ctypes.c_size_t, (ctypes.c_void_p,)),
     "gguf_get_meta_size": (ctypes.c_size_t, (ctypes.c_void_p,)),
     "gguf_set_val_u32": (None, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32)),
     "gguf_set_val_str": (None, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)),
@@ -43,6 +45,8 @@ class Stored(NamedTuple):
     type: str
     """In capitals, as files are named; a type without a name goes by its number."""
     bytes: int
+    start: int
+    """The byte of the file that it begins at."""
 
 
 class Header(NamedTuple):
@@ -64,6 +68,7 @@ def header_of(path: str, keys: Mapping[str, int | str] | None = None) -> Header:
                 libggml.gguf_get_tensor_name(file, index).decode("utf-8", "replace"),
                 _name(libggml.gguf_get_tensor_type(file, index)),
                 libggml.gguf_get_tensor_size(file, index),
+                libggml.gguf_get_data_offset(file) + libggml.gguf_get_tensor_offset(file, index),
             )
             for index in range(libggml.gguf_get_n_tensors(file))
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 import traceback
 from importlib import import_module
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pillm_llamacpp.workers import pipe
@@ -87,6 +89,7 @@ class Server:
             "cancel": self._cancel,
             "devices": self._devices,
             "types": self._types,
+            "unfinite": self._unfinite,
         }
         name = str(message.pop("op"))
         try:
@@ -118,6 +121,11 @@ class Server:
 
         self.send(types=types_of(message["path"]))
 
+    def _unfinite(self, message: Packet) -> None:
+        from pillm_llamacpp.gates.tensors import unfinite
+
+        self.send(tensors=unfinite(message["path"]))
+
     def _generate(self, message: Packet) -> None:
         if self._served is None:
             raise Refusal("backend", "no model is open to answer")
@@ -140,6 +148,7 @@ class Server:
 def main() -> None:
     """Serve on the standard pipes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _go_first()
     out = os.fdopen(os.dup(1), "wb")
     # whatever the library prints must not mix with the messages
     os.dup2(2, 1)
@@ -149,6 +158,12 @@ def main() -> None:
         traceback.print_exc()
         # Python would abort on its way out over the thread that reads, and that would look like llama.cpp's doing
         os._exit(1)
+
+
+def _go_first() -> None:
+    """Be what the kernel ends where memory runs out, before pillm, which then says so."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("900")
 
 
 if __name__ == "__main__":
