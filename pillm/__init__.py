@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from pillm.expansion import expand as expand
     from pillm.files import fsync_file as fsync_file
     from pillm.files import fsync_folder as fsync_folder
-    from pillm.forecast import TrainingForecast as TrainingForecast
+    from pillm.forecasts import TrainingForecast as TrainingForecast
     from pillm.hookspecs import hookimpl as hookimpl
     from pillm.hubs import Published as Published
     from pillm.hubs import Publisher as Publisher
@@ -143,7 +143,7 @@ _HOMES = {
     "StorageError Unavailable UnknownBackend UnsafeError",
     "examination": "Finding",
     "expansion": "Expanded Expansion expand",
-    "forecast": "TrainingForecast",
+    "forecasts": "TrainingForecast",
     "files": "fsync_file fsync_folder",
     "hookspecs": "hookimpl",
     "intake.chattemplates": "chat_environment",

@@ -23,7 +23,7 @@ from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
 from pillm.contract import Contract
 from pillm.errors import BackendError
 from pillm.examination import Finding
-from pillm.forecast import TrainingForecast
+from pillm.forecasts import TrainingForecast
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Failure, JSONObject, Prompt, Request, Usage
 from pillm.rowfiles import Rows as Rows

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pillm.artifacts import Plan
 from pillm.errors import PillmError
-from pillm.forecast import TrainingForecast
+from pillm.forecasts import TrainingForecast
 from pillm.outlook import look_ahead
 from pillm.recipe import Recipe, named_quants
 from pillm.records import Answer, Example, JSONObject, Prompt

@@ -15,11 +15,11 @@ import pillm
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pillm"
 ORDER = """
-    errors intake records reasoning replies yamlfile prices files database batchlog seen jsonl tablefile tokenizers
+        errors intake records reasoning replies yamlfile prices files database batchlog seen jsonl tablefile tokenizers
     templates taskfile likeness extraction preferences rowformats rows rowfiles agreement rendered divergence artifacts
-    examination contract progress backends batches hubs kinds provenance options hookspecs judging tournament metrics tasks
-    validation repair choosing plugins models tablesources answers store verification publishing stages expansion devices
-    gates recipefile recipe runrows subjects probing report runfolder outlook pipeline rehearsal cli
+    forecasts examination contract progress backends batches hubs kinds provenance options hookspecs judging tournament
+    metrics tasks     validation repair choosing plugins models tablesources answers store verification publishing stages
+    expansion devices     gates recipefile recipe runrows subjects probing report runfolder outlook pipeline rehearsal cli
 """.split()  # noqa: SIM905 - a row reads better than a column
 """A module imports only from its left; inside a package the order is free. `testing` stands outside and may import all."""
 ONLY_IN = {"click": ("pillm.cli",), "pluggy": ("pillm.hookspecs", "pillm.plugins"), "rich": ("pillm.cli",)}

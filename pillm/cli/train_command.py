@@ -14,7 +14,7 @@ from pillm.cli.choices import assignments, backend_option, out_folder, readable,
 from pillm.cli.progress_bar import clock
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.contract import Contract
-from pillm.forecast import TrainingForecast
+from pillm.forecasts import TrainingForecast
 from pillm.stages.labelling import LABELLED, contract_beside
 from pillm.stages.stored import store_of
 from pillm.stages.training import Training, as_labelled, forecast

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pillm.forecast import TrainingForecast
+from pillm.forecasts import TrainingForecast
 
 GIB = 2**30
 
