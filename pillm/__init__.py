@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pillm.batches import BatchTeacher as BatchTeacher
     from pillm.contract import Contract as Contract
     from pillm.contract import template_message as template_message
+    from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
     from pillm.devices.planner import plan as plan
     from pillm.divergence import Divergence as Divergence
@@ -135,7 +136,7 @@ _HOMES = {
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
     "contract": "Contract template_message",
-    "devices": "device",
+    "devices": "DeviceProfile device",
     "devices.planner": "plan",
     "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "

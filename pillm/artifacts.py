@@ -23,6 +23,8 @@ Basis: TypeAlias = Literal["measured", "predicted", "emulated"]
 CONTRACT_FILE = "contract.json"
 PROBES_FILE = "probes.jsonl"
 CALIBRATION_FILE = "calibration.jsonl"
+CHOICE_FILE = "choice.json"
+"""Where an exporter that chose among quantisations says what it tried and why it chose, beside its files."""
 TRAINING_FILE = "training.json"
 """Where a trainer says what it did, if it says so: `rows`, `rows_left_out` by reason, and what a report draws."""
 

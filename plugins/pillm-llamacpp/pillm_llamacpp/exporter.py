@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 import pillm
 from pillm_llamacpp import source
+from pillm_llamacpp.choosing.options import Choosing
 from pillm_llamacpp.gates.fallbacks import Rule
 from pillm_llamacpp.quantizing import quants as table
 from pillm_llamacpp.quantizing.quants import AUTO, OFF
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
-class GGUFExporter(pillm.Exporter):
+class GGUFExporter(Choosing, pillm.Exporter):
     """Packs a checkpoint into GGUF files, one per quantisation, proved token for token against its training."""
 
     name: ClassVar[str] = "gguf"
     writes: ClassVar[frozenset[str]] = frozenset({"gguf"})
 
     quants: tuple[str, ...] = Field(
-        ("F16", "Q8_0", "Q4_K_M", "IQ4_NL"), min_length=1, description="llama.cpp's quantisations to make."
+        ("F16", "Q8_0", "Q4_K_M", "IQ4_NL"), min_length=1, description="llama.cpp's quantisations to make; auto: chosen."
     )
     pre: str | None = Field(
         None, description="llama.cpp's pre-tokenizer; none: derived from tokenizer.json. The parity gate judges it."
@@ -69,6 +70,8 @@ class GGUFExporter(pillm.Exporter):
         names = [value] if isinstance(value, str) else value
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
             return value
+        if [name.lower() for name in names] == [AUTO]:
+            return (AUTO,)
         return tuple(dict.fromkeys(table.canonical(name) for name in names))
 
     @field_validator("imatrix", mode="before")
@@ -119,6 +122,7 @@ class GGUFExporter(pillm.Exporter):
         Raises MissingDependency where the converter is not installed, DataError where the folder is not a model that
         llama.cpp knows, BackendError where token ids or logits differ, StorageError where the disk is full.
         """
+        from pillm_llamacpp.choosing import picking
         from pillm_llamacpp.gates.checks import check
         from pillm_llamacpp.measuring.measures import check_imatrix
         from pillm_llamacpp.writing.sources import laid_out
@@ -138,6 +142,8 @@ class GGUFExporter(pillm.Exporter):
                 yield from alone(laid, quants, out / stem, progress, metadata=metadata, threads=self.threads or 1)
                 return
             check_imatrix(self.imatrix, self.quants, laid.checkpoint)
+            if self.chooses:
+                picking.check(self, laid.checkpoint)
             yield from self._packed(checkpoint, laid, findings, out, stem, progress)
 
     def _packed(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_llamacpp import source
+from pillm_llamacpp.choosing.picking import chosen
 from pillm_llamacpp.converting import conversion
 from pillm_llamacpp.converting.assets import copy_assets
 from pillm_llamacpp.converting.pretokenizer import WORD_PIECE
@@ -57,12 +58,14 @@ class Packing:
         measures = Measures(self._cores, self._threads_for(full), self.progress, self.work, self.options.fallback)
         if set(self.options.quants) != {base}:
             measures.prepare(full, self.checkpoint, option=self.options.imatrix, quants=self.options.quants)
-        for quant, model in kept.items():
+        if self.options.chooses:
+            yield from chosen(self, full, proof, measures)
+        for quant, model in () if self.options.chooses else kept.items():
             if model is not None:
                 measures.used |= model.imatrix
                 yield model
                 continue
-            made = self._as_it_is(full, quant, proof) if quant == base else self._quantized(full, quant, proof, measures)
+            made = self.as_it_is(full, quant, proof) if quant == base else self._quantized(full, quant, proof, measures)
             self.finished.add(made)
             yield made
         measures.keep(self.work.parent / f"{self.stem}.imatrix.gguf")
@@ -112,7 +115,8 @@ class Packing:
         told = {"general.name": self.options.title or self.stem}
         return {**told, "general.license": self.options.license} if self.options.license else told
 
-    def _as_it_is(self, full: Path, quant: str, proof: Proof) -> pillm.ModelFile:
+    def as_it_is(self, full: Path, quant: str, proof: Proof) -> pillm.ModelFile:
+        """Give the file in full precision its name, and return its record."""
         target = self.work.parent / full.name
         types, part = types_of(full), target.with_name(f"{target.name}.part")
         try:

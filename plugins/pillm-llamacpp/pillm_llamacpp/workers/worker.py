@@ -29,6 +29,7 @@ _JOBS = {
     "collect": "measuring.collecting:collect",
     "reference": "measuring.comparing:make_reference",
     "diverge": "measuring.comparing:diverge",
+    "moments": "choosing.products:collect",
 }
 """Operations that need no open model: the function that gets the message and sends the replies."""
 
