@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ def chosen(packing: Packing, full: Path, proof: Proof, measures: Measures) -> It
     if measures.reference is None or options.device is None:
         raise pillm.ConfigError("a choice needs validation conversations and a device.")
     folder = packing.work / "trials"
+    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was interrupted
     folder.mkdir()
     bench = Bench(
         full=full, folder=folder, device=options.device, reference=measures.reference, imatrix=measures.imatrix,
