@@ -118,7 +118,10 @@ def test_a_server_that_ignores_the_range_starts_the_file_anew(hub: FakeHub, get:
 
 
 @pytest.mark.parametrize("forged", [WEIGHTS[:-1] + b"X", WEIGHTS + b"more", WEIGHTS[:500]])
-def test_other_bytes_than_the_listed_ones_never_get_the_name(hub: FakeHub, get: Get, tmp_path: Path, forged: bytes) -> None:
+def test_other_bytes_than_the_listed_ones_never_get_the_name(
+    hub: FakeHub, get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: bytes
+) -> None:
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.01)
     hub.forge = {"model.safetensors": forged}
     with pytest.raises((pillm.UnsafeError, pillm.Unavailable)) as refused:
         get()
