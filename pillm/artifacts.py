@@ -54,6 +54,8 @@ class Checkpoint:
 
     path: Path
     name: str = ""
+    told: JSONObject | None = None
+    """What a run says of it that its folder does not: the recipe's hash, the licence, terms."""
 
     @property
     def label(self) -> str:

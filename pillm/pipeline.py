@@ -18,6 +18,7 @@ from pillm.provenance import machine
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, read_training
+from pillm.results import tell
 from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
 from pillm.runrows import RunRows
 from pillm.stages.benchmarking import bench
@@ -85,10 +86,11 @@ def _stages(this: _Run) -> RunResult:
     settings = Training(contract=recipe.contract, seed=recipe.file.seed, probes=probes, teacher=recipe.teacher)
     progress = this.progress.for_stage("train")
     checkpoint = train(labelled, recipe.trainer, this.folder / "train", settings=settings, progress=progress)
-    named = replace(checkpoint, name=recipe.name)
+    named = replace(checkpoint, name=recipe.name, told=recipe.told.to_json())
     models = export(named, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
     evaluations = _evaluate(this, checkpoint, models)
     benchmarks = _bench(this, models)
+    tell(this.folder, evaluations, benchmarks)
     target = recipe.device.name if recipe.device else None
     known = Facts(models=models, evaluations=evaluations, benchmarks=benchmarks, plans=this.plans, device=target)
     gates = check_gates(recipe.gates, known)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pillm.stages.intervals import MIN_UNITS
+from pillm.wording import score as score
+from pillm.wording import size as size
+from pillm.wording import speed as speed
 
 SET_TITLES = {"test": "Held-out", "handwritten": "Hand-written", "community": "Community"}
 SET_NOTES = {
@@ -33,11 +36,6 @@ def student_titles(report: Mapping[str, Any]) -> dict[str, str]:
     return {one["subject"]: subject_title(one) for one in report["evaluations"] if one["kind"] in ("checkpoint", "model")}
 
 
-def score(value: float | None) -> str:
-    """Return a mean with three digits, or a dash."""
-    return "–" if value is None else f"{value:.3f}"
-
-
 def percent(value: float) -> str:
     """Return a ratio in percent; nothing but all is 100 %."""
     shown = f"{100 * value:.1f}"
@@ -57,17 +55,6 @@ def signed(value: float) -> str:
     return "±0.000" if shown in ("+0.000", "-0.000") else shown.replace("-", "\u2212")
 
 
-def size(count: int | None) -> str:
-    """Return bytes in decimal units, as file listings and memory cards say them."""
-    if count is None:
-        return "–"
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            value = count / scale
-            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}" if value >= 10 else f"{value:.2f} {unit}"
-    return f"{count} B"
-
-
 def size_tick(count: float) -> str:
     """Return a round number of bytes for an axis."""
     unit, scale = next(((unit, scale) for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if count >= scale), ("B", 1))
@@ -78,15 +65,6 @@ def loss(value: float) -> str:
     """Return a loss with three significant digits, and no power of ten where it is large."""
     shown = f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 100 else f"{value:.3g}"
     return shown.replace("-", "\u2212")
-
-
-def speed(value: float | None) -> str:
-    """Return tokens per second with three significant digits."""
-    if value is None:
-        return "–"
-    if value >= 100:
-        return f"{value:,.0f}".replace(",", "\u202f")
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pillm.artifacts import CONTRACT_FILE, Checkpoint, ModelFile, Parity, sha256_file, to_json
 from pillm.backends import Exporter
+from pillm.cards.beside import export_card, write_beside
 from pillm.errors import BackendError, DataError
 from pillm.files import lock, named, storage_errors
 from pillm.progress import Progress
@@ -25,7 +26,8 @@ def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progr
     out, progress = named(out), progress or Progress("export")
     if not (checkpoint.path / "config.json").is_file():
         raise DataError(f"{checkpoint.path} is not a model folder: it has no config.json. Give the folder that train wrote.")
-    key = stage_key("export", {"checkpoint": checkpoint_key(checkpoint), "name": checkpoint.label}, exporter)
+    said = {"told": checkpoint.told} if checkpoint.told else {}
+    key = stage_key("export", {"checkpoint": checkpoint_key(checkpoint), "name": checkpoint.label, **said}, exporter)
     with lock(out.with_name(f".{out.name}.lock")):
         if is_current(out, key):
             progress.up_to_date()
@@ -50,6 +52,7 @@ def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progr
             _keep_only(work.path, models)
             if (checkpoint.path / CONTRACT_FILE).is_file():  # whoever gets the files must ask as the student was taught
                 shutil.copyfile(checkpoint.path / CONTRACT_FILE, work.path / CONTRACT_FILE)
+            write_beside(work.path, export_card(checkpoint, models, work.path))
             work.publish(lineage)
     progress.finish(f"{len(models)} files")
     return _recorded(out)

@@ -34,9 +34,12 @@ class GGUFExporter(pillm.Exporter):
     pre: str | None = Field(
         None, description="llama.cpp's pre-tokenizer; none: derived from tokenizer.json. The parity gate judges it."
     )
-    file_name: str | None = Field(None, description="Stem of the files' names; none: the checkpoint's name.")
-    title: str | None = Field(None, description="The model's name in the file's metadata; none: the stem.")
-    license: str | None = Field(None, description="The model's licence in the file's metadata, as an SPDX id.")
+    file_name: str | None = Field(
+        None, description="Stem of the files' names; none: base, size, the checkpoint's name and version."
+    )
+    title: str | None = Field(None, description="The model's name in the file's metadata; none: made of the same.")
+    license: str | None = Field(None, description="The model's licence, as an SPDX id; none: the run's, else a free base's.")
+    release: str = Field("v1.0", pattern=r"v\d+(\.\d+)*", description="The model's version, in names and metadata.")
     threads: int | None = Field(
         None, ge=1, le=256, description="Threads to check and pack with; none: one per core.", json_schema_extra={"key": False}
     )
@@ -73,17 +76,23 @@ class GGUFExporter(pillm.Exporter):
         Raises MissingDependency where the converter is not installed, DataError where the folder is not a model that
         llama.cpp knows, BackendError where the token ids differ anywhere, StorageError where the disk is full.
         """
+        from pillm_llamacpp.beside import write_beside
         from pillm_llamacpp.gates.checks import check
 
         self.check()
         findings = check(checkpoint, source.require(), self.quants)
-        stem = self.file_name or _slug(checkpoint.label)
+        card = self._card(checkpoint)
+        stem = self.file_name or card.stem
         work = out / ".gguf-work"
         try:
             out.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-            yield from self._made(checkpoint, findings, stem, work, progress)
+            models = []
+            for model in self._made(checkpoint, findings, stem, work, progress):
+                models.append(model)
+                yield model
+            write_beside(out, checkpoint, card, models, progress)
         except OSError as error:
             raise _storage(out, error) from error
         finally:
@@ -128,7 +137,7 @@ class GGUFExporter(pillm.Exporter):
         conversion = convert.Conversion(
             tree=str(source.require()), model=str(checkpoint.path.resolve()), outfile=str(full),
             outtype=full.stem.rpartition("-")[2].lower(), pre=self.pre, derived=findings.pre, stops=findings.stops,
-            keys=_keys(checkpoint), metadata=self._metadata(full), day=day,
+            keys={**_keys(checkpoint), **pillm.metadata_of(self._card(checkpoint))}, metadata={}, day=day,
             rows=weights.ROWS, tokens=weights.TOKENS,
         )  # fmt: skip
         probes = ({"messages": row.messages, "text": row.text, "tools": row.tools} for row in rows)
@@ -139,9 +148,8 @@ class GGUFExporter(pillm.Exporter):
         progress.note(f"parity: {proved.rows} conversations, no difference.")
         return proved
 
-    def _metadata(self, full: Path) -> dict[str, str]:
-        told = {"general.name": self.title or full.stem.rpartition("-")[0]}
-        return {**told, "general.license": self.license} if self.license else told
+    def _card(self, checkpoint: pillm.Checkpoint) -> pillm.Card:
+        return pillm.card_of(checkpoint, version=self.release, license=self.license, title=self.title)
 
 
 def _keys(checkpoint: pillm.Checkpoint) -> dict[str, str]:
@@ -151,11 +159,6 @@ def _keys(checkpoint: pillm.Checkpoint) -> dict[str, str]:
         keys["pillm.tokenizer"] = pillm.tokenizer_hash(tokenizer)
     contract = checkpoint.contract
     return {**keys, "pillm.contract": str(contract["hash"])} if contract.get("hash") else keys
-
-
-def _slug(label: str) -> str:
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-._")[:96]
-    return slug or "model"
 
 
 def _copy(full: Path, part: Path) -> None:

@@ -210,7 +210,9 @@ def _add_keys(writer: Any, job: dict[str, Any]) -> None:
         if "tokenizer.ggml.add_bos_token" not in keys:
             self.add_add_bos_token(False)
         for name, value in job["keys"].items():
-            self.add_string(name, value)
+            keys.pop(name, None)  # what the converter guessed from the folder's name
+            add = self.add_array if isinstance(value, list) else self.add_uint32 if isinstance(value, int) else self.add_string
+            add(name, value)
         write(self, *args, **kwargs)
 
     writer.write_header_to_file = with_keys
