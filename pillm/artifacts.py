@@ -158,7 +158,7 @@ class Figure:
     rows: int
 
 
-SubjectKind: TypeAlias = Literal["teacher", "base", "checkpoint", "model"]
+SubjectKind: TypeAlias = Literal["teacher", "base", "adapter", "checkpoint", "model", "device"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from pillm.provenance import machine
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, read_training
+from pillm.report.filechecks import check_files
 from pillm.results import tell
 from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
 from pillm.runrows import RunRows
@@ -26,7 +27,19 @@ from pillm.stages.exporting import export
 from pillm.stages.labelling import FAILED, Labelled, RowCounts, label
 from pillm.stages.training import Training, checkpoint_key, train
 from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
-from pillm.subjects import Scoring, ask_teacher, checkpoint_subject, model_subject, score
+from pillm.subjects import (
+    Scoring,
+    Subject,
+    a_sample,
+    ask_teacher,
+    checkpoint_subject,
+    device_subject,
+    model_subject,
+    score,
+)
+
+ADAPTER = "adapter"
+"""Where in a checkpoint's folder a trainer leaves the adapter that it merged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +123,7 @@ def _stages(this: _Run) -> RunResult:
         device=target,
         resolved=recipe.resolved(this.folder),
         notes=this.rows.notes,
+        checks=check_files(models, checkpoint),
     )
     report = publish_report(this.folder, facts, this.progress.for_stage("report"), seed=recipe.file.seed)
     return RunResult(folder=this.folder, report=report, models=tuple(models), gates=tuple(gates))
@@ -162,7 +176,21 @@ def _evaluate(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -
         trained = replace(checkpoint, name="checkpoint")
         subjects.append(checkpoint_subject(trained, recipe.checkpoint_runner, "checkpoint", checkpoint_key(checkpoint)))
     subjects += [model_subject(model, recipe.runner) for model in models]
-    return [evaluation for subject in subjects for evaluation in score(subject, scoring)]
+    found = [evaluation for subject in subjects for evaluation in score(subject, scoring)]
+    some = a_sample(scoring)
+    return found + [evaluation for subject in _witnesses(this, checkpoint, models) for evaluation in score(subject, some)]
+
+
+def _witnesses(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -> list[Subject]:
+    """Return what tells one stage's loss from the next's: the adapter before it was merged, the files on their device."""
+    recipe, adapter = this.recipe, checkpoint.path / ADAPTER
+    found = []
+    if recipe.checkpoint_runner is not None and (adapter / "adapter_config.json").is_file():
+        unmerged = Checkpoint(path=adapter, name="adapter")
+        found.append(checkpoint_subject(unmerged, recipe.checkpoint_runner, "adapter", checkpoint_key(unmerged)))
+    if recipe.bench_runner is not None and recipe.bench_runner.answers:
+        found += [device_subject(model, recipe.bench_runner) for model in models]
+    return found
 
 
 def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:

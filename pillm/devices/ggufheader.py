@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,7 +16,7 @@ from pillm.devices.quants import BLOCKS, TYPE_OF_ID
 from pillm.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 MAX_TENSORS = 100_000
 MAX_KEYS = 10_000
@@ -72,6 +72,8 @@ class GGUFHeader:
     metadata: dict[str, Value]
     tensors: tuple[Tensor, ...]
     file_bytes: int
+    texts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Arrays of texts that were asked for, by key."""
 
 
 class _Malformed(Exception):
@@ -111,20 +113,23 @@ class _Cursor:
         return start
 
 
-def read_header(path: Path) -> GGUFHeader:
-    """Read the header of a GGUF file; raise DataError where it is not one, is cut off or breaks a limit."""
+def read_header(path: Path, texts: Collection[str] = ()) -> GGUFHeader:
+    """Read the header of a GGUF file; raise DataError where it is not one, is cut off or breaks a limit.
+
+    `texts` are the keys of arrays of texts, a vocabulary say, that are wanted and not stepped over.
+    """
     if not path.is_file():
         raise DataError(f"{path} is not a file. Give a .gguf file.")
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _header(_Cursor(data))
+            return _header(_Cursor(data), texts)
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
         raise DataError(f"{path} cannot be read as a GGUF file ({error}).") from error
     except _Malformed as reason:
         raise DataError(f"{path} is not a sound GGUF file: {reason}. Export it again or download it again.") from reason
 
 
-def _header(cursor: _Cursor) -> GGUFHeader:
+def _header(cursor: _Cursor, wanted: Collection[str]) -> GGUFHeader:
     cursor.take(4)
     if cursor.data[:4] != b"GGUF":
         raise _Malformed("it does not begin with 'GGUF'")
@@ -134,14 +139,19 @@ def _header(cursor: _Cursor) -> GGUFHeader:
     tensor_count = cursor.count(MAX_TENSORS, "tensors")
     key_count = cursor.count(MAX_KEYS, "metadata keys")
     metadata: dict[str, Value] = {}
+    texts: dict[str, tuple[str, ...]] = {}
     for _ in range(key_count):
         key = cursor.text(MAX_NAME)
         if key in metadata:
             raise _Malformed(f"the key {key!r} stands twice")
+        start = cursor.at
         metadata[key] = _value(cursor)
+        if key in wanted and isinstance(metadata[key], Skipped):
+            texts[key] = _texts(cursor, start)
     infos = [_tensor(cursor) for _ in range(tensor_count)]
     _check_places(cursor, metadata, infos)
-    return GGUFHeader(version=version, metadata=metadata, tensors=tuple(one for one, _ in infos), file_bytes=cursor.end)
+    tensors = tuple(one for one, _ in infos)
+    return GGUFHeader(version=version, metadata=metadata, tensors=tensors, file_bytes=cursor.end, texts=texts)
 
 
 def _value(cursor: _Cursor) -> Value:
@@ -181,6 +191,18 @@ def _skip_texts(cursor: _Cursor, items: int) -> None:
     if at > end:
         raise _Malformed("a text reaches past its end")
     cursor.at = at
+
+
+def _texts(cursor: _Cursor, start: int) -> tuple[str, ...]:
+    """Return the texts of an array that was stepped over, and so is known to lie within the file; other items give none."""
+    kind, end = struct.unpack_from("<I", cursor.data, start + 4)[0], cursor.at
+    if kind != _STRING:
+        return ()
+    cursor.at = start + 16
+    found = []
+    while cursor.at < end:
+        found.append(cursor.text(MAX_TEXT))
+    return tuple(found)
 
 
 def _tensor(cursor: _Cursor) -> tuple[Tensor, int]:

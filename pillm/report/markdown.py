@@ -79,6 +79,7 @@ def _ladder(report: Mapping[str, Any]) -> str:
     rows = [
         [
             " → ".join(map(escaped, named)),
+            escaped(step.get("stage", "")),
             signed(step["mean"]),
             f"[{signed(step['low'])}, {signed(step['high'])}]",
             str(step["better"]),
@@ -88,8 +89,17 @@ def _ladder(report: Mapping[str, Any]) -> str:
         for named, step in zip(ends, report["ladder"], strict=True)
     ]
     metric = escaped(report["ladder"][0]["metric"])
-    heads = ["step", f"{metric}, paired", "95 %", "rows better", "rows worse", "beyond chance"]
-    return f"## Where quality was lost\n\n{table(heads, rows)}"
+    heads = ["step", "stage", f"{metric}, paired", "95 %", "rows better", "rows worse", "beyond chance"]
+    lost = report.get("lost", {})
+    firsts = [
+        f"- {escaped(one['stage'])}, {escaped(one['to'])}: {code(one['first']['prompt'])}: "
+        f"{code(one['first']['was'] or '')} became {code(one['first']['became'] or '')}"
+        for one in lost.get("stages", ())
+        if one.get("first")
+    ]
+    verdict = f"**{escaped(lost['sentence'])}**" if lost.get("sentence") else ""
+    parts = ("## Where quality was lost", verdict, table(heads, rows, 2), "\n".join(firsts))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _files(report: Mapping[str, Any]) -> str:

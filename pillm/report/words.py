@@ -16,7 +16,10 @@ SET_NOTES = {
     "handwritten": "Written by hand, by no generator.",
     "community": "Written by others, for other purposes.",
 }
-KIND_TITLES = {"teacher": "Teacher", "base": "Untrained base", "checkpoint": "Checkpoint", "model": "File"}
+KIND_TITLES = {
+    "teacher": "Teacher", "base": "Untrained base", "adapter": "Adapter, unmerged", "checkpoint": "Checkpoint", "model": "File",
+    "device": "File on its device",
+}  # fmt: skip
 
 
 def set_title(name: str) -> str:
@@ -26,8 +29,9 @@ def set_title(name: str) -> str:
 
 def subject_title(one: Mapping[str, Any]) -> str:
     """Return a subject's name for plots and tables: its kind, or its quantisation where it is a file."""
-    if one["kind"] == "model":
-        return str(one.get("quant") or one["subject"])
+    if one["kind"] in ("model", "device"):
+        there = " on its device" if one["kind"] == "device" else ""
+        return f"{one.get('quant') or one['subject']}{there}"
     return KIND_TITLES[one["kind"]]
 
 
