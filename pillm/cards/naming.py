@@ -14,7 +14,8 @@ from pathlib import Path
 MAX_HEADER = 100 * 2**20
 """Bytes of the header of a safetensors file, as the format itself limits them."""
 VERSION = re.compile(r"v\d+(?:\.\d+)*")
-_SIZE = re.compile(r"(?:\d+x)?\d+(?:\.\d+)?[KMBTQ]", re.IGNORECASE)
+_SIZE = re.compile(r"(?:\d+x)?\d+(?:\.\d+)?(?:[MBTQmbtq]|K)")
+"""A small k counts tokens: Phi-3-mini-4k is a context length."""
 _RELEASE = re.compile(r"v?\d+(?:\.\d+)*", re.IGNORECASE)
 _NEAR = 0.25
 """A base's own size label serves its student where the weights differ by less; else the label is counted."""
