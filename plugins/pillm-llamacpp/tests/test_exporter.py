@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def test_every_quantisation_is_written_whole_and_proved(
 ) -> None:
     assert list(exported) == ["F16", "Q8_0", "Q4_K_M", "IQ4_NL"]
     for quant, model in exported.items():
-        assert model.path.name == f"tiny-{quant}.gguf"
+        assert re.fullmatch(rf"tiny-[0-9.]+[KM]-v1\.0-{quant}\.gguf", model.path.name)
         assert pillm.ModelFile.of(model.path, quant).sha256 == model.sha256
         assert model.parity == pillm.Parity(rows=len(SENTENCES), mismatches=0)
     assert exported["Q4_K_M"].types.keys() >= {"F32", "Q4_K"}
@@ -45,7 +46,8 @@ def test_every_quantisation_is_written_whole_and_proved(
 
 def test_nothing_but_the_files_is_left(exported: dict[str, pillm.ModelFile]) -> None:
     folder = exported["F16"].path.parent
-    assert {path.name for path in folder.iterdir()} == {model.path.name for model in exported.values()}
+    names = {model.path.name for model in exported.values()}
+    assert {path.name for path in folder.iterdir()} == names | {"card.json", "Modelfile"}
 
 
 def test_the_file_carries_the_contract_and_stops_at_the_end_of_a_turn(
@@ -54,7 +56,7 @@ def test_the_file_carries_the_contract_and_stops_at_the_end_of_a_turn(
     with Worker("a test") as worker:
         facts = worker.ask(op="open", path=str(exported["Q4_K_M"].path), vocab_only=True)
     assert facts["contract"] == checkpoint.contract["hash"]
-    assert facts["name"] == "tiny"
+    assert facts["name"].startswith("Tiny ")
     assert 2 in facts["ends"]
 
 
