@@ -9,7 +9,7 @@ from pathlib import Path
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
 from pillm.backends import Runner
 from pillm.devices.planner import plan
-from pillm.errors import Unavailable
+from pillm.errors import BackendError, ConfigError, DataError, Unavailable
 from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates
 from pillm.outlook import make_ready
@@ -178,7 +178,12 @@ def _evaluate(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -
     subjects += [model_subject(model, recipe.runner) for model in models]
     found = [evaluation for subject in subjects for evaluation in score(subject, scoring)]
     some = a_sample(scoring)
-    return found + [evaluation for subject in _witnesses(this, checkpoint, models) for evaluation in score(subject, some)]
+    for subject in _witnesses(this, checkpoint, models):
+        try:
+            found += score(subject, some)
+        except (BackendError, ConfigError, DataError) as error:  # it would have told more; without it the run is whole
+            this.progress.for_stage("evaluate").warn(f"{subject.kind} {subject.name} was not scored: {error}")
+    return found
 
 
 def _witnesses(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -> list[Subject]:
