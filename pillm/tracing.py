@@ -12,7 +12,7 @@ from pillm.cards.lineage import LINEAGE_FILE, data_hash, read_lineage
 from pillm.contract import Contract
 from pillm.devices.ggufheader import read_header
 from pillm.errors import DataError, PillmError
-from pillm.records import JSONObject
+from pillm.records import JSONObject, digest
 from pillm.rows import read_examples
 from pillm.store import MANIFEST, read_manifest
 
@@ -94,7 +94,7 @@ def _recorded(export: Path, manifest: JSONObject, run: Path) -> Iterator[tuple[P
         yield export / CARD_FILE, read_card(export / CARD_FILE).lineage
     if (export / CONTRACT_FILE).is_file():  # computed, not read: the hash that stands in it may have been left as it was
         yield export / CONTRACT_FILE, {"pillm.contract": Contract.read(export / CONTRACT_FILE, "Export again.").hash}
-    trained = _trained(manifest, [run, *_below(run)])
+    trained = _trained(manifest, run)
     if trained is None:
         return
     made = read_manifest(trained) or {}
@@ -102,16 +102,19 @@ def _recorded(export: Path, manifest: JSONObject, run: Path) -> Iterator[tuple[P
     lineage = read_lineage(Checkpoint(path=trained))
     if lineage:
         yield trained / LINEAGE_FILE, _of_lineage(lineage)
-    for labelled in (file for file in (run / "label" / "labelled.jsonl",) if file.is_file()):
-        yield labelled, {"pillm.data": _rows_hash(labelled)}
+    labelled = run / "label" / "labelled.jsonl"
+    if labelled.is_file():
+        whole = (read_manifest(run) or {}).get("verb") == "run"
+        found = _rows_hash(labelled, None if whole else made.get("parents", {}))
+        yield from [(labelled, {"pillm.data": found})] if found else []
 
 
-def _trained(manifest: JSONObject, places: list[Path]) -> Path | None:
-    """Return the checkpoint that an export names as its parent, as long as it is what it was."""
+def _trained(manifest: JSONObject, run: Path) -> Path | None:
+    """Return the checkpoint that an export names as its parent; where none is it any more, the run's own."""
     parent = manifest.get("parents", {}).get("checkpoint")
-    found = [place for place in places if (read_manifest(place) or {}).get("verb") == "train"]
-    exact = [place for place in found if sha256_file(place / MANIFEST) == parent]
-    return next(iter([*exact, *found]), None)
+    found = [place for place in [run, *_below(run)] if (read_manifest(place) or {}).get("verb") == "train"]
+    exact = next((place for place in found if sha256_file(place / MANIFEST) == parent), None)
+    return exact or next((place for place in found if place == run / "train"), None)
 
 
 def _of_lineage(lineage: JSONObject) -> dict[str, str]:
@@ -126,10 +129,15 @@ def _of_lineage(lineage: JSONObject) -> dict[str, str]:
     return {key: str(value) for key, value in said.items() if value is not None}
 
 
-def _rows_hash(labelled: Path) -> str:
-    """Return the hash of the rows that a training took from a labelled file; of a file that cannot be read, the reason."""
+def _rows_hash(labelled: Path, parents: Mapping[str, str] | None) -> str:
+    """Return the hash of the rows that a training takes from a labelled file; of one that cannot be read, the reason.
+
+    `parents` are the rows that the training names; a file of other rows is of another labelling, and says nothing.
+    """
     try:
         rows = list(read_examples(labelled))
     except PillmError as error:
         return str(error)
-    return data_hash({side: [row for row in rows if (row.prompt.split or "train") == side] for side in _SIDES})
+    sides = {side: [row for row in rows if (row.prompt.split or "train") == side] for side in _SIDES}
+    names = {side: digest([row.key or row.prompt.id for row in found]) for side, found in sides.items()}
+    return data_hash(sides) if parents is None or names == parents else ""

@@ -144,3 +144,11 @@ def test_without_an_export_there_is_nothing_to_hold_it_against(tmp_path: Path) -
     with pytest.raises(DataError, match="not a sound GGUF file"):
         (alone / "x.gguf").write_bytes(b"GGUF")
         trace(alone / "x.gguf")
+
+
+def test_rows_of_another_labelling_say_nothing(tmp_path: Path) -> None:
+    file = made(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "label")
+    label([Prompt(id="x", messages=({"role": "user", "content": "other"},))], EchoTeacher(), tmp_path / "run" / "label")
+    assert wrong(trace(file)) == []
+    assert "labelled.jsonl" not in {one.where.name for one in trace(file)}

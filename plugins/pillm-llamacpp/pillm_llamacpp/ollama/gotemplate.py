@@ -15,7 +15,7 @@ Scope: TypeAlias = dict[str, Any]
 Node: TypeAlias = Callable[[Any, Scope], str]
 
 _ACTION = re.compile(r"\{\{(-(?=\s))?\s*(.*?)\s*((?<=\s)-)?\}\}", re.DOTALL)
-_WORD = re.compile(r'\s*(?:("(?:[^"\\]|\\.)*")|(\d+)|(\$?\w*(?:\.\w+)*\.?)|([()]))')
+_WORD = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*"|\d+|[()]|\$?\w*(?:\.\w+)*\.?)')
 _FIELD = re.compile(r"(\$\w*)?((?:\.\w+)*)|\.")
 MAX_DEPTH = 32
 

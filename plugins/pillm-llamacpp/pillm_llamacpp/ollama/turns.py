@@ -73,7 +73,7 @@ def learn(render: Render) -> Turns | None:
     several = _parts(render([user, answer, last]), (_USER, _ANSWER, _LAST))
     told = _parts(render([system, user]), (_SYSTEM, _USER))
     before = [one[0], *([several[2]] if several else []), *([told[1]] if told else [])]
-    shared = _common_end(before)
+    shared = _from_a_mark(_common_end(before))
     return Turns(
         start=_without(one[0], shared),
         system_before=told[0] if told else None,
@@ -101,6 +101,12 @@ def _parts(text: str | None, marks: tuple[str, ...]) -> list[str] | None:
 def _common_end(texts: Sequence[str]) -> str:
     shortest = min(texts, key=len)
     return next(end for at in range(len(shortest) + 1) if all(text.endswith(end := shortest[at:]) for text in texts))
+
+
+def _from_a_mark(text: str) -> str:
+    """Return a text from where its first mark begins, so that no mark is cut in two: only for whoever reads the template."""
+    places = [place for sign in "<[" if (place := text.find(sign)) >= 0]
+    return text[min(places) :] if places else text
 
 
 def _without(text: str, end: str) -> str:
