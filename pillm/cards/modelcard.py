@@ -53,7 +53,7 @@ def _front_matter(card: Card) -> str:
 def _lead(card: Card) -> str:
     teacher = next((part for part in card.parts if part.role == "teacher"), None)
     pieces = [f"A model of {card.size_label} parameters" if card.size_label else "A model"]
-    pieces.append(f", trained from {escaped(card.base.name)}" if card.base else "")
+    pieces.append(f", trained from {escaped(card.base.name)}" if card.base else ", trained" if teacher else "")
     pieces.append(f" on answers of {escaped(teacher.name)}" if teacher else "")
     chosen = next((one for one in card.files if one.chosen), None)
     take = (

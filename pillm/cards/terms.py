@@ -120,7 +120,7 @@ def judge(parts: Sequence[Part], license_: str | None, accepted: Iterable[str] =
     if not parts:
         reasons.append("nobody says what it was made from: it carries no lineage")
     if chosen is None:
-        reasons.append("no licence is set for it: say `license` in the recipe's `terms`, or of the exporter")
+        reasons.append("no licence is set for it: set terms.license in the recipe, or the exporter's license")
     made = f"Made from {_listed([str(part) for part in parts])}." if parts else ""
     consent = sorted({part.role for part in parts if part.role in taken and _against(part, chosen)})
     kept = f" Its publisher says that the terms of its {_listed(consent)} are kept." if consent else ""
@@ -137,13 +137,13 @@ def _against(part: Part, chosen: str | None) -> list[str]:
     who = f"the {part.role}{f' {part.name}' if part.name else ''}"
     if part.license is None:
         rows = f" ({part.rows} rows)" if part.rows else ""
-        return [f"the terms of {who}{rows} are not known: say them as `{part.role}` in the recipe's `terms`"]
+        return [f"the terms of {who}{rows} are not known: set terms.{part.role} in the recipe"]
     if part.kind in FREE:
         return []
     if part.kind is None:
         asks = next((row["asks"] for row in _table()["models"] if row["license"] == part.license and "asks" in row), None)
         why = f": {asks}" if asks else ", which pillm does not know"
-        return [f"{who} is under {part.license}{why}; read it, and name `{part.role}` under `accepted` if it is kept"]
+        return [f"{who} is under {part.license}{why}; read it, and name {part.role} in terms.accepted if it is kept"]
     same = (chosen or "").casefold() == part.license.casefold()
     if part.kind == "non-commercial":
         same = same or Part(role="base", name="", license=chosen).kind == "non-commercial"
