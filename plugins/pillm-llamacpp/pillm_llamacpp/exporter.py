@@ -88,7 +88,7 @@ class GGUFExporter(pillm.Exporter):
             out.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-            models = []
+            models: list[pillm.ModelFile] = []
             for model in self._made(checkpoint, findings, stem, work, progress):
                 models.append(model)
                 yield model

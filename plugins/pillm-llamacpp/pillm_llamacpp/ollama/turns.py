@@ -100,7 +100,8 @@ def _parts(text: str | None, marks: tuple[str, ...]) -> list[str] | None:
 
 def _common_end(texts: Sequence[str]) -> str:
     shortest = min(texts, key=len)
-    return next(end for at in range(len(shortest) + 1) if all(text.endswith(end := shortest[at:]) for text in texts))
+    ends = (shortest[at:] for at in range(len(shortest)))
+    return next((end for end in ends if all(text.endswith(end) for text in texts)), "")
 
 
 def _from_a_mark(text: str) -> str:
