@@ -106,9 +106,24 @@ def test_a_text_that_ollama_would_not_read_as_it_stands_is_not_written(text: str
     assert "stop" not in modelfile("m.gguf", Translation(None, "no"), system=None, stops=('"', "a\nb"), context=9)
 
 
-def test_a_template_that_refuses_a_conversation_is_no_fault_of_ours(
-    checkpoint: pillm.Checkpoint, gguf: pillm.ModelFile, tmp_path: Path
+def test_a_template_that_prints_the_day_has_no_other_form(
+    checkpoint: pillm.Checkpoint, gguf: pillm.ModelFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ask = Worker.ask
+
+    def dated(self: Worker, **message: Any) -> dict[str, Any]:
+        found = ask(self, **message)
+        if message["op"] == "encode":  # as a template with strftime_now does
+            found["rows"] = [{**row, "text": f"Today is {message['day']}.\n{row['text']}"} for row in found["rows"]]
+        return found
+
+    monkeypatch.setattr(Worker, "ask", dated)
+    found = translate(gguf.path, rows_of(checkpoint), "2026-01-03")
+    assert found.go is None
+    assert "it prints the day" in found.note
+
+
+def test_one_conversation_is_proof_of_one(checkpoint: pillm.Checkpoint, gguf: pillm.ModelFile, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(checkpoint.path, tmp_path / "copy"))
     probe = json.loads((folder / "probes.jsonl").read_text().splitlines()[0])
     (folder / "probes.jsonl").write_text(json.dumps(probe) + "\n")

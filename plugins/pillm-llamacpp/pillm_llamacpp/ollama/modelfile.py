@@ -17,6 +17,7 @@ from pillm_llamacpp.workers.client import Worker, WorkerDied
 MODELFILE = "Modelfile"
 MAX_CONTEXT = 4096
 _AT_ONCE = 256
+_ANY, _DAYS = [{"role": "user", "content": "Bonjour"}], ("2001-02-03", "2022-11-12")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ def translate(path: Path, rows: Sequence[Row], day: str | None = None) -> Transl
         turns = learn(render.one)
         if turns is None:
             return Translation(None, "its turns do not stand apart")
+        if len({_Renderer(worker, None, day).one(_ANY) for day in _DAYS}) > 1:
+            return Translation(None, "it prints the day, which a Modelfile could only say once")
         odd = next((text for text in turns.literals() if not _writable(text)), None)
         if odd is not None or facts.get("adds_eos"):
             return Translation(None, f"a Modelfile cannot hold {odd!r}" if odd else "llama.cpp would end the prompt by itself")
