@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal, TypeAlias
 
-from pillm.artifacts import Evaluation
+from pillm.artifacts import Evaluation, SubjectKind
 from pillm.records import JSONObject
 from pillm.report.findings import Predictions, main_metric, on_main_set, short, whose
 from pillm.stages.predictions import Prediction, compare
@@ -60,7 +60,7 @@ def _steps(evaluations: Sequence[Evaluation], sizes: Mapping[str, int]) -> Itera
             yield "device", here[one.subject], one
 
 
-def _lessons(by_kind: Mapping[str, Evaluation], trained: Evaluation) -> Iterator[Step]:
+def _lessons(by_kind: Mapping[SubjectKind, Evaluation], trained: Evaluation) -> Iterator[Step]:
     """Yield the steps up to the trained student; what the adapter alone scores tells its merging from its training."""
     adapter = by_kind.get("adapter")
     if "base" in by_kind:
