@@ -8,7 +8,7 @@ RUNS ?= runs
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
-PLUGINS := './plugins/pillm-hf[quant]' ./plugins/pillm-openai './plugins/pillm-llamacpp[convert]' ./plugins/pillm-nano ./plugins/pillm-easydistill ./plugins/pillm-trl
+PLUGINS := './plugins/pillm-hf[quant]' ./plugins/pillm-openai './plugins/pillm-llamacpp[convert]' ./plugins/pillm-nano ./plugins/pillm-easydistill ./plugins/pillm-trl ./plugins/pillm-hub
 HOME_ASSISTANT_INTENTS ?= $(wildcard ../shared/data/home-assistant-intents)
 COMMUNITY := $(if $(HOME_ASSISTANT_INTENTS),$(RUNS)/community.jsonl)
 

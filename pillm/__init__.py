@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pillm.agreement import Agreement as Agreement
     from pillm.artifacts import Benchmark as Benchmark
     from pillm.artifacts import BenchPlan as BenchPlan
     from pillm.artifacts import Checkpoint as Checkpoint
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pillm.artifacts import Parity as Parity
     from pillm.artifacts import Plan as Plan
     from pillm.artifacts import Probe as Probe
-    from pillm.artifacts import TrainingForecast as TrainingForecast
     from pillm.artifacts import sha256_file as sha256_file
     from pillm.backends import Backend as Backend
     from pillm.backends import Exporter as Exporter
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pillm.contract import template_message as template_message
     from pillm.devices import device as device
     from pillm.devices.planner import plan as plan
+    from pillm.divergence import Divergence as Divergence
     from pillm.errors import BackendError as BackendError
     from pillm.errors import ConfigError as ConfigError
     from pillm.errors import DataError as DataError
@@ -55,19 +56,38 @@ if TYPE_CHECKING:
     from pillm.errors import Unavailable as Unavailable
     from pillm.errors import UnknownBackend as UnknownBackend
     from pillm.errors import UnsafeError as UnsafeError
+    from pillm.examination import Finding as Finding
     from pillm.expansion import Expanded as Expanded
     from pillm.expansion import Expansion as Expansion
     from pillm.expansion import expand as expand
     from pillm.files import fsync_file as fsync_file
     from pillm.files import fsync_folder as fsync_folder
+    from pillm.forecasts import TrainingForecast as TrainingForecast
     from pillm.hookspecs import hookimpl as hookimpl
+    from pillm.hubs import Published as Published
+    from pillm.hubs import Publisher as Publisher
+    from pillm.hubs import Release as Release
+    from pillm.hubs import ReleaseFile as ReleaseFile
+    from pillm.hubs import RemoteFile as RemoteFile
+    from pillm.hubs import RemoteModel as RemoteModel
+    from pillm.hubs import Source as Source
+    from pillm.hubs import Standing as Standing
+    from pillm.intake.chattemplates import chat_environment as chat_environment
+    from pillm.intake.door import check_chat_template as check_chat_template
+    from pillm.intake.door import check_model_file as check_model_file
+    from pillm.intake.door import check_model_folder as check_model_folder
+    from pillm.intake.door import template_hash as template_hash
+    from pillm.intake.rendering import limited_rendering as limited_rendering
     from pillm.judging import Judge as Judge
+    from pillm.models import fetch_model as fetch_model
+    from pillm.models import find_model as find_model
     from pillm.origins import Origin as Origin
     from pillm.pipeline import run as run
     from pillm.plugins import exporter as exporter
     from pillm.plugins import filter_ as filter_
     from pillm.plugins import metric as metric
     from pillm.plugins import model_folder as model_folder
+    from pillm.plugins import publisher as publisher
     from pillm.plugins import runner as runner
     from pillm.plugins import teacher as teacher
     from pillm.plugins import trainer as trainer
@@ -78,6 +98,8 @@ if TYPE_CHECKING:
     from pillm.probing import probe as probe
     from pillm.progress import Event as Event
     from pillm.progress import Progress as Progress
+    from pillm.publishing import prepare_release as prepare_release
+    from pillm.publishing import push as push
     from pillm.recipe import Recipe as Recipe
     from pillm.recipe import load_recipe as load_recipe
     from pillm.records import Answer as Answer
@@ -89,6 +111,7 @@ if TYPE_CHECKING:
     from pillm.records import Request as Request
     from pillm.records import Usage as Usage
     from pillm.rehearsal import rehearse as rehearse
+    from pillm.rendered import RenderedText as RenderedText
     from pillm.replies import read_reply as read_reply
     from pillm.rows import PromptFile as PromptFile
     from pillm.rows import read_examples as read_examples
@@ -110,12 +133,13 @@ if TYPE_CHECKING:
     from pillm.tasks import load_task as load_task
     from pillm.tasks import prompts_of as prompts_of
     from pillm.tokenizers import tokenizer_hash as tokenizer_hash
-    from pillm.tracing import Agreement as Agreement
+    from pillm.tracing import Traced as Traced
     from pillm.tracing import trace as trace
     from pillm.verification import verify as verify
 
 _HOMES = {
-    "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe TrainingForecast sha256_file",
+    "agreement": "Agreement",
+    "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe sha256_file",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
     "cards.card": "Card card_of card_to_json",
@@ -124,21 +148,31 @@ _HOMES = {
     "contract": "Contract template_message",
     "devices": "device",
     "devices.planner": "plan",
+    "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
     "StorageError Unavailable UnknownBackend UnsafeError",
+    "examination": "Finding",
     "expansion": "Expanded Expansion expand",
+    "forecasts": "TrainingForecast",
     "files": "fsync_file fsync_folder",
     "hookspecs": "hookimpl",
+    "intake.chattemplates": "chat_environment",
+    "intake.door": "check_chat_template check_model_file check_model_folder template_hash",
+    "intake.rendering": "limited_rendering",
+    "hubs": "Published Publisher Release ReleaseFile RemoteFile RemoteModel Source Standing",
     "judging": "Judge",
     "origins": "Origin",
+    "models": "fetch_model find_model",
     "pipeline": "run",
-    "plugins": "exporter filter_ metric model_folder runner teacher trainer",
+    "plugins": "exporter filter_ metric model_folder publisher runner teacher trainer",
     "prices": "Price find_price",
     "probing": "Probed Probing probe",
     "progress": "Event Progress",
+    "publishing": "prepare_release push",
     "recipe": "Recipe load_recipe",
     "records": "Answer Example Failure Message Prompt Reference Request Usage",
     "rehearsal": "rehearse",
+    "rendered": "RenderedText",
     "replies": "read_reply",
     "rows": "PromptFile read_examples read_prompts",
     "stages.benchmarking": "bench",
@@ -151,7 +185,7 @@ _HOMES = {
     "tablesources": "read_table",
     "tasks": "Task TaskCounts load_task prompts_of",
     "tokenizers": "tokenizer_hash",
-    "tracing": "Agreement trace",
+    "tracing": "Traced trace",
     "verification": "verify",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

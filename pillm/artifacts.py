@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from pillm.agreement import Agreement
+from pillm.divergence import Divergence
 from pillm.errors import DataError
 from pillm.records import JSONObject, canonical
+from pillm.rendered import RenderedText, read_rendered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,6 +59,8 @@ class Checkpoint:
     name: str = ""
     told: JSONObject | None = None
     """What a run says of it that its folder does not: the recipe's hash, the licence, terms."""
+    origin: str = ""
+    """The name and the commit that it was fetched under; empty: it was not fetched."""
 
     @property
     def label(self) -> str:
@@ -68,7 +73,9 @@ class Checkpoint:
         path = self.path / "config.json"
         try:
             config: JSONObject = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            if not isinstance(config, dict):
+                raise TypeError("config.json holds no object")
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{self.path} is not a readable model folder ({error}). It needs config.json, the weights and the tokenizer."
             ) from error
@@ -82,7 +89,7 @@ class Checkpoint:
             found: JSONObject = json.loads(path.read_text("utf-8")) if path.is_file() else {}
             if not isinstance(found, dict):
                 raise TypeError("it holds no object")
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise DataError(f"{path} is damaged ({error}). Train again.") from error
         return found
 
@@ -109,11 +116,16 @@ class Checkpoint:
                     raise DataError(f"{path}:{number} is damaged ({error!r}). Train again.") from error
 
     def calibration(self) -> list[str]:
-        """Return the rendered conversations that an importance matrix may be computed from."""
-        path = self.path / CALIBRATION_FILE
-        if not path.is_file():
-            return []
-        return [json.loads(line)["text"] for line in path.read_text("utf-8").splitlines() if line]
+        """Return the rendered conversations that an importance matrix may be computed from; DataError for a damaged file."""
+        return [row.text for row in self.rendered() if row.split != "validation"]
+
+    def validation(self) -> list[RenderedText]:
+        """Return the rendered conversations that quantisations may be compared on; raise DataError for a damaged file."""
+        return [row for row in self.rendered() if row.split == "validation"]
+
+    def rendered(self) -> list[RenderedText]:
+        """Return all that the trainer rendered for measuring quantisations; raise DataError for a damaged file."""
+        return read_rendered(self.path / CALIBRATION_FILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +147,17 @@ class ModelFile:
     parity: Parity | None = None
     types: dict[str, int] = field(default_factory=dict)
     """How many tensors have each storage type: the true mix behind the quantisation's name."""
+    agreement: Agreement | None = None
+    """With the checkpoint that it was made of; None where that was not measured."""
+    divergence: Divergence | None = None
+    """From the unquantised file, on conversations that were not trained on; None where it was not measured."""
+    imatrix: bool = False
+    """Whether an importance matrix weighed the rounding."""
 
     @classmethod
-    def of(cls, path: Path, quant: str, *, parity: Parity | None = None, types: dict[str, int] | None = None) -> ModelFile:
-        """Return the record of a file on disk, measured and hashed."""
-        size, sha = path.stat().st_size, sha256_file(path)
-        return cls(path=path, quant=quant, bytes=size, sha256=sha, parity=parity, types=types or {})
+    def of(cls, path: Path, quant: str, **facts: Any) -> ModelFile:
+        """Return the record of a file on disk, measured and hashed; `facts` are further fields."""
+        return cls(path=path, quant=quant, bytes=path.stat().st_size, sha256=sha256_file(path), **facts)
 
     @property
     def label(self) -> str:
@@ -238,37 +255,6 @@ class Plan:
     basis_note: str = ""
     """What weakens the figures: that they are extrapolated; else empty."""
     source: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingForecast:
-    """What a training will take on this machine: nothing was trained."""
-
-    rows: int
-    """Rows that are learnt from; those that are left out are not among them."""
-    steps: int
-    """Optimiser steps of all epochs."""
-    tokens: int
-    """Tokens that are read in all epochs, padding not counted."""
-    memory_bytes: int | None = None
-    """The most that the process will take at a time, of the GPU where it trains there; None where it cannot be told."""
-    free_bytes: int | None = None
-    seconds: float | None = None
-    """None where it does not fit, or was not timed."""
-    advice: str = ""
-    """What to set where it does not fit, and what the trainer will do of its own accord."""
-
-    @property
-    def memory(self) -> str:
-        """Return the memory that it takes, and how much is free, in words."""
-        free = "" if self.free_bytes is None else f" ({self.free_bytes / 2**30:.1f} GiB are free)"
-        took = "an unknown amount" if self.memory_bytes is None else f"{self.memory_bytes / 2**30:.1f} GiB"
-        return f"{took} of memory{free}"
-
-    @property
-    def fits(self) -> bool:
-        """Say whether the memory that is free now will do, as far as that is known."""
-        return self.free_bytes is None or self.memory_bytes is None or self.memory_bytes <= self.free_bytes
 
 
 def to_json(artifact: Any) -> JSONObject:

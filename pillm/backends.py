@@ -19,9 +19,11 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile, TrainingForecast
+from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
 from pillm.contract import Contract
 from pillm.errors import BackendError
+from pillm.examination import Finding
+from pillm.forecasts import TrainingForecast
 from pillm.origins import Origin
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Failure, JSONObject, Prompt, Request, Usage
@@ -220,6 +222,14 @@ class Exporter(Backend):
     writes: ClassVar[frozenset[str]] = frozenset()
     """The kinds of model file it writes, by suffix; empty: unknown."""
 
+    def examine(self, checkpoint: Checkpoint, *, student: JSONObject | None = None, prove: bool = False) -> Iterable[Finding]:
+        """Yield what can be told now of whether a checkpoint, or what will be trained from it, can be exported.
+
+        `student` is the `config.json` of what will be trained: the weights are not looked at then. Nothing is downloaded or
+        written, and without `prove` it must be quick. A run asks before its teacher costs anything.
+        """
+        return ()
+
     @abstractmethod
     def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:
         """Write model files into the folder `out` and yield each when it is complete and proved."""
@@ -281,18 +291,3 @@ class Filter(Backend):
     @abstractmethod
     def apply(self, prompt: Prompt) -> Prompt | None:
         """Return the row to use, changed or not, or None to leave it out."""
-
-
-KINDS: dict[str, type[Backend]] = {
-    "teacher": Teacher,
-    "trainer": Trainer,
-    "exporter": Exporter,
-    "runner": Runner,
-    "metric": Metric,
-    "filter": Filter,
-}
-
-
-def kind_of(cls: type[Any]) -> str:
-    """Return the kind of a backend class: teacher, trainer, exporter, runner, metric or filter."""
-    return next(kind for kind, base in KINDS.items() if issubclass(cls, base))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pillm.backends import Exporter, Filter, Metric, Runner, Teacher, Trainer
+    from pillm.hubs import Publisher, Source
     from pillm.tablefile import Table
 
 hookspec = HookspecMarker("pillm")
@@ -54,6 +55,18 @@ def pillm_metrics() -> Iterable[type[Metric]]:
 @hookspec
 def pillm_filters() -> Iterable[type[Filter]]:
     """Return the row filters this plugin provides."""
+    return ()
+
+
+@hookspec
+def pillm_sources() -> Iterable[type[Source]]:
+    """Return the sources of models this plugin provides: hubs, by the names of their models."""
+    return ()
+
+
+@hookspec
+def pillm_publishers() -> Iterable[type[Publisher]]:
+    """Return the publishers this plugin provides: where a run's files go for others."""
     return ()
 
 

@@ -12,6 +12,7 @@ from pillm.backends import Trainer
 from pillm.devices.planner import plan
 from pillm.devices.quants import find_quant
 from pillm.errors import ConfigError, DataError, PillmError
+from pillm.examination import refuse_wrong
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.runfolder import makers_of
@@ -35,11 +36,13 @@ class Outlook:
 def look_ahead(recipe: Recipe, folder: Path) -> Outlook:
     """Return what can be told of a run before anything is asked, downloaded or written.
 
-    Raises ConfigError where the device cannot hold the student, what `rows_of` refuses, and what the trainer refuses
-    of the rows and of the teacher.
+    Raises ConfigError where the device cannot hold the student, DataError where it could not be exported, what `rows_of`
+    refuses, and what the trainer refuses of the rows and of the teacher.
     """
     recipe.trainer.check_teacher(recipe.teacher)
-    planned = _plan(recipe, recipe.trainer.base_checkpoint(fetch=False))
+    base = recipe.trainer.base_checkpoint(fetch=False)
+    planned = _plan(recipe, base)
+    _examine(recipe, base)
     rows = rows_of(recipe)
     recipe.trainer.check_prompts(rows.sides["train"], recipe.contract)
     obstacles = {str(error): error for error in _obstacles(recipe, folder)}
@@ -57,7 +60,9 @@ def make_ready(recipe: Recipe, folder: Path) -> RunRows:
     if ahead.obstacles:
         raise ahead.obstacles[0]
     if recipe.trainer.base_checkpoint(fetch=False) is None:
-        _plan(recipe, recipe.trainer.base_checkpoint())
+        base = recipe.trainer.base_checkpoint()
+        _plan(recipe, base)
+        _examine(recipe, base)
         recipe.trainer.check_prompts(ahead.rows.sides["train"], recipe.contract)
     return ahead.rows
 
@@ -71,6 +76,17 @@ def _obstacles(recipe: Recipe, folder: Path) -> Iterator[PillmError]:
                 backend.check()
             except PillmError as error:
                 yield error
+
+
+def _examine(recipe: Recipe, base: Checkpoint | None) -> None:
+    """Raise DataError where the exporter knows already that it cannot pack what would be trained from the base."""
+    if base is None:
+        return
+    shape = recipe.trainer.planned_shape()
+    findings = recipe.exporter.examine(base, student=base.config if shape is None else shape)
+    for found in refuse_wrong(findings, f"exporter {recipe.exporter.name!r} could not export a student of {base.label}"):
+        if found.state == "note":
+            log.warning("%s: %s %s", found.name, found.detail, found.remedy)
 
 
 def planned_student(trainer: Trainer, base: Checkpoint) -> Checkpoint | JSONObject:

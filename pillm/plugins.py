@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import pluggy
 
 from pillm import hookspecs
-from pillm.backends import KINDS, Backend, Exporter, Filter, Metric, Runner, Teacher, Trainer
+from pillm.backends import Backend, Exporter, Filter, Metric, Runner, Teacher, Trainer
 from pillm.errors import ConfigError, MissingDependency, PluginError, UnknownBackend, did_you_mean
+from pillm.hubs import Publisher
+from pillm.kinds import KINDS
 from pillm.options import configure
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ FIRST_PARTY: dict[str, dict[str, tuple[str, ...]]] = {
     "pillm-llamacpp": {"teacher": ("gguf",), "exporter": ("gguf",), "runner": ("local", "pi4", "vulkan")},
     "pillm-easydistill": {"teacher": ("easydistill",), "trainer": ("easydistill",)},
     "pillm-trl": {"trainer": ("dpo",)},
+    "pillm-hub": {"source": ("hub",), "publisher": ("hub",)},
     "pillm-nano": {"model": ("nano-teacher", "nano-base")},
 }
 """What pillm's own plugins provide, so that a name whose plugin is not installed is answered with how to get it."""
@@ -259,6 +262,11 @@ def metric(name: str, /, **options: Any) -> Metric:
 def filter_(name: str, /, **options: Any) -> Filter:
     """Return the installed row filter of that name with these options."""
     return cast(Filter, build("filter", name, options))
+
+
+def publisher(name: str, /, **options: Any) -> Publisher:
+    """Return the installed publisher of that name with these options."""
+    return cast(Publisher, build("publisher", name, options))
 
 
 def model_folder(name: str | Path) -> Path | None:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pillm.artifacts import Plan, TrainingForecast
+from pillm.artifacts import Plan
 from pillm.errors import PillmError
+from pillm.forecasts import TrainingForecast
 from pillm.outlook import look_ahead
 from pillm.recipe import Recipe
 from pillm.records import Answer, Example, JSONObject, Prompt

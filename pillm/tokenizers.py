@@ -25,7 +25,7 @@ def tokenizer_hash(path: Path) -> str:
             "pre_tokenizer": _without_defaults(told.get("pre_tokenizer")),
             "added": sorted((_without_defaults(token) for token in told.get("added_tokens") or ()), key=lambda one: one["id"]),
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is no tokenizer ({error!r}). Save the model's tokenizer as tokenizer.json again.") from error
     return hashlib.sha256(json.dumps(meant, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -21,7 +21,7 @@ _SIDES = ("train", "validation", "calibration")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class Traced:
     """One thing that a file says of itself, held against what a run recorded."""
 
     what: str
@@ -39,7 +39,7 @@ class Agreement:
         return f"✗ {self.what}: the file says {self.said or 'nothing'}, {self.where} says {self.recorded or 'nothing'}"
 
 
-def trace(path: Path | str, run: Path | str | None = None) -> list[Agreement]:
+def trace(path: Path | str, run: Path | str | None = None) -> list[Traced]:
     """Hold a GGUF file's hash and lineage against a run, by default the one that it lies in; return every comparison.
 
     Of the run its export, its checkpoint's lineage and contract, and its labelled rows are asked, as far as they are there.
@@ -74,18 +74,18 @@ def _below(folder: Path) -> list[Path]:
     return sorted(file.parent for file in found if not file.parent.name.startswith("."))
 
 
-def _bytes(path: Path, folder: Path, manifest: JSONObject) -> Agreement:
+def _bytes(path: Path, folder: Path, manifest: JSONObject) -> Traced:
     """Hold a file's bytes against the manifest; a file that was renamed is known by its hash."""
     actual = sha256_file(path)
     files: Mapping[str, JSONObject] = manifest["files"]
     same = next((name for name, entry in files.items() if entry["sha256"] == actual), None)
     named = files.get(path.name, {}).get("sha256", "")
     recorded = actual if same is not None and path.name not in files else str(named)
-    return Agreement(what="sha256", agrees=recorded == actual, said=actual, recorded=recorded, where=folder / MANIFEST)
+    return Traced(what="sha256", agrees=recorded == actual, said=actual, recorded=recorded, where=folder / MANIFEST)
 
 
-def _compared(key: str, said: str, recorded: str, where: Path) -> Agreement:
-    return Agreement(what=key, agrees=said == recorded, said=said, recorded=recorded, where=where)
+def _compared(key: str, said: str, recorded: str, where: Path) -> Traced:
+    return Traced(what=key, agrees=said == recorded, said=said, recorded=recorded, where=where)
 
 
 def _recorded(export: Path, manifest: JSONObject, run: Path) -> Iterator[tuple[Path, dict[str, str]]]:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pillm.artifacts import sha256_file
 from pillm.errors import DataError
+from pillm.intake.door import faults_of
+from pillm.intake.faults import Fault
+from pillm.intake.inspection import is_read
 from pillm.records import JSONObject
 from pillm.store import MANIFEST, made_by, read_manifest, unlisted
 
@@ -82,10 +85,16 @@ def _unfinished(path: Path) -> bool:
 
 
 def _changed(folder: Path, files: Mapping[str, JSONObject]) -> Iterator[Problem]:
-    """Yield the files that are not what a manifest lists."""
+    """Yield the files that are not what a manifest lists, and those that no library should open."""
+    same: list[Path] = []
     for name, entry in files.items():
         path = folder / name
         if not path.is_file():
             yield Problem(path=path, reason="is missing")
         elif sha256_file(path) != entry["sha256"]:
             yield Problem(path=path, reason="was changed: its sha256 is not the recorded one")
+        elif path.suffix == ".gguf" or is_read(path.name):
+            same.append(path)
+    for path, said in zip(same, faults_of(same), strict=True):
+        if isinstance(said, Fault):
+            yield Problem(path=path, reason=f"is not sound: {said.reason}")

@@ -17,16 +17,16 @@ import click
 
 import pillm
 from pillm import errors, hookspecs
-from pillm.backends import KINDS
 from pillm.cli.backends_command import meaning, shown_type, shown_value
 from pillm.cli.catalogue import card, installed
 from pillm.cli.formats import FORMATS, format_schema
 from pillm.cli.program import COMMANDS, program
 from pillm.devices import device, device_names
+from pillm.kinds import KINDS
 from pillm.recipefile import RecipeFile
 
 ROOT = Path(__file__).parent.parent
-FIRST_PARTY = "hf openai llamacpp nano easydistill trl"
+FIRST_PARTY = "hf openai llamacpp nano easydistill trl hub"
 NOTE = "<!-- Made by `make reference`; change its source instead. -->\n\n"
 WIDTH = 90
 

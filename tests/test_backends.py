@@ -19,8 +19,8 @@ from pillm import (
     TrainingData,
     Unavailable,
 )
-from pillm.backends import KINDS, Rows, kind_of
-from pillm.testing import EchoTeacher, TableRunner, TableTrainer
+from pillm.backends import Rows
+from pillm.testing import EchoTeacher, TableRunner
 
 
 class Sampler(Teacher):
@@ -170,11 +170,6 @@ def test_a_teacher_that_keeps_nothing_open_opens_as_itself():
     with teacher.open() as opened:
         assert opened is teacher
     assert teacher.estimate(None) is None
-
-
-def test_every_kind_is_known_by_its_class():
-    assert {kind: kind_of(base) for kind, base in KINDS.items()} == {kind: kind for kind in KINDS}
-    assert kind_of(TableTrainer) == "trainer"
 
 
 def test_a_backend_tells_the_version_of_its_distribution():

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pillm import Divergence, ModelFile
+from pillm.cli.export_command import models_table
+
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
@@ -33,6 +36,19 @@ def test_the_table_names_file_size_and_hash(cli: Cli, checkpoint: Path, tmp_path
     done = cli("export", checkpoint, "--exporter", "table", "--out", tmp_path / "export")
     assert "student-F16.table" in done.out
     assert "sha256" in done.out
+
+
+def test_the_table_says_how_far_each_file_is_from_the_unquantised_one(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    found = Divergence(mean=0.01234, low=0.01, high=0.02, p99=0.2, largest=1.5, top1=0.98765, positions=500)
+    models = [
+        ModelFile.of(tmp_path / "a.gguf", "F16"),
+        ModelFile.of(tmp_path / "a.gguf", "Q4_0", divergence=found, imatrix=True),
+    ]
+    table = models_table(models)
+    cells = {str(column.header): list(column.cells) for column in table.columns}
+    assert cells["KLD"] == ["-", "0.012 i"]
+    assert cells["top-1"] == ["-", "98.77%"]
 
 
 def test_a_folder_that_is_no_model_is_refused(cli: Cli, fakes: Path, tmp_path: Path) -> None:

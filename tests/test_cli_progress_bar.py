@@ -52,6 +52,21 @@ def test_the_rate_is_that_of_the_last_minute_and_leaves_out_what_stood_ready(mon
     assert told[0] == "3.0 rows/s"
 
 
+def test_bytes_are_said_as_sizes_with_percent_and_rate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now[0])
+    lines = Lines()
+    lines(event("start", total=2_000_000_000, unit="bytes", message="fetch acme/tiny"))
+    now[0] += 10
+    told = {"percent": 25.0, "bytes_per_second": 5e7}
+    lines(event(done=500_000_000, total=2_000_000_000, unit="bytes", figures=told))
+    assert capsys.readouterr().err.splitlines() == [
+        "train: fetch acme/tiny, 2.0 GB", "train: 0.5/2.0 GB (25 %), 50.0 MB/s, 0:30 left",
+    ]  # fmt: skip
+
+
 def test_figures_are_said_in_words_with_their_units_the_ones_that_matter_most_first() -> None:
     known = {"learning_rate": 2.93e-4, "memory_gib": 1.234, "tokens_per_second": 4321.7, "loss": 0.45678, "grad_norm": 1.5,
              "validation_accuracy": 0.9712, "validation_loss": 0.1234}  # fmt: skip

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pillm import errors, hookspecs
-from pillm.backends import KINDS
 from pillm.cli.program import SUMMARIES
+from pillm.kinds import KINDS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -9,7 +9,9 @@ from typing import ClassVar
 
 import pytest
 
+from pillm.agreement import Agreement
 from pillm.artifacts import Checkpoint, ModelFile, Parity
+from pillm.divergence import Divergence
 from pillm.errors import BackendError, ConfigError, DataError
 from pillm.progress import Progress
 from pillm.stages.exporting import export
@@ -17,6 +19,8 @@ from pillm.stages.training import train
 from pillm.store import Lineage, write_manifest
 from pillm.testing import TableExporter, TableTrainer, sample_examples
 from pillm.verification import verify
+
+FOUND = Divergence(mean=0.01, low=0.008, high=0.012, p99=0.2, largest=1.5, top1=0.98, positions=500)
 
 
 @pytest.fixture
@@ -40,7 +44,10 @@ def test_the_same_export_again_makes_nothing(checkpoint: Checkpoint, tmp_path: P
     assert again[0].path.stat().st_mtime_ns == made
 
 
-def test_parity_and_types_survive_the_record(checkpoint: Checkpoint, tmp_path: Path) -> None:
+NEAR = Agreement(places=9, largest=0.25, top1=1.0, kld=0.5)
+
+
+def test_what_was_measured_survives_the_record(checkpoint: Checkpoint, tmp_path: Path) -> None:
     class Proving(TableExporter):
         """Says what it proved."""
 
@@ -48,10 +55,12 @@ def test_parity_and_types_survive_the_record(checkpoint: Checkpoint, tmp_path: P
 
         def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:
             for model in super().export(checkpoint, out, progress):
-                yield replace(model, parity=Parity(rows=4, mismatches=0), types={"Q8_0": 3})
+                found = {"agreement": NEAR, "divergence": FOUND, "imatrix": True}
+                yield replace(model, parity=Parity(rows=4, mismatches=0), types={"Q8_0": 3}, **found)
 
     model = export(checkpoint, Proving(), tmp_path / "export")[0]
     assert (model.parity, model.types) == (Parity(rows=4, mismatches=0), {"Q8_0": 3})
+    assert (model.agreement, model.divergence, model.imatrix) == (NEAR, FOUND, True)
 
 
 def test_a_false_sha_or_a_file_elsewhere_is_found_out(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pluggy
 import pytest
 
 from pillm import hookspecs
-from pillm.backends import KINDS
+from pillm.kinds import KINDS
 
 HOOKS = {name: function for name, function in vars(hookspecs).items() if name.startswith("pillm_")}
 

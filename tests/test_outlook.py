@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pillm.errors import ConfigError, MissingDependency, Unavailable
+from pillm.errors import ConfigError, DataError, MissingDependency, Unavailable
 from pillm.outlook import look_ahead, make_ready
 from pillm.pipeline import RunResult, run
 from pillm.recipe import Recipe, load_recipe
@@ -67,6 +67,16 @@ class Based(TableTrainer):
         if self.wordy and (HERE / "base").is_dir():
             raise pillm.ConfigError("the prompts are too long.")
 
+class Picky(TableExporter):
+    """Packs students of at most a hundred layers."""
+
+    name = "picky"
+
+    def examine(self, checkpoint, *, student=None, prove=False):
+        layers = student["num_hidden_layers"]
+        yield pillm.Finding("layers", "ok" if layers <= 100 else "broken", f"{layers} layers are too many.", "Keep 100.")
+        yield pillm.Finding("widths", "note", "rows are odd.", "Prefer IQ4_NL.")
+
 @pillm.hookimpl
 def pillm_teachers():
     return [Keyed]
@@ -77,7 +87,7 @@ def pillm_trainers():
 
 @pillm.hookimpl
 def pillm_exporters():
-    return [Tooled]
+    return [Tooled, Picky]
 '''
 RECIPE = """
 prompts: rows.jsonl
@@ -216,3 +226,17 @@ def test_a_smaller_student_is_planned_for_once_its_base_was_downloaded(site: Pat
     assert look_ahead(recipe(site, "trainer.use=based", "device=pi4-4gb"), site.parent / "run").plan is None
     made = recipe(site, "trainer.use=based", "device=pi4-4gb", "trainer.layers=1")
     assert make_ready(made, site.parent / "run").sides["train"]
+
+
+@pytest.mark.parametrize("where", ["base", "remote"])
+def test_a_student_that_cannot_be_exported_is_refused_before_the_teacher_is_asked(site: Path, where: str) -> None:
+    put(site / where, {**NANO, "num_hidden_layers": 101})
+    with pytest.raises(DataError, match=r"exporter 'picky' could not export a student of base: 101 layers .* Keep 100\."):
+        go(site, "trainer.use=based", "exporter.use=picky")
+    assert not (site.parent / "run").exists()
+
+
+def test_the_shape_that_is_trained_is_examined_and_notes_are_logged(site: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(site / "base", {**NANO, "num_hidden_layers": 101})
+    look_ahead(recipe(site, "trainer.use=based", "trainer.layers=4", "exporter.use=picky"), site.parent / "run")
+    assert "widths: rows are odd. Prefer IQ4_NL." in caplog.text

@@ -18,6 +18,7 @@ from pillm import (
     BenchPlan,
     Checkpoint,
     Failure,
+    Finding,
     Metric,
     ModelFile,
     Prompt,
@@ -356,6 +357,24 @@ def test_an_exporter_that_yields_too_early_is_told(tmp_path):
     checkpoint = check_trainer(TableTrainer(), tmp_path / "train")
     with pytest.raises(ConformanceError, match=r"changed student-F16\.table after"):
         check_exporter(Early(), checkpoint, tmp_path / "export")
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [("fine", "must yield Findings"), (Finding("layers", "broken", "too many"), r"would refuse .* too many")],
+)
+def test_an_exporter_that_would_refuse_what_it_exports_is_told(tmp_path, found, words):
+    class Picky(TableExporter):
+        """Says something else beforehand."""
+
+        name: ClassVar[str] = "picky"
+
+        def examine(self, checkpoint, *, student=None, prove=False):
+            yield found
+
+    checkpoint = check_trainer(TableTrainer(), tmp_path / "train")
+    with pytest.raises(ConformanceError, match=words):
+        check_exporter(Picky(), checkpoint, tmp_path / "export")
 
 
 def test_a_runner_that_answers_twice_in_two_ways_is_told(tmp_path):

@@ -24,7 +24,7 @@ from pillm.stages.training import Training, train
 from pillm.store import read_manifest
 from pillm.testing import EchoTeacher
 from pillm.testing.fakes import TableTrainer
-from pillm.tracing import Agreement, trace
+from pillm.tracing import Traced, trace
 from pillm.verification import verify
 from tests.test_ggufheader import gguf
 
@@ -54,7 +54,7 @@ def made(folder: Path, changed: int | None = None, recipe: str = "R") -> Path:
     return model.path
 
 
-def wrong(found: list[Agreement]) -> list[tuple[str, str]]:
+def wrong(found: list[Traced]) -> list[tuple[str, str]]:
     return [(one.what, one.where.name) for one in found if not one.agrees]
 
 

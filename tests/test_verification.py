@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pillm.errors import ConfigError, DataError
 from pillm.store import Lineage, WorkFolder, write_manifest
 from pillm.testing import EchoTeacher
+from pillm.testing.hostile import SOUND
 from pillm.verification import verify
 
 
@@ -65,13 +66,24 @@ def test_any_changed_bit_is_found_and_the_file_is_named(
 ) -> None:
     out = tmp_path_factory.mktemp("run") / "export"
     with WorkFolder(out, "export", "k") as work:
-        (work.path / "student.gguf").write_bytes(data)
+        (work.path / "student.table").write_bytes(data)
         work.publish(Lineage(verb="export", key="k"))
     assert verify(out) == []
     changed = bytearray(data)
     changed[place % len(data)] ^= 1 << bit
-    (out / "student.gguf").write_bytes(changed)
-    assert [problem.path.name for problem in verify(out.parent)] == ["student.gguf"]
+    (out / "student.table").write_bytes(changed)
+    assert [problem.path.name for problem in verify(out.parent)] == ["student.table"]
+
+
+def test_a_model_that_no_library_should_open_is_named_although_it_is_what_was_recorded(tmp_path: Path) -> None:
+    for name, data in (("sound", SOUND), ("cut", SOUND[:-9])):
+        with WorkFolder(tmp_path / name, "export", "k") as work:
+            (work.path / "student.gguf").write_bytes(data)
+            (work.path / "vocab.txt").write_text("a")
+            work.publish(Lineage(verb="export", key="k"))
+    (problem,) = verify(tmp_path)
+    assert problem.path == tmp_path / "cut" / "student.gguf"
+    assert problem.reason.startswith("is not sound: the data of 'output_norm.weight' lies outside")
 
 
 def test_verify_checks_a_single_file_against_the_manifest_above_it(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pillm.amending import amend
-from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Parity, sha256_file
+from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, sha256_file
 from pillm.cards.card import CARD_FILE, Card, card_of, card_to_json, read_card, with_results
 from pillm.cards.modelcard import model_card
 from pillm.errors import DataError
@@ -75,12 +75,9 @@ def _modelfile(folder: Path, chosen: str | None) -> dict[str, str]:
 
 
 def _models(folder: Path, manifest: JSONObject) -> list[ModelFile]:
-    found = []
-    for said in manifest["results"]["models"]:
-        parity = said.get("parity")
-        facts = {**said, "path": folder / said["path"], "parity": Parity(**parity) if parity else None}
-        found.append(ModelFile(**facts))
-    return found
+    names = ("quant", "bytes", "sha256")
+    listed = manifest["results"]["models"]
+    return [ModelFile(path=folder / said["path"], **{name: said[name] for name in names}) for said in listed]
 
 
 def export_card(checkpoint: Checkpoint, models: Sequence[ModelFile], folder: Path) -> Card:

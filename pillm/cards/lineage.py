@@ -98,7 +98,7 @@ def _base(trainer: Trainer) -> JSONObject | None:
     base = trainer.base_checkpoint(fetch=False)
     if base is None:
         return None
-    name, _, short = base.label.partition("@")
+    name, _, short = (base.origin or base.label).partition("@")
     commit = base.path.name if short and base.path.name.startswith(short) else short or None
     return {**_origin(Origin(name=name, revision=commit, folder=base.path)), "content": trainer.identity().get("base")}
 

@@ -14,7 +14,7 @@ from pillm.errors import UnknownBackend, did_you_mean
 if TYPE_CHECKING:
     from rich.table import Table
 
-KIND_NAMES = ["teacher", "trainer", "exporter", "runner", "metric", "filter"]
+KIND_NAMES = ["teacher", "trainer", "exporter", "runner", "metric", "filter", "source", "publisher"]
 
 
 @cli_command("backends")

@@ -36,7 +36,7 @@ _REMEDY = "Give a record that `pillm bench --out` wrote for the same model, devi
 @click.pass_obj
 def command(terminal: Terminal, /, model: str, runner: str | None, options: dict[str, Any], **chosen: Any) -> None:
     """Time MODEL, prefill (pp) and decode (tg) apart. Slower than --baseline by more than --tolerance exits with 3."""
-    found = model_of(model)
+    found = model_of(model, terminal)
     built = runner_for(found, runner, options)
     plan = pillm.BenchPlan(**{name: chosen[name] for name in ("pp", "tg", "repetitions", "threads")})
     baseline = _Baseline.read(chosen["baseline"]) if chosen["baseline"] else None

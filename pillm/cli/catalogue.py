@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from pillm.backends import KINDS, Backend, Runner
+from pillm.backends import Backend, Runner
+from pillm.kinds import KINDS
 from pillm.options import describe
 from pillm.plugins import PluginStatus, registry
 

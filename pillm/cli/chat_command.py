@@ -38,7 +38,7 @@ def command(
     How a --schema is told is decided by the contract that MODEL was trained under: its contract.json, for a .gguf file one
     beside it; --schema-in-prompt and --system each override their part of it. `-o constrain=true` holds answers to it.
     """
-    found = model_of(model)
+    found = model_of(model, terminal)
     built = runner_for(found, runner, options)
     contract = contract_for(found, chosen)
     schema = _schema(chosen["schema"])

@@ -10,18 +10,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from pillm import __version__
 from pillm.cli.catalogue import clashes, failures
 from pillm.cli.requirements import unmet
+from pillm.errors import BackendError
+from pillm.examination import Finding, State
+from pillm.intake.asking import Size, look
 from pillm.plugins import PluginStatus, registry
-from pillm.records import JSONObject
 
-State = Literal["ok", "note", "missing", "broken"]
 PROBE_SECONDS = 120
 LEAST_FREE = 2 * 1024**3
 # A library that crashes when it is loaded must not take the doctor with it, so each is asked in a process of its own.
@@ -38,24 +38,11 @@ PROBES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was checked."""
-
-    name: str
-    state: State
-    detail: str
-    remedy: str = ""
-
-    def to_json(self) -> JSONObject:
-        """Return the finding as plain JSON."""
-        return asdict(self)
-
-
 def checks() -> Iterator[Finding]:
     """Yield every finding, this machine first, then what is installed."""
     yield _python()
     yield from _machine()
+    yield _intake()
     yield from _plugins()
     yield from _names()
     yield from _libraries()
@@ -77,6 +64,16 @@ def _machine() -> Iterator[Finding]:
     state: State = "ok" if free > LEAST_FREE else "note"
     remedy = "" if state == "ok" else "Free some space: a run needs a few times the size of its models."
     yield Finding("disk", state, f"{free / 1024**3:.1f} GiB free in {Path.cwd()}", remedy)
+
+
+def _intake() -> Finding:
+    began = time.perf_counter()
+    try:
+        look([], Size())
+    except BackendError as error:
+        return Finding("file checks", "broken", str(error), "Free some memory, or run on a machine that can start processes.")
+    took = (time.perf_counter() - began) * 1000
+    return Finding("file checks", "ok", f"a limited process looks at models before any library opens them ({took:.0f} ms)")
 
 
 def _cpu_flags() -> set[str]:

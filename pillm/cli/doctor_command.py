@@ -1,32 +1,71 @@
-"""`pillm doctor`: does what is installed work, and what is missing?"""
+"""`pillm doctor`: does what is installed work, and can a model be exported?"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pillm.cli.checkup import Finding, checks
+import pillm
+from pillm.cli.checkup import checks
+from pillm.cli.choices import assignments, backend_option
 from pillm.cli.terminal import Terminal, cli_command
+from pillm.errors import DataError, MissingDependency
+from pillm.examination import Finding
+from pillm.plugins import registry
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 COLOURS = {"ok": "green", "note": "yellow", "missing": "red", "broken": "red"}
+PREFERRED = "gguf"
 
 
 @cli_command("doctor")
+@click.argument("exportable", required=False)
+@backend_option("exporter", required=False, more=" the model is examined for")
+@assignments("exporter")
+@click.option("--quick", is_flag=True, help="Only read EXPORTABLE's files; do not try its tokenizer.")
 @click.pass_context
-def command(ctx: click.Context, /) -> None:
-    """Check Python, the plugins and what they need, this machine and its disk. Exit 4 where something needed is missing."""
+def command(ctx: click.Context, /, exportable: str | None, exporter: str | None, options: dict[str, Any], quick: bool) -> None:
+    """Check Python, the plugins and what they need, this machine and its disk; or whether EXPORTABLE can be exported.
+
+    EXPORTABLE is a model folder, an adapter's folder or the name of a shipped model: what would stop its export after a
+    training is told before it. Exit 4 where something is missing or broken.
+    """
     terminal: Terminal = ctx.obj
-    findings = list(checks())
-    wrong = [found for found in findings if found.state in ("missing", "broken")]
+    if exportable is None and (exporter or options or quick):
+        raise click.UsageError("an exporter examines a model: name one, as in `pillm doctor MODEL --exporter gguf`.")
+    findings = list(checks() if exportable is None else _examined(exportable, exporter, options, quick=quick))
+    wrong = [found for found in findings if found.wrong]
     document = {"healthy": not wrong, "checks": [found.to_json() for found in findings]}
-    said = f"Checks that need care: {len(wrong)} of {len(findings)}." if wrong else "Everything that is installed works."
+    well = (
+        "Everything that is installed works." if exportable is None else f"{exportable} can be exported, as far as can be told."
+    )
+    said = f"Checks that need care: {len(wrong)} of {len(findings)}." if wrong else well
     terminal.result(document, _table(findings), "", said)
     if wrong:
         ctx.exit(4)
+
+
+def _examined(text: str, name: str | None, options: dict[str, Any], *, quick: bool) -> Iterable[Finding]:
+    folder = Path(text) if Path(text).is_dir() else pillm.model_folder(text)
+    if folder is None or not any((folder / file).is_file() for file in ("config.json", "adapter_config.json")):
+        raise DataError(
+            f"{text} is no model folder, no adapter's folder (config.json, adapter_config.json), and no shipped model."
+        )
+    exporter = pillm.exporter(name or _default(), **options)
+    found = list(exporter.examine(pillm.Checkpoint(path=folder), prove=not quick))
+    return found or [Finding(f"exporter {exporter.name}", "note", "it says nothing beforehand about what it can export")]
+
+
+def _default() -> str:
+    installed = sorted(registry().provided("exporter"))
+    if not installed:
+        raise MissingDependency("no exporter is installed. Get one: pip install 'pillm-llamacpp[convert]'")
+    return PREFERRED if PREFERRED in installed else installed[0]
 
 
 def _table(findings: list[Finding]) -> Table:

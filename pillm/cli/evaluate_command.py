@@ -43,7 +43,7 @@ DEFAULT_METRICS = ("exact", "json", "schema", "fields")
     multiple=True,
     required=True,
     metavar="S",
-    help="What to score, repeated: a model file, a checkpoint folder, or a teacher as NAME:option=value,...",
+    help="What to score, repeated: a model file, a checkpoint, a hub's owner/name, or a teacher as NAME:option=value,...",
 )
 @click.option(
     "--metric",
@@ -69,7 +69,7 @@ def command(terminal: Terminal, /, rows: Path, subjects: tuple[str, ...], **chos
         raise ConfigError(f"{chosen['out']} holds what `{maker}` made; it is left alone. Choose another --out.")
     sets = {rows.stem: _rows(rows, chosen["split"], chosen["limit"])}
     names = list(dict.fromkeys(subjects))
-    built = {name: subject_of(name) for name in names}
+    built = {name: subject_of(name, terminal) for name in names}
     contracts = contracts_for(built, chosen)
     _tell_contracts(terminal, contracts)
     scorer = _Scorer(terminal, chosen, sets, contracts)

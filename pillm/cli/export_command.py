@@ -9,8 +9,10 @@ import click
 
 import pillm
 from pillm.artifacts import to_json
-from pillm.cli.choices import assignments, backend_option, out_folder, readable
+from pillm.cli.choices import assignments, backend_option, out_folder
+from pillm.cli.targets import model_of
 from pillm.cli.terminal import Terminal, cli_command
+from pillm.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,16 +21,19 @@ if TYPE_CHECKING:
 
 
 @cli_command("export")
-@click.argument("checkpoint", type=readable(file_okay=False))
+@click.argument("checkpoint", type=click.Path(path_type=str))
 @backend_option("exporter")
 @assignments("exporter")
 @out_folder(help="Where the model files go.")
 @click.pass_obj
-def command(terminal: Terminal, /, checkpoint: Path, exporter: str, options: dict[str, Any], out: Path) -> None:
-    """Pack CHECKPOINT, a Hugging Face model folder, into files for devices, one per quantisation."""
+def command(terminal: Terminal, /, checkpoint: str, exporter: str, options: dict[str, Any], out: Path) -> None:
+    """Pack CHECKPOINT, a Hugging Face model folder or owner/name[@revision] of a hub, into files for devices."""
     built = pillm.exporter(exporter, **options)
+    found = model_of(checkpoint, terminal)
+    if not isinstance(found, pillm.Checkpoint):
+        raise ConfigError(f"{checkpoint} is a file, and an export starts from a model folder. Give the one it was made from.")
     with terminal.progress("export") as progress:
-        models = pillm.export(pillm.Checkpoint(path=checkpoint), built, out, progress=progress)
+        models = pillm.export(found, built, out, progress=progress)
     terminal.result([to_json(model) for model in models], models_table(models))
 
 
@@ -41,8 +46,18 @@ def models_table(models: list[ModelFile]) -> Table:
     table.add_column("quant", no_wrap=True)
     table.add_column("MB", justify="right", no_wrap=True)
     table.add_column("parity", justify="right", no_wrap=True)
+    table.add_column("KLD", justify="right", no_wrap=True)
+    table.add_column("top-1", justify="right", no_wrap=True)
     table.add_column("sha256", no_wrap=True)
     for model in models:
         parity = f"{model.parity.rows - model.parity.mismatches}/{model.parity.rows}" if model.parity else "-"
-        table.add_row(str(model.path), model.quant, f"{model.bytes / 1e6:,.1f}", parity, model.sha256[:12])
+        size = f"{model.bytes / 1e6:,.1f}"
+        table.add_row(str(model.path), model.quant, size, parity, *_divergence(model), model.sha256[:12])
     return table
+
+
+def _divergence(model: ModelFile) -> tuple[str, str]:
+    """Return the divergence from the unquantised file, and how often both choose the same token, in words."""
+    if model.divergence is None:
+        return "-", "-"
+    return f"{model.divergence.mean:.2g}" + (" i" if model.imatrix else ""), f"{model.divergence.top1:.2%}"

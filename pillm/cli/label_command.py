@@ -64,7 +64,9 @@ def _shard(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tu
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be asked; ask and write nothing.")
 @click.option("--probe", type=click.IntRange(1), metavar="N", help="Only ask and score a sample of N rows: is it worth it?")
-@click.option("--student", metavar="MODEL", help="The untrained base, a folder or a shipped model, that --probe scores too.")
+@click.option(
+    "--student", metavar="MODEL", help="The untrained base that --probe scores too: a folder, a shipped model, a hub's."
+)
 @click.option("--relabel", is_flag=True, help="Ask the teacher also for rows that arrive answered.")
 @retry()
 @only()

@@ -10,9 +10,8 @@ from click.shell_completion import CompletionItem
 import pillm
 from pillm.artifacts import to_json
 from pillm.cli.cards import plan_lines
+from pillm.cli.targets import model_of
 from pillm.cli.terminal import Terminal, cli_command
-from pillm.errors import DataError
-from pillm.plugins import model_names
 
 
 def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -32,14 +31,13 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
 def command(ctx: click.Context, /, model: str, device: str, context: int | None, quant: str | None) -> None:
     """Say whether MODEL (a .gguf file, a model folder, a config.json) fits a device. Arithmetic: nothing is run.
 
+    Of owner/name of a hub only config.json is fetched.
+
     Exit 3 where it does not fit.
     """
     terminal: Terminal = ctx.obj
-    path: Path | None = Path(model) if Path(model).exists() else pillm.model_folder(model)
-    if path is None:
-        shipped = ", ".join(model_names()) or "none"
-        raise DataError(f"{model} is neither a file, nor a folder, nor a shipped model (installed: {shipped}).")
-    found = pillm.plan(path, pillm.device(device), context=context, quant=quant)
+    planned = Path(model) if Path(model).exists() else model_of(model, terminal, only=("config.json",))
+    found = pillm.plan(planned, pillm.device(device), context=context, quant=quant)
     terminal.result(to_json(found), *plan_lines(found))
     if not found.fits:
         ctx.exit(3)

@@ -30,13 +30,15 @@ COMMANDS = {
         "chat": "Talk to a model file or a checkpoint.",
         "data": "Make, expand, split and convert rows.",
         "card": "Write the card of a run's files anew: scores, terms, lineage.",
+        "fetch": "Bring a model of a hub here, pinned to a commit.",
+        "push": "Publish a run's files, private unless told otherwise.",
         "verify": "Recompute the hashes of a run, a folder or a file.",
     },
     "Look": {
         "backends": "List what is installed, or every option of one backend.",
         "plugins": "List the plugins that were found, and what is wrong with them.",
         "schema": "Print a JSON Schema of a file that pillm reads or writes.",
-        "doctor": "Check this machine and say what is missing.",
+        "doctor": "Check this machine, or whether a model can be exported.",
         "completion": "Print the completion script of a shell.",
     },
 }

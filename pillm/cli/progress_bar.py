@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pillm.cli.sizes import size_text
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
@@ -32,6 +34,8 @@ FIGURES = {
     "learning_rate": "learning rate {:.3g}",
 }
 """How figures are said, the ones that matter most first."""
+SHOWN_ANYHOW = ("percent", "bytes_per_second")
+"""Figures of a download that stand in the event for other readers: count and rate say them here."""
 NARROW = 100
 """Columns of a terminal that has room for a short bar only."""
 
@@ -70,6 +74,8 @@ class Phase:
 
 
 def _rate_text(rate: float, unit: str) -> str:
+    if unit == "bytes":
+        return f"{size_text(rate)}/s"
     if rate < 0.5:
         return f"{1 / rate:.1f} s/{unit.removesuffix('s')}"
     return f"{rate:,.0f} {unit}/s" if rate >= 100 else f"{rate:.1f} {unit}/s"
@@ -83,7 +89,10 @@ def clock(seconds: float) -> str:
 
 
 def count(event: Event) -> str:
-    """Return what is done as "3/10 rows", or an empty text while nothing is."""
+    """Return what is done as "3/10 rows" or "1.2/4.8 GB (25 %)", or an empty text while nothing is."""
+    if event.unit == "bytes" and event.total:
+        done = size_text(event.done, event.total).partition(" ")[0]
+        return f"{done}/{size_text(event.total)} ({100 * event.done // event.total} %)"
     if event.total is None:
         return f"{event.done:,} {event.unit}" if event.done else ""
     return f"{event.done:,}/{event.total:,} {event.unit}"
@@ -92,7 +101,8 @@ def count(event: Event) -> str:
 def figures(known: Mapping[str, float]) -> tuple[str, ...]:
     """Return figures in words, such as ("loss 0.123", "450 tok/s"), the ones that matter most first."""
     first = (said.format(known[name]) for name, said in FIGURES.items() if name in known)
-    others = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in known.items() if name not in FIGURES)
+    rest = (name for name in known if name not in FIGURES and name not in SHOWN_ANYHOW)
+    others = (f"{name.replace('_', ' ')} {known[name]:.4g}" for name in rest)
     return (*first, *others)
 
 
@@ -122,7 +132,8 @@ class Lines:
 
     def _line(self, event: Event, now: float) -> str:
         if event.kind == "start":
-            size = f"{event.total:,} {event.unit}" if event.total is not None else ""
+            size = "" if event.total is None else f"{event.total:,} {event.unit}"
+            size = size_text(event.total) if event.total and event.unit == "bytes" else size
             return ", ".join(part for part in (event.message, size) if part)
         if event.kind == "advance":
             told = self._phase.figures(event)

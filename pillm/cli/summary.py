@@ -13,7 +13,7 @@ from pillm.cli.progress_bar import clock
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pillm.artifacts import TrainingForecast
+    from pillm.forecasts import TrainingForecast
     from pillm.records import JSONObject
     from pillm.rehearsal import DryRun
     from pillm.stages.labelling import Forecast

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,24 +14,32 @@ from pillm.artifacts import CONTRACT_FILE
 from pillm.backends import Runner
 from pillm.contract import Contract
 from pillm.errors import ConfigError, DataError, MissingDependency
+from pillm.models import is_remote
 from pillm.options import parse_assignments
 from pillm.plugins import missing_plugin, model_names, registry
 
 if TYPE_CHECKING:
     from pillm.artifacts import Checkpoint, ModelFile
     from pillm.backends import Teacher
+    from pillm.cli.terminal import Terminal
 
 PREFERRED = {"gguf": "local", "checkpoint": "hf"}
 _QUANT = re.compile(r"[-._]((?:I?Q|T?Q)[0-9][A-Z0-9_]*|B?F16|F32|MXFP4\w*)(?=[-._]|$)", re.IGNORECASE)
 _NEXT_OPTION = re.compile(r",(?=[A-Za-z_][\w.]*=)")
 
 
-def model_of(text: str) -> ModelFile | Checkpoint:
-    """Return the model file or checkpoint that a path, or the name of a shipped model, stands for; raise DataError."""
+def model_of(text: str, terminal: Terminal | None = None, only: Collection[str] | None = None) -> ModelFile | Checkpoint:
+    """Return the model file or checkpoint that a path, a shipped model's name, or owner/name of a hub stands for.
+
+    A hub's model is fetched, with its progress shown on the terminal; `only` names the files that will do. Raises DataError.
+    """
     path = Path(text)
     if path.is_file():
         quant = _QUANT.search(path.stem)
         return pillm.ModelFile.of(path, quant[1].upper() if quant else "")
+    if is_remote(text):
+        with terminal.progress("fetch") if terminal else nullcontext() as progress:
+            return pillm.fetch_model(text, only=only, progress=progress)
     folder = pillm.model_folder(text)
     if folder is None:
         missing_plugin("model", text)
@@ -39,10 +48,10 @@ def model_of(text: str) -> ModelFile | Checkpoint:
     return pillm.Checkpoint(path=folder, name="" if path.is_dir() else text)
 
 
-def subject_of(text: str) -> Teacher | ModelFile | Checkpoint:
-    """Return what is to be scored: a path or shipped model, or a teacher as NAME:option=value,option=value."""
-    if Path(text).exists() or text in model_names():
-        return model_of(text)
+def subject_of(text: str, terminal: Terminal | None = None) -> Teacher | ModelFile | Checkpoint:
+    """Return what is to be scored: a path, a shipped model, a hub's, or a teacher as NAME:option=value,option=value."""
+    if Path(text).exists() or text in model_names() or (":" not in text and is_remote(text)):
+        return model_of(text, terminal)
     if "/" in text.partition(":")[0] or text.endswith(".gguf"):
         raise DataError(f"{text} does not exist. Give a model file, a model folder, or a teacher as NAME:option=value.")
     name, options = name_and_options(text)

@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 import pillm
-from pillm.artifacts import TrainingForecast, to_json
+from pillm.artifacts import to_json
 from pillm.cli.choices import assignments, backend_option, out_folder, readable, schema_in_prompt, seed, system_message
 from pillm.cli.progress_bar import clock
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.contract import Contract
+from pillm.forecasts import TrainingForecast
 from pillm.stages.labelling import LABELLED, contract_beside
 from pillm.stages.stored import store_of
 from pillm.stages.training import Training, as_labelled, forecast

@@ -7,23 +7,12 @@ Source: `ggml/src/ggml-common.h`, `gguf-py/gguf/constants.py` and `src/llama-qua
 from __future__ import annotations
 
 from pillm.errors import ConfigError, did_you_mean
+from pillm.intake.ggmltypes import TYPES
 
-BLOCKS: dict[str, tuple[int, int]] = {
-    "F64": (1, 8), "F32": (1, 4), "F16": (1, 2), "BF16": (1, 2), "I8": (1, 1), "I16": (1, 2), "I32": (1, 4), "I64": (1, 8),
-    "Q8_0": (32, 34), "Q8_1": (32, 36), "Q5_1": (32, 24), "Q5_0": (32, 22), "Q4_1": (32, 20), "Q4_0": (32, 18),
-    "IQ4_NL": (32, 18), "MXFP4": (32, 17), "NVFP4": (64, 36), "Q2_0": (64, 18), "Q1_0": (128, 18),
-    "Q8_K": (256, 292), "Q6_K": (256, 210), "Q5_K": (256, 176), "Q4_K": (256, 144), "Q3_K": (256, 110), "Q2_K": (256, 84),
-    "IQ4_XS": (256, 136), "IQ3_S": (256, 110), "IQ3_XXS": (256, 98), "IQ2_S": (256, 82), "IQ2_XS": (256, 74),
-    "IQ2_XXS": (256, 66), "IQ1_M": (256, 56), "IQ1_S": (256, 50), "TQ2_0": (256, 66), "TQ1_0": (256, 54),
-}  # fmt: skip
+BLOCKS: dict[str, tuple[int, int]] = {name: (block, size) for name, block, size in TYPES.values()}
 """Weights in a block and bytes of a block."""
 
-TYPE_OF_ID: dict[int, str] = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K",
-    13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S",
-    22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 30: "BF16", 34: "TQ1_0",
-    35: "TQ2_0", 39: "MXFP4", 40: "NVFP4", 41: "Q1_0", 42: "Q2_0",
-}  # fmt: skip
+TYPE_OF_ID: dict[int, str] = {number: name for number, (name, _, _) in TYPES.items()}
 QUANT_OF_FILE_TYPE: dict[int, str] = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
     13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",

@@ -12,6 +12,7 @@ from typing import Any
 from pillm.devices.ggufheader import GGUFHeader, Tensor, Value, read_header
 from pillm.devices.quants import QUANT_OF_FILE_TYPE, embedding_type, head_type, known_quant, layer_type, stored_bytes
 from pillm.errors import DataError
+from pillm.intake.door import check_model_file
 
 KNOWN_ARCHITECTURES = (
     "llama", "mistral", "qwen2", "qwen3", "smollm3", "granite", "gemma", "gemma2", "gemma3_text", "olmo2",
@@ -90,7 +91,8 @@ class ModelShape:
 def shape_of(model: Any) -> ModelShape:
     """Return the shape of a ModelFile, a Checkpoint, a .gguf file, a model folder, a config.json or what one holds.
 
-    Raises DataError where the file is malformed, or a configuration is not one of the known decoders.
+    Raises DataError where the file is malformed, or a configuration is not one of the known decoders, and UnsafeError where
+    it was made to do harm.
     """
     if isinstance(model, Mapping):
         return from_config(dict(model), str(model.get("name", "the student")))
@@ -99,6 +101,7 @@ def shape_of(model: Any) -> ModelShape:
         path = path / "config.json"
     if not path.is_file():
         raise DataError(f"{path} is not a file. Give a .gguf file, a model folder with config.json, or a config.json.")
+    check_model_file(path)
     if path.suffix == ".json":
         try:
             config = json.loads(path.read_text("utf-8"))

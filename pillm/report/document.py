@@ -84,6 +84,8 @@ def _model(model: ModelFile, folder: Path | None) -> JSONObject:
         "bytes": model.bytes,
         "sha256": model.sha256,
         "types": dict(model.types),
+        "divergence": asdict(model.divergence) if model.divergence else None,
+        "imatrix": model.imatrix,
     }
 
 

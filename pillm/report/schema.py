@@ -41,6 +41,10 @@ _ROWS = _object(
     dict.fromkeys(("in", "answered", "rejected", "failed", "pending"), _COUNT),
     description="Where every labelled row ended: in = answered + rejected + failed + pending.",
 )
+_MEASURED = _object(
+    {**_INTERVAL, "p99": _NUMBER, "largest": _NUMBER, "top1": _NUMBER, "positions": _COUNT},
+    description="KL(unquantised file || this one) in nats over answer tokens, and how often both choose the same token.",
+)
 _MODEL = _object(
     {
         "file": {**_TEXT, "description": "Relative to the run folder."},
@@ -48,7 +52,11 @@ _MODEL = _object(
         "bytes": _COUNT,
         "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     },
-    {"types": {**_table(_COUNT), "description": "How many tensors have each storage type."}},
+    {
+        "types": {**_table(_COUNT), "description": "How many tensors have each storage type."},
+        "divergence": {**_maybe(_MEASURED), "description": "On conversations that were not trained on."},
+        "imatrix": {"type": "boolean", "description": "Whether an importance matrix weighed the rounding."},
+    },
 )
 _EVALUATION = _object(
     {

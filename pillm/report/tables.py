@@ -106,11 +106,17 @@ def _files(report: Mapping[str, Any]) -> Markup | None:
             tag("code", one["file"]),
             tag("td", one["quant"]),
             tag("td", size(one["bytes"])),
+            tag("td", _divergence(one)),
             tag("td", tag("code", one["sha256"], class_="hash")),
         ]
         for one in report["models"]
     ]
-    return tag("div", tag("h3", "Files"), table(["file", "quant", "size", "sha256"], rows, "files")) if rows else None
+    return tag("div", tag("h3", "Files"), table(["file", "quant", "size", "KLD", "sha256"], rows, "files")) if rows else None
+
+
+def _divergence(model: Mapping[str, Any]) -> str:
+    found = model.get("divergence")
+    return f"{found['mean']:.2g} (top-1 {found['top1']:.1%})" if found else "-"
 
 
 def _gates(report: Mapping[str, Any]) -> Markup | None:

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pillm.agreement import Agreement
 from pillm.artifacts import CONTRACT_FILE, Checkpoint, ModelFile, Parity, sha256_file, to_json
 from pillm.backends import Exporter
 from pillm.cards.beside import export_card, write_beside
+from pillm.divergence import Divergence
 from pillm.errors import BackendError, DataError
 from pillm.files import lock, named, storage_errors
 from pillm.progress import Progress
@@ -47,7 +49,7 @@ def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progr
                 seconds=work.seconds,
                 parents={"checkpoint": checkpoint_key(checkpoint)},
                 counts={"files": len(models)},
-                results={"models": facts},
+                results={"models": facts} | ({"origin": checkpoint.origin} if checkpoint.origin else {}),
             )
             _keep_only(work.path, models)
             if (checkpoint.path / CONTRACT_FILE).is_file():  # whoever gets the files must ask as the student was taught
@@ -82,5 +84,6 @@ def _recorded(out: Path) -> list[ModelFile]:
 
 
 def _model(out: Path, facts: dict[str, Any]) -> ModelFile:
-    parity = facts.get("parity")
-    return ModelFile(**{**facts, "path": out / facts["path"], "parity": Parity(**parity) if parity else None})
+    kinds = {"parity": Parity, "agreement": Agreement, "divergence": Divergence}
+    made = {name: kind(**facts[name]) for name, kind in kinds.items() if facts.get(name)}
+    return ModelFile(**{**facts, **made, "path": out / facts["path"]})

@@ -15,7 +15,6 @@ from pillm.artifacts import (
     PROBES_FILE,
     TRAINING_FILE,
     Checkpoint,
-    TrainingForecast,
     sha256_file,
     sha256_folder,
 )
@@ -24,6 +23,7 @@ from pillm.cards.lineage import Making, write_lineage
 from pillm.contract import Contract
 from pillm.errors import BackendError, ConfigError, DataError
 from pillm.files import lock, named, storage_errors
+from pillm.forecasts import TrainingForecast
 from pillm.progress import Progress
 from pillm.reasoning import spoken
 from pillm.records import Example, Message, Prompt, digest

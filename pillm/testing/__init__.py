@@ -1,14 +1,15 @@
 """The conformance kit for plugin authors, and the fakes.
 
 `check_plugin(module)` reads a plugin as pillm will; `check_teacher`, `check_batch_teacher`, `check_trainer`,
-`check_exporter`, `check_runner`, `check_metric` and `check_filter` put one configured backend to work and raise
-ConformanceError with a sentence.
-`FakeOpenAIServer` is a real HTTP server, `installed_plugin` a real installation, both for the length of a test.
+`check_exporter`, `check_runner`, `check_metric`, `check_filter`, `check_source` and `check_publisher` put one configured
+backend to work and raise ConformanceError with a sentence.
+`FakeOpenAIServer` and `FakeHub` are real HTTP servers, `installed_plugin` a real installation, both for the length of a test.
 """
 
 from pillm.testing.answering import check_runner, check_teacher
 from pillm.testing.batching import check_batch_teacher
 from pillm.testing.declarations import ConformanceError, check_backend, check_plugin
+from pillm.testing.exchanging import check_publisher, check_source
 from pillm.testing.fakes import (
     DropFilter,
     EchoTeacher,
@@ -18,6 +19,7 @@ from pillm.testing.fakes import (
     TableSession,
     TableTrainer,
 )
+from pillm.testing.hub import FakeHub, HubCall
 from pillm.testing.installing import FAKES, installed_plugin, on_path, write_plugin
 from pillm.testing.making import check_exporter, check_filter, check_metric, check_trainer
 from pillm.testing.samples import sample_examples
@@ -29,7 +31,9 @@ __all__ = [
     "ConformanceError",
     "DropFilter",
     "EchoTeacher",
+    "FakeHub",
     "FakeOpenAIServer",
+    "HubCall",
     "LengthMetric",
     "Reply",
     "TableExporter",
@@ -42,7 +46,9 @@ __all__ = [
     "check_filter",
     "check_metric",
     "check_plugin",
+    "check_publisher",
     "check_runner",
+    "check_source",
     "check_teacher",
     "check_trainer",
     "completion",

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from pillm.backends import KINDS, Backend, kind_of
+from pillm.backends import Backend
+from pillm.kinds import KINDS, kind_of
 from pillm.options import configure, describe
 from pillm.plugins import Registry
 

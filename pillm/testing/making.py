@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pillm.artifacts import TRAINING_FILE, Checkpoint, ModelFile, sha256_file, sha256_folder
 from pillm.backends import Exporter, Filter, Metric, Rows, Trainer, TrainingData
+from pillm.examination import Finding
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Prompt
 from pillm.report.trainingfile import read_training
@@ -58,6 +59,10 @@ def check_exporter(exporter: Exporter, checkpoint: Checkpoint, folder: Path) -> 
     where = f"exporter {exporter.name!r}"
     folder.mkdir(parents=True, exist_ok=True)
     before = sha256_folder(checkpoint.path)
+    found = list(exporter.examine(checkpoint))
+    require(all(isinstance(one, Finding) for one in found), f"{where} must yield Findings of what it examines.")
+    wrong = [one.detail for one in found if one.wrong]
+    require(not wrong, f"{where} would refuse in a run what it is given to export: {wrong}.")
     files = []
     for model in exporter.export(checkpoint, folder, Progress("export")):
         require(isinstance(model, ModelFile), f"{where} must yield ModelFiles, not {model!r}.")

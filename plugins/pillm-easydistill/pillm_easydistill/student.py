@@ -37,7 +37,7 @@ def require(base: str, revision: str | None) -> None:
 def untrained(base: str, revision: str | None, *, fetch: bool) -> pillm.Checkpoint | None:
     """Return the base as a checkpoint; without `fetch` None where it is not on this machine."""
     source = locate(base, revision) if fetch else find_here(base, revision)
-    return pillm.Checkpoint(path=source.fetch(), name=source.label) if source else None
+    return source.checkpoint() if source else None
 
 
 def check_lengths(
@@ -104,8 +104,9 @@ def write_papers(taught: Iterable[Lesson], data: pillm.TrainingData, chat: Chat,
     outputs.write_contract(data.contract, chat, out)
     watched = encode(data.validation, data.contract, chat, _NO_LIMIT).rows
     asked = prompts_of(data.probes, data.contract, chat, progress.warn)
-    outputs.write_probes(chain((lesson.row for lesson in taught), watched, asked), out)
-    outputs.write_calibration(encode(data.calibration, data.contract, chat, _NO_LIMIT).rows, out)
+    learnt = [lesson.row for lesson in taught]
+    outputs.write_probes(chain(learnt, watched, asked), out)
+    outputs.write_calibration(encode(data.calibration, data.contract, chat, _NO_LIMIT).rows, watched, learnt, out)
 
 
 def load_teacher(folder: Path) -> Any:

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pillm
+
 if TYPE_CHECKING:
     import torch
 
@@ -62,9 +64,10 @@ class _Tensors:
         self.names: dict[str, Any] = {}
         for path in files:
             try:
+                pillm.check_model_file(path)
                 file = opened.enter_context(safe_open(path, framework="pt"))
                 self.names |= dict.fromkeys(file.keys(), file)
-            except (SafetensorError, OSError) as error:
+            except (SafetensorError, OSError, pillm.DataError) as error:
                 raise NoStudent(f"{path.name} cannot be read ({error})") from error
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:

@@ -24,7 +24,8 @@ def test_the_launch_is_printed_and_nothing_is_trained(
         main([*words, "-o", "launcher.processes=2"])
     assert not ended.value.code
     text = capsys.readouterr().out
-    assert "-m accelerate.commands.launch --config_file FOLDER/accelerate.yaml -m pillm_hf.launching.child FOLDER" in text
+    assert "-m accelerate.commands.launch --config_file FOLDER/accelerate.yaml --rdzv_backend c10d" in text
+    assert "-m pillm_hf.launching.child FOLDER\n" in text
     config = yaml.safe_load(text.partition("# FOLDER/accelerate.yaml\n")[2])
     assert config == command.accelerate_config(Launcher(processes=2), Path("FOLDER"), 0)
     assert not out.exists()

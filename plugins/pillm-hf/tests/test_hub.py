@@ -6,19 +6,17 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from pillm_hf import HFTeacher, LoRA
 from pillm_hf.models.hub import content_hash, locate
 
 import pillm
+from pillm.testing import FakeHub
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {
     "config.json": b'{"model_type": "llama"}',
     "tokenizer.json": b"{}",
@@ -29,53 +27,19 @@ FILES = {
 }
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of a model hub as a pinned download needs."""
-
-    asked: ClassVar[list[str]] = []
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        self.asked.append(path)
-        if path.startswith("/api/models/acme/gated"):
-            return self._send(403, b"{}", {"X-Error-Code": "GatedRepo"})
-        if path.startswith("/api/models/acme/tiny/revision/nightly"):
-            return self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-        if path in ("/api/models/acme/tiny", "/api/models/acme/pickled"):
-            return self._json({"id": path[-9:], "sha": COMMIT, "siblings": []})
-        if path == f"/api/models/acme/pickled/tree/{COMMIT}":
-            return self._json([{"type": "file", "path": "pytorch_model.bin", "size": 8, "oid": "0"}])
-        if path == f"/api/models/acme/tiny/tree/{COMMIT}":
-            return self._json([{"type": "file", "path": name, "size": len(data), "oid": name} for name, data in FILES.items()])
-        name = path.removeprefix(f"/acme/tiny/resolve/{COMMIT}/")
-        if name in FILES:
-            return self._send(200, FILES[name], {"ETag": f'"{name}"', "X-Repo-Commit": COMMIT})
-        return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-
-    do_HEAD = do_GET  # noqa: N815 - likewise
-
-    def _json(self, value: Any) -> None:
-        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
-def hub() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def hub() -> Iterator[FakeHub]:
+    """Give a hub with a model, a gated one, and one whose weights are a pickle."""
+    with FakeHub() as running:
+        running.put("acme/tiny", FILES)
+        running.put("acme/gated", FILES, gated=True)
+        running.put("acme/pickled", {"pytorch_model.bin": b"a pickle"})
+        yield running
+
+
+def commit_of(hub: FakeHub) -> str:
+    """Return the commit of acme/tiny."""
+    return hub.repositories["acme/tiny"].refs["main"]
 
 
 CODE = """
@@ -92,11 +56,11 @@ print(json.dumps("torch" in sys.modules))
 """
 
 
-def ask(endpoint: str, home: Path, *args: str, code: str = CODE, **more: str) -> Any:
+def ask(hub: FakeHub, home: Path, *args: str, code: str = CODE, **more: str) -> Any:
     """Locate and fetch a model in a process of its own, which reads the hub's address at its start."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     env |= {
-        "HF_ENDPOINT": endpoint,
+        "HF_ENDPOINT": hub.endpoint,
         "HF_HOME": str(home),
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_XET": "1",
@@ -109,16 +73,16 @@ def ask(endpoint: str, home: Path, *args: str, code: str = CODE, **more: str) ->
     return json.loads(answer)
 
 
-def test_a_hub_model_is_pinned_to_a_commit_and_brings_neither_python_nor_pickles(hub: str, tmp_path: Path) -> None:
+def test_a_hub_model_is_pinned_to_a_commit_and_brings_neither_python_nor_pickles(hub: FakeHub, tmp_path: Path) -> None:
     found = ask(hub, tmp_path, "acme/tiny")
-    assert found == {"identity": f"acme/tiny@{COMMIT}", "files": ["config.json", "model.safetensors", "tokenizer.json"]}
+    assert found == {"identity": f"acme/tiny@{commit_of(hub)}", "files": ["config.json", "model.safetensors", "tokenizer.json"]}
 
 
-def test_what_was_downloaded_once_is_found_offline(hub: str, tmp_path: Path) -> None:
+def test_what_was_downloaded_once_is_found_offline(hub: FakeHub, tmp_path: Path) -> None:
     ask(hub, tmp_path, "acme/tiny")
-    before = len(Hub.asked)
-    assert ask(hub, tmp_path, "acme/tiny", HF_HUB_OFFLINE="1")["identity"] == f"acme/tiny@{COMMIT}"
-    assert len(Hub.asked) == before
+    before = len(hub.calls)
+    assert ask(hub, tmp_path, "acme/tiny", HF_HUB_OFFLINE="1")["identity"] == f"acme/tiny@{commit_of(hub)}"
+    assert len(hub.calls) == before
 
 
 @pytest.mark.parametrize(
@@ -128,12 +92,12 @@ def test_what_was_downloaded_once_is_found_offline(hub: str, tmp_path: Path) -> 
         (("acme/gated",), {}, "Unavailable", "Accept its terms"),
         (("acme/tiny", "nightly"), {}, "DataError", "no revision 'nightly'"),
         (("acme/tiny",), {"HF_HUB_OFFLINE": "1"}, "Unavailable", "Go online once"),
-        (("acme/tiny",), {"HF_ENDPOINT": "http://127.0.0.1:9"}, "Unavailable", "Go online once"),
-        (("acme/pickled",), {}, "DataError", "no safetensors"),
+        (("acme/tiny",), {"HF_ENDPOINT": "http://127.0.0.1:9"}, "Unavailable", "out of reach"),
+        (("acme/pickled",), {}, "UnsafeError", "can run code"),
     ],
 )
 def test_a_refusal_of_the_hub_says_what_to_do(
-    hub: str, tmp_path: Path, args: tuple[str, ...], more: dict[str, str], error: str, said: str
+    hub: FakeHub, tmp_path: Path, args: tuple[str, ...], more: dict[str, str], error: str, said: str
 ) -> None:
     found = ask(hub, tmp_path, *args, **more)
     assert found["error"] == error
@@ -217,16 +181,16 @@ print(json.dumps("torch" in sys.modules))
 """
 
 
-def test_a_base_that_is_not_here_is_not_fetched_for_a_plan(hub: str, tmp_path: Path) -> None:
-    before = len(Hub.asked)
+def test_a_base_that_is_not_here_is_not_fetched_for_a_plan(hub: FakeHub, tmp_path: Path) -> None:
+    before = len(hub.calls)
     assert ask(hub, tmp_path, "acme/tiny", code=HERE) is None
-    assert len(Hub.asked) == before
+    assert len(hub.calls) == before
     ask(hub, tmp_path, "acme/tiny")
-    before = len(Hub.asked)
+    before = len(hub.calls)
     assert ask(hub, tmp_path, "acme/tiny", code=HERE) == [
-        f"acme/tiny@{COMMIT[:12]}", ["config.json", "model.safetensors", "tokenizer.json"],
+        f"acme/tiny@{commit_of(hub)[:12]}", ["config.json", "model.safetensors", "tokenizer.json"],
     ]  # fmt: skip
-    assert len(Hub.asked) == before
+    assert len(hub.calls) == before
 
 
 LOOK = """
@@ -244,7 +208,7 @@ print(json.dumps("torch" in sys.modules))
 """
 
 
-def test_a_look_ahead_asks_the_hub_for_the_model_and_downloads_nothing(hub: str, tmp_path: Path) -> None:
+def test_a_look_ahead_asks_the_hub_for_the_model_and_downloads_nothing(hub: FakeHub, tmp_path: Path) -> None:
     assert ask(hub, tmp_path, "acme/tiny", code=LOOK) == [None, None]
     assert not list(tmp_path.rglob("*.safetensors"))
     for error in ask(hub, tmp_path, "acme/gone", code=LOOK):
@@ -263,7 +227,8 @@ def test_a_look_ahead_asks_the_hub_for_the_model_and_downloads_nothing(hub: str,
 )
 def test_a_folder_that_is_no_model_is_told_before_it_is_needed(tmp_path: Path, files: tuple[str, ...], words: str) -> None:
     for name in files:
-        (tmp_path / name).write_text("{}")
+        empty = (2).to_bytes(8, "little") if name.endswith(".safetensors") else b""
+        (tmp_path / name).write_bytes(empty + b"{}")
     for backend in (LoRA(base=str(tmp_path)), HFTeacher(model=str(tmp_path))):
         with pytest.raises(pillm.DataError, match=words):
             backend.check()

@@ -12,7 +12,9 @@ import pytest
 import torch
 from pillm_hf import DoRA, Full, HFRunner, LoRA, QLoRA
 from pillm_hf.models.loading import load_model
+from pillm_hf.rows.text import Encoded
 from pillm_hf.trainers.presets import PRESETS
+from pillm_hf.training import outputs
 
 import pillm
 
@@ -145,6 +147,49 @@ def test_probes_are_the_ids_of_the_batches_and_the_prompts_of_other_splits(train
     assert probes[0].text.endswith("rouge<|im_end|>\n")
     assert probes[-1].text.endswith("neige<|im_end|>\n<|im_start|>assistant\n")
     assert len(pillm.Checkpoint(path=trained).calibration()) == 3
+
+
+def test_validation_rows_are_kept_to_compare_quantisations_on_with_the_tokens_of_their_answers(trained: Path) -> None:
+    from pillm_hf.models.loading import load_chat
+
+    chat = load_chat(trained)
+    found = pillm.Checkpoint(path=trained).validation()
+    answers = []
+    for row in found:
+        begin, end = row.answer
+        answers.append(chat.tokenizer.decode(chat.encode([row.text])[0][begin:end]))
+    assert answers == ["rouge<|im_end|>", "pont<|im_end|>"]
+
+
+def test_no_quantisation_is_calibrated_or_chosen_on_rows_of_the_test(base: Path, tmp_path: Path) -> None:
+    sides = {"train": "vert", "validation": "lac", "test": "neige"}
+    examples = [
+        pillm.Example(
+            prompt=pillm.Prompt(id=f"{side}-{number}", messages=({"role": "user", "content": f"{word} {number}"},), split=side),
+            answer=pillm.Answer("pont"),
+        )
+        for side, word in sides.items()
+        for number in range(5)
+    ]
+    checkpoint = pillm.train(examples, LoRA(base=str(base), **FAST | {"num_train_epochs": 1}), tmp_path / "out")
+    assert [row.split for row in checkpoint.rendered()] == ["train"] * 5 + ["validation"] * 5
+    kept = (checkpoint.path / "calibration.jsonl").read_text("utf-8")
+    assert "vert 3" in kept
+    assert "lac 3" in kept
+    assert "neige" not in kept
+    assert pillm.verify(checkpoint.path) == []
+
+
+def test_at_most_so_many_rows_of_a_training_are_kept_and_from_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "CALIBRATION_ROWS", 10)
+    rows = [Encoded(f"r{number}", (), f"text {number}", [1, 2], 1, 2) for number in range(95)]
+    outputs.write_calibration([], rows[:2], rows, tmp_path)
+    kept = [int(row["id"][1:]) for row in lines(tmp_path / "calibration.jsonl") if row["split"] == "train"]
+    assert kept == list(range(0, 95, 10))
+    outputs.write_calibration(rows[:3], [], rows, tmp_path)
+    assert [row["split"] for row in lines(tmp_path / "calibration.jsonl")] == ["calibration"] * 3
 
 
 def test_rows_left_out_are_counted_and_said(base: Path, trained: Path, data: pillm.TrainingData, tmp_path: Path) -> None:

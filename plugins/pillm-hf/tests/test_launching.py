@@ -22,6 +22,7 @@ from pillm_hf.training.checkpoints import FOLDER
 
 import pillm
 
+psutil = pytest.importorskip("psutil")  # accelerate brings it
 FAST: dict[str, Any] = {
     "num_train_epochs": 2, "per_device_train_batch_size": 5, "gradient_accumulation_steps": 2, "learning_rate": 5e-3,
     "rank": 4, "logging_steps": 1, "save_steps": 1, "dtype": "float32", "device_map": "cpu",
@@ -99,6 +100,24 @@ def test_two_processes_write_the_student_that_one_writes(
     advances = [event for event in seen if event.kind == "advance"]
     assert (start.total, start.unit, advances[-1].done) == (4, "steps", 4)
     assert sum("validation_loss" in event.figures for event in advances) == 2
+
+
+def test_processes_of_one_machine_listen_on_no_other_address(
+    base: Path, one: tuple[Path, pillm.TrainingData], tmp_path: Path
+) -> None:
+    listening: set[str] = set()
+    looked: set[int] = set()
+
+    def look(event: pillm.Event) -> None:
+        if event.kind == "advance":
+            for process in psutil.Process().children(recursive=True):
+                looked.add(process.pid)
+                open_sockets = process.net_connections("inet")
+                listening.update(socket.laddr.ip for socket in open_sockets if socket.status == psutil.CONN_LISTEN)
+
+    train(base, one[1], tmp_path / "out", look, launcher={"processes": 2})
+    assert len(looked) >= 3  # torch's launcher and the two
+    assert listening <= {"127.0.0.1", "::1"}
 
 
 def test_after_one_process_was_killed_the_rest_end_and_the_same_command_goes_on(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from pillm_hf.models.loading import load_chat, load_model, settled_dtype
+from pillm_hf.models.loading import load_chat, load_config, load_model, settled_dtype
 from pillm_hf.models.quantizing import import_bitsandbytes, quantization
 
 import pillm
+from pillm.testing.hostile import write_hostile
+from pillm.testing.hostiletemplates import PATIENT
 
 
 def test_a_folder_without_tokenizer_is_refused(base: Path, tmp_path: Path) -> None:
@@ -128,3 +131,42 @@ def test_a_gpu_that_is_not_there_is_refused_in_a_sentence(monkeypatch: pytest.Mo
         with pytest.raises(pillm.ConfigError, match=f"device_map={device}: .*device_map=cpu"):
             settled_dtype("auto", device)
     assert settled_dtype("float32", "cpu") == torch.float32
+
+
+def test_no_library_opens_what_was_made_to_do_harm(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile = write_hostile(tmp_path)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", pytest.fail)
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", pytest.fail)
+    for name, path in hostile.items():
+        if name.startswith("folder: "):
+            for load in (load_chat, load_config):
+                with pytest.raises((pillm.UnsafeError, pillm.DataError)):
+                    load(path)
+    with pytest.raises(pillm.UnsafeError, match="8 bytes, and its shape and type make 12"):
+        copy = shutil.copytree(base, tmp_path / "weights")
+        shutil.copyfile(hostile["safetensors: a shape of other bytes"], copy / "model.safetensors")
+        load_model(copy, torch.float32)
+
+
+def test_a_template_that_is_not_the_one_of_the_training_is_flagged_once(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = shutil.copytree(base, tmp_path / "altered")
+    pillm.Contract().with_student(template=load_chat(base).template, special_tokens={}, stop_tokens=()).save(
+        copy / "contract.json"
+    )
+    load_chat(copy)
+    assert not caplog.records
+    template = copy / "chat_template.jinja"
+    template.write_text(template.read_text("utf-8") + "{{ 'and mention the brand' }}", "utf-8")
+    for _ in range(2):
+        load_chat(copy)
+    assert [record.getMessage().count("not the one that the student was trained with") for record in caplog.records] == [1]
+
+
+def test_a_template_that_waits_for_its_word_is_stopped_there(make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = load_chat(make(tmp_path / "patient", template=PATIENT))
+    monkeypatch.setattr(pillm, "limited_rendering", partial(pillm.limited_rendering, 0.2))
+    assert chat.prompt([{"role": "user", "content": "bonjour"}]) == "user: bonjour\n"
+    with pytest.raises(pillm.DataError, match="takes too long over these messages"):
+        chat.prompt([{"role": "user", "content": "abracadabra"}])

@@ -211,7 +211,7 @@ def test_what_cannot_be_made_is_refused_before_anything_is_read(base: Path, tmp_
         with pytest.raises(pillm.ConfigError, match=reason):
             Full(base=str(base), **wrong).check()
     other = Path(shutil.copytree(base, tmp_path / "other"))
-    (other / "tokenizer.json").write_text(json.dumps({"model": {"type": "Unigram"}}), "utf-8")
+    (other / "tokenizer.json").write_text(json.dumps({"model": {"type": "Unigram", "vocab": [["a", -1.0]]}}), "utf-8")
     with pytest.raises(pillm.ConfigError, match="is a Unigram model; only a byte-level BPE"):
         Full(base=str(other), trim_vocabulary=True).check()
     Full(base=str(other), keep_layers=1).check()

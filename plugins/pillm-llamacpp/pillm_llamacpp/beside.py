@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pillm
 from pillm_llamacpp.gates import parity
 from pillm_llamacpp.grammars.shipped import write_grammar
-from pillm_llamacpp.ollama.modelfile import MODELFILE, modelfile, system_of, translate
+from pillm_llamacpp.ollama.modelfile import MODELFILE, modelfile, prompts_of, system_of, translate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ def write_beside(
 ) -> None:
     """Write card, Modelfile and grammar into the folder of files that are done, and say what could not be written."""
     (out / CARD).write_text(json.dumps(pillm.card_to_json(card), ensure_ascii=False, indent=2) + "\n", "utf-8")
-    rows = parity.rows_of(checkpoint)
+    rows = prompts_of(checkpoint)
     smallest = min(models, key=lambda model: model.bytes)
     translation = translate(smallest.path, rows, parity.day_of(checkpoint))
     context = int(checkpoint.config.get("max_position_embeddings") or 2048)

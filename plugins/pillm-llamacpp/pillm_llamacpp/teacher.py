@@ -34,7 +34,7 @@ class GGUFTeacher(Decoding, pillm.Teacher):
         return pillm.Origin(name=self.model.stem)
 
     def check(self) -> None:
-        """Raise DataError where the file is not there, or is not a GGUF model."""
+        """Raise DataError where the file is not there or is no GGUF model, UnsafeError where it was made to do harm."""
         _stamp(self.model)
 
     def estimate(self, request: pillm.Request) -> pillm.Usage:
@@ -71,9 +71,7 @@ class GGUFTeacher(Decoding, pillm.Teacher):
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    from pillm_llamacpp.gates.header import check_header
-
-    check_header(path)
+    pillm.check_model_file(path)
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns
 

@@ -1,22 +1,40 @@
 from __future__ import annotations
 
+import fcntl
 import importlib.util
+import os
+import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from pillm_llamacpp import source
+from pillm_llamacpp.converting import conversion as convert
+from pillm_llamacpp.converting.conversion import Converted
 from pillm_llamacpp.exporter import GGUFExporter
+from pillm_llamacpp.gates import parity
+from pillm_llamacpp.gates.checks import Findings, check
 
 import pillm
 
-# the tests are imported by path: this makes the module that they share importable
-_spec = importlib.util.spec_from_file_location("pillm_llamacpp_tiny", Path(__file__).with_name("tiny.py"))
-assert _spec
-assert _spec.loader
-tiny = importlib.util.module_from_spec(_spec)
-sys.modules["pillm_llamacpp_tiny"] = tiny
-_spec.loader.exec_module(tiny)
+
+# the tests are imported by path: this makes the modules that they share importable
+def _shared(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"pillm_llamacpp_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+tiny = _shared("tiny")
+for _name in ("llamatools", "zoo"):
+    _shared(_name)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,19 +42,50 @@ def _source() -> None:
     source.fetch()
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Any:
+    """Return what `make` gives for a folder of that name; it is made once for all the processes of a test run."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    kept = root / f"{name}.pickle"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.is_file():
+            (root / name).mkdir()
+            kept.write_bytes(pickle.dumps(make(root / name)))
+    return pickle.loads(kept.read_bytes())
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> pillm.Checkpoint:
     """Return a model of 256 wide rows with probes and a contract; tests that change it take a copy."""
-    return tiny.write_model(tmp_path_factory.mktemp("trained") / "tiny")
+    return once(tmp_path_factory, "trained", lambda folder: tiny.write_model(folder / "tiny"))
 
 
 @pytest.fixture(scope="session")
 def exported(checkpoint: pillm.Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pillm.ModelFile]:
-    """Return the default quantisations of the tiny model."""
-    out = tmp_path_factory.mktemp("exported")
-    return {model.quant: model for model in GGUFExporter().export(checkpoint, out, pillm.Progress("export"))}
+    """Return the default quantisations of the tiny model; tests that change one take a copy."""
+
+    def make(out: Path) -> dict[str, pillm.ModelFile]:
+        return {model.quant: model for model in GGUFExporter().export(checkpoint, out, pillm.Progress("export"))}
+
+    return once(tmp_path_factory, "exported", make)
 
 
 @pytest.fixture(scope="session")
 def gguf(exported: dict[str, pillm.ModelFile]) -> pillm.ModelFile:
     return exported["Q8_0"]
+
+
+@pytest.fixture(scope="session")
+def proof(checkpoint: pillm.Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Converted, Findings]:
+    """Return the tiny model's file in full precision, what the converter's child learnt, and what the checks found."""
+
+    def make(work: Path) -> tuple[Path, Converted, Findings]:
+        full, told = work / "tiny-F16.gguf", check(checkpoint, source.require())
+        job = convert.Conversion(
+            tree=str(source.require()), model=str(checkpoint.path), outfile=str(full), outtype="f16", pre=None,
+            derived=told.pre, stops=told.stops, rows=8,
+        )  # fmt: skip
+        return full, convert.run(job, map(parity.asked, parity.rows_of(checkpoint)), work, pillm.Progress()), told
+
+    return once(tmp_path_factory, "proof", make)

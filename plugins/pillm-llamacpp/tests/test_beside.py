@@ -63,6 +63,7 @@ def test_everything_stands_beside_the_files_and_is_vouched_for(made: tuple[Path,
     names = {model.path.name for model in models}
     assert {path.name for path in out.iterdir()} - names == {
         "Modelfile", "README.md", "SHA256SUMS", "card.json", "contract.json", "manifest.json", GRAMMAR, SCHEMA,
+        "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
     }  # fmt: skip
     assert pillm.verify(out) == []
     card = json.loads((out / "card.json").read_text())

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from functools import partial
+
 import jinja2
 import pytest
 from pillm_llamacpp.inference.chat import ChatTemplate
 from pillm_llamacpp_tiny import TEMPLATE, render
+
+import pillm
+from pillm.testing.hostiletemplates import PATIENT
 
 TURNS = [{"role": "user", "content": "é <b>"}, {"role": "assistant", "content": "ok"}]
 
@@ -45,3 +50,15 @@ def test_the_arguments_of_tool_calls_are_objects_and_absent_values_are_left_out(
 def test_reasoning_has_every_name_that_templates_use() -> None:
     template = ChatTemplate("{{ messages[0].reasoning_content }}{{ messages[0].thinking }}", {})
     assert template.render([{"role": "assistant", "content": "", "reasoning": "a"}]) == "aa"
+
+
+def test_a_template_that_waited_for_its_word_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    template = ChatTemplate(PATIENT, {})
+    monkeypatch.setattr(pillm, "limited_rendering", partial(pillm.limited_rendering, 0.2))
+    with pytest.raises(jinja2.TemplateError, match="takes too long over these messages"):
+        template.render([{"role": "user", "content": "abracadabra"}])
+
+
+def test_a_template_that_takes_all_the_memory_is_stopped() -> None:
+    with pytest.raises(jinja2.TemplateError, match="more than 256 MiB"):
+        ChatTemplate("{{ messages[0].content * 900000000 }}", {}).render(TURNS)

@@ -9,6 +9,7 @@ import pytest
 from pillm_llamacpp import source
 from pillm_llamacpp.converting import conversion as convert
 from pillm_llamacpp.exporter import GGUFExporter
+from pillm_llamacpp.gates.checks import check, is_encoder
 
 import pillm
 
@@ -62,3 +63,31 @@ def test_weights_in_a_pickle_are_refused(checkpoint: pillm.Checkpoint, tmp_path:
 def test_a_type_for_experts_is_refused_for_a_model_without(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(pillm.ConfigError, match="MXFP4_MOE packs the experts of a model"):
         export(checkpoint, tmp_path / "out", quants=["MXFP4_MOE"])
+
+
+def test_what_generation_config_names_ends_an_answer_too(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
+    made = copy(checkpoint, tmp_path)
+    (made.path / "generation_config.json").write_text('{"eos_token_id": [2, 0]}')
+    found = check(made, source.require())
+    assert (found.ends, found.stops) == ((2, 0), ("<|im_end|>", "<|endoftext|>"))
+
+
+@pytest.mark.parametrize(("number", "what"), [(77, "the ordinary text"), (9999, "no token of tokenizer.json")])
+def test_an_answer_that_would_end_at_ordinary_text_is_refused(
+    checkpoint: pillm.Checkpoint, tmp_path: Path, number: int, what: str
+) -> None:
+    made = copy(checkpoint, tmp_path)
+    (made.path / "generation_config.json").write_text(json.dumps({"eos_token_id": number}))
+    with pytest.raises(pillm.DataError, match=rf"generation_config\.json ends an answer at token {number}, which is {what}"):
+        export(made, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder"),
+    [
+        ("BertModel", True), ("RobertaForMaskedLM", True), ("NomicBertModel", True), ("ModernBertModel", True),
+        ("LlamaForCausalLM", False), ("BertLMHeadModel", False), ("RobertaForCausalLM", False),
+    ],
+)  # fmt: skip
+def test_an_encoder_is_told_by_its_architecture(name: str, encoder: bool) -> None:
+    assert is_encoder({"architectures": [name]}) is encoder

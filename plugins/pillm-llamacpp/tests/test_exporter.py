@@ -16,6 +16,7 @@ from pillm_llamacpp.converting import conversion as convert
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.gates import checks
 from pillm_llamacpp.gates.parity import rows_of
+from pillm_llamacpp.gates.strings import HARD_STRINGS
 from pillm_llamacpp.workers.client import Worker
 from pillm_llamacpp_tiny import SENTENCES, TEMPLATE, swap_a_merge, train_tokenizer, write_model
 
@@ -39,15 +40,26 @@ def test_every_quantisation_is_written_whole_and_proved(
     for quant, model in exported.items():
         assert re.fullmatch(rf"tiny-[0-9.]+[KM]-v1\.0-{quant}\.gguf", model.path.name)
         assert pillm.ModelFile.of(model.path, quant).sha256 == model.sha256
-        assert model.parity == pillm.Parity(rows=len(SENTENCES), mismatches=0)
+        assert model.parity == pillm.Parity(rows=len(SENTENCES) + len(HARD_STRINGS), mismatches=0)
+        assert model.agreement
+        assert model.agreement.kld is not None
     assert exported["Q4_K_M"].types.keys() >= {"F32", "Q4_K"}
     assert exported["F16"].bytes > exported["Q8_0"].bytes > exported["Q4_K_M"].bytes
 
 
-def test_nothing_but_the_files_is_left(exported: dict[str, pillm.ModelFile]) -> None:
+def test_nothing_but_the_files_and_their_tokenizer_is_left(exported: dict[str, pillm.ModelFile]) -> None:
     folder = exported["F16"].path.parent
-    names = {model.path.name for model in exported.values()}
-    assert {path.name for path in folder.iterdir()} == names | {"card.json", "Modelfile"}
+    beside = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "card.json", "Modelfile"}
+    assert {path.name for path in folder.iterdir()} == {model.path.name for model in exported.values()} | beside
+
+
+def test_the_full_precision_file_computes_what_the_checkpoint_does_and_a_smaller_one_less_so(
+    exported: dict[str, pillm.ModelFile],
+) -> None:
+    near = {quant: model.agreement for quant, model in exported.items()}
+    assert near["F16"].largest < near["Q8_0"].largest < near["Q4_K_M"].largest
+    assert near["F16"].places > near["Q8_0"].places > 0
+    assert near["F16"].kld < near["Q8_0"].kld < near["Q4_K_M"].kld
 
 
 def test_the_file_carries_the_contract_and_stops_at_the_end_of_a_turn(
@@ -79,12 +91,14 @@ def test_weights_that_the_conversion_changed_fail_the_export(
         return made
 
     monkeypatch.setattr(convert, "run", lossy)
-    with pytest.raises(pillm.BackendError, match=r"weights: .* another next token at \d+ of \d+ places of 4 conversations"):
+    with pytest.raises(
+        pillm.BackendError, match=r"logits: .* differ by \S+ at token \d+ of conversation \d+; rounding explains"
+    ):
         export(write_model(tmp_path / "tiny", layers=1), tmp_path / "out", quants=["F16"])
     assert not list((tmp_path / "out").rglob("*"))
 
 
-def test_the_weights_gate_uses_the_threads_it_is_given_and_reports_each_conversation(
+def test_the_logit_gate_uses_the_threads_it_is_given_and_reports_each_conversation(
     checkpoint: pillm.Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[dict[str, Any]] = []
@@ -93,9 +107,9 @@ def test_the_weights_gate_uses_the_threads_it_is_given_and_reports_each_conversa
     _, events = export(checkpoint, tmp_path / "out", quants=["F16"], threads=2)
     (opened,) = [message for message in sent if message["op"] == "open" and not message.get("vocab_only")]
     assert opened["threads"] == 2
-    begun = next(number for number, event in enumerate(events) if event.kind == "start" and "weights" in event.message)
+    begun = next(number for number, event in enumerate(events) if event.kind == "start" and "logits" in event.message)
     steps = [event for event in events[begun:] if event.kind == "advance" and event.unit == "conversations"]
-    assert [(event.done, event.total) for event in steps] == [(number, len(SENTENCES)) for number in (1, 2, 3, 4)]
+    assert [(event.done, event.total) for event in steps] == [(number, 8) for number in range(1, 9)]
 
 
 def test_a_wrong_pre_tokenizer_is_caught_by_the_gate(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
@@ -121,11 +135,6 @@ def test_narrow_rows_are_reported_and_a_folder_without_probes_is_tried_with_hard
 def test_a_misspelt_quantisation_is_refused_at_once() -> None:
     with pytest.raises(pillm.ConfigError, match=r"'q4_k_n' is no quantisation of llama.cpp. Did you mean 'Q4_K_"):
         pillm.exporter("gguf", quants="q4_k_n")
-
-
-def test_a_type_that_needs_an_importance_matrix_is_refused_at_once() -> None:
-    with pytest.raises(pillm.ConfigError, match="the type IQ2_XS needs an importance matrix"):
-        pillm.exporter("gguf", quants=["F16", "iq2_xs"])
 
 
 def test_names_of_quantisations_are_forgiving() -> None:
@@ -166,7 +175,7 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
         ("config.json", '{"architectures": ["ParrotForCausalLM"]}', "does not know the architecture ParrotForCausalLM"),
         ("chat_template.jinja", None, "has no chat template"),
         ("model.safetensors", None, "holds no weights"),
-        ("tokenizer.json", "{", "cannot be read"),
+        ("tokenizer.json", "{", "is not JSON"),
         ("probes.jsonl", '{"id": 1}\n', r"probes\.jsonl:1 is damaged"),
     ],
 )
@@ -188,7 +197,7 @@ def test_a_repeated_token_text_is_refused_before_llama_cpp_aborts_on_it(checkpoi
     document = json.loads(path.read_text())
     document["added_tokens"].append({**document["added_tokens"][0], "id": 399, "content": "<|im_end|>"})
     path.write_text(json.dumps(document))
-    with pytest.raises(pillm.DataError, match="tokens 2 and 399 have the same text"):
+    with pytest.raises(pillm.PillmError, match=r"tokens 2 and 399 have the same text|added token '<.im_end.>' has the id 399"):
         export(spoilt, tmp_path / "out")
 
 
@@ -260,4 +269,23 @@ def test_a_template_that_prints_the_date_is_proved_on_the_day_of_its_training(
     trained = datetime(2026, 1, 3, 12).timestamp()
     os.utime(made.path / "probes.jsonl", (trained, trained))
     (model,), _ = export(made, tmp_path / "out", quants=["F16"])
-    assert model.parity == pillm.Parity(rows=1, mismatches=0)
+    assert model.parity == pillm.Parity(rows=1 + len(HARD_STRINGS), mismatches=0)
+
+
+def test_a_fallback_can_be_refused_and_then_no_file_is_left(tmp_path: Path) -> None:
+    made = write_model(tmp_path / "narrow", hidden=96, probes=False, layers=1)
+    with pytest.raises(pillm.BackendError, match=r"Q4_K_M: \d+ tensors have rows .* IQ4_NL is the better .* says refuse"):
+        export(made, tmp_path / "out", quants=["Q4_K_M"], fallback="refuse", keep_work=True)
+    assert not list((tmp_path / "out").glob("*"))[1:]
+    assert [path.name for path in (tmp_path / "out").glob(".gguf-work/*.gguf")] == ["narrow-F16.gguf"]
+
+
+def test_the_intermediate_files_of_a_failed_export_are_kept_where_the_message_says(
+    checkpoint: pillm.Checkpoint, tmp_path: Path
+) -> None:
+    with pytest.raises(pillm.BackendError, match=r"The intermediate files are kept in \S+/out/\.gguf-work") as caught:
+        export(checkpoint, tmp_path / "out", quants=["F16"], pre="qwen2", keep_work=True)
+    assert str(caught.value).count("parity: ") == 1
+    assert {path.name for path in (tmp_path / "out" / ".gguf-work").iterdir()} >= {"tiny-F16.gguf", "convert.log", "job.json"}
+    export(checkpoint, tmp_path / "out", quants=["F16"], assets=False)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["tiny-F16.gguf"]

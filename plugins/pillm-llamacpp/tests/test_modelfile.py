@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pillm_llamacpp.gates.parity import Row, rows_of
-from pillm_llamacpp.ollama.modelfile import Translation, modelfile, system_of, translate
+from pillm_llamacpp.gates.parity import Row
+from pillm_llamacpp.ollama.modelfile import Translation, modelfile, prompts_of, system_of, translate
 from pillm_llamacpp.workers.client import Worker
 
 import pillm
@@ -35,7 +35,7 @@ def read(text: str) -> dict[str, list[str]]:
 
 
 def test_the_template_of_a_file_is_proved_on_every_row(gguf: pillm.ModelFile, checkpoint: pillm.Checkpoint) -> None:
-    found = translate(gguf.path, rows_of(checkpoint))
+    found = translate(gguf.path, prompts_of(checkpoint))
     assert found.go
     assert found.rows == 4
     said = read(modelfile(gguf.label, found, system=None, stops=("<|im_end|>",), context=256))
@@ -118,7 +118,7 @@ def test_a_template_that_prints_the_day_has_no_other_form(
         return found
 
     monkeypatch.setattr(Worker, "ask", dated)
-    found = translate(gguf.path, rows_of(checkpoint), "2026-01-03")
+    found = translate(gguf.path, prompts_of(checkpoint), "2026-01-03")
     assert found.go is None
     assert "it prints the day" in found.note
 
@@ -127,4 +127,15 @@ def test_one_conversation_is_proof_of_one(checkpoint: pillm.Checkpoint, gguf: pi
     folder = Path(shutil.copytree(checkpoint.path, tmp_path / "copy"))
     probe = json.loads((folder / "probes.jsonl").read_text().splitlines()[0])
     (folder / "probes.jsonl").write_text(json.dumps(probe) + "\n")
-    assert translate(gguf.path, rows_of(pillm.Checkpoint(path=folder))).rows == 1
+    assert translate(gguf.path, prompts_of(pillm.Checkpoint(path=folder))).rows == 1
+
+
+def test_without_recorded_conversations_it_is_proved_on_built_in_strings_without_blanks_around_them(
+    checkpoint: pillm.Checkpoint, gguf: pillm.ModelFile, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(checkpoint.path, tmp_path / "copy"))
+    (folder / "probes.jsonl").unlink()
+    rows = prompts_of(pillm.Checkpoint(path=folder))
+    assert len(rows) > 200
+    assert all(row.messages[0]["content"].strip() == row.messages[0]["content"] for row in rows)
+    assert translate(gguf.path, rows).rows == len(rows)

@@ -126,3 +126,23 @@ def answers(runner: pillm.Runner, model: pillm.ModelFile, requests: list[pillm.R
     with runner.open(model) as session:
         said = {asked.key: result for asked, result in session.answer(iter(requests))}
     return [said[one.key] for one in requests]
+
+
+def conversations(count: int = 24) -> list[str]:
+    """Return rendered conversations that differ."""
+    words = ("cuisine", "kitchen", "salon", "garage", "porch", "lumière", "12 345", "œufs")
+    return [
+        render([
+            {"role": "user", "content": f"{SENTENCES[number % 4]} {words[number % 8]} {number}"},
+            {"role": "assistant", "content": json.dumps({"room": words[(number * 3) % 8], "n": number}, ensure_ascii=False)},
+        ])
+        for number in range(count)
+    ]  # fmt: skip
+
+
+def write_calibration(folder: Path, *, validation: int = 8) -> None:
+    """Write the conversations that a trainer would keep for measuring quantisations; the last ones are for validation."""
+    texts = conversations()
+    sides = ["calibration"] * (len(texts) - validation) + ["validation"] * validation
+    rows = ({"text": text, "split": side} for text, side in zip(texts, sides, strict=True))
+    (folder / "calibration.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -68,7 +68,9 @@ def train(options: DPO, data: pillm.TrainingData, out: Path, progress: pillm.Pro
     outputs.write_contract(data.contract, chat, out)
     asked = prompts_of(data.probes, data.contract, chat, progress.warn)
     outputs.write_probes(chain(taught.conversations(), watched.conversations(), asked), out)
-    outputs.write_calibration(encode(data.calibration, data.contract, chat, _NO_LIMIT).rows, out)
+    calibration = encode(data.calibration, data.contract, chat, _NO_LIMIT).rows
+    chosen, held_out = ([pair.chosen for pair in pairs.rows] for pairs in (taught, watched))
+    outputs.write_calibration(calibration, held_out, chosen, out)
     seed = data.seed if options.seed is None else options.seed
     job = Job(options, source, chat, taught, watched, seed, out, progress)
     with undisturbed():

@@ -111,7 +111,8 @@ def test_the_folder_says_what_was_read_and_what_was_left_out(
     texts = [probe["text"] for probe in lines(out / "probes.jsonl")]
     assert sum("lac fin<|im_end|>" in text for text in texts) == 2  # trained on, and watched
     assert sum(" non<|im_end|>" in text for text in texts) == 16
-    assert len(lines(out / "calibration.jsonl")) == 3
+    assert len(pillm.Checkpoint(path=out).calibration()) == 3
+    assert all(" non<|im_end|>" not in row.text for row in pillm.Checkpoint(path=out).validation())
     assert pillm.Checkpoint(path=out).contract["stop_tokens"] == ["<|im_end|>", "<|endoftext|>"]
     assert log["tokens"] > log["answer_tokens"] > 0
 

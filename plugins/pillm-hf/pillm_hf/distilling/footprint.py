@@ -42,6 +42,7 @@ def _bytes(folder: Path, dtype: torch.dtype) -> int | None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    pillm.check_model_folder(folder)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):

@@ -7,7 +7,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_hf.launching import messages, task
@@ -15,6 +15,9 @@ from pillm_hf.launching import messages, task
 if TYPE_CHECKING:
     from pillm_hf.trainers.finetuning import FineTuning
     from pillm_hf.training.processes import Processes
+
+MEETING = "meeting"
+"""The file in which the processes of one machine find each other."""
 
 
 def main(folder: Path) -> int:
@@ -45,7 +48,7 @@ def _take_part(folder: Path) -> None:
     work = task.read(folder)
     from pillm_hf.training.fitting import fit
 
-    device = _join(work.options)
+    device = _join(work.options, folder)
     processes = _processes(work.options)
     work = replace(work, options=work.options.model_copy(update={"device_map": device}))
     progress = messages.event_writer(folder) if processes.writes else pillm.Progress()
@@ -56,16 +59,20 @@ def _take_part(folder: Path) -> None:
     distributed.destroy_process_group()
 
 
-def _join(options: FineTuning) -> str:
+def _join(options: FineTuning, folder: Path) -> str:
     """Join the other processes, and return the device that this one computes on."""
     import torch
 
-    local = int(os.environ["LOCAL_RANK"])
+    local, several = int(os.environ["LOCAL_RANK"]), options.launcher is not None and options.launcher.machines > 1
+    meeting: dict[str, Any] = {}
+    if not several:
+        rank, world_size = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
+        meeting = {"init_method": f"file://{folder / MEETING}", "rank": rank, "world_size": world_size}
     if options.device_map != "cpu" and torch.cuda.is_available():
         torch.cuda.set_device(local)
-        torch.distributed.init_process_group("cpu:gloo,cuda:nccl")
+        torch.distributed.init_process_group("cpu:gloo,cuda:nccl", **meeting)
         return f"cuda:{local}"
-    torch.distributed.init_process_group("gloo")
+    torch.distributed.init_process_group("gloo", **meeting)
     return "cpu"
 
 

@@ -66,8 +66,10 @@ def deepspeed_config(options: FineTuning) -> dict[str, Any]:
 def environment(launcher: Launcher) -> dict[str, str]:
     """Return the variables that the processes are started with beside those that are there."""
     found = {"OMP_NUM_THREADS": str(launcher.threads or _threads(launcher.here)), "TOKENIZERS_PARALLELISM": "false"}
-    if launcher.machines == 1 and _LOOPBACK.exists():  # what they say to each other stays on this machine
-        found |= {name: "lo" for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if name not in os.environ}
+    if launcher.machines == 1:  # what they say to each other stays on this machine, and they meet in files
+        found["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+        if _LOOPBACK.exists():
+            found |= {name: "lo" for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if name not in os.environ}
     return found
 
 
@@ -77,9 +79,15 @@ def _threads(here: int) -> int:
     return int(given) if given.isdigit() and int(given) else max(1, cores // here)
 
 
-def argv(folder: Path) -> list[str]:
-    """Return the command that starts this machine's processes; `folder` holds what they are told."""
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(folder / CONFIG), "-m", CHILD, str(folder)]
+def argv(launcher: Launcher, folder: Path) -> list[str]:
+    """Return the command that starts this machine's processes; `folder` holds what they are told.
+
+    On one machine they meet in files, because torch's TCP store would listen on every address; accelerate takes that from
+    the command alone.
+    """
+    meeting = ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"] if launcher.machines == 1 else []
+    config = ["--config_file", str(folder / CONFIG)]
+    return [sys.executable, "-m", "accelerate.commands.launch", *config, *meeting, "-m", CHILD, str(folder)]
 
 
 def write(options: FineTuning, folder: Path) -> None:
@@ -112,7 +120,7 @@ def plan(options: FineTuning) -> str | None:
     for rank in range(launcher.machines):
         on = f" on machine {rank}" if launcher.machines > 1 else ""
         settings = accelerate_config(launcher, place, rank)
-        lines += ["", f"# command{on}", shlex.join([*variables, *argv(place)])]
+        lines += ["", f"# command{on}", shlex.join([*variables, *argv(launcher, place)])]
         lines += ["", f"# {place / CONFIG}{on}", yaml.safe_dump(settings, sort_keys=False).rstrip()]
     if launcher.strategy == "deepspeed":
         lines += ["", f"# {place / DEEPSPEED}", json.dumps(deepspeed_config(options), indent=2)]

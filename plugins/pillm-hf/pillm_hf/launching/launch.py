@@ -44,7 +44,7 @@ def launch(work: Work, data: pillm.TrainingData, progress: pillm.Progress) -> tu
     task.write(work, data, folder)
     command.write(work.options, folder)
     relay = messages.Relay(folder, progress)
-    with _started(command.argv(folder), command.environment(launcher), folder) as process:
+    with _started(command.argv(launcher, folder), command.environment(launcher), folder) as process:
         while process.poll() is None:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL)

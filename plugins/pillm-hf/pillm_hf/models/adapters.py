@@ -8,7 +8,7 @@ from typing import Any
 
 import pillm
 from pillm_hf.models.hub import weights_hash
-from pillm_hf.models.loading import first_line, quiet
+from pillm_hf.models.loading import first_line, look_at, quiet
 
 BASE_FILE = "base.json"
 """What an adapter's folder says of the base that it was trained on: its name, and a hash of its weights."""
@@ -43,6 +43,7 @@ def adapted(model: Any, adapter: Path) -> Any:
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
+    look_at(adapter)
     try:
         with quiet(), safe_open(adapter / "adapter_model.safetensors", "pt") as file:
             made = PeftModel.from_pretrained(model, adapter)

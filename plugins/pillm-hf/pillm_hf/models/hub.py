@@ -6,9 +6,9 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pillm
 
@@ -18,10 +18,6 @@ TOKENIZER_FILES = (
 )  # fmt: skip
 CONTENT_FILES = (*TOKENIZER_FILES, "config.json", "generation_config.json", "adapter_config.json")
 
-# Weights in safetensors and plain text only: never a pickle, never Python.
-ALLOWED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
-# Exports for other programs lie in subfolders.
-_WANTED: dict[str, Any] = {"allow_patterns": list(ALLOWED), "ignore_patterns": ["*/*"]}
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPOSITORY = re.compile(r"(?=.{3,96}$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -48,18 +44,31 @@ class Source:
             return f"{self.repository}@{self.commit}"
         return f"sha256:{content_hash(self.folder)}" if self.folder else ""
 
-    def fetch(self) -> Path:
+    def fetch(self, progress: pillm.Progress | None = None) -> Path:
         """Return the model's folder, downloaded first where it is not here yet."""
-        return self.folder or _download(self.repository, self.commit)
+        return self.folder or pillm.fetch_model(self.repository, self.commit, progress=progress).path
+
+    def checkpoint(self) -> pillm.Checkpoint:
+        """Return the model's folder with its name and, where it comes from a hub, its commit; downloaded first."""
+        return pillm.Checkpoint(path=self.fetch(), name=self.label, origin=self.identity if self.repository else "")
 
 
 def locate(model: str, revision: str | None = None) -> Source:
     """Return where a model is; a hub id is resolved to a commit, once per process.
 
-    Raises DataError where nothing has that name and Unavailable where the hub cannot be asked.
+    Raises DataError where nothing has that name, UnsafeError where it only comes with code or pickles, and Unavailable where
+    the hub cannot be asked.
     """
     folder = _folder(model, revision)
-    return Source(folder=folder) if folder else Source(repository=model, commit=_commit(model, revision))
+    if folder is not None:
+        return Source(folder=folder)
+    found = pillm.find_model(model, revision)
+    if found is None:
+        raise pillm.DataError(
+            f"no model {model!r}: it is not a folder here, no installed plugin ships it, and a model of the hub is "
+            "written owner/name. Check the path."
+        )
+    return Source(repository=found.name, commit=found.commit)
 
 
 def find_here(model: str, revision: str | None = None) -> Source | None:
@@ -67,19 +76,14 @@ def find_here(model: str, revision: str | None = None) -> Source | None:
     folder = _folder(model, revision)
     if folder is not None:
         return Source(folder=folder)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        cached = Path(snapshot_download(model, revision=revision, local_files_only=True, **_WANTED))
-    except (LocalEntryNotFoundError, OSError, ValueError):
+    found = pillm.find_model(model, revision, ask=False)
+    if found is None:
         return None
-    whole = (cached / "config.json").is_file() and any(cached.glob("*.safetensors"))
-    return Source(folder=cached, repository=model, commit=cached.name) if whole else None
+    return Source(folder=pillm.fetch_model(found.name, found.commit).path, repository=found.name, commit=found.commit)
 
 
 def _folder(model: str, revision: str | None) -> Path | None:
-    """Return a model's folder, or None where it is a hub id; raise DataError where it is neither."""
+    """Return a model's folder, or None where it is none; raise DataError for a file."""
     folder = pillm.model_folder(model)
     if folder is not None:
         if revision is not None:
@@ -90,11 +94,6 @@ def _folder(model: str, revision: str | None) -> Path | None:
             f"{model} is a file, and a model is a folder of config.json, *.safetensors and the tokenizer's files. Give the "
             "folder or the hub id that it was made from: a GGUF file is made to answer, and cannot be trained or read here."
         )
-    if not REPOSITORY.fullmatch(model) or ".." in model or "--" in model:
-        raise pillm.DataError(
-            f"no model {model!r}: it is not a folder here, no installed plugin ships it, and a model of the hub is "
-            "written owner/name. Check the path."
-        )
     return None
 
 
@@ -104,6 +103,7 @@ def require_model(model: str, revision: str | None = None) -> None:
     if folder is None:
         return
     _require_config(folder)
+    pillm.check_model_folder(folder)
     adapter = adapter_of(folder)
     if adapter is not None:
         base_of(adapter)
@@ -184,39 +184,6 @@ def _file_hash(path: Path) -> str:
 def _hash_at(path: Path, mtime: int, size: int) -> str:  # a changed time or size is another entry
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@cache
-def _commit(repository: str, revision: str | None) -> str:
-    if revision and COMMIT.fullmatch(revision):
-        return revision
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError, RevisionResolutionError
-
-    try:  # where the hub is out of reach, this is what the revision meant when it was last asked
-        commit = HfApi().resolve_revision(repository, revision=revision).resolved
-    except (HTTPError, RevisionResolutionError, OSError, ValueError) as error:
-        refuse(error, repository, revision)
-    if not COMMIT.fullmatch(commit):
-        raise pillm.Unavailable(f"the hub named no commit for {repository}. Try again, or give revision= a commit hash.")
-    return commit
-
-
-@cache
-def _download(repository: str, commit: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError
-
-    try:
-        folder = Path(snapshot_download(repository, revision=commit, **_WANTED))
-    except (HTTPError, OSError, ValueError) as error:
-        refuse(error, repository, commit)
-    if not any(folder.glob("*.safetensors")):
-        raise pillm.DataError(
-            f"{repository}@{commit[:12]} has no safetensors weights; other formats can run code and are not read. "
-            "Choose a repository or a revision that has *.safetensors."
-        )
-    return folder
 
 
 def refuse(error: Exception, repository: str, revision: str | None, kind: str = "model") -> NoReturn:

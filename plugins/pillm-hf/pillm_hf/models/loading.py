@@ -35,10 +35,25 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def look_at(folder: Path) -> None:
+    """Have a folder's files checked before any library opens them; raise UnsafeError and DataError, log what is worth it."""
+    for note in pillm.check_model_folder(folder):
+        if (folder, note) not in _told:
+            _told.add((folder, note))
+            log.warning("%s: %s.", folder, note)
+
+
+_told: set[tuple[Path, str]] = set()
+
+
 def load_chat(folder: Path) -> Chat:
-    """Load a folder's tokenizer and chat template; raise DataError where either is missing or unreadable."""
+    """Load a folder's tokenizer and chat template.
+
+    Raises DataError where either is missing or unreadable, UnsafeError where a file or the template was made to do harm.
+    """
     from transformers import AutoTokenizer
 
+    look_at(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
@@ -46,7 +61,15 @@ def load_chat(folder: Path) -> Chat:
             f"{folder}: the tokenizer cannot be read ({first_line(error)}). The folder needs tokenizer.json "
             "(or tokenizer.model) and tokenizer_config.json."
         ) from error
+    for source in templates_of(tokenizer):
+        pillm.check_chat_template(source, f"the chat template of {folder}", tokenizer.special_tokens_map)
     return Chat(tokenizer, folder)
+
+
+def templates_of(tokenizer: Any) -> tuple[str, ...]:
+    """Return the chat templates of a tokenizer: one, or several by their names."""
+    found = tokenizer.chat_template
+    return tuple(found.values()) if isinstance(found, dict) else (found,) if isinstance(found, str) else ()
 
 
 def load_model(
@@ -58,11 +81,12 @@ def load_model(
 ) -> PreTrainedModel:
     """Load a folder's model for causal language modelling in evaluation mode.
 
-    Raises DataError where the folder is no model, UnsafeError where it wants its own Python code, and BackendError
-    where it does not fit in memory.
+    Raises DataError where the folder is no model, UnsafeError where it wants its own Python code or a file of it was made
+    to do harm, and BackendError where it does not fit in memory.
     """
     from transformers import AutoModelForCausalLM
 
+    look_at(folder)
     _refuse_own_code(folder)
     try:
         with quiet():
@@ -94,6 +118,7 @@ def load_config(folder: Path) -> PreTrainedConfig:
     """Load a folder's configuration, with what its class adds; raise UnsafeError and DataError like `load_model`."""
     from transformers import AutoConfig
 
+    look_at(folder)
     _refuse_own_code(folder)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)

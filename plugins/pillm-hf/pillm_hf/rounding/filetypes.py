@@ -79,6 +79,7 @@ def require_layers(file_type: Grid, folder: Path) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    pillm.check_model_folder(folder)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
         layers_of(AutoModelForCausalLM.from_config(config), file_type)

@@ -57,13 +57,14 @@ class Chat:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         plain = [pillm.template_message(message) for message in messages]
-        texts, spans = render_jinja_template(
-            [plain],
-            tools=list(tools) or None,
-            chat_template=self.tokenizer.get_chat_template(tools=list(tools) or None),
-            return_assistant_tokens_mask=True,
-            **self.tokenizer.special_tokens_map,
-        )
+        with pillm.limited_rendering():
+            texts, spans = render_jinja_template(
+                [plain],
+                tools=list(tools) or None,
+                chat_template=self.tokenizer.get_chat_template(tools=list(tools) or None),
+                return_assistant_tokens_mask=True,
+                **self.tokenizer.special_tokens_map,
+            )
         return str(texts[0])[: spans[0][-1][0]] if spans[0] else None
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -132,14 +133,15 @@ class Chat:
 
     def _render(self, messages: Iterable[pillm.Message], tools: Sequence[Any], **settings: Any) -> str:
         try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    [pillm.template_message(message) for message in messages],
-                    tools=list(tools) or None,
-                    tokenize=False,
-                    **settings,
+            with pillm.limited_rendering():
+                return str(
+                    self.tokenizer.apply_chat_template(
+                        [pillm.template_message(message) for message in messages],
+                        tools=list(tools) or None,
+                        tokenize=False,
+                        **settings,
+                    )
                 )
-            )
         except Exception as error:
             raise _refused(error, self.folder) from error
 

@@ -154,7 +154,7 @@ class FineTuning(pillm.Trainer):
     def base_checkpoint(self, *, fetch: bool = True) -> pillm.Checkpoint | None:
         """Return the untrained student; it is downloaded first where it is not here, or without `fetch` None."""
         source = locate(self.base, self.revision) if fetch else find_here(self.base, self.revision)
-        return pillm.Checkpoint(path=source.fetch(), name=source.label) if source else None
+        return source.checkpoint() if source else None
 
     def check_prompts(self, prompts: Sequence[pillm.Prompt], contract: pillm.Contract) -> None:
         """Raise ConfigError where more than half of the prompts leave no room for an answer in `max_length` tokens."""

@@ -38,14 +38,14 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
 
     import_bitsandbytes()
     source = locate(options.base, options.revision)
-    begun = starting.start(options, data, source.fetch(), out, progress)
+    begun = starting.start(options, data, source.fetch(progress), out, progress)
     folder = begun.folder
     chat = load_chat(folder)
     train_rows, validation = _encode(options, data, chat, progress)
     outputs.write_contract(data.contract, chat, out)
     asked = prompts_of(data.probes, data.contract, chat, progress.warn)
     outputs.write_probes(chain(train_rows.rows, validation.rows, asked), out)
-    outputs.write_calibration(_calibration(data, chat), out)
+    outputs.write_calibration(_calibration(data, chat), validation.rows, train_rows.rows, out)
     seed = data.seed if options.seed is None else options.seed
     work = Work(
         options=options, source=source, folder=folder, chat=chat, train=train_rows, validation=validation, seed=seed, out=out,
@@ -109,6 +109,6 @@ def _shown(rows: pillm.Rows, name: str, progress: pillm.Progress) -> Iterator[pi
             progress.advance(_MANY)
 
 
-def _calibration(data: pillm.TrainingData, chat: Chat) -> Iterator[Encoded]:
-    """Yield the calibration conversations; a long one serves as well, since nothing is learnt from it."""
-    return iter(encode(data.calibration, data.contract, chat, max_length=1 << 30).rows)
+def _calibration(data: pillm.TrainingData, chat: Chat) -> list[Encoded]:
+    """Return the calibration conversations; a long one serves as well, since nothing is learnt from it."""
+    return encode(data.calibration, data.contract, chat, max_length=1 << 30).rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.text import Encoded, Encoding
 from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.training.trainlog import Log
+
+CALIBRATION_ROWS = 256
+"""Rows of the training that an importance matrix is computed from at most; more made no difference (llama.cpp PR 4930)."""
 
 
 def write_contract(contract: pillm.Contract, chat: Chat, out: Path) -> None:
@@ -34,9 +37,16 @@ def write_probes(rows: Iterable[Encoded], out: Path) -> None:
     _write_lines(out / "probes.jsonl", (_probe(row) for row in rows))
 
 
-def write_calibration(rows: Iterable[Encoded], out: Path) -> None:
-    """Write calibration.jsonl: rendered conversations for an importance matrix."""
-    _write_lines(out / "calibration.jsonl", ({"id": row.id, "text": row.text} for row in rows))
+def write_calibration(
+    calibration: Sequence[Encoded], validation: Iterable[Encoded], train: Sequence[Encoded], out: Path
+) -> None:
+    """Write calibration.jsonl: conversations for an importance matrix, and validation ones to compare quantisations on.
+
+    Where no rows were set aside for calibration, some of the training's serve, taken evenly from all of it.
+    """
+    spread = train[:: -(-len(train) // CALIBRATION_ROWS) or 1]
+    sides = {"calibration": calibration, "train": () if calibration else spread, "validation": validation}
+    _write_lines(out / "calibration.jsonl", (_rendered(row, side) for side, rows in sides.items() for row in rows))
 
 
 def save_adapter(model: Any, source: Source, options: FineTuning, out: Path, weights: dict[str, Any] | None = None) -> Path:
@@ -102,6 +112,10 @@ def write_log(options: pillm.Trainer, log: Log, train: Encoding, facts: dict[str
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
     }
     (out / "training.json").write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _rendered(row: Encoded, side: str) -> dict[str, Any]:
+    return {"id": row.id, "split": side, "text": row.text, "answer": [row.start, row.end]}
 
 
 def _probe(row: Encoded) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def _traced(options: FineTuning, folder: Path, dtype: torch.dtype) -> Any:
     from pillm_hf.training import attention
     from pillm_hf.training.students import with_adapters
 
+    pillm.check_model_folder(folder)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)

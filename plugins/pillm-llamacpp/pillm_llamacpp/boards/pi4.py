@@ -42,11 +42,9 @@ class Pi4Runner(pillm.Runner):
 
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
         """Return a session for a GGUF file; nothing is sent before it is timed."""
-        from pillm_llamacpp.gates.header import check_header
-
         if isinstance(model, pillm.Checkpoint):
             raise pillm.ConfigError(f"runner 'pi4' reads GGUF files, and {model.path} is a model folder. Export it first.")
-        check_header(model.path)
+        pillm.check_model_file(model.path)
         return PiSession(self, model)
 
 

@@ -16,7 +16,7 @@ from pillm_llamacpp.workers.client import death, error_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-DRIVER = Path(__file__).with_name("driver.py")
+DRIVER = "pillm_llamacpp.converting.driver"
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -46,9 +46,13 @@ class Conversion:
     day: str | None = None
     """The day that chat templates print, as YYYY-MM-DD; none: today."""
     rows: int = 0
-    """How many probes are put to the model, at most."""
+    """How many probes are put to the model, at most; 0: none, and the weights are not loaded."""
     tokens: int = 64
     """After how many tokens a probe is cut for that."""
+    encoder: bool = False
+    """Whether the model turns texts into embeddings, and answers nothing."""
+    vocab_only: bool = False
+    """Whether only the tokenizer is converted."""
     metadata: dict[str, str] = field(default_factory=dict)
     """What replaces the metadata that the converter guesses (`general.name`, `general.license`)."""
 
@@ -58,8 +62,12 @@ class Converted(NamedTuple):
 
     encoded: list[dict[str, Any]]
     """Each probe's text and ids as the reloaded tokenizer makes them."""
-    predicted: list[tuple[list[int], list[int]]]
-    """The first probes' ids, and the checkpoint's most likely next token at each of them."""
+    specials: dict[str, list[int]]
+    """Each special token's text with its id, then the ids that the text gets."""
+    predicted: list[dict[str, Any]]
+    """The first probes' texts and ids, and at how many last places each has numbers of that width in `reference`."""
+    reference: Path
+    """The checkpoint's logits (of an encoder: embeddings), 32-bit numbers row after row."""
 
 
 def run(conversion: Conversion, probes: Iterable[pillm.Message], work: Path, progress: pillm.Progress) -> Converted:
@@ -68,7 +76,8 @@ def run(conversion: Conversion, probes: Iterable[pillm.Message], work: Path, pro
     Only `work` is written. Raises BackendError with the converter's last words, or StorageError where the disk is full.
     """
     job = work / "job.json"
-    paths = {name: work / f"{name}.json" for name in ("probes", "encoded", "predicted", "metadata")}
+    paths = {name: work / f"{name}.json" for name in ("probes", "encoded", "specials", "predicted", "metadata")}
+    paths["reference"] = work / "reference.f32"
     with paths["probes"].open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(probe) + "\n" for probe in probes)
     paths["metadata"].write_text(json.dumps(conversion.metadata), "utf-8")
@@ -76,7 +85,8 @@ def run(conversion: Conversion, probes: Iterable[pillm.Message], work: Path, pro
     job.write_text(json.dumps(told), "utf-8")
     with (work / "convert.log").open("w+b") as log:
         _run_child(job, log, progress)
-    return Converted(_lines(paths["encoded"]), [(ids, chosen) for ids, chosen in _lines(paths["predicted"])])
+    (specials,) = _lines(paths["specials"])
+    return Converted(_lines(paths["encoded"]), specials, _lines(paths["predicted"]), paths["reference"])
 
 
 def _lines(path: Path) -> list[Any]:
@@ -88,7 +98,7 @@ def _lines(path: Path) -> list[Any]:
 
 def _run_child(job: Path, log: IO[bytes], progress: pillm.Progress) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-P", str(DRIVER), str(job)],
+        [sys.executable, "-P", "-m", DRIVER, str(job)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env={**os.environ, **_OFFLINE}, encoding="utf-8",
     )  # fmt: skip
     failure: dict[str, str] | None = None

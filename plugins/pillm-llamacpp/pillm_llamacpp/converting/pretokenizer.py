@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pillm_llamacpp.converting.spm import spaces_of
+
 _WORD = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _SHORT = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
@@ -32,12 +34,26 @@ _BY_PATTERN = {
     (_QWEN35, False): "qwen35",
     (_TEKKEN, True): "tekken",
     (_GPT4O, False): "gpt-4o",
+    (_WORD + r"|\p{N}" + _REST, False): "ufakzeka",
+    (_SHORT + _WORD + r"|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+", False): "seed-coder",
 }
+_SAME = (
+    # a class that nothing after it can match needs no possessive sign, and a run of blanks up to one line end is up to its last
+    ("?+", "?"), ("++", "+"), (r"\p{N}{1}|", r"\p{N}|"), (r"\s*[\r\n]|", r"\s*[\r\n]+|"), ("'(?i:[sdmt]|ll|ve|re)|", _SHORT),
+)  # fmt: skip
+"""Other ways of writing what the patterns above say."""
+WORD_PIECE = "bert-bge"
+"""What the converter calls the tokenizer of BERT; llama.cpp splits its text in one way only."""
+SENTENCE_PIECE = "default"
 
 
 def derive(tokenizer: dict[str, Any]) -> str | None:
     """Return llama.cpp's name for the pre-tokenizer of a parsed tokenizer.json; None where none is known to be the same."""
     model = tokenizer.get("model") or {}
+    if model.get("type") == "WordPiece":
+        return _word_piece(tokenizer)
+    if spaces_of(tokenizer) is not None:
+        return SENTENCE_PIECE
     if model.get("type") != "BPE":
         return None
     steps = _steps(tokenizer.get("pre_tokenizer"))
@@ -49,8 +65,25 @@ def derive(tokenizer: dict[str, Any]) -> str | None:
         return _before_gpt2(before) if not whole_words else None
     if len(before) == 1 and before[0].get("type") == "Split" and before[0].get("behavior") == "Isolated":
         pattern = str((before[0].get("pattern") or {}).get("Regex"))
-        return _BY_PATTERN.get((pattern, whole_words)) if not before[0].get("invert") else None
+        return _BY_PATTERN.get((_plainest(pattern), whole_words)) if not before[0].get("invert") else None
     return None
+
+
+def _plainest(pattern: str) -> str:
+    """Return a pattern as the table above writes it."""
+    for way, same in _SAME:
+        pattern = pattern.replace(way, same)
+    return pattern + "+" if pattern.endswith(r"|\s+(?!\S)|\s") else pattern
+
+
+def _word_piece(tokenizer: dict[str, Any]) -> str | None:
+    normal = tokenizer.get("normalizer") or {}
+    split = (tokenizer.get("pre_tokenizer") or {}).get("type")
+    alike = (
+        normal.get("type") == "BertNormalizer" and normal.get("clean_text", True) and normal.get("handle_chinese_chars", True)
+    )
+    marked = (tokenizer.get("model") or {}).get("continuing_subword_prefix", "##") == "##"
+    return WORD_PIECE if alike and marked and split == "BertPreTokenizer" else None
 
 
 def _before_gpt2(before: list[dict[str, Any]]) -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,14 +15,23 @@ import pillm
 from pillm_llamacpp.converting.pretokenizer import derive
 
 CONVERT_REMEDY = "pip install 'pillm-llamacpp[convert]'"
+_ENCODER = re.compile(r"(Bert|BERT|Roberta|RoBERTa|Camembert)(?!.*(ForCausalLM|LMHeadModel))")
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the checks learnt: the derived pre-tokenizer and the tokens that end an answer."""
+    """What the checks learnt of a checkpoint."""
 
     pre: str | None
+    """llama.cpp's name for how its tokenizer splits text, where tokenizer.json tells."""
     stops: tuple[str, ...]
+    """The texts of the tokens that end an answer."""
+    ends: tuple[int, ...] = ()
+    """The ids that generation_config.json names for that."""
+    specials: dict[str, int] = field(default_factory=dict)
+    """The special tokens of the training, by text."""
+    encoder: bool = False
+    """Whether it turns texts into embeddings, and answers nothing."""
 
 
 def check_tools() -> None:
@@ -39,36 +49,88 @@ def check(checkpoint: pillm.Checkpoint, tree: Path, quants: tuple[str, ...] = ()
     Raises DataError, naming the folder, where the model cannot be exported, UnsafeError where reading it would run
     code, ConfigError where a quantisation is not for it.
     """
-    folder = checkpoint.path
-    config = checkpoint.config
-    settings = _json(folder / "tokenizer_config.json") or {}
-    _refuse_code(folder, {"config.json": config, "tokenizer_config.json": settings})
-    architectures = config.get("architectures") or []
-    known = architectures_of(tree)
+    folder, config = checkpoint.path, checkpoint.config
+    settings = settings_of(folder)
+    refuse_code(folder, config, settings)
+    check_architecture(folder, config, tree)
+    check_weights(folder)
+    check_experts(folder, config, quants)
+    encoder = is_encoder(config)
+    if not encoder:
+        check_template(folder, settings)
+    tokenizer = read_json(folder / "tokenizer.json")
+    if tokenizer is not None:
+        check_texts(tokenizer, folder)
+    contract = checkpoint.contract
+    specials = contract.get("special_tokens")
+    texts = texts_of(tokenizer or {})
+    ends = () if encoder else ends_of(folder)
+    check_ends(folder, ends, texts)
+    named = tuple(texts[number][0] for number in ends if number in texts)
+    stops = () if encoder else tuple(dict.fromkeys((*stops_of(contract, settings), *named)))
+    return Findings(
+        derive(tokenizer) if tokenizer else None,
+        stops,
+        ends=ends,
+        specials=specials if isinstance(specials, dict) else {},
+        encoder=encoder,
+    )
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Return tokenizer_config.json; an empty object where there is none."""
+    return read_json(folder / "tokenizer_config.json") or {}
+
+
+def is_encoder(config: dict[str, Any]) -> bool:
+    """Say whether a model turns texts into embeddings, and answers nothing."""
+    return any(_ENCODER.search(str(name)) for name in config.get("architectures") or ())
+
+
+def check_architecture(folder: Path, config: dict[str, Any], tree: Path) -> None:
+    """Raise DataError where the pinned converter does not know the architecture."""
+    architectures, known = config.get("architectures") or [], architectures_of(tree)
     if not any(name in known for name in architectures):
         raise pillm.DataError(
             f"{folder}: llama.cpp does not know the architecture {', '.join(map(str, architectures)) or '(none named)'} "
             f"of config.json. It knows {len(known)}, among them Llama, Qwen2, Qwen3, Gemma and SmolLM3."
         )
-    _check_weights(folder)
+
+
+def check_experts(folder: Path, config: dict[str, Any], quants: tuple[str, ...]) -> None:
+    """Raise ConfigError where a quantisation is for experts, and the model has none."""
     if "MXFP4_MOE" in quants and not _has_experts(config):
         raise pillm.ConfigError(
             f"MXFP4_MOE packs the experts of a model, and {folder} has none: the file would be a larger Q8_0. "
             "Ask for Q4_K_M or IQ4_NL instead."
         )
-    if not _has_template(folder, settings):
+
+
+def check_template(folder: Path, settings: dict[str, Any]) -> None:
+    """Raise DataError where a device could not be told how to ask the model."""
+    files = ("chat_template.jinja", "chat_template.json")
+    if not settings.get("chat_template") and not any((folder / name).is_file() for name in files):
         raise pillm.DataError(
             f"{folder} has no chat template (chat_template.jinja); a device could not be told how to ask the model. "
             "Train it with one, or add the template of its base model."
         )
-    tokenizer = _json(folder / "tokenizer.json")
-    if tokenizer is not None:
-        _check_texts(tokenizer, folder)
-    return Findings(derive(tokenizer) if tokenizer else None, _stops(checkpoint, settings))
 
 
-def _refuse_code(folder: Path, files: dict[str, dict[str, Any]]) -> None:
-    for name, content in files.items():
+def check_ends(folder: Path, ends: tuple[int, ...], texts: dict[int, tuple[str, bool]]) -> None:
+    """Raise DataError where generation_config.json ends answers at a token that is none, or that is ordinary text."""
+    for number in ends if texts else ():
+        text, added = texts.get(number, (None, False))
+        if not added:
+            what = f"the ordinary text {text!r}" if text is not None else "no token of tokenizer.json"
+            raise pillm.DataError(
+                f"{folder}/generation_config.json ends an answer at token {number}, which is {what}; llama.cpp could not do "
+                "the same. Name the token that ends an answer in eos_token_id there."
+            )
+
+
+def refuse_code(folder: Path, config: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Raise UnsafeError where a folder wants to run code of its own."""
+    for name, content in {"config.json": config, "tokenizer_config.json": settings}.items():
         if "auto_map" in content:
             raise pillm.UnsafeError(
                 f"{folder} wants to run its own Python code (auto_map in {name}); pillm never does that. If transformers has "
@@ -76,7 +138,8 @@ def _refuse_code(folder: Path, files: dict[str, dict[str, Any]]) -> None:
             )
 
 
-def _check_weights(folder: Path) -> None:
+def check_weights(folder: Path) -> None:
+    """Raise UnsafeError where the weights are a pickle, DataError where there are none."""
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
@@ -103,7 +166,8 @@ def _has_experts(config: dict[str, Any]) -> bool:
     return any("experts" in name and isinstance(value, int) and value > 1 for name, value in settings.items())
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return an object from a file; None where there is no file. Raises DataError where it cannot be read."""
     if not path.is_file():
         return None
     try:
@@ -113,12 +177,7 @@ def _json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _has_template(folder: Path, settings: dict[str, Any]) -> bool:
-    files = ("chat_template.jinja", "chat_template.json")
-    return bool(settings.get("chat_template")) or any((folder / name).is_file() for name in files)
-
-
-def _check_texts(tokenizer: dict[str, Any], folder: Path) -> None:
+def check_texts(tokenizer: dict[str, Any], folder: Path) -> None:
     """Refuse two ids of one text: llama.cpp aborts on them."""
     vocabulary = (tokenizer.get("model") or {}).get("vocab")
     ids: dict[str, int] = dict(vocabulary) if isinstance(vocabulary, dict) else {}
@@ -130,9 +189,26 @@ def _check_texts(tokenizer: dict[str, Any], folder: Path) -> None:
             )
 
 
-def _stops(checkpoint: pillm.Checkpoint, settings: dict[str, Any]) -> tuple[str, ...]:
+def texts_of(tokenizer: dict[str, Any]) -> dict[int, tuple[str, bool]]:
+    """Return each token's text, and whether it was added to the vocabulary as one that text is never split into, by id."""
+    vocabulary = (tokenizer.get("model") or {}).get("vocab")
+    plain = vocabulary.items() if isinstance(vocabulary, dict) else ()
+    added = tokenizer.get("added_tokens") or []
+    return {
+        **{number: (text, False) for text, number in plain},
+        **{token["id"]: (token["content"], True) for token in added},
+    }
+
+
+def ends_of(folder: Path) -> tuple[int, ...]:
+    """Return the ids at which generation_config.json ends an answer."""
+    told = (read_json(folder / "generation_config.json") or {}).get("eos_token_id")
+    return tuple(number for number in (told if isinstance(told, list) else [told]) if isinstance(number, int))
+
+
+def stops_of(contract: dict[str, Any], settings: dict[str, Any]) -> tuple[str, ...]:
     """Return the texts of the tokens that end an answer: the contract's, else the tokenizer's end token."""
-    stops = checkpoint.contract.get("stop_tokens")
+    stops = contract.get("stop_tokens")
     if stops:
         return tuple(map(str, stops))
     eos = settings.get("eos_token")

@@ -6,12 +6,16 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pillm
-from pillm_llamacpp.gates.strings import HARD_STRINGS
+from pillm_llamacpp.converting.pretokenizer import WORD_PIECE
+from pillm_llamacpp.gates.strings import HARD_STRINGS, NOT_FOR_WORD_PIECE
 from pillm_llamacpp.workers.client import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from pillm_llamacpp.converting.conversion import Converted
+    from pillm_llamacpp.gates.checks import Findings
 
 _AT_ONCE = 256
 _WHO = ("the ids trained on", "the reloaded tokenizer", "llama.cpp")
@@ -27,12 +31,23 @@ class Row(NamedTuple):
     tools: list[dict[str, Any]] = []  # noqa: RUF012 - a tuple's default, never changed
 
 
-def rows_of(checkpoint: pillm.Checkpoint) -> list[Row]:
-    """Return what the trainer recorded, or the built-in hard strings where nothing was."""
-    probes = [_row(probe) for probe in checkpoint.probes()]
-    return probes or [
-        Row(f"built-in string {number}", [{"role": "user", "content": text}]) for number, text in enumerate(HARD_STRINGS, 1)
-    ]
+def rows_of(checkpoint: pillm.Checkpoint, pre: str | None = None) -> list[Row]:
+    """Return what the trainer recorded, then the built-in hard strings, which the data may not hold the like of.
+
+    `pre` is the pre-tokenizer that was derived: of strings that llama.cpp is known to split otherwise there, none is taken.
+    """
+    left_out = NOT_FOR_WORD_PIECE if pre == WORD_PIECE else ()
+    hard = (
+        Row(f"built-in string {number}", [{"role": "user", "content": text}])
+        for number, text in enumerate(HARD_STRINGS, 1)
+        if text not in left_out
+    )
+    return [*(_row(probe) for probe in checkpoint.probes()), *hard]
+
+
+def asked(row: Row) -> dict[str, Any]:
+    """Return a row as the converter's child process is told it."""
+    return {"messages": row.messages, "text": row.text, "tools": row.tools}
 
 
 def day_of(checkpoint: pillm.Checkpoint) -> str | None:
@@ -49,16 +64,24 @@ def _row(probe: pillm.Probe) -> Row:
     return Row(probe.id, messages, probe.text, list(probe.ids), list(probe.tools))
 
 
-def prove(
-    path: Path, rows: Sequence[Row], reloaded: Sequence[dict[str, Any]], stops: Sequence[str], day: str | None = None
-) -> pillm.Parity:
-    """Return the parity of a GGUF file over all rows; raise BackendError at the first row that differs."""
+def prove(path: Path, rows: Sequence[Row], made: Converted, told: Findings, day: str | None = None) -> pillm.Parity:
+    """Return the parity of a GGUF file over all rows; raise BackendError at the first special token or row that differs."""
     with Worker(f"the parity check of {path.name}") as worker:
         facts = worker.ask(op="open", path=str(path), vocab_only=True)
-        _check_stops(worker, facts, stops)
-        for row, python, device in zip(rows, reloaded, _encoded(worker, rows, reloaded, day), strict=True):
+        _check_specials(worker, made.specials, told)
+        if not told.encoder:
+            _check_stops(worker, facts, told)
+        encoded = _plain(worker, rows) if told.encoder else _encoded(worker, rows, made.encoded, day)
+        for row, python, device in zip(rows, made.encoded, encoded, strict=True):
             _compare(worker, row, python, device)
     return pillm.Parity(rows=len(rows), mismatches=0)
+
+
+def _plain(worker: Worker, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """Yield what an encoder sees: the text alone, between the special tokens that it puts around it."""
+    for row in rows:
+        text = row.messages[-1]["content"]
+        yield {"text": text, "ids": worker.ask(op="tokenize", text=text, special=True)["ids"]}
 
 
 def _encoded(
@@ -72,14 +95,43 @@ def _encoded(
         yield from worker.ask(op="encode", rows=asked, day=day)["rows"]
 
 
-def _check_stops(worker: Worker, facts: dict[str, Any], stops: Sequence[str]) -> None:
+def _check_specials(worker: Worker, specials: dict[str, list[int]], told: Findings) -> None:
+    """Raise BackendError where a special token has another id, or its text is not read as that token."""
+    for text, number in told.specials.items():
+        if text in specials and specials[text][0] != number:
+            raise pillm.BackendError(
+                f"special tokens: {text!r} was {number} in training and is {specials[text][0]} in the reloaded tokenizer. "
+                f"{_ADVICE}"
+            )
+    for text, (number, *ids) in specials.items():
+        found = worker.ask(op="tokenize", text=text)["ids"]
+        if found != ids:
+            raise pillm.BackendError(
+                f"special tokens: the text {text!r} is {ids} for the reloaded tokenizer and {found} for llama.cpp. {_ADVICE}"
+            )
+        shown = worker.ask(op="tokens", ids=[number])["tokens"][0]
+        if ids == [number] and shown != text:
+            raise pillm.BackendError(
+                f"special tokens: token {number} is {text!r} for the reloaded tokenizer and {shown!r} for llama.cpp. {_ADVICE}"
+            )
+
+
+def _check_stops(worker: Worker, facts: dict[str, Any], told: Findings) -> None:
     """Raise BackendError where an answer would run past the end of its turn."""
-    for text in stops:
+    for text in told.stops:
         ids = worker.ask(op="tokenize", text=text)["ids"]
         if len(ids) != 1 or ids[0] not in facts["ends"]:
             raise pillm.BackendError(
                 f"the stop token {text!r} would not end an answer in llama.cpp (it is {ids}). No GGUF was left. "
-                "A stop token must be one special token of the tokenizer."
+                "A stop token must be one special token of the tokenizer, and a file can name three that llama.cpp does not "
+                "know by their text."
+            )
+    for number in told.ends:
+        if number not in facts["ends"]:
+            text = worker.ask(op="tokens", ids=[number])["tokens"][0]
+            raise pillm.BackendError(
+                f"generation_config.json ends an answer at token {number} ({text!r}), and llama.cpp would not. No GGUF was "
+                "left. Remove it from eos_token_id there if it ends no answer."
             )
     if not facts["ends"]:
         raise pillm.BackendError(

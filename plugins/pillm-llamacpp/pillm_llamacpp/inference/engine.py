@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SPM = 1
 _WARN, _CONT = 3, 5
 _PAD = 256
+_F32 = _OFF = 0
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -165,16 +166,25 @@ class Context:
     """A KV cache and the batch that is decoded into it."""
 
     def __init__(self, model: Model, log: Log, *, cells: int, sequences: int = 1, **options: Any) -> None:
-        """Make room for `cells` tokens in each sequence; `options` are threads, batch, outputs and `embeddings`."""
+        """Make room for `cells` tokens in each sequence; `options` are threads, batch, outputs, `embeddings` and `exact`.
+
+        With `unified` the sequences share the cells. `watch` is a llama.cpp callback that sees each operation.
+        """
         log.lines.clear()
         params = llama.llama_context_default_params()
-        params.n_ctx = sequences * (-(-cells // _PAD) * _PAD)
+        unified = options.get("unified", False)
+        params.n_ctx = (1 if unified else sequences) * (-(-cells // _PAD) * _PAD)
         params.n_batch = params.n_ubatch = self.batch = min(options.get("batch") or 512, cells)
         params.n_seq_max = sequences
         params.n_threads = params.n_threads_batch = options["threads"]
         # one stretch of cache per sequence: 2 to 3 times faster than a shared one when several answer at once
-        params.kv_unified = False
+        params.kv_unified = unified
+        if watch := options.get("watch"):
+            params.cb_eval = watch
         params.no_perf = True
+        if options.get("exact"):
+            params.type_k = params.type_v = _F32
+            params.flash_attn_type = _OFF
         params.embeddings = options.get("embeddings", False)
         if params.embeddings:
             params.pooling_type = options.get("pooling", 1)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pillm
-from pillm_llamacpp.gates.header import check_header
 from pillm_llamacpp.inference.machine import cpu_name, physical_cores
 from pillm_llamacpp.workers.client import Worker, WorkerDied
 
@@ -64,8 +63,13 @@ class LocalSession(pillm.Session):
     """A GGUF file open in a worker process of this machine."""
 
     def __init__(self, path: Path, settings: Settings) -> None:
-        """Load the model; raise DataError where the file is not one, BackendError where llama.cpp gives up."""
-        check_header(path)
+        """Load the model.
+
+        Raises DataError where the file is not one, UnsafeError where it contradicts itself, BackendError where llama.cpp
+        gives up.
+        """
+        for note in pillm.check_model_file(path):
+            log.warning("%s: %s.", path.name, note)
         self._path, self._settings = path, settings
         self._grammars: dict[str, Compiled] = {}
         self._threads = settings.threads_for(path.stat().st_size)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pillm
-from pillm_llamacpp.gates.parity import Row
+from pillm_llamacpp.gates.parity import Row, rows_of
 from pillm_llamacpp.ollama.gotemplate import GoTemplate, Unsupported
 from pillm_llamacpp.ollama.prompts import prompt_of
 from pillm_llamacpp.ollama.turns import learn
@@ -37,14 +37,16 @@ def translate(path: Path, rows: Sequence[Row], day: str | None = None) -> Transl
         return Translation(None, "the rows have tools, which Ollama prints in its own way")
     with Worker(f"the Modelfile of {path.name}") as worker:
         facts = worker.ask(op="open", path=str(path), vocab_only=True)
-        render = _Renderer(worker, facts.get("bos"), day)
+        if not facts["template"]:
+            return Translation(None, "the file carries no chat template")
+        render = _Renderer(worker, facts["bos"], day)
         turns = learn(render.one)
         if turns is None:
             return Translation(None, "its turns do not stand apart")
         if len({_Renderer(worker, None, day).one(_ANY) for day in _DAYS}) > 1:
             return Translation(None, "it prints the day, which a Modelfile could only say once")
         odd = next((text for text in turns.literals() if not _writable(text)), None)
-        if odd is not None or facts.get("adds_eos"):
+        if odd is not None or facts["adds_eos"]:
             return Translation(None, f"a Modelfile cannot hold {odd!r}" if odd else "llama.cpp would end the prompt by itself")
         go = turns.go()
         found = _proved(go, GoTemplate(go), rows, asked, render)
@@ -81,7 +83,7 @@ class _Renderer:
             return next(self.many([list(messages)]))
         except WorkerDied:
             raise
-        except pillm.BackendError:
+        except (pillm.BackendError, pillm.DataError):
             return None
 
     def many(self, conversations: Iterable[list[dict[str, Any]]]) -> Iterator[str]:
@@ -108,6 +110,16 @@ def _batches(items: Iterable[list[dict[str, Any]]]) -> Iterator[list[list[dict[s
 def _prompt(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the part of a conversation that asks for its last answer."""
     return list(messages[:-1] if messages[-1]["role"] == "assistant" else messages)
+
+
+def prompts_of(checkpoint: pillm.Checkpoint) -> list[Row]:
+    """Return the conversations that a template is proved on: those of the data; without any, the built-in strings.
+
+    Of these only those without blanks around them: many templates trim what they print, and Go's do not.
+    """
+    rows = rows_of(checkpoint)
+    plain = [row for row in rows if row.messages[-1]["content"] == str(row.messages[-1]["content"]).strip()]
+    return [row for row in rows if row.ids is not None] or plain
 
 
 def system_of(rows: Sequence[Row]) -> str | None:

@@ -3,38 +3,74 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import pillm
-from pillm_llamacpp.quantizing.quants import FTYPES
+from pillm_llamacpp.gates.fallbacks import Rule, judge
+from pillm_llamacpp.measuring.imatrix import write
+from pillm_llamacpp.quantizing.quants import ALL_FTYPES
 from pillm_llamacpp.workers.client import Worker
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-def quantize(source: Path, target: Path, quant: str, *, threads: int, progress: pillm.Progress) -> dict[str, int]:
+    from pillm_llamacpp.measuring.imatrix import Imatrix
+
+
+def quantize(
+    source: Path, target: Path, quant: str, *, threads: int, progress: pillm.Progress, imatrix: Imatrix | None = None,
+    types: Mapping[str, str] | None = None, output_type: str | None = None, embedding_type: str | None = None,
+    fallback: Rule = "warn",
+) -> dict[str, int]:  # fmt: skip
     """Write `target` as a quantisation of `source`, whole or not at all; return how many tensors have each storage type.
 
-    Warns where rows do not fit the blocks.
+    `imatrix` weighs the rounding. `types` maps patterns of tensor names to storage types, the first that is found in a
+    name wins; `output_type` is the head's, tied or not, `embedding_type` the embedding's. `fallback` says what becomes of a
+    file whose rows do not fit the blocks. Raises ConfigError for an unknown type or pattern, DataError where the source
+    cannot be read, StorageError where the disk is full, BackendError where llama.cpp refuses or dies.
     """
     part = target.with_name(target.name + ".part")
+    told = order(source, quant, threads=threads, types=types, output_type=output_type, embedding_type=embedding_type)
     try:
-        with Worker(f"quantising to {quant}") as worker:
-            worker.send({
-                "op": "quantize", "source": str(source), "target": str(part), "ftype": FTYPES[quant], "threads": threads,
-            })  # fmt: skip
+        with TemporaryDirectory(prefix="pillm-") as folder, Worker(f"quantising to {quant}") as worker:
+            if imatrix is not None:
+                weights = Path(folder) / "imatrix.gguf"
+                write(imatrix, weights)
+                told["imatrix"] = str(weights)
+            worker.send({**told, "op": "quantize", "target": str(part)})
             message = worker.receive()
             progress.start(message.get("total"), unit="tensors", message=target.name)
             while "done" not in message:
                 progress.advance(1)
                 message = worker.receive()
-            types = _types(worker, part)
+            stored = _types(worker, part)
+        judge(fallback, quant, message["fallbacks"], progress)
         publish(part, target)
     except pillm.StorageError as error:
         raise full(target, str(error)) from error
     finally:
         part.unlink(missing_ok=True)
-    _warn(message["fallbacks"], quant, progress)
-    return types
+    return stored
+
+
+def order(
+    source: Path,
+    quant: str,
+    *,
+    threads: int,
+    types: Mapping[str, str] | None,
+    output_type: str | None,
+    embedding_type: str | None,
+) -> dict[str, Any]:
+    """Return what a worker is told of a quantisation, without what to do; raise ConfigError where there is none of the name."""
+    if quant not in ALL_FTYPES:
+        raise pillm.ConfigError(f"{quant!r} is no quantisation of llama.cpp. Known: {', '.join(ALL_FTYPES)}.")
+    return {
+        "source": str(source), "ftype": ALL_FTYPES[quant], "threads": threads, "types": list((types or {}).items()),
+        "output_type": output_type, "embedding_type": embedding_type,
+    }  # fmt: skip
 
 
 def publish(part: Path, target: Path) -> None:
@@ -57,18 +93,6 @@ def full(target: Path, reason: str) -> pillm.StorageError:
     return pillm.StorageError(
         f"{target} could not be written ({reason}). Most often the disk is full. Nothing half-written was left; "
         "free some space and run the same command again."
-    )
-
-
-def _warn(fallbacks: list[list[str]], quant: str, progress: pillm.Progress) -> None:
-    if not fallbacks:
-        return
-    width = fallbacks[0][1]
-    became = ", ".join(f"{count} x {kind}" for kind, count in Counter(row[2] for row in fallbacks).items())
-    better = "" if quant == "IQ4_NL" else " For a model of this width IQ4_NL is the better 4-bit type: its blocks fit."
-    progress.warn(
-        f"{quant}: {len(fallbacks)} tensors have rows that are not a multiple of 256 (first: {fallbacks[0][0]}, {width}) "
-        f"and were stored as {became} instead.{better}"
     )
 
 

@@ -117,17 +117,17 @@ class Served:
         if operation == "encode":
             return {"rows": self._encoded(message["rows"], message.get("day"))}
         if operation == "tokenize":
-            return {"ids": self.model.tokenize(message["text"])}
+            return {"ids": self.model.tokenize(message["text"], bos=message.get("special", False))}
         if operation == "tokens":
             return {"tokens": [self.model.shown(token) if token < self.model.n_vocab else "?" for token in message["ids"]]}
         if operation == "embed":
             from pillm_llamacpp.inference.embedding import embed
 
             return {"vectors": embed(self, message["texts"])}
-        if operation == "follow":
-            from pillm_llamacpp.inference.following import follow
+        if operation == "compare":
+            from pillm_llamacpp.gates.measuring import compare
 
-            return {"next": follow(self, message["ids"])}
+            return compare(self, **message)
         if operation == "bench":
             from pillm_llamacpp.inference.timing import bench
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
 import sys
 import threading
 import traceback
+from importlib import import_module
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pillm_llamacpp.workers import pipe
@@ -18,6 +21,16 @@ if TYPE_CHECKING:
 
     from pillm_llamacpp.workers.pipe import Packet
     from pillm_llamacpp.workers.serving import Served
+
+
+_JOBS = {
+    "quantize": "quantizing.quantizer:quantize",
+    "plan": "quantizing.quantizer:plan",
+    "collect": "measuring.collecting:collect",
+    "reference": "measuring.comparing:make_reference",
+    "diverge": "measuring.comparing:diverge",
+}
+"""Operations that need no open model: the function that gets the message and sends the replies."""
 
 
 class Inbox:
@@ -70,17 +83,20 @@ class Server:
     def _handle(self, message: Packet) -> None:
         operations: dict[str, Callable[[Packet], None]] = {
             "open": self._open,
-            "quantize": self._quantize,
             "generate": self._generate,
             "end": self._end,
             "cancel": self._cancel,
             "devices": self._devices,
             "types": self._types,
+            "unfinite": self._unfinite,
         }
         name = str(message.pop("op"))
         try:
             if name in operations:
                 operations[name](message)
+            elif name in _JOBS:
+                module, _, function = _JOBS[name].partition(":")
+                getattr(import_module(f"pillm_llamacpp.{module}"), function)(message, self.send)
             elif self._served is None:
                 raise Refusal("backend", f"no model is open for {name!r}")
             else:
@@ -104,10 +120,10 @@ class Server:
 
         self.send(types=types_of(message["path"]))
 
-    def _quantize(self, message: Packet) -> None:
-        from pillm_llamacpp.quantizing.quantizer import quantize
+    def _unfinite(self, message: Packet) -> None:
+        from pillm_llamacpp.gates.tensors import unfinite
 
-        quantize(message, self.send)
+        self.send(tensors=unfinite(message["path"]))
 
     def _generate(self, message: Packet) -> None:
         if self._served is None:
@@ -131,6 +147,7 @@ class Server:
 def main() -> None:
     """Serve on the standard pipes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _go_first()
     out = os.fdopen(os.dup(1), "wb")
     # whatever the library prints must not mix with the messages
     os.dup2(2, 1)
@@ -140,6 +157,12 @@ def main() -> None:
         traceback.print_exc()
         # Python would abort on its way out over the thread that reads, and that would look like llama.cpp's doing
         os._exit(1)
+
+
+def _go_first() -> None:
+    """Be what the kernel ends where memory runs out, before pillm, which then says so."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("900")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,114 @@
+"""Publish a run: gather the files that others need, refuse what its card does not allow, hand them to a publisher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pillm.artifacts import sha256_file
+from pillm.errors import ConfigError, DataError, GateError, StorageError
+from pillm.hubs import Published, Publisher, Release, ReleaseFile
+from pillm.progress import Progress
+from pillm.records import JSONObject
+from pillm.store import read_manifest
+from pillm.verification import verify
+
+CARD = "card.json"
+BESIDE = ("README.md", CARD, "SHA256SUMS", "Modelfile", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+"""What goes out beside the files that an export's manifest lists, where it lies in the run, its card folder or its export."""
+BY_HAND = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+"""What a person may have changed or added after the export."""
+PLACES = ("", "card", "cards", "export")
+
+
+def prepare_release(
+    run: Path | str, repository: str, *, public: bool = False, message: str | None = None, tag: str = ""
+) -> Release:
+    """Return what is to be published of a run, or of an export's folder: model files, card, sums; hashed, and proved whole.
+
+    Raises DataError where nothing was exported, ConfigError where there is no card, GateError where the card says that the
+    files may not be published, StorageError where a file is not what was made.
+    """
+    run = Path(run)
+    export = next((folder for folder in (run / "export", run) if (read_manifest(folder) or {}).get("verb") == "export"), None)
+    if export is None:
+        raise DataError(f"{run} holds no finished export, so there is nothing to publish. Give the folder of a run.")
+    _require_publishable(run)
+    _require_whole(export)
+    found = {name: export / name for name in (read_manifest(export) or {})["files"]}
+    for place in PLACES:
+        for name in BESIDE:
+            if (run / place / name).is_file():
+                found.setdefault(name, run / place / name)
+    files = tuple(
+        ReleaseFile(path=path, name=name, bytes=path.stat().st_size, sha256=sha256_file(path))
+        for name, path in sorted(found.items())
+    )
+    _require_sums(files)
+    said = message or f"Upload {run.resolve().name} with pillm"
+    return Release(repository=repository, files=files, public=public, message=said, tag=tag)
+
+
+def push(release: Release, publisher: Publisher, *, progress: Progress | None = None) -> Published:
+    """Publish a release and prove that what is there is what is here.
+
+    Raises ConfigError, Unavailable and BackendError as `Publisher.publish` does; the same call resumes.
+    """
+    progress = progress or Progress("push")
+    done = publisher.publish(release, progress)
+    progress.finish(f"{done.files} files at {done.address}, {done.sent} of them sent, every sha256 compared")
+    return done
+
+
+def _require_publishable(run: Path) -> None:
+    card, path = _card(run)
+    if card.get("publishable") is True:
+        return
+    reasons = card.get("reasons")
+    listed = [str(reason).rstrip(".") for reason in reasons] if isinstance(reasons, list) else []
+    why = "; ".join(listed) or "it gives no reason, and does not say `publishable: true`"
+    raise GateError(
+        f"{path} says that these files may not be published: {why}. Nothing was sent. Settle that, then write it anew."
+    )
+
+
+def _card(run: Path) -> tuple[JSONObject, Path]:
+    path = next((run / place / CARD for place in PLACES if (run / place / CARD).is_file()), None)
+    if path is None:
+        raise ConfigError(
+            f"{run} has no {CARD}, which says under which licence its files may be published. "
+            f"Write it with `pillm card {run}`, read it, then push again."
+        )
+    try:
+        card = json.loads(path.read_text("utf-8"))
+        if not isinstance(card, dict):
+            raise TypeError("it holds no object")
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}). Write it anew with `pillm card {run}`.") from error
+    return card, path
+
+
+def _require_whole(export: Path) -> None:
+    for problem in verify(export):
+        if problem.path.name not in BY_HAND:
+            raise StorageError(f"{problem.path} {problem.reason}. Nothing was sent. Export again, then push again.")
+
+
+def _require_sums(files: tuple[ReleaseFile, ...]) -> None:
+    """Raise StorageError where SHA256SUMS lists another hash than a file has."""
+    by_name = {file.name: file for file in files}
+    sums = by_name.get("SHA256SUMS")
+    for sha256, name in _listed(sums.path) if sums else ():
+        if name in by_name and by_name[name].sha256 != sha256:
+            path = by_name[name].path
+            raise StorageError(
+                f"{path} is not the file that SHA256SUMS lists. Nothing was sent. Write the card and its sums anew."
+            )
+
+
+def _listed(sums: Path) -> Iterator[tuple[str, str]]:
+    for line in sums.read_text("utf-8").splitlines():
+        sha256, _, name = line.partition(" ")
+        if name:
+            yield sha256, name.strip().removeprefix("*").removeprefix("./")

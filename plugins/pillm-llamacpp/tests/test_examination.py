@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pillm_llamacpp import source
+from pillm_llamacpp.exporter import GGUFExporter
+from pillm_llamacpp.gates.examination import row_lengths
+from pillm_llamacpp_tiny import write_model
+from safetensors.numpy import load_file, save_file
+
+import pillm
+
+
+def copy(checkpoint: pillm.Checkpoint, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint.path, tmp_path / "copy"))
+
+
+def edit(path: Path, **more: Any) -> None:
+    path.write_text(json.dumps({**(json.loads(path.read_text()) if path.is_file() else {}), **more}))
+
+
+def examined(folder: Path, **asked: Any) -> dict[str, pillm.Finding]:
+    options = {name: asked.pop(name) for name in ("quants", "pre") if name in asked}
+    return {one.name: one for one in GGUFExporter(**options).examine(pillm.Checkpoint(path=folder), **asked)}
+
+
+def wrong(found: dict[str, pillm.Finding]) -> list[str]:
+    return [name for name, one in found.items() if one.wrong]
+
+
+def test_a_sound_model_has_nothing_wrong_and_everything_was_looked_at(checkpoint: pillm.Checkpoint) -> None:
+    found = examined(checkpoint.path)
+    assert wrong(found) == []
+    assert found.keys() >= {
+        "code", "architecture", "weights", "output head", "tokenizer", "pre-tokenizer", "vocabulary", "special tokens",
+        "chat template", "quantisations",
+    }  # fmt: skip
+    assert "'gpt-2'" in found["pre-tokenizer"].detail
+    assert found["quantisations"].state == "ok"
+
+
+def test_the_token_gate_runs_on_the_tokenizer_alone(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
+    (folder := copy(checkpoint, tmp_path)).joinpath("probes.jsonl").unlink()
+    found = examined(folder, prove=True)["token gate"]
+    assert found.state == "ok"
+    assert "3 special tokens" in found.detail
+    told = examined(folder, prove=True, pre="qwen2")["token gate"]
+    assert told.state == "broken"
+    assert "parity: built-in string" in told.detail
+
+
+@pytest.mark.parametrize(
+    ("file", "more", "name", "words"),
+    [
+        ("config.json", {"architectures": ["ParrotForCausalLM"]}, "architecture", "does not know the architecture Parrot"),
+        ("config.json", {"auto_map": {"AutoModel": "own.Own"}}, "code", "auto_map in config.json"),
+        ("config.json", {"tie_word_embeddings": False}, "output head", "there is no lm_head.weight"),
+        ("config.json", {"vocab_size": 300}, "vocabulary", "have no row in the embedding of 300"),
+        ("generation_config.json", {"eos_token_id": [2, 77]}, "special tokens", "token 77, which is the ordinary text"),
+        ("generation_config.json", {"eos_token_id": 9999}, "special tokens", "no token of tokenizer.json"),
+        ("tokenizer_config.json", {"eos_token": "."}, "special tokens", "'.' is no token of its own"),
+        ("tokenizer_config.json", {"eos_token": None}, "special tokens", "nothing ends an answer"),
+    ],
+)
+def test_what_would_stop_an_export_is_named(
+    checkpoint: pillm.Checkpoint, tmp_path: Path, file: str, more: dict[str, Any], name: str, words: str
+) -> None:
+    folder = copy(checkpoint, tmp_path)
+    (folder / "contract.json").unlink()
+    edit(folder / file, **more)
+    found = examined(folder)
+    assert wrong(found) == [name]
+    assert words in found[name].detail
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ raise_exception('no questions') }}", "does not render a question: no questions"),
+        ("{% if %}", "does not render a question"),
+        ("hello", "without its words"),
+        (None, "has no chat template"),
+    ],
+)
+def test_a_template_that_asks_nothing_is_found(
+    checkpoint: pillm.Checkpoint, tmp_path: Path, template: str | None, words: str
+) -> None:
+    folder = copy(checkpoint, tmp_path)
+    path = folder / "chat_template.jinja"
+    path.unlink() if template is None else path.write_text(template)
+    assert words in examined(folder)["chat template"].detail
+
+
+def test_tokens_without_rows_and_repeated_texts_are_found(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
+    folder = copy(checkpoint, tmp_path)
+    document = json.loads((folder / "tokenizer.json").read_text())
+    added = document["added_tokens"][0]
+    edit(folder / "tokenizer.json", added_tokens=[*document["added_tokens"], {**added, "id": 400, "content": "<new>"}])
+    assert "'<new>' (400)" in examined(folder)["vocabulary"].detail
+    edit(folder / "tokenizer.json", added_tokens=[*document["added_tokens"], {**added, "id": 399, "content": "<|im_end|>"}])
+    assert "tokens 2 and 399 have the same text" in examined(folder)["tokenizer"].detail
+
+
+def test_weights_in_fewer_bits_or_in_a_pickle_are_found(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
+    folder = copy(checkpoint, tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "model.norm.weight": np.ones(256, np.int8)}, folder / "model.safetensors")
+    assert "I8 is no full precision" in examined(folder)["weights"].detail
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert "as a pickle" in examined(folder)["weights"].detail
+
+
+def test_odd_widths_are_a_note_that_names_the_better_type(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "narrow", hidden=96, probes=False, layers=1).path
+    found = examined(folder)["quantisations"]
+    assert found.state == "note"
+    assert "hidden_size 96" in found.detail
+    assert "Q4_K_M" in found.detail
+    assert "IQ4_NL is the better" in found.remedy
+    assert examined(folder, quants=["Q8_0"])["quantisations"].state == "ok"
+
+
+def test_of_what_is_trained_of_a_base_the_weights_do_not_matter_and_its_own_shape_does(
+    checkpoint: pillm.Checkpoint, tmp_path: Path
+) -> None:
+    folder = copy(checkpoint, tmp_path)
+    (folder / "model.safetensors").unlink()
+    found = examined(folder, student={**checkpoint.config, "hidden_size": 96})
+    assert wrong(found) == []
+    assert "hidden_size 96" in found["quantisations"].detail
+
+
+def test_without_the_converter_that_is_said_and_the_rest_still_looked_at(
+    checkpoint: pillm.Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = examined(checkpoint.path, prove=True)
+    assert wrong(found) == ["converter"]
+    assert source.REMEDY in found["converter"].detail
+    assert "vocabulary" in found
+    assert "token gate" not in found
+
+
+def test_a_folder_that_cannot_be_read_is_one_finding(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    assert wrong(examined(tmp_path)) == ["folder"]
+
+
+def test_of_an_adapter_its_base_is_examined_too(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
+    told = {"peft_type": "LORA", "r": 8, "base_model_name_or_path": str(checkpoint.path)}
+    edit(tmp_path / "adapter_config.json", **told)
+    assert "holds no weights" in examined(tmp_path)["adapter"].detail
+    save_file({"a": np.ones(1, np.float32)}, tmp_path / "adapter_model.safetensors")
+    found = examined(tmp_path)
+    assert wrong(found) == []
+    assert "LoRA of rank 8" in found["adapter"].detail
+    assert "architecture" in found
+    edit(tmp_path / "adapter_config.json", base_model_name_or_path="somebody/nowhere")
+    assert wrong(examined(tmp_path)) == ["base"]
+    edit(tmp_path / "adapter_config.json", peft_type="PROMPT_TUNING")
+    assert "cannot be merged" in examined(tmp_path)["adapter"].detail
+
+
+def test_row_lengths_are_those_of_the_settings_that_say_so() -> None:
+    config = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "head_dim": 32}
+    assert row_lengths(config) == {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads x head_dim": 128}
+    assert row_lengths({"text_config": {"hidden_size": 64}}) == {"hidden_size": 64}
+    assert row_lengths({}) == {}

@@ -1,0 +1,123 @@
+"""Publishing a run: what goes out, and what holds it back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pillm
+from pillm.store import Lineage, write_manifest
+from pillm.testing import installed_plugin
+from pillm.testing.shelf import SHELF
+
+CARD = {"publishable": True, "reasons": []}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Write a run that exported two files, with a card."""
+    export = tmp_path / "run" / "export"
+    export.mkdir(parents=True)
+    for name in ("student-F16.gguf", "student-Q8_0.gguf", "contract.json"):
+        (export / name).write_text(f"GGUF {name}")
+    write_manifest(export, Lineage(verb="export", key="k"))
+    (export.parent / "recipe.yaml").write_text("secret: path")
+    write(export.parent, CARD)
+    (export.parent / "README.md").write_text("# Student")
+    return export.parent
+
+
+def write(run: Path, card: object) -> None:
+    """Write a card."""
+    (run / "card.json").write_text(json.dumps(card))
+
+
+def test_a_release_holds_the_exported_files_and_the_card_and_nothing_else(run: Path) -> None:
+    (run / "export" / "manifest.json").stat()
+    found = pillm.prepare_release(run, "acme/student")
+    assert [file.name for file in found.files] == [
+        "README.md", "card.json", "contract.json", "student-F16.gguf", "student-Q8_0.gguf",
+    ]  # fmt: skip
+    assert all(pillm.sha256_file(file.path) == file.sha256 for file in found.files)
+    assert (found.public, found.message, found.tag) == (False, "Upload run with pillm", "")
+
+
+def test_the_folder_of_an_export_is_enough(run: Path) -> None:
+    write(run / "export", CARD)
+    write_manifest(run / "export", Lineage(verb="export", key="k"))  # as a card's writer does
+    assert len(pillm.prepare_release(run / "export", "acme/student").files) == 4
+
+
+def test_a_card_that_does_not_allow_it_holds_everything_back_with_its_reasons(run: Path) -> None:
+    write(run, {"publishable": False, "reasons": ["the teacher's terms forbid it.", "the base has no licence"]})
+    with pytest.raises(pillm.GateError, match="may not be published: the teacher's terms forbid it; the base has no licence"):
+        pillm.prepare_release(run, "acme/student")
+
+
+@pytest.mark.parametrize("card", [{}, {"publishable": "yes"}, {"publishable": 1, "reasons": "no list"}, {"publishable": None}])
+def test_a_card_that_does_not_say_yes_says_no(run: Path, card: object) -> None:
+    write(run, card)
+    with pytest.raises(pillm.GateError, match="gives no reason"):
+        pillm.prepare_release(run, "acme/student")
+
+
+def test_without_a_card_it_is_said_how_to_make_one(run: Path) -> None:
+    (run / "card.json").unlink()
+    with pytest.raises(pillm.ConfigError, match=r"no card\.json.*`pillm card "):
+        pillm.prepare_release(run, "acme/student")
+    for broken in ("{", "[]"):
+        (run / "card.json").write_text(broken)
+        with pytest.raises(pillm.DataError, match="damaged"):
+            pillm.prepare_release(run, "acme/student")
+
+
+def test_a_file_that_is_not_what_was_made_is_not_published(run: Path) -> None:
+    (run / "export" / "student-Q8_0.gguf").write_text("another")
+    with pytest.raises(pillm.StorageError, match=r"student-Q8_0\.gguf was changed"):
+        pillm.prepare_release(run, "acme/student")
+
+
+def test_a_card_that_was_changed_by_hand_is_not_believed(run: Path) -> None:
+    write(run / "export", {"publishable": False, "reasons": ["no licence"]})
+    write_manifest(run / "export", Lineage(verb="export", key="k"))
+    (run / "card.json").unlink()
+    write(run / "export", CARD)
+    with pytest.raises(pillm.StorageError, match=r"card\.json was changed"):
+        pillm.prepare_release(run, "acme/student")
+
+
+def test_sums_that_do_not_fit_are_not_published(run: Path) -> None:
+    right = pillm.sha256_file(run / "export" / "student-F16.gguf")
+    (run / "SHA256SUMS").write_text(f"{right}  student-F16.gguf\n{right} *./student-Q8_0.gguf\n")
+    with pytest.raises(pillm.StorageError, match="not the file that SHA256SUMS lists"):
+        pillm.prepare_release(run, "acme/student")
+    (run / "SHA256SUMS").write_text(f"{right}  student-F16.gguf\n")
+    assert "SHA256SUMS" in [file.name for file in pillm.prepare_release(run, "acme/student").files]
+
+
+def test_where_nothing_was_exported_there_is_nothing_to_publish(tmp_path: Path) -> None:
+    with pytest.raises(pillm.DataError, match="no finished export"):
+        pillm.prepare_release(tmp_path, "acme/student")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Install a publisher."""
+    monkeypatch.setenv("PILLM_SHELF", str(tmp_path / "shelf"))
+    monkeypatch.setenv("PILLM_PLUGINS", "shelf")
+    with installed_plugin(tmp_path / "plugin", "shelf", SHELF):
+        yield tmp_path / "shelf"
+
+
+def test_a_push_tells_what_was_sent_and_a_second_one_sends_nothing(run: Path, shelf: Path) -> None:
+    events: list[pillm.Event] = []
+    release = pillm.prepare_release(run, "acme/student", tag="v1")
+    publisher = pillm.publisher("shelf")
+    done = pillm.push(release, publisher, progress=pillm.Progress("push", (events.append,)))
+    assert (done.files, done.sent, done.tag) == (5, 5, "v1")
+    assert (shelf / "acme" / "student" / "student-F16.gguf").read_text() == "GGUF student-F16.gguf"
+    assert "5 of them sent" in events[-1].message
+    assert pillm.push(release, publisher).sent == 0
