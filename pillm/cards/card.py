@@ -10,10 +10,11 @@ from typing import Any
 
 from pillm.artifacts import Basis, Benchmark, Checkpoint, Evaluation, Figure, ModelFile, to_json
 from pillm.cards.lineage import read_lineage
-from pillm.cards.naming import ModelName, student_name, weights_of
+from pillm.cards.naming import ModelName, split_name, student_name, weights_of
 from pillm.cards.terms import Part, judge, parts_of
 from pillm.contract import Contract
 from pillm.errors import DataError
+from pillm.origins import license_of
 from pillm.records import JSONObject
 
 CARD_FILE = "card.json"
@@ -125,10 +126,12 @@ def card_of(
 
     A licence that is given outweighs the run's. Raises DataError where the checkpoint's lineage is damaged.
     """
-    lineage, told = read_lineage(checkpoint), told_of(checkpoint)
+    lineage, told = read_lineage(checkpoint) or _fetched(checkpoint), told_of(checkpoint)
     parts = parts_of(lineage, told.terms)
     base = next((part for part in parts if part.role == "base"), None)
     name = student_name(checkpoint.label, base.name if base else None, weights_of(checkpoint.path), version)
+    if "train" not in lineage and base:  # it is what it was: nobody tuned it
+        name = replace(split_name(base.name), size_label=name.size_label, version=version)
     verdict = judge(parts, license or told.license, told.accepted)
     contract = Contract.from_json(checkpoint.contract)
     same = base is not None and base.license == verdict.license
@@ -150,6 +153,13 @@ def card_of(
         system=contract.system,
         stop_tokens=contract.stop_tokens,
     )
+
+
+def _fetched(checkpoint: Checkpoint) -> JSONObject:
+    """Return where a model comes from that was fetched and not trained here; empty for a folder that nobody tells of."""
+    name, _, revision = checkpoint.origin.partition("@")
+    license_, link = license_of(checkpoint.path)
+    return {"base": {"name": name, "revision": revision or None, "license": license_, "link": link}} if name else {}
 
 
 def told_of(checkpoint: Checkpoint) -> Told:
