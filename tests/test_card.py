@@ -66,7 +66,7 @@ def test_a_folder_without_a_lineage_is_not_published(tmp_path: Path) -> None:
 def test_a_model_that_was_fetched_is_what_it_was(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     card = card_of(Checkpoint(path=tmp_path, name="Tiny-1B-Instruct", origin="acme/Tiny-1B-Instruct@c0ffee"))
-    assert card.stem == "Tiny-Instruct-v1.0"
+    assert card.stem == "Tiny-1B-Instruct-v1.0"
     assert (card.license, card.publishable, card.tags) == ("apache-2.0", True, ())
     assert [(part.role, part.name, part.revision) for part in card.parts] == [("base", "acme/Tiny-1B-Instruct", "c0ffee")]
 

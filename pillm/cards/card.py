@@ -131,7 +131,8 @@ def card_of(
     base = next((part for part in parts if part.role == "base"), None)
     name = student_name(checkpoint.label, base.name if base else None, weights_of(checkpoint.path), version)
     if "train" not in lineage and base:  # it is what it was: nobody tuned it
-        name = replace(split_name(base.name), size_label=name.size_label, version=version)
+        was = split_name(base.name)
+        name = replace(was, size_label=name.size_label or was.size_label, version=version)
     verdict = judge(parts, license or told.license, told.accepted)
     contract = Contract.from_json(checkpoint.contract)
     same = base is not None and base.license == verdict.license
