@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pillm.cards.metadata import metadata_of as metadata_of
     from pillm.contract import Contract as Contract
     from pillm.contract import template_message as template_message
+    from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
     from pillm.devices.planner import plan as plan
     from pillm.divergence import Divergence as Divergence
@@ -146,7 +147,7 @@ _HOMES = {
     "cards.lineage": "read_lineage",
     "cards.metadata": "metadata_of",
     "contract": "Contract template_message",
-    "devices": "device",
+    "devices": "DeviceProfile device",
     "devices.planner": "plan",
     "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "

@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """How many conversations got the same token ids in training, after reload and in llama.cpp."""
+
+    rows: int
+    mismatches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
     """How near what a file computes is to what its checkpoint computes, over `places` tokens, or texts of an encoder."""
 

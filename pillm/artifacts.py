@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pillm.agreement import Agreement
+from pillm.agreement import Parity as Parity
 from pillm.divergence import Divergence
 from pillm.errors import DataError
 from pillm.records import JSONObject, canonical
@@ -22,6 +23,8 @@ Basis: TypeAlias = Literal["measured", "predicted", "emulated"]
 CONTRACT_FILE = "contract.json"
 PROBES_FILE = "probes.jsonl"
 CALIBRATION_FILE = "calibration.jsonl"
+CHOICE_FILE = "choice.json"
+"""Where an exporter that chose among quantisations says what it tried and why it chose, beside its files."""
 TRAINING_FILE = "training.json"
 """Where a trainer says what it did, if it says so: `rows`, `rows_left_out` by reason, and what a report draws."""
 
@@ -126,14 +129,6 @@ class Checkpoint:
     def rendered(self) -> list[RenderedText]:
         """Return all that the trainer rendered for measuring quantisations; raise DataError for a damaged file."""
         return read_rendered(self.path / CALIBRATION_FILE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parity:
-    """How many conversations got the same token ids in training, after reload and in llama.cpp."""
-
-    rows: int
-    mismatches: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

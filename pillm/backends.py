@@ -230,6 +230,11 @@ class Exporter(Backend):
         """
         return ()
 
+    def parents(self, checkpoint: Checkpoint) -> dict[str, str]:
+        """Return, by name, the hash of what else the files are made from, such as the base of an adapter."""
+        del checkpoint
+        return {}
+
     @abstractmethod
     def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:
         """Write model files into the folder `out` and yield each when it is complete and proved."""

@@ -13,7 +13,7 @@ from pillm.devices.planner import plan
 from pillm.devices.quants import find_quant
 from pillm.errors import ConfigError, DataError, PillmError
 from pillm.examination import refuse_wrong
-from pillm.recipe import Recipe
+from pillm.recipe import Recipe, named_quants
 from pillm.records import JSONObject
 from pillm.runfolder import makers_of
 from pillm.runrows import RunRows, rows_of
@@ -101,7 +101,7 @@ def _plan(recipe: Recipe, base: Checkpoint | None) -> Plan | None:
     if profile is None or base is None:
         return None
     student = planned_student(recipe.trainer, base)
-    quants = getattr(recipe.exporter, "quants", ()) or (None,)
+    quants = named_quants(recipe.exporter) or (None,)
     unknown = [quant for quant in quants if quant is not None and find_quant(str(quant)) is None]
     try:
         plans = [plan(student, profile, quant=quant) for quant in quants if quant not in unknown]

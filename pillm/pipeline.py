@@ -17,7 +17,7 @@ from pillm.progress import Progress, events_file
 from pillm.provenance import machine
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
-from pillm.report import RunFacts, read_training
+from pillm.report import RunFacts, read_choice, read_training
 from pillm.report.filechecks import check_files
 from pillm.results import tell
 from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
@@ -118,6 +118,7 @@ def _stages(this: _Run) -> RunResult:
         seconds=seconds_of(this.folder),
         versions=versions_of(this.folder),
         training=read_training(checkpoint.path),
+        choice=read_choice(this.folder / "export"),
         splits={side: len(rows) for side, rows in sides.items()},
         sizes=sizes_of(recipe),
         device=target,

@@ -226,11 +226,17 @@ def _check_runners(recipe: Recipe) -> None:
         )
 
 
+def named_quants(exporter: Exporter) -> tuple[str, ...] | None:
+    """Return the quantisations that an exporter will make; None where it does not say, or chooses them itself."""
+    quants = getattr(exporter, "quants", None)
+    return None if quants is None or "auto" in quants else tuple(quants)
+
+
 def _check_gates(recipe: Recipe, metrics: list[str]) -> None:
     asked = {gate.subject for gate in recipe.gates if gate.subject}
     if "base" in asked and type(recipe.trainer).base_checkpoint is Trainer.base_checkpoint:
         raise ConfigError(f"gates: trainer {recipe.trainer.name!r} has no untrained base to compare with.")
-    quants = getattr(recipe.exporter, "quants", None)
+    quants = named_quants(recipe.exporter)
     files = [name for name in asked if name.rpartition(".")[2] in recipe.exporter.writes]
     scored = ["base", "checkpoint"] if recipe.checkpoint_runner else []
     check_names(recipe.gates, metrics, ["teacher", *scored, *quants, *files] if quants is not None else None)

@@ -12,7 +12,7 @@ from pillm.artifacts import Plan
 from pillm.errors import PillmError
 from pillm.forecasts import TrainingForecast
 from pillm.outlook import look_ahead
-from pillm.recipe import Recipe
+from pillm.recipe import Recipe, named_quants
 from pillm.records import Answer, Example, JSONObject, Prompt
 from pillm.rows import given_example
 from pillm.runfolder import run_folder, seconds_of
@@ -180,7 +180,7 @@ def _parameters(recipe: Recipe) -> int | None:
 def _disk(recipe: Recipe, parameters: int | None, rows: int) -> int | None:
     if parameters is None:
         return None
-    quants = len(getattr(recipe.exporter, "quants", ()) or ()) or 1
+    quants = len(named_quants(recipe.exporter) or ()) or 1
     return rows * BYTES_PER_ROW + parameters * 2 * (3 + quants)
 
 

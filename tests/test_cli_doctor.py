@@ -61,9 +61,10 @@ def test_a_model_is_examined_by_the_exporter_that_would_pack_it(cli: Cli, tmp_pa
     with installed_plugin(tmp_path / "picky", "picky", PICKY):
         done = cli("doctor", tmp_path, "--exporter", "picky", "-o", "quants=Q8_0", "--json")
         assert done.code == 0
-        assert [one["name"] for one in done.json["checks"]] == ["quants", "layers", "proof"]
-        assert done.json["checks"][0]["detail"] == "Q8_0"
+        assert [one["name"] for one in done.json["checks"]] == ["files", "quants", "layers", "proof"]
+        assert done.json["checks"][1]["detail"] == "Q8_0"
         assert [one["name"] for one in cli("doctor", tmp_path, "--exporter", "picky", "--quick", "--json").json["checks"]] == [
+            "files",
             "quants",
             "layers",
         ]
@@ -77,7 +78,17 @@ def test_the_only_exporter_need_not_be_named_and_one_may_say_nothing(cli: Cli, f
     (tmp_path / "adapter_config.json").write_text("{}")
     done = cli("doctor", tmp_path, "--json")
     assert done.code == 0
-    assert [(one["name"], one["state"]) for one in done.json["checks"]] == [("exporter table", "note")]
+    assert [(one["name"], one["state"]) for one in done.json["checks"]] == [
+        ("files", "ok"), ("exporter table", "note"),
+    ]  # fmt: skip
+
+
+def test_of_a_folder_that_was_made_to_do_harm_nothing_else_is_read(cli: Cli, fakes: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"vocab_size": 1e300}')
+    done = cli("doctor", tmp_path, "--json")
+    (found,) = done.json["checks"]
+    assert (done.code, found["name"], found["state"]) == (4, "files", "broken")
+    assert "vocab_size is 1e+300" in found["detail"]
 
 
 def test_what_is_no_model_and_an_exporter_without_one_are_refused(cli: Cli, fakes: Path, tmp_path: Path) -> None:

@@ -78,6 +78,13 @@ def test_a_plan_fetches_the_configuration_alone(cli: Cli, shelf: Path) -> None:
     assert [path.name for path in (shelf / "fetched").rglob("*.json")] == ["config.json"]
 
 
+def test_the_doctor_examines_a_model_of_a_hub(cli: Cli, shelf: Path) -> None:
+    done = cli("doctor", "acme/tiny", "--exporter", "table")
+    assert done.code == 0, done.err
+    assert "acme/tiny can be exported" in done.out
+    assert (shelf / "fetched").is_dir()
+
+
 def test_an_export_starts_from_a_hub_and_records_the_commit(cli: Cli, shelf: Path, tmp_path: Path) -> None:
     done = cli("export", "acme/tiny@main", "--exporter", "table", "--out", tmp_path / "export", "--json")
     assert done.code == 0, done.err

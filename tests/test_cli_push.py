@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Path:
     """Write a run that may be published."""
     export = tmp_path / "run" / "export"
     export.mkdir(parents=True)
-    (export / "student-F16.gguf").write_bytes(b"GGUF" * 600)
+    (export / "student-F16.table").write_bytes(b"GGUF" * 600)
     write_manifest(export, Lineage(verb="export", key="k"))
     (export.parent / "card.json").write_text('{"publishable": true}')
     return export.parent
@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> Path:
 def test_without_a_yes_nothing_is_sent_and_everything_is_said(cli: Cli, shelf: Path, run: Path) -> None:
     done = cli("push", run, "acme/student", "--publisher", "shelf")
     assert done.code == 0
-    for words in ("student-F16.gguf", "2.4 kB", "new", "2 files", "acme/student (private, to be made)", "Say --yes"):
+    for words in ("student-F16.table", "2.4 kB", "new", "2 files", "acme/student (private, to be made)", "Say --yes"):
         assert words in done.out
     found = cli("push", run, "acme/student", "--publisher", "shelf", "--public", "--json").json
     assert (found["sent"], found["public"], found["exists"]) == (False, True, False)
@@ -53,7 +53,7 @@ def test_with_a_yes_it_is_sent(cli: Cli, shelf: Path, run: Path) -> None:
     done = cli("push", run, "acme/student", "--publisher", "shelf", "--tag", "v1", "--yes", "--json")
     assert done.code == 0, done.err
     assert (done.json["files"], done.json["sent"], done.json["public"], done.json["tag"]) == (2, 2, False, "v1")
-    assert (shelf / "acme/student/student-F16.gguf").read_bytes() == b"GGUF" * 600
+    assert (shelf / "acme/student/student-F16.table").read_bytes() == b"GGUF" * 600
     assert "2 files at" in done.err
     again = cli("push", run, "acme/student", "--publisher", "shelf", "--yes")
     assert "(private, commit " in again.out

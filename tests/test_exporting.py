@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -140,3 +141,28 @@ def test_an_export_that_holds_a_checkpoint_is_not_replaced(tmp_path: Path, check
     with pytest.raises(ConfigError, match=r"export holds train/\S+, which `export` did not put there"):
         export(inner, TableExporter(), tmp_path / "export")
     assert verify(inner.path) == []
+
+
+def test_an_adapters_folder_is_exported_with_the_contract_of_its_student(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    class WithBase(TableExporter):
+        """Packs an adapter; its base is the trained table."""
+
+        name: ClassVar[str] = "with-base"
+        base: str = "first"
+
+        def parents(self, checkpoint: Checkpoint) -> dict[str, str]:
+            return {"base": self.base}
+
+        def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:
+            yield from super().export(Checkpoint(path=checkpoint.path.parent, name=checkpoint.label), out, progress)
+
+    (checkpoint.path / "adapter").mkdir()
+    (checkpoint.path / "adapter" / "adapter_config.json").write_text("{}")
+    (checkpoint.path / "contract.json").write_text('{"hash": "h"}')
+    adapter = Checkpoint(path=checkpoint.path / "adapter")
+    first = export(adapter, WithBase(), tmp_path / "export")
+    assert (tmp_path / "export" / "contract.json").read_text() == '{"hash": "h"}'
+    assert json.loads((tmp_path / "export" / "manifest.json").read_text())["parents"]["base"] == "first"
+    made = first[0].path.stat().st_ino
+    assert export(adapter, WithBase(), tmp_path / "export")[0].path.stat().st_ino == made
+    assert export(adapter, WithBase(base="second"), tmp_path / "export")[0].path.stat().st_ino != made

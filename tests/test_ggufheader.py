@@ -76,3 +76,10 @@ def test_a_big_vocabulary_takes_milliseconds(tmp_path: Path) -> None:
     started = time.process_time()
     assert read_header(tmp_path / "x.gguf").metadata["tokens"] == Skipped(60_000)
     assert time.process_time() - started < 0.5
+
+
+def test_arrays_of_texts_that_are_asked_for_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(SOUND)
+    header = read_header(tmp_path / "model.gguf", texts=("tokens", "kv", "none"))
+    assert header.texts == {"tokens": ("a", "é", "")}
+    assert read_header(tmp_path / "model.gguf").texts == {}

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from pillm.intake.limits import on_this_machine
+
 LIMITED = "import sys; from pillm.intake.limits import limit_process; limit_process(seconds=0.3, megabytes=200)\n"
 
 
@@ -40,3 +42,9 @@ def test_a_new_look_has_its_time_anew() -> None:
     spin = "import time\ndef spin():\n    end = time.process_time() + 0.2\n    while time.process_time() < end: pass\n"
     code = "from pillm.intake.limits import allow\n" + spin + "for _ in range(3): allow(0.3); spin()\nprint('done')"
     assert run(code).stdout == "done\n"
+
+
+def test_a_slow_machine_gets_more_time_and_a_fast_one_no_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    for took, given in ((0.02, 2.0), (0.1, 2.0), (0.5, 10.0)):
+        monkeypatch.setattr("time.process_time", lambda took=took: took)
+        assert on_this_machine(2.0) == given

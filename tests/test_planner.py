@@ -171,6 +171,13 @@ def test_a_gguf_file_is_planned_as_it_is(tmp_path: Path) -> None:
     assert plan(path, "pi4-4gb", quant="Q4_0").bytes < found.bytes
 
 
+def test_a_smaller_head_is_planned_without_a_file() -> None:
+    whole = plan(LLAMA_8B | {"name": "m"}, "pi4-8gb", quant="Q8_0")
+    small = plan(LLAMA_8B | {"name": "m"}, "pi4-8gb", quant="Q8_0", types={"output.weight": "Q4_0"})
+    assert whole.bytes - small.bytes == 128256 * 4096 // 32 * (34 - 18)
+    assert (small.tg_tps or 0) > (whole.tg_tps or 0)
+
+
 def test_a_tiny_model_is_bound_by_its_layers() -> None:
     shape, profile = from_config(NANO, "nano").quantised("Q8_0"), device("pi4-4gb")
     speed = decode_speed(shape, profile)

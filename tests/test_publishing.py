@@ -21,8 +21,9 @@ def run(tmp_path: Path) -> Path:
     """Write a run that exported two files, with a card."""
     export = tmp_path / "run" / "export"
     export.mkdir(parents=True)
-    for name in ("student-F16.gguf", "student-Q8_0.gguf", "contract.json"):
-        (export / name).write_text(f"GGUF {name}")
+    for name in ("student-F16.table", "student-Q8_0.table"):
+        (export / name).write_text(f"TABLE {name}")
+    (export / "contract.json").write_text("{}")
     write_manifest(export, Lineage(verb="export", key="k"))
     (export.parent / "recipe.yaml").write_text("secret: path")
     write(export.parent, CARD)
@@ -39,7 +40,7 @@ def test_a_release_holds_the_exported_files_and_the_card_and_nothing_else(run: P
     (run / "export" / "manifest.json").stat()
     found = pillm.prepare_release(run, "acme/student")
     assert [file.name for file in found.files] == [
-        "README.md", "card.json", "contract.json", "student-F16.gguf", "student-Q8_0.gguf",
+        "README.md", "card.json", "contract.json", "student-F16.table", "student-Q8_0.table",
     ]  # fmt: skip
     assert all(pillm.sha256_file(file.path) == file.sha256 for file in found.files)
     assert (found.public, found.message, found.tag) == (False, "Upload run with pillm", "")
@@ -75,8 +76,8 @@ def test_without_a_card_it_is_said_how_to_make_one(run: Path) -> None:
 
 
 def test_a_file_that_is_not_what_was_made_is_not_published(run: Path) -> None:
-    (run / "export" / "student-Q8_0.gguf").write_text("another")
-    with pytest.raises(pillm.StorageError, match=r"student-Q8_0\.gguf was changed"):
+    (run / "export" / "student-Q8_0.table").write_text("another")
+    with pytest.raises(pillm.StorageError, match=r"student-Q8_0\.table was changed"):
         pillm.prepare_release(run, "acme/student")
 
 
@@ -90,11 +91,11 @@ def test_a_card_that_was_changed_by_hand_is_not_believed(run: Path) -> None:
 
 
 def test_sums_that_do_not_fit_are_not_published(run: Path) -> None:
-    right = pillm.sha256_file(run / "export" / "student-F16.gguf")
-    (run / "SHA256SUMS").write_text(f"{right}  student-F16.gguf\n{right} *./student-Q8_0.gguf\n")
+    right = pillm.sha256_file(run / "export" / "student-F16.table")
+    (run / "SHA256SUMS").write_text(f"{right}  student-F16.table\n{right} *./student-Q8_0.table\n")
     with pytest.raises(pillm.StorageError, match="not the file that SHA256SUMS lists"):
         pillm.prepare_release(run, "acme/student")
-    (run / "SHA256SUMS").write_text(f"{right}  student-F16.gguf\n")
+    (run / "SHA256SUMS").write_text(f"{right}  student-F16.table\n")
     assert "SHA256SUMS" in [file.name for file in pillm.prepare_release(run, "acme/student").files]
 
 
@@ -118,6 +119,6 @@ def test_a_push_tells_what_was_sent_and_a_second_one_sends_nothing(run: Path, sh
     publisher = pillm.publisher("shelf")
     done = pillm.push(release, publisher, progress=pillm.Progress("push", (events.append,)))
     assert (done.files, done.sent, done.tag) == (5, 5, "v1")
-    assert (shelf / "acme" / "student" / "student-F16.gguf").read_text() == "GGUF student-F16.gguf"
+    assert (shelf / "acme" / "student" / "student-F16.table").read_text() == "TABLE student-F16.table"
     assert "5 of them sent" in events[-1].message
     assert pillm.push(release, publisher).sent == 0

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pillm.errors import ConfigError, UnknownBackend
-from pillm.recipe import Recipe, load_recipe
+from pillm.recipe import Recipe, load_recipe, named_quants
 from pillm.testing import FAKES, installed_plugin
 from pillm.yamlfile import parse_yaml
 
@@ -133,6 +133,14 @@ def test_without_a_checkpoint_runner_no_gate_can_name_the_checkpoint(tmp_path: P
 def test_gates_may_name_a_file_a_quantisation_and_every_figure(tmp_path: Path) -> None:
     for gate in ("exact=0.02 below F16", "shortness=0.1", "tg_tps=8", "pp_tps=1", "bytes=1e6", "exact=1 of recipe-F16.table"):
         assert recipe(tmp_path, GOOD, f"gates.{gate}").gates
+
+
+def test_an_exporter_that_chooses_does_not_say_what_it_will_make(tmp_path: Path) -> None:
+    assert named_quants(recipe(tmp_path).exporter) == ("F16", "Q8_0")
+    chosen = recipe(tmp_path, GOOD, "exporter.quants=auto", "gates.exact=0.02 below Q4_0-tuned")
+    assert named_quants(chosen.exporter) is None
+    with pytest.raises(ConfigError, match="there is no subject 'Q4_0-tuned'"):
+        recipe(tmp_path, GOOD, "gates.exact=0.02 below Q4_0-tuned")
 
 
 def test_the_resolved_recipe_spells_every_option_out_and_loads_again(tmp_path: Path) -> None:

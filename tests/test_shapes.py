@@ -160,3 +160,23 @@ def test_no_metadata_crashes(metadata: dict[str, Any]) -> None:
         return
     assert shape.kv_per_token >= 0
     assert shape.layers > 0
+
+
+def test_single_tensors_may_have_another_type() -> None:
+    shape = from_header(header(), "m.gguf")
+    other = shape.with_types({"token_embd.weight": "Q4_0"})
+    assert {one.name: one.type for one in other.tensors} == {"token_embd.weight": "Q4_0", "blk.0.attn_q.weight": "Q4_K"}
+    assert shape.file_bytes - other.file_bytes == 1000 * (210 - 8 * 18)
+    assert shape.with_types({}) == shape
+
+
+@pytest.mark.parametrize(
+    ("types", "said"),
+    [
+        ({"token_embed.weight": "Q4_0"}, "Did you mean 'token_embd.weight'"),
+        ({"token_embd.weight": "Q4_9"}, "is no storage type"),
+    ],
+)
+def test_a_tensor_or_type_that_is_not_there_is_refused(types: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        from_header(header(), "m.gguf").with_types(types)

@@ -361,7 +361,7 @@ def test_an_exporter_that_yields_too_early_is_told(tmp_path):
 
 @pytest.mark.parametrize(
     ("found", "words"),
-    [("fine", "must yield Findings"), (Finding("layers", "broken", "too many"), r"would refuse .* too many")],
+    [("fine", "must yield Findings"), (Finding("layers", "broken", "too many"), r"would refuse in a run .*too many")],
 )
 def test_an_exporter_that_would_refuse_what_it_exports_is_told(tmp_path, found, words):
     class Picky(TableExporter):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,9 +10,11 @@ import click
 import pillm
 from pillm.cli.checkup import checks
 from pillm.cli.choices import assignments, backend_option
+from pillm.cli.targets import model_of
 from pillm.cli.terminal import Terminal, cli_command
-from pillm.errors import DataError, MissingDependency
+from pillm.errors import DataError, MissingDependency, UnsafeError
 from pillm.examination import Finding
+from pillm.models import is_remote
 from pillm.plugins import registry
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ PREFERRED = "gguf"
 def command(ctx: click.Context, /, exportable: str | None, exporter: str | None, options: dict[str, Any], quick: bool) -> None:
     """Check Python, the plugins and what they need, this machine and its disk; or whether EXPORTABLE can be exported.
 
-    EXPORTABLE is a model folder, an adapter's folder or the name of a shipped model: what would stop its export after a
-    training is told before it. Exit 4 where something is missing or broken.
+    EXPORTABLE is a model folder, an adapter's folder, the name of a shipped model, or owner/name of a hub, which is fetched:
+    what would stop its export after a training is told before it. Exit 4 where something is missing or broken.
     """
     terminal: Terminal = ctx.obj
     if exportable is None and (exporter or options or quick):
         raise click.UsageError("an exporter examines a model: name one, as in `pillm doctor MODEL --exporter gguf`.")
-    findings = list(checks() if exportable is None else _examined(exportable, exporter, options, quick=quick))
+    findings = list(checks() if exportable is None else _examined(terminal, exportable, exporter, options, quick))
     wrong = [found for found in findings if found.wrong]
     document = {"healthy": not wrong, "checks": [found.to_json() for found in findings]}
     well = (
@@ -50,15 +51,22 @@ def command(ctx: click.Context, /, exportable: str | None, exporter: str | None,
         ctx.exit(4)
 
 
-def _examined(text: str, name: str | None, options: dict[str, Any], *, quick: bool) -> Iterable[Finding]:
-    folder = Path(text) if Path(text).is_dir() else pillm.model_folder(text)
+def _examined(terminal: Terminal, text: str, name: str | None, options: dict[str, Any], quick: bool) -> Iterable[Finding]:
+    exporter = pillm.exporter(name or _default(), **options)
+    folder = model_of(text, terminal).path if is_remote(text) else pillm.model_folder(text)
     if folder is None or not any((folder / file).is_file() for file in ("config.json", "adapter_config.json")):
         raise DataError(
-            f"{text} is no model folder, no adapter's folder (config.json, adapter_config.json), and no shipped model."
+            f"{text} is neither a model folder nor an adapter's (config.json, adapter_config.json), no shipped model, and no "
+            "owner/name of a hub."
         )
-    exporter = pillm.exporter(name or _default(), **options)
+    try:
+        notes = pillm.check_model_folder(folder)
+    except (DataError, UnsafeError) as error:
+        return [Finding("files", "broken", str(error))]  # nothing else reads them
+    files = Finding("files", "note" if notes else "ok", "; ".join(notes) or "headers, sizes and names agree")
     found = list(exporter.examine(pillm.Checkpoint(path=folder), prove=not quick))
-    return found or [Finding(f"exporter {exporter.name}", "note", "it says nothing beforehand about what it can export")]
+    silent = Finding(f"exporter {exporter.name}", "note", "it says nothing beforehand about what it can export")
+    return [files, *(found or [silent])]
 
 
 def _default() -> str:

@@ -27,14 +27,23 @@ if TYPE_CHECKING:
 @out_folder(help="Where the model files go.")
 @click.pass_obj
 def command(terminal: Terminal, /, checkpoint: str, exporter: str, options: dict[str, Any], out: Path) -> None:
-    """Pack CHECKPOINT, a Hugging Face model folder or owner/name[@revision] of a hub, into files for devices."""
+    """Pack CHECKPOINT, a model's or an adapter's folder or owner/name[@revision] of a hub, into files for devices."""
     built = pillm.exporter(exporter, **options)
     found = model_of(checkpoint, terminal)
     if not isinstance(found, pillm.Checkpoint):
         raise ConfigError(f"{checkpoint} is a file, and an export starts from a model folder. Give the one it was made from.")
     with terminal.progress("export") as progress:
         models = pillm.export(found, built, out, progress=progress)
-    terminal.result([to_json(model) for model in models], models_table(models))
+    terminal.result([to_json(model) for model in models], models_table(models), *_choice(out))
+
+
+def _choice(out: Path) -> list[Table | str]:
+    """Return how the quantisation was chosen, where the exporter chose it."""
+    from pillm.cli.choice_table import choice_table
+    from pillm.report.choicefile import read_choice
+
+    choice = read_choice(out)
+    return ["", choice_table(choice), *(["", choice["reason"]] if choice["reason"] else [])] if choice else []
 
 
 def models_table(models: list[ModelFile]) -> Table:

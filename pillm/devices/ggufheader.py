@@ -14,7 +14,7 @@ from typing import TypeAlias
 from pillm.devices.quants import BLOCKS, TYPE_OF_ID
 from pillm.errors import DataError
 from pillm.intake.faults import Fault
-from pillm.intake.gguf import ARRAY, SCALARS, Entry, read_head
+from pillm.intake.gguf import ARRAY, SCALARS, STRING, Entry, read_head
 from pillm.intake.inspection import open_regular
 
 KEPT_ITEMS = 4096
@@ -69,7 +69,7 @@ class GGUFHeader:
 def read_header(path: Path, texts: Collection[str] = ()) -> GGUFHeader:
     """Read the header of a GGUF file; raise DataError where it is not one, is cut off or breaks a limit.
 
-    `texts` are the keys of arrays of texts, a vocabulary say, that are wanted.
+    `texts` are the keys of arrays of texts, a vocabulary say, that are wanted and not stepped over.
     """
     try:
         with open_regular(path) as file:
@@ -81,7 +81,11 @@ def read_header(path: Path, texts: Collection[str] = ()) -> GGUFHeader:
         metadata={key: _value(entry) for key, entry in head.metadata.items()},
         tensors=tuple(Tensor(name=one.name, shape=one.shape, type=TYPE_OF_ID[one.type]) for one in head.tensors),
         file_bytes=head.size,
-        texts={key: tuple(text.decode() for text in head.metadata[key].texts) for key in texts if key in head.metadata},
+        texts={
+            key: tuple(text.decode("utf-8") for text in entry.texts)
+            for key, entry in head.metadata.items()
+            if key in texts and entry.item_kind == STRING
+        },
     )
 
 

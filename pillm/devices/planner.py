@@ -28,18 +28,28 @@ _FASTER = 1.15
 _LEAST_TRUST = 1
 
 
-def plan(model: Any, device: str | Path | DeviceProfile, *, context: int | None = None, quant: str | None = None) -> Plan:
+def plan(
+    model: Any,
+    device: str | Path | DeviceProfile,
+    *,
+    context: int | None = None,
+    quant: str | None = None,
+    types: Mapping[str, str] | None = None,
+) -> Plan:
     """Return whether a model fits a device, how fast it would be, and what would do instead.
 
     `model` is a ModelFile, a Checkpoint, the path of a .gguf file, a model folder or a config.json, or what a config.json
     would hold. `quant` asks what
-    another quantisation would be; a checkpoint is planned in the device's first choice. `context` counts tokens.
-    Raises DataError for a model that cannot be read, ConfigError for an unknown device or quantisation.
+    another quantisation would be; a checkpoint is planned in the device's first choice. `types` asks, on top of that, for
+    a storage type of some tensors, by their names in GGUF. `context` counts tokens.
+    Raises DataError for a model that cannot be read, ConfigError for an unknown device, quantisation, tensor or type.
     """
     profile = device if isinstance(device, DeviceProfile) else _device(device)
     shape = shape_of(model)
     if quant is not None or _is_unquantised_config(model):
         shape = shape.quantised(quant or suited(shape, profile)[0])
+    if types:
+        shape = shape.with_types(types)
     if context is not None and context < 1:
         raise ConfigError(f"a context of {context} tokens is not possible. Give 1 or more.")
     return plan_shape(shape, profile, context)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pillm.devices.ggufheader import GGUFHeader, Tensor, Value, read_header
-from pillm.devices.quants import QUANT_OF_FILE_TYPE, embedding_type, head_type, known_quant, layer_type, stored_bytes
-from pillm.errors import DataError
+from pillm.devices.quants import BLOCKS, QUANT_OF_FILE_TYPE, embedding_type, head_type, known_quant, layer_type, stored_bytes
+from pillm.errors import ConfigError, DataError, did_you_mean
 from pillm.intake.door import check_model_file
 
 KNOWN_ARCHITECTURES = (
@@ -68,10 +68,22 @@ class ModelShape:
         """Return the shape as llama.cpp would quantise it; raise ConfigError for a name whose mix is not known."""
         quant = known_quant(quant)
         grouped = self.heads * self.head_size * 2 * self.layers >= 4 * self.kv_per_token
-        tensors = tuple(self._requantised(one, quant, grouped) for one in self.tensors)
+        return replace(self._stored(tuple(self._requantised(one, quant, grouped) for one in self.tensors)), quant=quant)
+
+    def with_types(self, types: Mapping[str, str]) -> ModelShape:
+        """Return the shape with some tensors, by name, in other storage types; raise ConfigError for what is not known."""
+        names = {one.name for one in self.tensors}
+        for name, type_ in types.items():
+            if name not in names:
+                raise ConfigError(f"{self.name} has no tensor {name!r}.{did_you_mean(name, names)}")
+            if type_ not in BLOCKS:
+                raise ConfigError(f"{type_!r} is no storage type.{did_you_mean(type_, BLOCKS)} Known: {', '.join(BLOCKS)}.")
+        return self._stored(tuple(replace(one, type=types.get(one.name, one.type)) for one in self.tensors))
+
+    def _stored(self, tensors: tuple[Tensor, ...]) -> ModelShape:
         stored = sum(stored_bytes(one.type, one.weights) for one in tensors)
         kept = self.file_bytes - sum(stored_bytes(one.type, one.weights) for one in self.tensors)
-        return replace(self, quant=quant, tensors=tensors, file_bytes=stored + max(kept, 0))
+        return replace(self, tensors=tensors, file_bytes=stored + max(kept, 0))
 
     def _requantised(self, tensor: Tensor, quant: str, grouped: bool) -> Tensor:
         part, columns = tensor.name.removesuffix(".weight"), tensor.shape[0]

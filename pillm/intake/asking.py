@@ -33,7 +33,8 @@ class Size(NamedTuple):
 
 def look(paths: Sequence[Path], size: Size, *, folders: bool = False) -> list[dict[str, Any]]:
     """Return what the child found at each path, in their order; none of them is larger than `size`."""
-    kind, found = "folders" if folders else "files", []
+    found: list[dict[str, Any]] = []
+    kind = "folders" if folders else "files"
     seconds, megabytes = SECONDS + size.read / _PER_SECOND, MEGABYTES + 16 * size.json // 2**20
     while True:
         task = {kind: [str(path) for path in paths[len(found) :]]}

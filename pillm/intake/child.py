@@ -15,7 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pillm.intake.faults import Fault
-from pillm.intake.limits import allow, limit_process
+from pillm.intake.limits import allow, limit_process, on_this_machine
 
 WARM = (
     "{{ '\\n' + messages | tojson }}{% generation %}{{ strftime_now('%d %b %Y') }}{% endgeneration %}",
@@ -32,7 +32,7 @@ def main() -> None:
         return
     from pillm.intake import inspection
 
-    task = json.load(sys.stdin)
+    task, seconds = json.load(sys.stdin), on_this_machine(seconds)
     limit_process(seconds=seconds, megabytes=megabytes, times=sum(map(len, task.values())) + 1)
     looks = {"files": inspection.look_at_file, "folders": inspection.look_at_folder}
     for kind, look in looks.items():
@@ -59,7 +59,7 @@ def _serve_templates(paths: list[str], seconds: float, megabytes: int) -> None:
         chattemplates.try_template(template, {})
     watch = chattemplates.Watch()
     sys.addaudithook(watch)
-    limit_process(seconds=seconds, megabytes=megabytes)
+    limit_process(seconds=on_this_machine(seconds), megabytes=megabytes)
     task = json.load(sys.stdin)
     watch.active = True
     fault: Fault | None = None

@@ -32,7 +32,7 @@ def check_config(said: Any) -> dict[str, Any]:
     for part in objects_in(config):
         for name, most in _MOST.items():
             value = part.get(name)
-            if type(value) in (int, float) and not 0 <= value <= most:
+            if isinstance(value, (int, float)) and not 0 <= value <= most:
                 raise Fault(f"{name} is {shown(value)}; it is a number up to {most}")
     return config
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from pillm.files import write_json, write_text
 from pillm.records import JSONObject
+from pillm.report.choicefile import read_choice
 from pillm.report.document import build_report
 from pillm.report.facts import RunFacts
 from pillm.report.trainingfile import read_training
 
-__all__ = ["RunFacts", "build_report", "read_training", "write_report"]
+__all__ = ["RunFacts", "build_report", "read_choice", "read_training", "write_report"]
 
 
 def write_report(facts: RunFacts, out: Path | str) -> JSONObject:

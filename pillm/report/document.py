@@ -56,6 +56,7 @@ def build_report(facts: RunFacts, folder: Path | None = None) -> JSONObject:
         "plans": [to_json(one) for one in facts.plans],
         "gates": [_gate(one) for one in facts.gates],
         "training": facts.training,
+        "choice": facts.choice,
         "seconds": {stage: round(seconds, 3) for stage, seconds in facts.seconds.items()},
         "versions": dict(facts.versions),
         "resolved": facts.resolved,

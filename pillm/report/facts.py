@@ -35,6 +35,8 @@ class RunFacts:
     """By default what the models carry."""
     training: JSONObject | None = None
     """What `pillm.report.trainingfile` read of the trainer's record."""
+    choice: JSONObject | None = None
+    """What `pillm.report.choicefile` read of how the exporter chose."""
     splits: Mapping[str, int] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Bytes of what was there before: "teacher", "base", "checkpoint"."""

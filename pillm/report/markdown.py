@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pillm.report.choice import HEADS, cells
 from pillm.report.headline import gates_sentence, headline
 from pillm.report.trainingfacts import training_facts, training_sentence, training_table
 from pillm.report.words import (
@@ -37,6 +38,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         _scores(report),
         _ladder(report),
         _files(report),
+        _choice(report),
         _speeds(report),
         _training(report),
         _gates(report),
@@ -107,6 +109,15 @@ def _files(report: Mapping[str, Any]) -> str:
         [code(one["file"]), escaped(one["quant"]), size(one["bytes"]), f"`{one['sha256'][:16]}…`"] for one in report["models"]
     ]
     return f"## Files\n\n{table(['file', 'quant', 'size', 'sha256'], rows, 2)}" if rows else ""
+
+
+def _choice(report: Mapping[str, Any]) -> str:
+    choice = report.get("choice")
+    if not choice:
+        return ""
+    rows = [[escaped(cell) for cell in cells(trial, choice["picked"])] for trial in choice["trials"]]
+    told = escaped(choice["reason"]) if choice["reason"] else ""
+    return "\n\n".join(part for part in ("## How the quantisation was chosen", told, table(HEADS, rows)) if part)
 
 
 def _speeds(report: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pillm.report.headline import gates_sentence, headline, is_pick, pick_speed
 from pillm.report.words import count, interval, percent, score, set_title, size, speed
 
 LINKS = (
-    ("size", "Size"), ("lost", "What was lost"), ("sets", "Sets"), ("speed", "Speed"), ("tags", "Tags"),
+    ("size", "Size"), ("choice", "Choice"), ("lost", "What was lost"), ("sets", "Sets"), ("speed", "Speed"), ("tags", "Tags"),
     ("training", "Training"), ("run", "The run"), ("wrong", "Wrong rows"),
 )  # fmt: skip
 

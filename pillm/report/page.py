@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from pillm.report.choice import choice_section
 from pillm.report.elements import raw, tag
 from pillm.report.headline import headline_text
 from pillm.report.overview import cards, hero, navigation
@@ -18,6 +19,7 @@ STYLE = Path(__file__).with_name("style.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _SECTIONS = {
     "size": size_section,
+    "choice": choice_section,
     "lost": lost_section,
     "sets": sets_section,
     "speed": speed_section,

@@ -159,6 +159,24 @@ _TRAINING = _object(
     },
     description="What the trainer's training.json says, as far as it makes sense; long curves are thinned.",
 )
+_FLAG: JSONObject = {"type": "boolean"}
+_PREDICTED: JSONObject = {**_FIGURE, "description": "Predicted for the device."}
+_TRIAL = _object(
+    {"name": _TEXT, "bytes": _COUNT, "kld": {**_NUMBER, "description": "From the unquantised file, nats per token."}},
+    {
+        **dict.fromkeys(("kld_low", "kld_high"), _FIGURE),
+        "top1": {**_FIGURE, "description": "The share of positions at which it ranks the same token first."},
+        "score": {**_FIGURE, "description": "Exact answers on validation rows."},
+        **dict.fromkeys(("tg_tps", "pp_tps"), _PREDICTED),
+        "front": {**_FLAG, "description": "Whether no other file beats it in everything."},
+        **dict.fromkeys(("kept", "imatrix", "rounded"), _FLAG),
+    },
+)
+_CHOICE = _object(
+    {"trials": _list(_TRIAL)},
+    dict.fromkeys(("device", "picked", "reason"), _WRONG_TEXT),
+    description="The quantisations that an exporter tried, and the one that it chose.",
+)
 
 SCHEMA: JSONObject = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -183,6 +201,7 @@ SCHEMA: JSONObject = {
             "main": _object({"metric": _WRONG_TEXT, "set": _WRONG_TEXT}),
             "pick": _maybe(_PICK),
             "training": _maybe(_TRAINING),
+            "choice": _maybe(_CHOICE),
             "splits": _table(_COUNT),
             "sizes": {**_table(_COUNT), "description": "Bytes of what was there before: teacher, base, checkpoint."},
             "plans": _list(_PLAN),

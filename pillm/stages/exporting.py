@@ -20,16 +20,18 @@ from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_ke
 
 
 def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progress: Progress | None = None) -> list[ModelFile]:
-    """Pack a checkpoint into model files in the folder `out`, and return them.
+    """Pack a checkpoint, or an adapter's folder, into model files in the folder `out`, and return them.
 
     Raises ConfigError where `out` holds what another stage made, DataError for an unreadable checkpoint, BackendError
     where the exporter made no file or a false one.
     """
     out, progress = named(out), progress or Progress("export")
-    if not (checkpoint.path / "config.json").is_file():
+    adapter = (checkpoint.path / "adapter_config.json").is_file()
+    if not adapter and not (checkpoint.path / "config.json").is_file():
         raise DataError(f"{checkpoint.path} is not a model folder: it has no config.json. Give the folder that train wrote.")
-    said = {"told": checkpoint.told} if checkpoint.told else {}
-    key = stage_key("export", {"checkpoint": checkpoint_key(checkpoint), "name": checkpoint.label, **said}, exporter)
+    parents = {"checkpoint": checkpoint_key(checkpoint), **exporter.parents(checkpoint)}
+    told = {"told": checkpoint.told} if checkpoint.told else {}
+    key = stage_key("export", {**parents, "name": checkpoint.label, **told}, exporter)
     with lock(out.with_name(f".{out.name}.lock")):
         if is_current(out, key):
             progress.up_to_date()
@@ -47,13 +49,14 @@ def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progr
                 key=key,
                 backends=(exporter,),
                 seconds=work.seconds,
-                parents={"checkpoint": checkpoint_key(checkpoint)},
+                parents=parents,
                 counts={"files": len(models)},
                 results={"models": facts} | ({"origin": checkpoint.origin} if checkpoint.origin else {}),
             )
             _keep_only(work.path, models)
-            if (checkpoint.path / CONTRACT_FILE).is_file():  # whoever gets the files must ask as the student was taught
-                shutil.copyfile(checkpoint.path / CONTRACT_FILE, work.path / CONTRACT_FILE)
+            for place in (checkpoint.path.resolve().parent, checkpoint.path) if adapter else (checkpoint.path,):
+                if (place / CONTRACT_FILE).is_file():  # whoever gets the files must ask as the student was taught
+                    shutil.copyfile(place / CONTRACT_FILE, work.path / CONTRACT_FILE)
             write_beside(work.path, export_card(checkpoint, models, work.path))
             work.publish(lineage)
     progress.finish(f"{len(models)} files")

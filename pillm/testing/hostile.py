@@ -30,8 +30,8 @@ def write_hostile(folder: Path) -> dict[str, Path]:
             made[f"{ending}: {name}"] = _written(folder / ending / f"{_slug(name)}.{ending}", raw)
     for name, told in tokenizers():
         made[f"tokenizer: {name}"] = _written(folder / "tokenizers" / _slug(name) / "tokenizer.json", _raw(told))
-    for name, files in folders():
-        for file, content in files.items():
+    for name, parts in folders():
+        for file, content in parts.items():
             _written(folder / "folders" / _slug(name) / file, content)
         made[f"folder: {name}"] = folder / "folders" / _slug(name)
     return made

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 import pillm
 from pillm_llamacpp import source
+from pillm_llamacpp.choosing.options import Choosing
 from pillm_llamacpp.gates.fallbacks import Rule
 from pillm_llamacpp.quantizing import quants as table
 from pillm_llamacpp.quantizing.quants import AUTO, OFF
@@ -18,18 +20,20 @@ from pillm_llamacpp.quantizing.quants import AUTO, OFF
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pillm_llamacpp.gates.checks import Findings
+    from pillm_llamacpp.writing.sources import Laid
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
-class GGUFExporter(pillm.Exporter):
+class GGUFExporter(Choosing, pillm.Exporter):
     """Packs a checkpoint into GGUF files, one per quantisation, proved token for token against its training."""
 
     name: ClassVar[str] = "gguf"
     writes: ClassVar[frozenset[str]] = frozenset({"gguf"})
 
     quants: tuple[str, ...] = Field(
-        ("F16", "Q8_0", "Q4_K_M", "IQ4_NL"), min_length=1, description="llama.cpp's quantisations to make."
+        ("F16", "Q8_0", "Q4_K_M", "IQ4_NL"), min_length=1, description="llama.cpp's quantisations to make; auto: chosen."
     )
     pre: str | None = Field(
         None, description="llama.cpp's pre-tokenizer; none: derived from tokenizer.json. The parity gate judges it."
@@ -40,6 +44,13 @@ class GGUFExporter(pillm.Exporter):
     title: str | None = Field(None, description="The model's name in the file's metadata; none: made of the same.")
     license: str | None = Field(None, description="The model's licence, as an SPDX id; none: the run's, else a free base's.")
     release: str = Field("v1.0", pattern=r"v\d+(\.\d+)*", description="The model's version, in names and metadata.")
+    base: str | None = Field(None, description="An adapter's base, a folder or a name; none: what its settings name.")
+    adapter: Literal["merged", "only"] = Field(
+        "merged", description="Of an adapter's folder: the base with it merged in, or `only` the adapter, for `--lora`."
+    )
+    writer: Literal["auto", "own", "converter"] = Field(
+        "auto", description="Who writes the file in full precision: pillm's `own` writer, llama.cpp's `converter`, or `auto`."
+    )
     imatrix: str = Field(
         AUTO,
         description="auto: an importance matrix from the calibration texts, where it helps; off; or a file of llama-imatrix.",
@@ -63,6 +74,8 @@ class GGUFExporter(pillm.Exporter):
         names = [value] if isinstance(value, str) else value
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
             return value
+        if [name.lower() for name in names] == [AUTO]:
+            return (AUTO,)
         return tuple(dict.fromkeys(table.canonical(name) for name in names))
 
     @field_validator("imatrix", mode="before")
@@ -113,32 +126,66 @@ class GGUFExporter(pillm.Exporter):
         Raises MissingDependency where the converter is not installed, DataError where the folder is not a model that
         llama.cpp knows, BackendError where token ids or logits differ, StorageError where the disk is full.
         """
+        from pillm_llamacpp.choosing import picking
         from pillm_llamacpp.gates.checks import check
         from pillm_llamacpp.measuring.measures import check_imatrix
-        from pillm_llamacpp.packing import Packing
+        from pillm_llamacpp.writing.sources import laid_out
 
         self.check()
-        for note in pillm.check_model_folder(checkpoint.path):
-            progress.note(f"{checkpoint.label}: {note}.")
-        findings = check(checkpoint, source.require(), self.quants)
-        check_imatrix(self.imatrix, self.quants, checkpoint)
-        card = pillm.card_of(checkpoint, version=self.release, license=self.license, title=self.title)
-        work, keep = out / ".gguf-work", False
+        with laid_out(checkpoint, self.base) as laid:
+            for folder in laid.folders:
+                for note in pillm.check_model_folder(folder):
+                    progress.note(f"{folder.name}: {note}.")
+            whole = replace(laid.checkpoint, name=checkpoint.label, told=checkpoint.told, origin=checkpoint.origin)
+            card = pillm.card_of(whole, version=self.release, license=self.license, title=self.title)
+            findings = check(whole, source.require(), self.quants)
+            if self.adapter == "only":
+                from pillm_llamacpp.writing.alone import alone
+
+                quants = self.quants if "quants" in self.model_fields_set else ("F16",)
+                metadata = {"general.name": card.name, **({"general.license": card.license} if card.license else {})}
+                yield from alone(
+                    laid, quants, out / (self.file_name or card.stem), progress, metadata=metadata, threads=self.threads or 1
+                )
+                return
+            check_imatrix(self.imatrix, self.quants, whole)
+            if self.chooses:
+                picking.check(self, whole)
+            yield from self._packed(checkpoint, laid._replace(checkpoint=whole), findings, out, card, progress)
+
+    def _packed(
+        self,
+        checkpoint: pillm.Checkpoint,
+        laid: Laid,
+        findings: Findings,
+        out: Path,
+        card: pillm.Card,
+        progress: pillm.Progress,
+    ) -> Iterator[pillm.ModelFile]:
+        from pillm_llamacpp.packing import Packing
+        from pillm_llamacpp.quantizing.finished import Finished, state_of
+
+        work, finished = out / ".gguf-work", None
         try:
-            out.mkdir(parents=True, exist_ok=True)
+            finished = Finished(work, state_of(checkpoint.path, self.parents(checkpoint), self.identity()))
+            yield from Packing(self, laid.checkpoint, findings, card, work, progress, finished, laid.adapter).files()
             shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-            yield from Packing(self, checkpoint, findings, card, work, progress).files()
-        except (pillm.PillmError, OSError) as error:
-            told, keep = error if isinstance(error, pillm.PillmError) else _storage(out, error), self.keep_work
-            if keep:
+        # an interruption leaves all as it is, for the same command to go on with
+        except Exception as error:
+            told = _storage(out, error) if isinstance(error, OSError) else error
+            if self.keep_work and isinstance(told, pillm.PillmError):
                 told.args = (f"{told} The intermediate files are kept in {work} until the next export.",)
+            elif finished is not None:
+                finished.give_up()
             if told is error:
                 raise
             raise told from error
-        finally:
-            if not keep:
-                shutil.rmtree(work, ignore_errors=True)
+
+    def parents(self, checkpoint: pillm.Checkpoint) -> dict[str, str]:
+        """Return the hash of an adapter's base: another base makes other files."""
+        from pillm_llamacpp.writing.sources import parents
+
+        return parents(checkpoint, self.base)
 
 
 def _storage(out: Path, error: OSError) -> pillm.StorageError:

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pillm
 from pillm_llamacpp import source
 from pillm_llamacpp.beside import write_beside
+from pillm_llamacpp.choosing.picking import chosen
 from pillm_llamacpp.converting import conversion
 from pillm_llamacpp.converting.assets import copy_assets
+from pillm_llamacpp.converting.pretokenizer import WORD_PIECE
 from pillm_llamacpp.gates import logits, parity, proving, trial
 from pillm_llamacpp.inference.session import Settings
 from pillm_llamacpp.measuring.measures import Measures
 from pillm_llamacpp.quantizing import quants as table
 from pillm_llamacpp.quantizing.quantization import publish, types_of
+from pillm_llamacpp.writing.making import make
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pillm_llamacpp.exporter import GGUFExporter
     from pillm_llamacpp.gates.checks import Findings
     from pillm_llamacpp.gates.proving import Proof
+    from pillm_llamacpp.quantizing.finished import Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,29 +43,47 @@ class Packing:
     work: Path
     """A folder in the one that the files go to; what lies there has no name yet."""
     progress: pillm.Progress
-
-    def files(self) -> Iterator[pillm.ModelFile]:
-        """Yield each file when it has passed every gate and has its name."""
-        base = table.base_of(self.options.quants)
-        full = self.work / self._name(base)
-        proof = self._converted(full)
-        measures = Measures(self._cores, self._threads_for(full), self.progress, self.work, self.options.fallback)
-        if set(self.options.quants) != {base}:
-            measures.prepare(full, self.checkpoint, option=self.options.imatrix, quants=self.options.quants)
-        models = []
-        for quant in self.options.quants:
-            made = self._as_it_is(full, quant, proof) if quant == base else self._quantized(full, quant, proof, measures)
-            models.append(made)
-            yield made
-        measures.keep(self.work.parent / f"{self.stem}.imatrix.gguf")
-        if self.options.assets:
-            copy_assets(self.checkpoint.path, self.work.parent)
-        write_beside(self.work.parent, self.checkpoint, self.card, models, self.progress)
+    finished: Finished
+    """What an interrupted export had made already."""
+    adapter: Path | None = None
+    """An adapter that is merged into the checkpoint's weights."""
 
     @property
     def stem(self) -> str:
         """Return what the files' names begin with."""
         return self.options.file_name or self.card.stem
+
+    def files(self) -> Iterator[pillm.ModelFile]:
+        """Yield each file when it has passed every gate and has its name; then write what stands beside them."""
+        models = []
+        for model in self._files():
+            models.append(model)
+            yield model
+        write_beside(self.work.parent, self.checkpoint, self.card, models, self.progress)
+
+    def _files(self) -> Iterator[pillm.ModelFile]:
+        base = table.base_of(self.options.quants)
+        full = self.work / self._name(base)
+        kept = {quant: self.finished.model(self.work.parent / self._name(quant), quant) for quant in self.options.quants}
+        missing = tuple(quant for quant, model in kept.items() if model is None)
+        proof = self._converted(full, missing)
+        shutil.rmtree(self.work / "reference", ignore_errors=True)  # of an attempt that was interrupted
+        measures = Measures(self._cores, self._threads_for(full), self.progress, self.work, self.options.fallback)
+        if set(self.options.quants) != {base}:
+            measures.prepare(full, self.checkpoint, option=self.options.imatrix, quants=self.options.quants)
+        if self.options.chooses:
+            yield from chosen(self, full, proof, measures)
+        for quant, model in () if self.options.chooses else kept.items():
+            if model is not None:
+                measures.used |= model.imatrix
+                yield model
+                continue
+            made = self.as_it_is(full, quant, proof) if quant == base else self._quantized(full, quant, proof, measures)
+            self.finished.add(made)
+            yield made
+        measures.keep(self.work.parent / f"{self.stem}.imatrix.gguf")
+        if self.options.assets:
+            copy_assets(self.checkpoint.path, self.work.parent)
 
     def _name(self, quant: str) -> str:
         return f"{self.stem}-{quant}.gguf"
@@ -73,8 +95,8 @@ class Packing:
     def _threads_for(self, file: Path) -> int:
         return Settings(threads=self.options.threads).threads_for(file.stat().st_size)
 
-    def _converted(self, full: Path) -> Proof:
-        """Write the file in full precision and prove it."""
+    def _converted(self, full: Path, quants: tuple[str, ...]) -> Proof:
+        """Write the file in full precision, and beside it what else comes out of the same pass; prove it."""
         rows, day = parity.rows_of(self.checkpoint, self.findings.pre), parity.day_of(self.checkpoint)
         label = self.checkpoint.label
         if rows[0].ids is None:
@@ -82,18 +104,28 @@ class Packing:
                 f"{label} carries no probes of its training; parity is checked on {len(rows)} built-in strings, "
                 "between the reloaded tokenizer and llama.cpp only."
             )
+        if self.findings.pre == WORD_PIECE:
+            self.progress.warn(
+                f"llama.cpp splits Korean, Hindi, Bengali and words of more than 100 letters otherwise than {label}'s own "
+                "tokenizer, as it does for every WordPiece vocabulary: do not embed such text with these files."
+            )
         self.progress.start(None, unit="steps", message=f"converting {label} to {full.name}")
         told = conversion.Conversion(
             tree=str(source.require()), model=str(self.checkpoint.path.resolve()), outfile=str(full),
             outtype=full.stem.rpartition("-")[2].lower(), pre=self.options.pre, derived=self.findings.pre,
             stops=self.findings.stops, keys={**_keys(self.checkpoint), **pillm.metadata_of(self.card)}, day=day,
             rows=logits.ROWS, tokens=logits.TOKENS, encoder=self.findings.encoder,
+            adapter=str(self.adapter) if self.adapter else None,
         )  # fmt: skip
-        made = conversion.run(told, map(parity.asked, rows), full.parent, self.progress)
+        kinds = dict.fromkeys((table.base_of(self.options.quants), *table.direct(quants)))
+        outputs = {kind: self.work / self._name(kind) for kind in kinds}
+        probes = list(map(parity.asked, rows))
+        made = make(self.options.writer, told, probes, outputs, threads=self._cores, progress=self.progress)
         threads = self._threads_for(full)
         return proving.prove(full, rows, made, self.findings, day=day, threads=threads, progress=self.progress)
 
-    def _as_it_is(self, full: Path, quant: str, proof: Proof) -> pillm.ModelFile:
+    def as_it_is(self, full: Path, quant: str, proof: Proof) -> pillm.ModelFile:
+        """Give the file in full precision its name, and return its record."""
         target = self.work.parent / full.name
         types, part = types_of(full), target.with_name(f"{target.name}.part")
         try:
@@ -105,7 +137,10 @@ class Packing:
 
     def _quantized(self, full: Path, quant: str, proof: Proof, measures: Measures) -> pillm.ModelFile:
         made = self.work / self._name(quant)
-        facts = measures.make(full, made, quant)
+        if quant in table.DIRECT and made.is_file():  # out of the same pass
+            facts: dict[str, Any] = {"types": types_of(made), "divergence": measures.measure(made), "imatrix": False}
+        else:
+            facts = measures.make(full, made, quant)
         near = self.tried(made, proof)
         mix = ", ".join(f"{count} x {kind}" for kind, count in facts["types"].items())
         self.progress.note(f"{quant}: {mix}; {near}.")

@@ -33,7 +33,7 @@ def _shared(name: str) -> ModuleType:
 
 
 tiny = _shared("tiny")
-for _name in ("llamatools", "zoo"):
+for _name in ("llamatools", "zoo", "students", "benching"):
     _shared(_name)
 
 

@@ -127,10 +127,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.parametrize("own", [True, False])
-@given(st.data())
+@given(data=st.data())
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_file_is_refused_or_read_and_never_anything_else(
-    small: bytes, tmp_path: Path, data: st.DataObject, *, own: bool
+    small: bytes, tmp_path: Path, own: bool, data: st.DataObject
 ) -> None:
     damaged = bytearray(small[: data.draw(st.integers(0, len(small)))])
     for place in data.draw(st.lists(st.integers(0, len(small) - 1), max_size=3)):

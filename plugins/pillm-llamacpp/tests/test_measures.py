@@ -45,7 +45,7 @@ def test_files_are_measured_and_the_importance_matrix_is_used_where_it_helps(
     assert not any(note.startswith("Q8_0: the importance") for note in notes)
     kept = read(tmp_path / "out" / "tiny.imatrix.gguf")
     assert kept.datasets[0].startswith("16 training conversations of tiny (sha256 ")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+    assert {path.name for path in (tmp_path / "out").glob("*.gguf")} == {
         "tiny.imatrix.gguf", "tiny-F16.gguf", "tiny-Q8_0.gguf", "tiny-Q4_0.gguf", "tiny-IQ3_XXS.gguf",
     }  # fmt: skip
 

@@ -72,6 +72,7 @@ def word_piece(told: dict[str, Any]) -> Tokenizer:
 
 
 MAKERS = {"gpt-2": byte_level, "llama-spm": sentence_pieces, "bert-bge": word_piece}
+SHAPES = {"llama-spm": {"num_key_value_heads": 2, "sliding_window": None}}
 KINDS = {"gpt-2": "LlamaForCausalLM", "llama-spm": "MistralForCausalLM", "bert-bge": "BertModel"}
 
 
@@ -80,7 +81,7 @@ KINDS = {"gpt-2": "LlamaForCausalLM", "llama-spm": "MistralForCausalLM", "bert-b
 def test_a_published_vocabulary_is_split_as_llama_cpp_splits_its_own_file_of_it(name: str, tmp_path: Path) -> None:
     told = fields(name)
     tokenizer = MAKERS[name](told)
-    checkpoint = write(tmp_path / name, KINDS[name], tokenizer, num_hidden_layers=1)
+    checkpoint = write(tmp_path / name, KINDS[name], tokenizer, num_hidden_layers=1, **SHAPES.get(name, {}))
     exporter = GGUFExporter(quants=("F16", "Q8_0"), threads=1)
     model, _ = exporter.export(checkpoint, tmp_path / "out", pillm.Progress())
     left_out = len(NOT_FOR_WORD_PIECE) if name == "bert-bge" else 0

@@ -53,6 +53,10 @@ class Conversion:
     """Whether the model turns texts into embeddings, and answers nothing."""
     vocab_only: bool = False
     """Whether only the tokenizer is converted."""
+    written: bool = False
+    """Whether the file is there already, and only tokenizer and model are asked."""
+    adapter: str | None = None
+    """An adapter that the model is asked with, unmerged; peft puts it on."""
     metadata: dict[str, str] = field(default_factory=dict)
     """What replaces the metadata that the converter guesses (`general.name`, `general.license`)."""
 

@@ -54,7 +54,8 @@ def main() -> int:
         if job["outfile"]:
             if job["rows"]:
                 predicting.predict(job)
-            convert(job, splits, events)
+            if not job["written"]:
+                convert(job, splits, events)
     except OSError as error:
         traceback.print_exc()
         # numpy reports a short write without an errno
@@ -101,12 +102,14 @@ def set_day(day: str | None) -> None:
         return
     from transformers.utils import chat_template_utils
 
+    then = date.fromisoformat(day)
+
     class Then(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Then:
-            return cls.combine(date.fromisoformat(day), datetime.now(tz).time(), tz)
+            return cls.combine(then, datetime.now(tz).time(), tz)
 
-    chat_template_utils.datetime = Then
+    vars(chat_template_utils)["datetime"] = Then
 
 
 def encode(job: dict[str, Any]) -> hooks.Splits:

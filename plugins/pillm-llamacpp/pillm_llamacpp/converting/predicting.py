@@ -42,6 +42,11 @@ def _logits(job: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, A
     import torch
 
     model = _loaded(job, "AutoModelForCausalLM")
+    if job["adapter"]:
+        from peft import PeftModel
+
+        # unmerged: what the merged file is compared with must not be merged by the same arithmetic
+        model = PeftModel.from_pretrained(model, job["adapter"]).eval()
     room = 0
     with Path(job["reference"]).open("wb") as file, torch.inference_mode():
         for row in rows:

@@ -65,9 +65,20 @@ def examine_folder(
             return
         checkpoint = pillm.Checkpoint(path=base)
     found = list(_examined(exporter, checkpoint, student, tree))
+    if student is None and not any(one.wrong for one in found):
+        found.append(_files(checkpoint))
     yield from found
     if prove and tree is not None and not any(one.wrong for one in found):
         yield try_tokenizer(checkpoint, checks.check(checkpoint, tree, exporter.quants), pre=exporter.pre, tree=tree)
+
+
+def _files(checkpoint: pillm.Checkpoint) -> pillm.Finding:
+    """Look at every file in a limited process, as an export will."""
+    try:
+        notes = pillm.check_model_folder(checkpoint.path)
+    except pillm.PillmError as error:
+        return pillm.Finding("files", "broken", str(error))
+    return pillm.Finding("files", "note" if notes else "ok", "; ".join(notes) or "none contradicts itself")
 
 
 def _examined(

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pillm
+from pillm_llamacpp.quantizing.quants import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ _ELSE = "IQ4_NL is the better 4-bit type: its blocks fit"
 
 def better(quant: str) -> str:
     """Return in words which quantisation is better than this one where rows are no multiple of 256; empty for one that fits."""
-    if quant in _OF_32:
+    if quant in _OF_32 or quant == AUTO:  # what is chosen for a model fits it
         return ""
     return next((told for name, told in _BETTER.items() if quant.startswith(name)), _ELSE)
 

@@ -37,7 +37,8 @@ def measure(
 
     Raises BackendError where a number is not finite.
     """
-    found, offset = [], 0
+    found: list[dict[str, Any]] = []
+    offset = 0
     for row in made.predicted[:rows]:
         asked = {"ids": row["ids"], "places": row["places"], "width": row["width"]}
         gave = worker.ask(op="compare", reference=str(made.reference), offset=offset, **asked)

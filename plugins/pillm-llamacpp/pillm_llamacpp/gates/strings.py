@@ -5,6 +5,8 @@ All are in Unicode's NFC form: llama.cpp normalises no text, and some tokenizers
 
 from __future__ import annotations
 
+import unicodedata
+
 HARD_STRINGS: tuple[str, ...] = (
     "a", " a", "a ", "  a", "a  b", "a   b", " ", "  ", "\t", "\n", "\n\n", " \n ", "a\nb", "a\r\nb", "\r\n\r\n",
     "a\tb\t\tc", "1", "12", "123", "1234", "12345678901234567890", "3.14159", "1,000,000.50 $", "11h45", "8 h 30",
@@ -56,8 +58,18 @@ HARD_STRINGS: tuple[str, ...] = (
     "a" * 300, "1" * 100, " " * 100, "ab " * 60, "é" * 80, "!" * 70, "\n" * 20, "日" * 60, "aB" * 50, "😀" * 30,
     "anticonstitutionnellement" * 4,
 )  # fmt: skip
-NOT_FOR_WORD_PIECE = frozenset({"1️⃣", "a\u0085b", "a▁b", "a" * 300})
+
+
+def _word_piece_differs(text: str) -> bool:
+    marks = any(unicodedata.category(letter) in ("Mc", "Me") for letter in unicodedata.normalize("NFD", text))
+    korean = any("가" <= letter <= "힣" for letter in text)
+    return marks or korean or "\u0085" in text or "▁" in text or any(len(word) > _LONGEST_WORD for word in text.split())
+
+
+_LONGEST_WORD = 100
+NOT_FOR_WORD_PIECE = frozenset(filter(_word_piece_differs, HARD_STRINGS))
 """What llama.cpp is known to split otherwise than BERT's own tokenizer, whatever the vocabulary.
 
-It drops every combining mark with the accents, takes NEL and the sign of a space for blanks, and knows no longest word.
+It drops spacing and enclosing marks with the accents (Hindi, Bengali), takes Korean syllables apart wrongly, takes NEL and the
+sign of a space for blanks, and knows no longest word.
 """

@@ -36,7 +36,7 @@ class ChatTemplate:
         """Return the conversation as text; `ask` ends it with the header of the answer. Raises jinja2.TemplateError."""
         with _told(), pillm.limited_rendering(megabytes=_MEGABYTES):
             return self._template.render(
-                messages=[_aliased(pillm.template_message(message)) for message in messages],
+                messages=[_aliased(pillm.template_message(dict(message))) for message in messages],
                 tools=list(tools) or None,
                 documents=None,
                 add_generation_prompt=ask,

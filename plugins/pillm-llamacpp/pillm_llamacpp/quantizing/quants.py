@@ -25,6 +25,9 @@ NEED_IMATRIX = tuple(WITH_IMATRIX)
 UNWEIGHTED = frozenset({"F32", "F16", "BF16", "Q8_0", "TQ2_0", "TQ1_0", "Q2_0", "Q1_0", "MXFP4_MOE"})
 """The quantisations that come out the same with an importance matrix and without."""
 
+DIRECT = ("F32", "F16", "BF16", "Q8_0")
+"""Storage types that pillm's own writer makes in its one pass; llama.cpp makes all others from a file of these."""
+
 
 def canonical(name: str) -> str:
     """Return llama.cpp's spelling of a quantisation; raise ValueError in a sentence where there is none of that name."""
@@ -52,3 +55,8 @@ def needing_imatrix(quants: Iterable[str]) -> str | None:
 def base_of(quants: tuple[str, ...]) -> str:
     """Return the type to convert to once, from which all the quantisations lose nothing more than they must."""
     return "F32" if {"F32", "BF16"} & set(quants) else "F16"
+
+
+def direct(quants: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those quantisations that the writer makes itself."""
+    return tuple(quant for quant in quants if quant in DIRECT)

@@ -29,6 +29,7 @@ _JOBS = {
     "collect": "measuring.collecting:collect",
     "reference": "measuring.comparing:make_reference",
     "diverge": "measuring.comparing:diverge",
+    "moments": "choosing.products:collect",
 }
 """Operations that need no open model: the function that gets the message and sends the replies."""
 
@@ -89,6 +90,7 @@ class Server:
             "devices": self._devices,
             "types": self._types,
             "unfinite": self._unfinite,
+            "write": self._write,
         }
         name = str(message.pop("op"))
         try:
@@ -124,6 +126,13 @@ class Server:
         from pillm_llamacpp.gates.tensors import unfinite
 
         self.send(tensors=unfinite(message["path"]))
+
+    def _write(self, message: Packet) -> None:
+        # the threads of the pass are enough: a library's own would wait for each other
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        from pillm_llamacpp.writing.streaming import write
+
+        write(message, self.send)
 
     def _generate(self, message: Packet) -> None:
         if self._served is None:

@@ -1,0 +1,46 @@
+"""A choice as JSON: what was tried, what no other file beats, what ships and why; `choice.json` beside the files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pillm_llamacpp.choosing.trials import patterns
+
+if TYPE_CHECKING:
+    from pillm_llamacpp.choosing.front import Trial
+    from pillm_llamacpp.choosing.search import Choice
+
+CHOICE_FILE, VERSION = "choice.json", 1
+
+
+def document(choice: Choice, kept: Collection[str]) -> dict[str, Any]:
+    """Return a choice as the report reads it; `kept` are the names of the files that ship."""
+    shown = {trial.name for trial in choice.front}
+    return {
+        "version": VERSION,
+        "device": choice.device,
+        "picked": choice.picked.name,
+        "reason": choice.reason,
+        "trials": [_trial(trial, front=trial.name in shown, kept=trial.name in kept) for trial in choice.trials],
+    }
+
+
+def _trial(trial: Trial, **flags: bool) -> dict[str, Any]:
+    found = trial.divergence
+    return {
+        "name": trial.name, "quant": trial.quant, "bytes": trial.bytes, "ram": trial.ram, "kld": trial.kld,
+        "kld_low": found.low if found else None, "kld_high": found.high if found else None,
+        "top1": found.top1 if found else 1.0, "score": trial.score, "tg_tps": trial.tg_tps, "pp_tps": trial.pp_tps,
+        "imatrix": trial.imatrix, "rounded": trial.rounded, **flags,
+        # as llama-quantize takes them: --tensor-type PATTERN=TYPE
+        "types": patterns(trial.types),
+    }  # fmt: skip
+
+
+def write(choice: Choice, kept: Collection[str], folder: Path) -> None:
+    """Write `choice.json` into a folder."""
+    text = json.dumps(document(choice, kept), ensure_ascii=False, indent=2, allow_nan=False)
+    (folder / CHOICE_FILE).write_text(text + "\n", "utf-8")

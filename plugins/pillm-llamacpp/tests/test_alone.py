@@ -1,0 +1,89 @@
+"""Adapters through the exporter: merged into their base, or in a file of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pillm_llamacpp.exporter import GGUFExporter
+from pillm_llamacpp_students import Q_PROJ, contents, write_adapter
+from pillm_llamacpp_tiny import write_model
+
+import pillm
+
+
+def export(checkpoint: pillm.Checkpoint, out: Path, **options: Any) -> list[pillm.ModelFile]:
+    return list(GGUFExporter(assets=False, **options).export(checkpoint, out, pillm.Progress("export")))
+
+
+@pytest.fixture(scope="module")
+def adapter(checkpoint: pillm.Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> pillm.Checkpoint:
+    """Return an adapter that does not know its base."""
+    return write_adapter(tmp_path_factory.mktemp("adapters") / "mine", "owner/model")
+
+
+@pytest.fixture(scope="module")
+def merged(
+    adapter: pillm.Checkpoint, checkpoint: pillm.Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> list[pillm.ModelFile]:
+    """Return what an export makes of it."""
+    exporter = pillm.exporter("gguf", quants="F16,Q4_K_M", base=str(checkpoint.path))
+    return pillm.export(adapter, exporter, tmp_path_factory.mktemp("merged") / "out")
+
+
+def weight(path: Path) -> np.ndarray:
+    return np.frombuffer(contents(path)[1]["blk.0.attn_q.weight"][2], np.float16).reshape(256, 256).astype(np.float32)
+
+
+def test_an_adapter_is_exported_merged_and_proved_against_the_unmerged_one(
+    merged: list[pillm.ModelFile], exported: dict[str, pillm.ModelFile]
+) -> None:
+    assert [model.path.name for model in merged] == ["mine-F16.gguf", "mine-Q4_K_M.gguf"]
+    found, plain = contents(merged[0].path)[1], contents(exported["F16"].path)[1]
+    assert [name for name in plain if found[name] != plain[name]] == ["blk.0.attn_q.weight"]
+
+
+def test_the_same_export_again_makes_nothing_and_another_base_something_else(
+    merged: list[pillm.ModelFile], adapter: pillm.Checkpoint, checkpoint: pillm.Checkpoint, tmp_path: Path
+) -> None:
+    exporter = pillm.exporter("gguf", quants="F16,Q4_K_M", base=str(checkpoint.path))
+    assert pillm.export(adapter, exporter, merged[0].path.parent) == merged
+    other = write_model(tmp_path / "other", layers=1)
+    assert exporter.parents(adapter) != pillm.exporter("gguf", base=str(other.path)).parents(adapter)
+
+
+def test_an_adapter_alone_is_a_file_that_llama_cpp_adds_to_its_base(
+    merged: list[pillm.ModelFile], adapter: pillm.Checkpoint, checkpoint: pillm.Checkpoint,
+    exported: dict[str, pillm.ModelFile], tmp_path: Path,
+) -> None:  # fmt: skip
+    (model,) = export(adapter, tmp_path / "out", adapter="only", base=str(checkpoint.path))
+    assert model.path.name == "mine-lora-F16.gguf"
+    assert model.types == {"F16": 2}
+    keys, tensors = contents(model.path)
+    assert keys["general.type"][1] == "adapter"
+    assert list(tensors) == ["blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"]
+    # the file alone and the merged one say the same
+    b = np.frombuffer(tensors["blk.0.attn_q.weight.lora_b"][2], np.float16).reshape(256, 4).astype(np.float32)
+    a = np.frombuffer(tensors["blk.0.attn_q.weight.lora_a"][2], np.float16).reshape(4, 256).astype(np.float32)
+    change = weight(merged[0].path) - weight(exported["F16"].path)
+    assert np.allclose(change, keys["adapter.lora.alpha"][1] / 4 * (b @ a), atol=2e-3)
+    assert np.abs(change).max() > 0.02
+
+
+def test_an_adapter_alone_has_few_types_and_needs_an_adapter(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "mine", checkpoint.path)
+    with pytest.raises(pillm.ConfigError, match=r"not stored as Q4_K_M\. Ask for one of F32, F16"):
+        export(adapter, tmp_path / "out", adapter="only", quants=["Q4_K_M"])
+    with pytest.raises(pillm.ConfigError, match="is a whole model, not an adapter's folder"):
+        export(checkpoint, tmp_path / "out", adapter="only")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dora_alone_is_refused_with_the_way_out(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
+    lengths = {f"{Q_PROJ}.lora_magnitude_vector": np.ones(256, np.float32)}
+    adapter = write_adapter(tmp_path / "mine", checkpoint.path, lengths, use_dora=True)
+    with pytest.raises(pillm.DataError, match="is a DoRA, and a file of its own has no place for its lengths"):
+        export(adapter, tmp_path / "out", adapter="only")
+    assert not list((tmp_path / "out").iterdir())
