@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,8 @@ from pillm.testing import check_backend
 
 def export(checkpoint: pillm.Checkpoint, out: Path, **options: object) -> tuple[list[pillm.ModelFile], list[pillm.Event]]:
     events: list[pillm.Event] = []
-    return list(GGUFExporter(**options).export(checkpoint, out, pillm.Progress("export", (events.append,)))), events
+    made = GGUFExporter(**{"file_name": checkpoint.path.name, **options})
+    return list(made.export(checkpoint, out, pillm.Progress("export", (events.append,)))), events
 
 
 def copy(checkpoint: pillm.Checkpoint, tmp_path: Path) -> pillm.Checkpoint:
@@ -38,7 +38,7 @@ def test_every_quantisation_is_written_whole_and_proved(
 ) -> None:
     assert list(exported) == ["F16", "Q8_0", "Q4_K_M", "IQ4_NL"]
     for quant, model in exported.items():
-        assert re.fullmatch(rf"tiny-[0-9.]+[KM]-v1\.0-{quant}\.gguf", model.path.name)
+        assert model.path.name == f"tiny-{quant}.gguf"
         assert pillm.ModelFile.of(model.path, quant).sha256 == model.sha256
         assert model.parity == pillm.Parity(rows=len(SENTENCES) + len(HARD_STRINGS), mismatches=0)
         assert model.agreement
@@ -105,7 +105,7 @@ def test_the_logit_gate_uses_the_threads_it_is_given_and_reports_each_conversati
     send = Worker.send
     monkeypatch.setattr(Worker, "send", lambda self, message: (sent.append(dict(message)), send(self, message))[1])
     _, events = export(checkpoint, tmp_path / "out", quants=["F16"], threads=2, assets=False)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["tiny-F16.gguf"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"tiny-F16.gguf", "card.json", "Modelfile"}
     (opened,) = [message for message in sent if message["op"] == "open" and not message.get("vocab_only")]
     assert opened["threads"] == 2
     begun = next(number for number, event in enumerate(events) if event.kind == "start" and "logits" in event.message)
