@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from pillm.batches import BatchMode as BatchMode
     from pillm.batches import BatchStatus as BatchStatus
     from pillm.batches import BatchTeacher as BatchTeacher
+    from pillm.cards.card import Card as Card
+    from pillm.cards.card import card_of as card_of
+    from pillm.cards.card import card_to_json as card_to_json
+    from pillm.cards.lineage import read_lineage as read_lineage
+    from pillm.cards.metadata import metadata_of as metadata_of
     from pillm.contract import Contract as Contract
     from pillm.contract import template_message as template_message
     from pillm.devices import DeviceProfile as DeviceProfile
@@ -77,6 +82,7 @@ if TYPE_CHECKING:
     from pillm.judging import Judge as Judge
     from pillm.models import fetch_model as fetch_model
     from pillm.models import find_model as find_model
+    from pillm.origins import Origin as Origin
     from pillm.pipeline import run as run
     from pillm.plugins import exporter as exporter
     from pillm.plugins import filter_ as filter_
@@ -128,6 +134,8 @@ if TYPE_CHECKING:
     from pillm.tasks import load_task as load_task
     from pillm.tasks import prompts_of as prompts_of
     from pillm.tokenizers import tokenizer_hash as tokenizer_hash
+    from pillm.tracing import Traced as Traced
+    from pillm.tracing import trace as trace
     from pillm.verification import verify as verify
 
 _HOMES = {
@@ -135,6 +143,9 @@ _HOMES = {
     "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe sha256_file",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
+    "cards.card": "Card card_of card_to_json",
+    "cards.lineage": "read_lineage",
+    "cards.metadata": "metadata_of",
     "contract": "Contract template_message",
     "devices": "DeviceProfile device",
     "devices.planner": "plan",
@@ -151,6 +162,7 @@ _HOMES = {
     "intake.rendering": "limited_rendering",
     "hubs": "Published Publisher Release ReleaseFile RemoteFile RemoteModel Source Standing",
     "judging": "Judge",
+    "origins": "Origin",
     "models": "fetch_model find_model",
     "pipeline": "run",
     "plugins": "exporter filter_ metric model_folder publisher runner teacher trainer",
@@ -174,6 +186,7 @@ _HOMES = {
     "tablesources": "read_table",
     "tasks": "Task TaskCounts load_task prompts_of",
     "tokenizers": "tokenizer_hash",
+    "tracing": "Traced trace",
     "verification": "verify",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

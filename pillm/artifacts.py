@@ -60,6 +60,8 @@ class Checkpoint:
 
     path: Path
     name: str = ""
+    told: JSONObject | None = None
+    """What a run says of it that its folder does not: the recipe's hash, the licence, terms."""
     origin: str = ""
     """The name and the commit that it was fetched under; empty: it was not fetched."""
 
@@ -168,7 +170,7 @@ class Figure:
     rows: int
 
 
-SubjectKind: TypeAlias = Literal["teacher", "base", "checkpoint", "model"]
+SubjectKind: TypeAlias = Literal["teacher", "base", "adapter", "checkpoint", "model", "device"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

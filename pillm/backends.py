@@ -24,6 +24,7 @@ from pillm.contract import Contract
 from pillm.errors import BackendError
 from pillm.examination import Finding
 from pillm.forecasts import TrainingForecast
+from pillm.origins import Origin
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Failure, JSONObject, Prompt, Request, Usage
 from pillm.rowfiles import Rows as Rows
@@ -133,6 +134,10 @@ class Teacher(Backend):
 
     def tariff(self) -> tuple[str, str] | None:
         """Return model and server address, as price lists name them; None where a call costs nothing."""
+
+    def origin(self) -> Origin:
+        """Return the model that answers, for the card of what is taught; nothing is downloaded for it."""
+        return Origin(name=str(getattr(self, "model", "") or self.name))
 
     def greedy(self) -> Self:
         """Return the same teacher answering without sampling and without a grammar, as evaluations ask it.

@@ -171,6 +171,7 @@ def _mean(gate: Gate, subject: str, evaluations: Sequence[Evaluation]) -> float:
     held_out = [one for one in evaluations if one.set == "test"]
     if not held_out:
         raise _NoFigure("no held-out rows were scored.")
+    held_out = [one for one in held_out if one.kind not in ("adapter", "device")]  # scored on some of the rows only
     files = [one for one in held_out if one.kind == "model" and one.subject == subject]  # a teacher may have a file's name
     named = files or [one for one in held_out if subject in (one.subject, one.kind, one.quant)]
     if not named:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
 from pillm.backends import Runner
 from pillm.devices.planner import plan
-from pillm.errors import Unavailable
+from pillm.errors import BackendError, ConfigError, DataError, Unavailable
 from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates
 from pillm.outlook import make_ready
@@ -18,6 +18,8 @@ from pillm.provenance import machine
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, read_choice, read_training
+from pillm.report.filechecks import check_files
+from pillm.results import tell
 from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
 from pillm.runrows import RunRows
 from pillm.stages.benchmarking import bench
@@ -25,7 +27,19 @@ from pillm.stages.exporting import export
 from pillm.stages.labelling import FAILED, Labelled, RowCounts, label
 from pillm.stages.training import Training, checkpoint_key, train
 from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
-from pillm.subjects import Scoring, ask_teacher, checkpoint_subject, model_subject, score
+from pillm.subjects import (
+    Scoring,
+    Subject,
+    a_sample,
+    ask_teacher,
+    checkpoint_subject,
+    device_subject,
+    model_subject,
+    score,
+)
+
+ADAPTER = "adapter"
+"""Where in a checkpoint's folder a trainer leaves the adapter that it merged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +99,11 @@ def _stages(this: _Run) -> RunResult:
     settings = Training(contract=recipe.contract, seed=recipe.file.seed, probes=probes, teacher=recipe.teacher)
     progress = this.progress.for_stage("train")
     checkpoint = train(labelled, recipe.trainer, this.folder / "train", settings=settings, progress=progress)
-    named = replace(checkpoint, name=recipe.name)
+    named = replace(checkpoint, name=recipe.name, told=recipe.told.to_json())
     models = export(named, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
     evaluations = _evaluate(this, checkpoint, models)
     benchmarks = _bench(this, models)
+    tell(this.folder, evaluations, benchmarks)
     target = recipe.device.name if recipe.device else None
     known = Facts(models=models, evaluations=evaluations, benchmarks=benchmarks, plans=this.plans, device=target)
     gates = check_gates(recipe.gates, known)
@@ -109,6 +124,7 @@ def _stages(this: _Run) -> RunResult:
         device=target,
         resolved=recipe.resolved(this.folder),
         notes=this.rows.notes,
+        checks=check_files(models, checkpoint),
     )
     report = publish_report(this.folder, facts, this.progress.for_stage("report"), seed=recipe.file.seed)
     return RunResult(folder=this.folder, report=report, models=tuple(models), gates=tuple(gates))
@@ -161,7 +177,26 @@ def _evaluate(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -
         trained = replace(checkpoint, name="checkpoint")
         subjects.append(checkpoint_subject(trained, recipe.checkpoint_runner, "checkpoint", checkpoint_key(checkpoint)))
     subjects += [model_subject(model, recipe.runner) for model in models]
-    return [evaluation for subject in subjects for evaluation in score(subject, scoring)]
+    found = [evaluation for subject in subjects for evaluation in score(subject, scoring)]
+    some = a_sample(scoring)
+    for subject in _witnesses(this, checkpoint, models):
+        try:
+            found += score(subject, some)
+        except (BackendError, ConfigError, DataError) as error:  # it would have told more; without it the run is whole
+            this.progress.for_stage("evaluate").warn(f"{subject.kind} {subject.name} was not scored: {error}")
+    return found
+
+
+def _witnesses(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -> list[Subject]:
+    """Return what tells one stage's loss from the next's: the adapter before it was merged, the files on their device."""
+    recipe, adapter = this.recipe, checkpoint.path / ADAPTER
+    found = []
+    if recipe.checkpoint_runner is not None and (adapter / "adapter_config.json").is_file():
+        unmerged = Checkpoint(path=adapter, name="adapter")
+        found.append(checkpoint_subject(unmerged, recipe.checkpoint_runner, "adapter", checkpoint_key(unmerged)))
+    if recipe.bench_runner is not None and recipe.bench_runner.answers:
+        found += [device_subject(model, recipe.bench_runner) for model in models]
+    return found
 
 
 def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pillm.artifacts import BenchPlan
 from pillm.backends import Backend, Exporter, Filter, Metric, Runner, Teacher, Trainer
+from pillm.cards.card import Told
 from pillm.contract import Contract
 from pillm.devices import DeviceProfile, device, is_path
 from pillm.errors import ConfigError, MissingDependency
@@ -20,7 +21,7 @@ from pillm.judging import Judge
 from pillm.options import parse_assignments
 from pillm.plugins import build
 from pillm.recipefile import BackendTable, RecipeFile, read_recipe_file
-from pillm.records import JSONObject
+from pillm.records import JSONObject, digest
 from pillm.stages.settings import Labelling
 from pillm.yamlfile import parse_yaml
 
@@ -82,6 +83,19 @@ class Recipe:
         """Return the profile of the device that the result is planned for; raise ConfigError where it is not known."""
         told = self.file.device
         return device(self.path.parent / told if is_path(told) else told) if told is not None else None
+
+    @property
+    def told(self) -> Told:
+        """Return what the recipe says of the result's making and terms: what its files carry."""
+        terms, file = self.file.terms, self.file
+        making = {
+            "seed": file.seed,
+            "split": file.split.model_dump(mode="json"),
+            "label": file.label.model_dump(mode="json", exclude={"max_cost", "max_tokens", "prices", "judge"}),
+            "backends": [backend.identity() for backend in (*self.filters, self.teacher, self.trainer, self.exporter)],
+        }
+        said = {"base": terms.base, "teacher": terms.teacher, "data": terms.data}
+        return Told(recipe=digest(making), license=terms.license, terms=said, accepted=tuple(terms.accepted))
 
     @property
     def bench(self) -> BenchPlan:

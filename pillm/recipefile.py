@@ -82,6 +82,18 @@ class BenchSection(Section):
     repetitions: int = Field(3, ge=1, description="Runs; the median counts.")
 
 
+class TermsSection(Section):
+    """Under what terms the result may be passed on; what is said here outweighs what cards and rows say."""
+
+    license: str | None = Field(None, description="The licence of the result; none: its base's, where that is a free one.")
+    base: str | None = Field(None, description="The licence of the base, as an SPDX id or the hub's.")
+    teacher: str | None = Field(None, description="The licence or terms of the teacher's answers.")
+    data: str | None = Field(None, description="The licence of the rows that name none.")
+    accepted: list[Literal["base", "teacher", "data"]] = Field(
+        [], description="Whose terms you have read and keep, where they are not simply free."
+    )
+
+
 class RecipeFile(Section):
     """A pillm recipe: prompts, backends, splits, evaluation and gates of one run."""
 
@@ -105,6 +117,7 @@ class RecipeFile(Section):
     )
     evaluate: EvaluateSection = EvaluateSection()
     bench: BenchSection = BenchSection()
+    terms: TermsSection = TermsSection()
     gates: dict[str, float | str | list[float | str]] = Field({}, description="What every shipped file must reach.")
 
 

@@ -85,9 +85,9 @@ def is_current(folder: Path, key: str) -> bool:
 
     A result that was finished when a kill came just before its renaming is put in place first.
     """
-    work = _work_path(folder, key)
+    work = work_path(folder, key)
     if work.is_dir() and _holds(work, key):
-        _put_in_place(work, folder)
+        put_in_place(work, folder)
     return _holds(folder, key)
 
 
@@ -126,9 +126,7 @@ def write_manifest(folder: Path, lineage: Lineage, files: Iterable[Path] | None 
     names = sorted(path.relative_to(folder).as_posix() for path in chosen)
     names = [name for name in names if name != MANIFEST and not exempt(name)]
     with storage_errors(folder):
-        for name in names:
-            fsync_file(folder / name)
-        entries = {name: {"sha256": sha256_file(folder / name), "bytes": (folder / name).stat().st_size} for name in names}
+        entries = {name: entry_of(folder / name) for name in names}
     manifest: JSONObject = {
         "manifest_version": MANIFEST_VERSION,
         "verb": lineage.verb,
@@ -145,6 +143,12 @@ def write_manifest(folder: Path, lineage: Lineage, files: Iterable[Path] | None 
     }
     write_json(folder / MANIFEST, {**manifest, "sha256": digest(manifest)})
     return manifest
+
+
+def entry_of(path: Path) -> JSONObject:
+    """Return what a manifest says of a file; the file is on the disk by then."""
+    fsync_file(path)
+    return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
 
 
 def recorded(backend: Backend) -> JSONObject:
@@ -200,7 +204,7 @@ class WorkFolder:
     def __init__(self, out: Path, verb: str, key: str) -> None:
         self.out = out
         self.verb = verb
-        self.path = _work_path(out, key)
+        self.path = work_path(out, key)
         self.began = time.monotonic()
 
     def __enter__(self) -> WorkFolder:
@@ -221,11 +225,12 @@ class WorkFolder:
         """Write the manifest into the working folder, then rename the folder into place: the renaming is the commit."""
         with storage_errors(self.out):
             manifest = write_manifest(self.path, lineage)
-            _put_in_place(self.path, self.out)
+            put_in_place(self.path, self.out)
         return manifest
 
 
-def _work_path(out: Path, key: str) -> Path:
+def work_path(out: Path, key: str) -> Path:
+    """Return the working folder of a result: where a backend writes it, and where it is found after a kill."""
     return out.with_name(f".{out.name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}")
 
 
@@ -238,7 +243,8 @@ def _remove_hidden(work: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _put_in_place(work: Path, out: Path) -> None:
+def put_in_place(work: Path, out: Path) -> None:
+    """Rename a working folder that is finished, manifest and all, to the result's name, in place of an older result."""
     refuse_to_replace(out, str(made_by(work)))
     _remove_hidden(work)
     aside = work.with_name(f"{work.name}.old")

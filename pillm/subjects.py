@@ -22,6 +22,8 @@ from pillm.stages.predictions import read_predictions
 from pillm.stages.rowstates import LASTING
 from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
 
+SAMPLE = 100
+"""Rows on which the unmerged adapter, and files on their device, are scored."""
 ANSWERS_FOLDER, JUDGED_FOLDER = "answers", "judged"
 """Where the teacher's answers to the scored rows, and the judges' verdicts on all answers, are stored: beside the subjects,
 whose names never equal these."""
@@ -62,7 +64,9 @@ class Subject:
     def folder(self) -> str:
         """Return the name of the subject's folder: names from outside never choose a path."""
         plain = "".join(sign if sign.isalnum() or sign in "-._" else "-" for sign in self.name).strip(".-")[:48]
-        return f"{plain or 'model'}-{digest(self.name)[:6]}" if self.kind == "model" else self.kind
+        there = "device-" if self.kind == "device" else ""
+        named = f"{there}{plain or 'model'}-{digest(self.name)[:6]}"
+        return named if self.kind in ("model", "device") else self.kind
 
 
 def model_subject(model: ModelFile, runner: Runner) -> Subject:
@@ -75,6 +79,11 @@ def model_subject(model: ModelFile, runner: Runner) -> Subject:
     identity = {"model": model.sha256, "runner": runner.identity()}
     opener = _opener(runner, model)
     return Subject(name=model.label, kind="model", identity=identity, open=opener, quant=model.quant, backends=(runner,))
+
+
+def device_subject(model: ModelFile, runner: Runner) -> Subject:
+    """Return a shipped file on the device that its runner runs it on, beside the same file here."""
+    return replace(model_subject(model, runner), kind="device")
 
 
 def checkpoint_subject(checkpoint: Checkpoint, runner: Runner, kind: SubjectKind, key: str) -> Subject:
@@ -102,6 +111,12 @@ class Scoring:
     """The teacher's answer, a message, by set and row id: compared with where a row has no reference."""
     row_keys: dict[str, str] = field(default_factory=dict)
     """What is already known of `_rows_key`."""
+
+
+def a_sample(scoring: Scoring) -> Scoring:
+    """Return the same scoring on the first rows of the first set: enough to tell where a loss came from."""
+    sets = {name: rows[:SAMPLE] for name, rows in list(scoring.sets.items())[:1]}
+    return replace(scoring, sets=sets, row_keys={})
 
 
 def ask_teacher(teacher: Teacher, scoring: Scoring, *, retry: frozenset[str] = frozenset()) -> tuple[Subject, Labelled]:

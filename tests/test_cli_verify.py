@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.test_tracing import made
+
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
@@ -74,3 +76,21 @@ def test_a_missing_file_is_named(cli: Cli, folder: Path) -> None:
 
 def test_nothing_to_verify_is_an_error(cli: Cli, tmp_path: Path) -> None:
     assert cli("verify", tmp_path).code == 2
+
+
+def test_a_model_file_is_held_against_its_run(cli: Cli, tmp_path: Path) -> None:
+    file, other = made(tmp_path / "a"), made(tmp_path / "b", changed=1)
+    done = cli("verify", file)
+    assert done.code == 0
+    assert "✓ pillm.data agrees with" in done.out
+    document = cli("verify", file, "--run", tmp_path / "b", "--json")
+    assert document.code == 1
+    differ = {one["what"] for one in document.json["lineage"] if not one["agrees"]}
+    assert {"sha256", "pillm.data", "pillm.train"} <= differ
+    assert "✗ pillm.data: the file says" in cli("verify", other, "--run", tmp_path / "a").out
+
+
+def test_a_run_is_no_model_file(cli: Cli, folder: Path) -> None:
+    done = cli("verify", folder, "--run", folder)
+    assert done.code == 2
+    assert "--run is for a model file" in done.err

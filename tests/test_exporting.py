@@ -103,6 +103,9 @@ def test_work_files_do_not_ship(checkpoint: Checkpoint, tmp_path: Path) -> None:
 
     export(checkpoint, Untidy(), tmp_path / "export")
     assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [
+        "README.md",
+        "SHA256SUMS",
+        "card.json",
         "contract.json",
         "manifest.json",
         "student-F16.table",

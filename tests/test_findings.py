@@ -10,7 +10,6 @@ from pillm.artifacts import Evaluation, Figure
 from pillm.report.findings import (
     MAX_TEXT,
     MAX_WRONG,
-    ladder,
     load_predictions,
     main_metric,
     main_set,
@@ -18,6 +17,7 @@ from pillm.report.findings import (
     wrong_count,
     wrong_rows,
 )
+from pillm.report.ladder import ladder
 from pillm.stages.predictions import Prediction, write_predictions
 
 SIZES = {"f16": 400, "q8": 200, "q4": 100}

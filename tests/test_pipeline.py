@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from pillm.backends import TrainingData
 from pillm.errors import ConfigError, DataError, PillmError, Unavailable
 from pillm.pipeline import RunResult, run
 from pillm.progress import Event, Progress
 from pillm.recipe import load_recipe
 from pillm.testing import FAKES, installed_plugin
+from pillm.testing.fakes import TableTrainer, rendered
 from pillm.verification import verify
 
 RECIPE = """
@@ -379,3 +384,59 @@ def test_where_a_run_is_started_and_where_it_lies_make_nothing_anew(tmp_path: Pa
     events: list[Event] = []
     run(load_recipe("recipe.yaml"), "run", progress=Progress("", (events.append,)))
     assert set(states(events).values()) == {"up-to-date"}
+
+
+class Merging(TableTrainer):
+    """Leaves an adapter that knows every answer, and a merged student that lost them."""
+
+    name: ClassVar[str] = "merging"
+
+    def train(self, data: TrainingData, out: Path, progress: Progress) -> None:
+        super().train(data, out, progress)
+        (out / "adapter").mkdir(exist_ok=True)
+        shutil.copyfile(out / "config.json", out / "adapter" / "config.json")
+        known = {rendered(data.contract.messages(prompt)): prompt.text for prompt in data.probes}
+        (out / "adapter" / "table.json").write_text(json.dumps(known))
+        (out / "adapter" / "adapter_config.json").write_text("{}")
+        (out / "table.json").write_text("{}")
+
+
+def witnessed(tmp_path: Path, *overrides: str, readers: tuple[object, ...] = ()) -> RunResult:
+    """Run with a trainer that merges wrongly."""
+    rows = [{"id": f"r{i}", "user": f"say {i}"} for i in range(48)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = ("split.by=id", "split.test=12", *overrides)
+    recipe = replace(load_recipe(tmp_path / "recipe.yaml", told), trainer=Merging())
+    return run(recipe, tmp_path / "run", progress=Progress("", readers))  # type: ignore[arg-type]
+
+
+def test_a_merge_that_lost_the_students_skill_is_blamed_on_the_merge(tmp_path: Path) -> None:
+    report = witnessed(tmp_path).report
+    assert [(one["stage"], one["from"], one["to"]) for one in report["lost"]["stages"]] == [("merge", "adapter", "checkpoint")]
+    assert report["lost"]["sentence"] == "Most was lost when the adapter was merged (checkpoint: −1.000 exact)."
+    assert "when the adapter was merged" in (tmp_path / "run" / "report.md").read_text()
+    assert "when the adapter was merged" in (tmp_path / "run" / "report.html").read_text()
+    assert verify(tmp_path / "run") == []
+
+
+def test_files_are_scored_on_their_device_where_a_runner_answers_there(tmp_path: Path) -> None:
+    report = witnessed(tmp_path, "bench_runner.use=table").report
+    there = [one for one in report["evaluations"] if one["kind"] == "device"]
+    assert [(one["quant"], one["rows"]) for one in there] == [("F16", 12), ("Q8_0", 12)]
+    assert [step["from"] for step in report["ladder"] if step["stage"] == "device"] == [one["subject"] for one in there]
+
+
+def test_an_adapter_that_cannot_be_scored_is_said_and_the_run_is_whole(tmp_path: Path) -> None:
+    class Broken(Merging):
+        name: ClassVar[str] = "broken"
+
+        def train(self, data: TrainingData, out: Path, progress: Progress) -> None:
+            super().train(data, out, progress)
+            (out / "adapter" / "table.json").write_text("{")
+
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("gates: {exact: 0.0}", ""))
+    events: list[Event] = []
+    recipe = replace(load_recipe(tmp_path / "recipe.yaml"), trainer=Broken())
+    result = run(recipe, tmp_path / "run", progress=Progress("", (events.append,)))
+    assert result.report["evaluations"]
+    assert any("adapter adapter was not scored" in event.message for event in events if event.kind == "warning")

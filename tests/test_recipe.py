@@ -247,3 +247,15 @@ def test_the_resolved_recipe_of_a_run_folder_names_the_same_files(
     assert second.device.name == "board"
     assert second.resolved(at) == resolved
     assert not any(str(tmp_path) in str(value) for value in resolved.values())
+
+
+def test_what_makes_the_file_has_one_hash_and_what_only_judges_it_is_not_in_it(tmp_path: Path) -> None:
+    told = recipe(tmp_path).told
+    assert told.recipe == recipe(tmp_path, GOOD, "device=pi4-4gb", "bench.pp=9", "evaluate.max_rows=3").told.recipe
+    assert told.recipe != recipe(tmp_path, GOOD, "seed=99").told.recipe
+    assert told.recipe != recipe(tmp_path, GOOD, "trainer.upper=false").told.recipe
+    said = recipe(tmp_path, GOOD, "terms.license=MIT", "terms.teacher=isc", "terms.accepted=base").told
+    assert (said.license, said.terms["teacher"], said.accepted) == ("MIT", "isc", ("base",))
+    assert said.recipe == told.recipe
+    with pytest.raises(ConfigError, match="terms"):
+        recipe(tmp_path, GOOD, "terms.accepted=lawyer")

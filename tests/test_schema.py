@@ -27,4 +27,4 @@ def test_the_promised_keys_are_required() -> None:
     rows = SCHEMA["properties"]["rows"]
     assert set(rows["required"]) == {"in", "answered", "rejected", "failed", "pending"}
     kinds = SCHEMA["properties"]["evaluations"]["items"]["properties"]["kind"]["enum"]
-    assert kinds == ["teacher", "base", "checkpoint", "model"]
+    assert kinds == ["teacher", "base", "adapter", "checkpoint", "model", "device"]

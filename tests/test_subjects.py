@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from pillm.artifacts import ModelFile
 from pillm.backends import Session, Teacher
 from pillm.contract import Contract
 from pillm.errors import ConfigError
@@ -19,7 +20,7 @@ from pillm.records import Answer, Failure, FailureKind, Prompt, Reference, Reque
 from pillm.stages.exporting import export
 from pillm.stages.predictions import read_predictions
 from pillm.stages.training import train
-from pillm.subjects import Scoring, Subject, ask_teacher, model_subject, score
+from pillm.subjects import SAMPLE, Scoring, Subject, a_sample, ask_teacher, device_subject, model_subject, score
 from pillm.testing import EchoTeacher, TableExporter, TableRunner, TableTrainer, sample_examples
 
 
@@ -205,3 +206,28 @@ def test_scores_of_plain_text_that_stand_are_not_made_anew_for_their_messages(tm
     old.teacher_answers["test"] = {"r0": "hello", "r1": "bye"}  # as they were kept before
     assert score(teacher, old) == score(teacher, new)
     assert [event.kind for event in events if event.stage == "evaluate echo"] == ["up-to-date"]
+
+
+def test_a_file_on_its_device_is_scored_beside_the_same_file_here(tmp_path: Path) -> None:
+    checkpoint = train(sample_examples(), TableTrainer(), tmp_path / "train")
+    model = export(checkpoint, TableExporter(), tmp_path / "export")[0]
+    here, there = model_subject(model, TableRunner()), device_subject(model, TableRunner())
+    assert here.folder != there.folder
+    found = [score(subject, scoring(tmp_path / "evaluate", prompts()))[0] for subject in (here, there)]
+    assert [(one.kind, one.subject) for one in found] == [("model", model.label), ("device", model.label)]
+
+
+def test_a_sample_is_of_the_first_set_and_keeps_its_own_keys(tmp_path: Path) -> None:
+    rows = [Prompt(id=f"r{i}", messages=({"role": "user", "content": f"say {i}"},)) for i in range(SAMPLE + 5)]
+    whole = replace(scoring(tmp_path, rows), sets={"test": rows, "more": rows[:3]})
+    score(Subject(name="x", kind="base", identity={}, open=lambda: TableRunner().open(_table(tmp_path))), whole)
+    some = a_sample(whole)
+    assert {name: len(found) for name, found in some.sets.items()} == {"test": SAMPLE}
+    assert some.row_keys == {}
+    assert whole.row_keys
+
+
+def _table(folder: Path) -> ModelFile:
+    path = folder / "t.table"
+    path.write_text("{}")
+    return ModelFile.of(path, "F16")

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pillm.artifacts import Benchmark, Evaluation, Plan
+from pillm.cards.card import Card
 from pillm.contract import Contract
 from pillm.progress import Event
 from pillm.records import Answer, JSONObject
@@ -158,6 +159,7 @@ FORMATS: dict[str, tuple[str, Callable[[], JSONObject]]] = {
     "predictions": ("One line of predictions.jsonl: a row as it was asked, answered and scored.", _of(Prediction)),
     "benchmark": ("How fast a model file is on a device.", _of(Benchmark)),
     "plan": ("Whether a model fits a device.", _of(Plan)),
+    "card": ("card.json: what a model is, what it was made from, under what terms, and how good its files are.", _of(Card)),
     "contract": ("contract.json: how rows become prompts, for teacher and student alike.", contract_schema),
     "manifest": ("manifest.json: what a folder holds, and how it was made.", manifest_schema),
 }

@@ -29,6 +29,7 @@ COMMANDS = {
         "plan": "Say whether a model fits a device, and how fast it would be.",
         "chat": "Talk to a model file or a checkpoint.",
         "data": "Make, expand, split and convert rows.",
+        "card": "Write the card of a run's files anew: scores, terms, lineage.",
         "fetch": "Bring a model of a hub here, pinned to a commit.",
         "push": "Publish a run's files, private unless told otherwise.",
         "verify": "Recompute the hashes of a run, a folder or a file.",

@@ -11,8 +11,10 @@ from typing import Any
 from pillm.artifacts import Benchmark, Evaluation, Figure, ModelFile, Parity, Plan, to_json
 from pillm.errors import DataError
 from pillm.records import JSONObject
+from pillm.report.blame import blame, blame_sentence
 from pillm.report.facts import ROW_FATES, RunFacts
-from pillm.report.findings import ladder, load_predictions, main_metric, main_set, on_main_set, pick, wrong_count, wrong_rows
+from pillm.report.findings import load_predictions, main_metric, main_set, on_main_set, pick, wrong_count, wrong_rows
+from pillm.report.ladder import ladder
 
 SCHEMA_VERSION = 1
 
@@ -27,6 +29,8 @@ def build_report(facts: RunFacts, folder: Path | None = None) -> JSONObject:
     chosen = pick(facts.evaluations, sizes)
     benchmarks = [*facts.benchmarks, *_predicted(facts)]
     metric = main_metric(facts.evaluations)
+    steps = ladder(facts.evaluations, predictions, sizes)
+    lost = blame(steps, facts.checks)
     return {
         "schema_version": SCHEMA_VERSION,
         "recipe": facts.recipe,
@@ -41,7 +45,9 @@ def build_report(facts: RunFacts, folder: Path | None = None) -> JSONObject:
         "sizes": dict(facts.sizes),
         "models": [_model(one, folder) for one in facts.models],
         "evaluations": [_evaluation(one, folder) for one in facts.evaluations],
-        "ladder": ladder(facts.evaluations, predictions, sizes),
+        "ladder": steps,
+        "lost": {"sentence": blame_sentence(lost, steps), "stages": lost},
+        "checks": [asdict(one) for one in facts.checks],
         "wrong": {
             "count": wrong_count(predictions, chosen, metric),
             "rows": wrong_rows(facts.evaluations, predictions, chosen),

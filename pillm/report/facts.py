@@ -8,6 +8,7 @@ from typing import Any
 
 from pillm.artifacts import Benchmark, Evaluation, ModelFile, Parity, Plan
 from pillm.records import JSONObject
+from pillm.report.blame import Check
 
 ROW_FATES = ("in", "answered", "rejected", "failed", "pending")
 
@@ -44,4 +45,6 @@ class RunFacts:
     resolved: JSONObject = field(default_factory=dict)
     """The resolved recipe."""
     notes: Sequence[str] = ()
+    checks: Sequence[Check] = ()
+    """What was told of the files without asking them."""
     at: str | None = None

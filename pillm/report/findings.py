@@ -1,16 +1,14 @@
-"""What the scores say: the file to ship, where quality was lost, and which rows went wrong."""
+"""What the scores say: the file to ship, and which rows went wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from pillm.artifacts import Evaluation, SubjectKind
 from pillm.errors import PillmError
 from pillm.records import JSONObject
-from pillm.stages.intervals import Difference
-from pillm.stages.predictions import Prediction, compare, read_predictions
+from pillm.stages.predictions import Prediction, read_predictions
 
 MAIN_METRIC = "exact"
 MAIN_SET = "test"
@@ -31,13 +29,14 @@ def load_predictions(evaluations: Sequence[Evaluation]) -> Predictions:
         if one.predictions is None:
             continue
         try:
-            found[_whose(one)] = read_predictions(one.predictions)
+            found[whose(one)] = read_predictions(one.predictions)
         except PillmError:
             continue
     return found
 
 
-def _whose(one: Evaluation) -> Whose:
+def whose(one: Evaluation) -> Whose:
+    """Return what names an evaluation's predictions."""
     return one.kind, one.subject, one.set
 
 
@@ -70,43 +69,6 @@ def pick(evaluations: Sequence[Evaluation], sizes: Mapping[str, int]) -> Evaluat
     return min(near, key=lambda one: (sizes.get(one.subject, 0), -one.metrics[metric].mean))
 
 
-def ladder(evaluations: Sequence[Evaluation], predictions: Predictions, sizes: Mapping[str, int]) -> list[JSONObject]:
-    """Return the paired difference of each step: base and teacher to checkpoint, to the largest file, to the others."""
-    metric = main_metric(evaluations)
-    return [
-        {"set": later.set, "metric": metric, **_ends(earlier, later), **asdict(found)}
-        for earlier, later in _steps(on_main_set(evaluations), sizes)
-        if (found := _difference(earlier, later, predictions, metric or "")) is not None
-    ]
-
-
-def _ends(earlier: Evaluation, later: Evaluation) -> JSONObject:
-    return {"from": earlier.subject, "from_kind": earlier.kind, "to": later.subject, "to_kind": later.kind}
-
-
-def _steps(evaluations: Sequence[Evaluation], sizes: Mapping[str, int]) -> Iterator[tuple[Evaluation, Evaluation]]:
-    by_kind = {one.kind: one for one in evaluations if one.kind != "model"}
-    files = sorted((one for one in evaluations if one.kind == "model"), key=lambda one: -sizes.get(one.subject, 0))
-    trained = by_kind.get("checkpoint") or next(iter(files), None)
-    if trained is None:
-        return
-    for kind in ("base", "teacher"):
-        if kind in by_kind:
-            yield by_kind[kind], trained
-    first = by_kind.get("checkpoint")
-    for number, one in enumerate(files):
-        earlier = first if number == 0 else files[0]
-        if earlier is not None and earlier is not one:
-            yield earlier, one
-
-
-def _difference(left: Evaluation, right: Evaluation, predictions: Predictions, metric: str) -> Difference | None:
-    sides = [predictions.get(_whose(one)) for one in (left, right)]
-    if sides[0] is None or sides[1] is None:
-        return None
-    return compare(sides[0], sides[1]).get(metric)
-
-
 def wrong_rows(evaluations: Sequence[Evaluation], predictions: Predictions, chosen: Evaluation | None) -> list[JSONObject]:
     """Return up to 40 rows that the chosen file got wrong, from all sets in turn, with what everybody answered."""
     metric = main_metric(evaluations)
@@ -114,7 +76,7 @@ def wrong_rows(evaluations: Sequence[Evaluation], predictions: Predictions, chos
         return []
     sets = list(dict.fromkeys(one.set for one in evaluations))
     answers = {key: {row.id: row for row in rows} for key, rows in predictions.items()}
-    teachers = {one.set: answers.get(_whose(one), {}) for one in evaluations if one.kind == "teacher"}
+    teachers = {one.set: answers.get(whose(one), {}) for one in evaluations if one.kind == "teacher"}
 
     def lost(name: str, row: Prediction) -> bool:
         """Say whether the teacher was right, so that the row was lost on the way; those come first."""
@@ -149,18 +111,18 @@ def _wrong_row(
     said: dict[str | None, list[str]] = {}
     teacher = None
     for one in evaluations:
-        other = answers.get(_whose(one), {}).get(row.id) if one.set == name else None
-        if other is None or one.kind == "base":
+        other = answers.get(whose(one), {}).get(row.id) if one.set == name else None
+        if other is None or one.kind in ("base", "adapter"):
             continue
         if one.kind == "teacher":
-            teacher = _short(other.shown_answer)
+            teacher = short(other.shown_answer)
         else:
-            said.setdefault(_short(other.shown_answer), []).append(one.subject)
+            said.setdefault(short(other.shown_answer), []).append(one.subject)
     return {
         "set": name,
         "id": row.id,
-        "prompt": _short(row.prompt),
-        "reference": _short(row.shown_reference),
+        "prompt": short(row.prompt),
+        "reference": short(row.shown_reference),
         "compared_with": row.compared_with,
         "teacher": teacher,
         "answers": [{"subjects": subjects, "answer": answer} for answer, subjects in said.items()],
@@ -169,7 +131,7 @@ def _wrong_row(
     }
 
 
-def _short(text: str | None) -> str | None:
+def short(text: str | None) -> str | None:
     """Return a text as the report shows it: no longer than a screen, and nothing that UTF-8 cannot carry."""
     if text is None:
         return None

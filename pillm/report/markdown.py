@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pillm.report.choice import HEADS, cells
@@ -15,18 +14,17 @@ from pillm.report.words import (
     duration,
     interval,
     loss,
-    score,
     set_title,
     signed,
-    size,
-    speed,
     student_titles,
     subject_title,
 )
+from pillm.wording import code as code
+from pillm.wording import escaped as escaped
+from pillm.wording import score, size, speed
+from pillm.wording import table as table
 
 MAX_WRONG = 10
-_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&$@])")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -48,26 +46,6 @@ def markdown(report: Mapping[str, Any]) -> str:
         _facts(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def escaped(value: object) -> str:
-    """Return any text as Markdown that shows it and does nothing else."""
-    return _SPECIAL.sub(r"\\\1", _CONTROL.sub(" ", str(value)))
-
-
-def code(value: object) -> str:
-    """Return any text as inline code that nothing in it can end, also inside a table."""
-    plain = _CONTROL.sub(" ", str(value))
-    longest = max((len(run) for run in re.findall("`+", plain)), default=0)
-    fence = "`" * (longest + 1)
-    pad = " " if plain.startswith("`") or plain.endswith("`") else ""
-    return f"{fence}{pad}{plain}{pad}{fence}".replace("|", "\\|") if plain.strip() else "(empty)"
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """Return a table whose first `left` columns stand left and whose others stand right."""
-    align = [":--" if column < left else "--:" for column in range(len(heads))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, align, *rows))
 
 
 def _scores(report: Mapping[str, Any]) -> str:
@@ -103,6 +81,7 @@ def _ladder(report: Mapping[str, Any]) -> str:
     rows = [
         [
             " → ".join(map(escaped, named)),
+            escaped(step.get("stage", "")),
             signed(step["mean"]),
             f"[{signed(step['low'])}, {signed(step['high'])}]",
             str(step["better"]),
@@ -112,8 +91,17 @@ def _ladder(report: Mapping[str, Any]) -> str:
         for named, step in zip(ends, report["ladder"], strict=True)
     ]
     metric = escaped(report["ladder"][0]["metric"])
-    heads = ["step", f"{metric}, paired", "95 %", "rows better", "rows worse", "beyond chance"]
-    return f"## Where quality was lost\n\n{table(heads, rows)}"
+    heads = ["step", "stage", f"{metric}, paired", "95 %", "rows better", "rows worse", "beyond chance"]
+    lost = report.get("lost", {})
+    firsts = [
+        f"- {escaped(one['stage'])}, {escaped(one['to'])}: {code(one['first']['prompt'])}: "
+        f"{code(one['first']['was'] or '')} became {code(one['first']['became'] or '')}"
+        for one in lost.get("stages", ())
+        if one.get("first")
+    ]
+    verdict = f"**{escaped(lost['sentence'])}**" if lost.get("sentence") else ""
+    parts = ("## Where quality was lost", verdict, table(heads, rows, 2), "\n".join(firsts))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _files(report: Mapping[str, Any]) -> str:

@@ -50,7 +50,25 @@ def lost_section(report: Mapping[str, Any]) -> Markup | None:
         "every other file against the largest. Coloured differences are beyond chance, grey ones are not."
     )
     metric = report["main"]["metric"]
-    return section("lost", "Where quality was lost", lead, _both(lambda width: quality_ladder(points, metric, width)))
+    drawn = _both(lambda width: quality_ladder(points, metric, width))
+    return section("lost", "Where quality was lost", lead, _verdict(report), drawn, _first_rows(report))
+
+
+def _verdict(report: Mapping[str, Any]) -> Markup | None:
+    """Return at which stage most was lost, as a sentence."""
+    sentence = report.get("lost", {}).get("sentence")
+    return tag("p", tag("b", sentence), class_="lead") if sentence else None
+
+
+def _first_rows(report: Mapping[str, Any]) -> Markup | None:
+    """Return, for each stage that lost, the first row that it made worse."""
+    lost = [one for one in report.get("lost", {}).get("stages", ()) if one.get("first")]
+    rows = [
+        tag("li", tag("b", f"{one['stage']}, {one['to']}"), ": ", tag("q", one["first"]["prompt"]), " ",
+            tag("code", one["first"]["was"] or "(nothing)"), " became ", tag("code", one["first"]["became"] or "(nothing)"))
+        for one in lost
+    ]  # fmt: skip
+    return tag("ul", *rows, class_="notes") if rows else None
 
 
 def speed_section(report: Mapping[str, Any]) -> Markup | None:
@@ -103,8 +121,8 @@ def _points(report: Mapping[str, Any]) -> list[tuple[Point, str]]:
     """Return the scored subjects of the main set with their names: teacher, checkpoint, files from large to small, the base."""
     metric, name = report["main"]["metric"], report["main"]["set"]
     bytes_ = {one["file"].rpartition("/")[2]: one["bytes"] for one in report["models"]} | dict(report["sizes"])
-    found = [one for one in report["evaluations"] if one["set"] == name and metric in one["metrics"]]
-    order = {"teacher": 0, "checkpoint": 1, "model": 2, "base": 3}
+    order = {"teacher": 0, "checkpoint": 1, "model": 2, "base": 3}  # others are scored on some of the rows only
+    found = [one for one in report["evaluations"] if one["set"] == name and one["kind"] in order and metric in one["metrics"]]
     found.sort(key=lambda one: (order[one["kind"]], -(bytes_.get(one["subject"]) or 0)))
     points = [
         Point(

@@ -6,13 +6,14 @@ import json
 from typing import Any
 
 from pillm.records import JSONObject
+from pillm.report.ladder import STAGES
 from pillm.report.trainingfile import CROSS_ENTROPY, DIVERGENCES, SOURCES
 
 _COUNT: JSONObject = {"type": "integer", "minimum": 0}
 _NUMBER: JSONObject = {"type": "number"}
 _TEXT: JSONObject = {"type": "string"}
 _SPEED: JSONObject = {"type": ["number", "null"], "minimum": 0}
-_KIND: JSONObject = {"enum": ["teacher", "base", "checkpoint", "model"]}
+_KIND: JSONObject = {"enum": ["teacher", "base", "adapter", "checkpoint", "model", "device"]}
 _BASIS: JSONObject = {"enum": ["measured", "predicted", "emulated"]}
 
 
@@ -80,12 +81,25 @@ _PLAN = _object(
     {"model": _TEXT, "device": _TEXT, "quant": _TEXT, "fits": {"type": "boolean"}, "verdict": _TEXT, "basis": _BASIS},
     {"memory": {**_table(_COUNT), "description": "Bytes by purpose."}, "context": _COUNT, "alternatives": _list(_TEXT)},
 )
+_STAGE: JSONObject = {"enum": list(STAGES)}
+_FIRST = _object(
+    {"id": _TEXT, "prompt": _TEXT, "was": {"type": ["string", "null"]}, "became": {"type": ["string", "null"]}},
+    description="The first row that got worse.",
+)
+_CHECK = _object({"stage": _STAGE, "what": _TEXT, "file": _TEXT, "ok": {"type": "boolean"}}, {"detail": _TEXT})
+_LOST = _object(
+    {"stage": _STAGE, "from": _TEXT, "to": _TEXT, "metric": _TEXT, **_INTERVAL, "rows": _COUNT, "why": _TEXT},
+    {"from_kind": _KIND, "to_kind": _KIND, "worse": _COUNT, "first": _FIRST},
+)
 _STEP = _object(
     {"set": _TEXT, "metric": _TEXT, "from": _TEXT, "to": _TEXT, **_INTERVAL, "rows": _COUNT, "better": _COUNT, "worse": _COUNT},
     {
         "units": {**_COUNT, "description": "Groups, and rows that stand alone; fewer than six decide nothing."},
         "from_kind": {**_KIND, "description": "Teacher and base may have one name."},
         "to_kind": _KIND,
+        "stage": _STAGE,
+        "changed": {**_COUNT, "description": "Rows that got another answer, right or wrong."},
+        "first": _FIRST,
     },
     description="The paired difference to - from, over the same rows, with its bootstrap 95 % interval.",
 )
@@ -192,6 +206,10 @@ SCHEMA: JSONObject = {
             "sizes": {**_table(_COUNT), "description": "Bytes of what was there before: teacher, base, checkpoint."},
             "plans": _list(_PLAN),
             "ladder": {**_list(_STEP), "description": "Where quality was won and lost."},
+            "lost": _object(
+                {"sentence": _TEXT, "stages": _list(_LOST)}, description="The stages that lost quality beyond chance."
+            ),
+            "checks": {**_list(_CHECK), "description": "What was told of the files without asking them anything."},
             "wrong": _object({"count": _COUNT, "rows": _list(_WRONG)}),
             "gates": _list(_GATE),
             "resolved": {"type": "object", "description": "The resolved recipe."},

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pillm.stages.intervals import MIN_UNITS
+from pillm.wording import score as score
+from pillm.wording import size as size
+from pillm.wording import speed as speed
 
 SET_TITLES = {"test": "Held-out", "handwritten": "Hand-written", "community": "Community"}
 SET_NOTES = {
@@ -13,7 +16,10 @@ SET_NOTES = {
     "handwritten": "Written by hand, by no generator.",
     "community": "Written by others, for other purposes.",
 }
-KIND_TITLES = {"teacher": "Teacher", "base": "Untrained base", "checkpoint": "Checkpoint", "model": "File"}
+KIND_TITLES = {
+    "teacher": "Teacher", "base": "Untrained base", "adapter": "Adapter, unmerged", "checkpoint": "Checkpoint", "model": "File",
+    "device": "File on its device",
+}  # fmt: skip
 
 
 def set_title(name: str) -> str:
@@ -23,19 +29,15 @@ def set_title(name: str) -> str:
 
 def subject_title(one: Mapping[str, Any]) -> str:
     """Return a subject's name for plots and tables: its kind, or its quantisation where it is a file."""
-    if one["kind"] == "model":
-        return str(one.get("quant") or one["subject"])
+    if one["kind"] in ("model", "device"):
+        there = " on its device" if one["kind"] == "device" else ""
+        return f"{one.get('quant') or one['subject']}{there}"
     return KIND_TITLES[one["kind"]]
 
 
 def student_titles(report: Mapping[str, Any]) -> dict[str, str]:
     """Return the titles of checkpoint and files by name; teacher and base, which may have a student's name, are none."""
     return {one["subject"]: subject_title(one) for one in report["evaluations"] if one["kind"] in ("checkpoint", "model")}
-
-
-def score(value: float | None) -> str:
-    """Return a mean with three digits, or a dash."""
-    return "–" if value is None else f"{value:.3f}"
 
 
 def percent(value: float) -> str:
@@ -57,17 +59,6 @@ def signed(value: float) -> str:
     return "±0.000" if shown in ("+0.000", "-0.000") else shown.replace("-", "\u2212")
 
 
-def size(count: int | None) -> str:
-    """Return bytes in decimal units, as file listings and memory cards say them."""
-    if count is None:
-        return "–"
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            value = count / scale
-            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}" if value >= 10 else f"{value:.2f} {unit}"
-    return f"{count} B"
-
-
 def size_tick(count: float) -> str:
     """Return a round number of bytes for an axis."""
     unit, scale = next(((unit, scale) for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if count >= scale), ("B", 1))
@@ -78,15 +69,6 @@ def loss(value: float) -> str:
     """Return a loss with three significant digits, and no power of ten where it is large."""
     shown = f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 100 else f"{value:.3g}"
     return shown.replace("-", "\u2212")
-
-
-def speed(value: float | None) -> str:
-    """Return tokens per second with three significant digits."""
-    if value is None:
-        return "–"
-    if value >= 100:
-        return f"{value:,.0f}".replace(",", "\u202f")
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from pillm.agreement import Agreement
 from pillm.artifacts import CONTRACT_FILE, Checkpoint, ModelFile, Parity, sha256_file, to_json
 from pillm.backends import Exporter
+from pillm.cards.beside import export_card, write_beside
 from pillm.divergence import Divergence
 from pillm.errors import BackendError, DataError
 from pillm.files import lock, named, storage_errors
@@ -29,7 +30,8 @@ def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progr
     if not adapter and not (checkpoint.path / "config.json").is_file():
         raise DataError(f"{checkpoint.path} is not a model folder: it has no config.json. Give the folder that train wrote.")
     parents = {"checkpoint": checkpoint_key(checkpoint), **exporter.parents(checkpoint)}
-    key = stage_key("export", {**parents, "name": checkpoint.label}, exporter)
+    told = {"told": checkpoint.told} if checkpoint.told else {}
+    key = stage_key("export", {**parents, "name": checkpoint.label, **told}, exporter)
     with lock(out.with_name(f".{out.name}.lock")):
         if is_current(out, key):
             progress.up_to_date()
@@ -55,6 +57,7 @@ def export(checkpoint: Checkpoint, exporter: Exporter, out: Path | str, *, progr
             for place in (checkpoint.path.resolve().parent, checkpoint.path) if adapter else (checkpoint.path,):
                 if (place / CONTRACT_FILE).is_file():  # whoever gets the files must ask as the student was taught
                     shutil.copyfile(place / CONTRACT_FILE, work.path / CONTRACT_FILE)
+            write_beside(work.path, export_card(checkpoint, models, work.path))
             work.publish(lineage)
     progress.finish(f"{len(models)} files")
     return _recorded(out)

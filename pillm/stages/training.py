@@ -19,6 +19,7 @@ from pillm.artifacts import (
     sha256_folder,
 )
 from pillm.backends import Rows, Teacher, Trainer, TrainingData
+from pillm.cards.lineage import Making, write_lineage
 from pillm.contract import Contract
 from pillm.errors import BackendError, ConfigError, DataError
 from pillm.files import lock, named, storage_errors
@@ -79,6 +80,7 @@ def train(
             trainer.train(data, work.path, progress)
             _check(work.path, trainer)
             learnt = _learnt(work.path, len(sides["train"]))
+            _tell(work.path, key, sides, trainer, settings)
             lineage = Lineage(
                 verb="train",
                 key=key,
@@ -234,6 +236,13 @@ def _check(folder: Path, trainer: Trainer) -> None:
     missing = [name for name in ("config.json", CONTRACT_FILE, PROBES_FILE, CALIBRATION_FILE) if not (folder / name).is_file()]
     if missing:
         raise BackendError(f"trainer {trainer.name!r} finished but did not write {', '.join(missing)}; nothing was published.")
+
+
+def _tell(folder: Path, key: str, sides: dict[str, list[Example]], trainer: Trainer, settings: Training) -> None:
+    """Write what the student was made from beside it: whatever is made of it carries that on."""
+    told = str(Checkpoint(path=folder).contract.get("hash", ""))
+    making = Making(key=key, seed=settings.seed, sides=sides, trainer=trainer, teacher=settings.teacher, contract=told)
+    write_lineage(folder, making)
 
 
 def checkpoint_key(checkpoint: Checkpoint) -> str:

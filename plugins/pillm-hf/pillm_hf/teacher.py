@@ -12,7 +12,7 @@ import pillm
 from pillm_hf.answering.answers import Answerer, Result
 from pillm_hf.answering.generation import Generation
 from pillm_hf.fields import REVISION
-from pillm_hf.models.hub import locate, require_model
+from pillm_hf.models.hub import find_here, locate, require_model
 from pillm_hf.models.loading import load_adapted, load_chat, settled_dtype
 from pillm_hf.models.quantizing import quantization
 
@@ -39,6 +39,13 @@ class HFTeacher(Generation, pillm.Teacher):
     def model_source(self) -> tuple[str, str | None]:
         """Return the model and its revision, as `locate` takes them."""
         return self.model, self.revision
+
+    def origin(self) -> pillm.Origin:
+        """Return the model's name, and its commit and folder where it lies on this machine."""
+        here = find_here(self.model, self.revision)
+        if here is None:
+            return pillm.Origin(name=self.model, revision=self.revision)
+        return pillm.Origin(name=here.repository or here.label, revision=here.commit or None, folder=here.folder)
 
     def check(self) -> None:
         """Raise where there is no such model or no such GPU, or nothing to hold weights in 8 or 4 bit with."""

@@ -219,3 +219,9 @@ def test_a_template_that_refuses_a_row_fails_that_row_alone(make, tmp_path: Path
 @pytest.mark.parametrize("load_in", ["4bit", "8bit"])
 def test_weights_in_4_and_8_bit_answer(base: Path, requests: list[pillm.Request], load_in: str) -> None:
     assert len(answers(teacher(base, load_in=load_in, max_new_tokens=2), requests[:2])) == 2
+
+
+def test_the_teacher_says_where_its_model_comes_from(base: Path) -> None:
+    assert teacher(base).origin() == pillm.Origin(name=base.name, folder=base)
+    away = HFTeacher(model="nobody/has-this-one", revision="v1").origin()
+    assert (away.name, away.revision, away.folder) == ("nobody/has-this-one", "v1", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -37,9 +38,12 @@ class GGUFExporter(Choosing, pillm.Exporter):
     pre: str | None = Field(
         None, description="llama.cpp's pre-tokenizer; none: derived from tokenizer.json. The parity gate judges it."
     )
-    file_name: str | None = Field(None, description="Stem of the files' names; none: the checkpoint's name.")
-    title: str | None = Field(None, description="The model's name in the file's metadata; none: the stem.")
-    license: str | None = Field(None, description="The model's licence in the file's metadata, as an SPDX id.")
+    file_name: str | None = Field(
+        None, description="Stem of the files' names; none: base, size, the checkpoint's name and version."
+    )
+    title: str | None = Field(None, description="The model's name in the file's metadata; none: made of the same.")
+    license: str | None = Field(None, description="The model's licence, as an SPDX id; none: the run's, else a free base's.")
+    release: str = Field("v1.0", pattern=r"v\d+(\.\d+)*", description="The model's version, in names and metadata.")
     base: str | None = Field(None, description="An adapter's base, a folder or a name; none: what its settings name.")
     adapter: Literal["merged", "only"] = Field(
         "merged", description="Of an adapter's folder: the base with it merged in, or `only` the adapter, for `--lora`."
@@ -128,26 +132,35 @@ class GGUFExporter(Choosing, pillm.Exporter):
         from pillm_llamacpp.writing.sources import laid_out
 
         self.check()
-        stem = self.file_name or _slug(checkpoint.label)
         with laid_out(checkpoint, self.base) as laid:
             for folder in laid.folders:
                 for note in pillm.check_model_folder(folder):
                     progress.note(f"{folder.name}: {note}.")
-            findings = check(laid.checkpoint, source.require(), self.quants)
+            whole = replace(laid.checkpoint, name=checkpoint.label, told=checkpoint.told, origin=checkpoint.origin)
+            card = pillm.card_of(whole, version=self.release, license=self.license, title=self.title)
+            findings = check(whole, source.require(), self.quants)
             if self.adapter == "only":
                 from pillm_llamacpp.writing.alone import alone
 
                 quants = self.quants if "quants" in self.model_fields_set else ("F16",)
-                metadata = {"general.name": self.title or stem}
-                yield from alone(laid, quants, out / stem, progress, metadata=metadata, threads=self.threads or 1)
+                metadata = {"general.name": card.name, **({"general.license": card.license} if card.license else {})}
+                yield from alone(
+                    laid, quants, out / (self.file_name or card.stem), progress, metadata=metadata, threads=self.threads or 1
+                )
                 return
-            check_imatrix(self.imatrix, self.quants, laid.checkpoint)
+            check_imatrix(self.imatrix, self.quants, whole)
             if self.chooses:
-                picking.check(self, laid.checkpoint)
-            yield from self._packed(checkpoint, laid, findings, out, stem, progress)
+                picking.check(self, whole)
+            yield from self._packed(checkpoint, laid._replace(checkpoint=whole), findings, out, card, progress)
 
     def _packed(
-        self, checkpoint: pillm.Checkpoint, laid: Laid, findings: Findings, out: Path, stem: str, progress: pillm.Progress
+        self,
+        checkpoint: pillm.Checkpoint,
+        laid: Laid,
+        findings: Findings,
+        out: Path,
+        card: pillm.Card,
+        progress: pillm.Progress,
     ) -> Iterator[pillm.ModelFile]:
         from pillm_llamacpp.packing import Packing
         from pillm_llamacpp.quantizing.finished import Finished, state_of
@@ -155,7 +168,7 @@ class GGUFExporter(Choosing, pillm.Exporter):
         work, finished = out / ".gguf-work", None
         try:
             finished = Finished(work, state_of(checkpoint.path, self.parents(checkpoint), self.identity()))
-            yield from Packing(self, laid.checkpoint, findings, stem, work, progress, finished, laid.adapter).files()
+            yield from Packing(self, laid.checkpoint, findings, card, work, progress, finished, laid.adapter).files()
             shutil.rmtree(work, ignore_errors=True)
         # an interruption leaves all as it is, for the same command to go on with
         except Exception as error:
@@ -173,11 +186,6 @@ class GGUFExporter(Choosing, pillm.Exporter):
         from pillm_llamacpp.writing.sources import parents
 
         return parents(checkpoint, self.base)
-
-
-def _slug(label: str) -> str:
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-._")[:96]
-    return slug or "model"
 
 
 def _storage(out: Path, error: OSError) -> pillm.StorageError:

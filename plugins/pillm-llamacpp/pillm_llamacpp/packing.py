@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_llamacpp import source
+from pillm_llamacpp.beside import write_beside
 from pillm_llamacpp.choosing.picking import chosen
 from pillm_llamacpp.converting import conversion
 from pillm_llamacpp.converting.assets import copy_assets
@@ -37,8 +38,8 @@ class Packing:
     options: GGUFExporter
     checkpoint: pillm.Checkpoint
     findings: Findings
-    stem: str
-    """What the files' names begin with."""
+    card: pillm.Card
+    """What the files say of themselves."""
     work: Path
     """A folder in the one that the files go to; what lies there has no name yet."""
     progress: pillm.Progress
@@ -47,8 +48,20 @@ class Packing:
     adapter: Path | None = None
     """An adapter that is merged into the checkpoint's weights."""
 
+    @property
+    def stem(self) -> str:
+        """Return what the files' names begin with."""
+        return self.options.file_name or self.card.stem
+
     def files(self) -> Iterator[pillm.ModelFile]:
-        """Yield each file when it has passed every gate and has its name."""
+        """Yield each file when it has passed every gate and has its name; then write what stands beside them."""
+        models = []
+        for model in self._files():
+            models.append(model)
+            yield model
+        write_beside(self.work.parent, self.checkpoint, self.card, models, self.progress)
+
+    def _files(self) -> Iterator[pillm.ModelFile]:
         base = table.base_of(self.options.quants)
         full = self.work / self._name(base)
         kept = {quant: self.finished.model(self.work.parent / self._name(quant), quant) for quant in self.options.quants}
@@ -100,7 +113,7 @@ class Packing:
         told = conversion.Conversion(
             tree=str(source.require()), model=str(self.checkpoint.path.resolve()), outfile=str(full),
             outtype=full.stem.rpartition("-")[2].lower(), pre=self.options.pre, derived=self.findings.pre,
-            stops=self.findings.stops, keys=_keys(self.checkpoint), metadata=self._metadata(), day=day,
+            stops=self.findings.stops, keys={**_keys(self.checkpoint), **pillm.metadata_of(self.card)}, day=day,
             rows=logits.ROWS, tokens=logits.TOKENS, encoder=self.findings.encoder,
             adapter=str(self.adapter) if self.adapter else None,
         )  # fmt: skip
@@ -110,10 +123,6 @@ class Packing:
         made = make(self.options.writer, told, probes, outputs, threads=self._cores, progress=self.progress)
         threads = self._threads_for(full)
         return proving.prove(full, rows, made, self.findings, day=day, threads=threads, progress=self.progress)
-
-    def _metadata(self) -> dict[str, str]:
-        told = {"general.name": self.options.title or self.stem}
-        return {**told, "general.license": self.options.license} if self.options.license else told
 
     def as_it_is(self, full: Path, quant: str, proof: Proof) -> pillm.ModelFile:
         """Give the file in full precision its name, and return its record."""

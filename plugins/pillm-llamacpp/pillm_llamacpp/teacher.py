@@ -29,6 +29,10 @@ class GGUFTeacher(Decoding, pillm.Teacher):
         kept = {name: value for name, value in super().identity().items() if name not in unused}
         return {**kept, "sha256": _sha256(self.model, _stamp(self.model))}
 
+    def origin(self) -> pillm.Origin:
+        """Return the file's name; what it is made of stands in its metadata."""
+        return pillm.Origin(name=self.model.stem)
+
     def check(self) -> None:
         """Raise DataError where the file is not there or is no GGUF model, UnsafeError where it was made to do harm."""
         _stamp(self.model)

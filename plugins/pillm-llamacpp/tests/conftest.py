@@ -66,7 +66,9 @@ def exported(checkpoint: pillm.Checkpoint, tmp_path_factory: pytest.TempPathFact
     """Return the default quantisations of the tiny model; tests that change one take a copy."""
 
     def make(out: Path) -> dict[str, pillm.ModelFile]:
-        return {model.quant: model for model in GGUFExporter().export(checkpoint, out, pillm.Progress("export"))}
+        return {
+            model.quant: model for model in GGUFExporter(file_name="tiny").export(checkpoint, out, pillm.Progress("export"))
+        }
 
     return once(tmp_path_factory, "exported", make)
 

@@ -15,7 +15,9 @@ import pillm
 
 
 def export(checkpoint: pillm.Checkpoint, out: Path, **options: Any) -> list[pillm.ModelFile]:
-    return list(GGUFExporter(assets=False, **options).export(checkpoint, out, pillm.Progress("export")))
+    return list(
+        GGUFExporter(assets=False, file_name=checkpoint.path.name, **options).export(checkpoint, out, pillm.Progress("export"))
+    )
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ from pillm.testing import check_backend
 
 def export(checkpoint: pillm.Checkpoint, out: Path, **options: object) -> tuple[list[pillm.ModelFile], list[pillm.Event]]:
     events: list[pillm.Event] = []
-    return list(GGUFExporter(**options).export(checkpoint, out, pillm.Progress("export", (events.append,)))), events
+    made = GGUFExporter(**{"file_name": checkpoint.path.name, **options})
+    return list(made.export(checkpoint, out, pillm.Progress("export", (events.append,)))), events
 
 
 def copy(checkpoint: pillm.Checkpoint, tmp_path: Path) -> pillm.Checkpoint:
@@ -48,7 +49,7 @@ def test_every_quantisation_is_written_whole_and_proved(
 
 def test_nothing_but_the_files_and_their_tokenizer_is_left(exported: dict[str, pillm.ModelFile]) -> None:
     folder = exported["F16"].path.parent
-    beside = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    beside = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "card.json", "Modelfile"}
     assert {path.name for path in folder.iterdir()} == {model.path.name for model in exported.values()} | beside
 
 
@@ -67,7 +68,7 @@ def test_the_file_carries_the_contract_and_stops_at_the_end_of_a_turn(
     with Worker("a test") as worker:
         facts = worker.ask(op="open", path=str(exported["Q4_K_M"].path), vocab_only=True)
     assert facts["contract"] == checkpoint.contract["hash"]
-    assert facts["name"] == "tiny"
+    assert facts["name"].startswith("Tiny ")
     assert 2 in facts["ends"]
 
 
@@ -104,7 +105,7 @@ def test_the_logit_gate_uses_the_threads_it_is_given_and_reports_each_conversati
     send = Worker.send
     monkeypatch.setattr(Worker, "send", lambda self, message: (sent.append(dict(message)), send(self, message))[1])
     _, events = export(checkpoint, tmp_path / "out", quants=["F16"], threads=2, assets=False)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["tiny-F16.gguf"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"tiny-F16.gguf", "card.json", "Modelfile"}
     (opened,) = [message for message in sent if message["op"] == "open" and not message.get("vocab_only")]
     assert opened["threads"] == 2
     begun = next(number for number, event in enumerate(events) if event.kind == "start" and "logits" in event.message)

@@ -22,7 +22,11 @@ import pillm
 
 def export(checkpoint: pillm.Checkpoint, out: Path, **options: Any) -> tuple[list[pillm.ModelFile], str]:
     events: list[pillm.Event] = []
-    models = list(GGUFExporter(assets=False, **options).export(checkpoint, out, pillm.Progress("export", (events.append,))))
+    models = list(
+        GGUFExporter(assets=False, file_name="tiny", **options).export(
+            checkpoint, out, pillm.Progress("export", (events.append,))
+        )
+    )
     return models, "\n".join(event.message for event in events if event.message)
 
 
@@ -79,7 +83,7 @@ def killed(source, target, quant, **more):
         os.kill(os.getpid(), 9)
     return quantize(source, target, quant, **more)
 measures.quantize = killed
-exporter = GGUFExporter(assets=False, quants=["F16", "Q8_0", "Q4_K_M", "Q4_0"])
+exporter = GGUFExporter(assets=False, quants=["F16", "Q8_0", "Q4_K_M", "Q4_0"], file_name="tiny")
 list(exporter.export(pillm.Checkpoint(path=Path(sys.argv[1])), Path(sys.argv[2]), pillm.Progress()))
 """
 
@@ -115,7 +119,7 @@ def killed(worker, message, first, progress):
     worker.receive()  # so that the worker is in the middle of it
     os.kill(os.getpid(), 9)
 writer._follow = killed
-exporter = GGUFExporter(assets=False, quants=["F16"])
+exporter = GGUFExporter(assets=False, quants=["F16"], file_name="tiny")
 list(exporter.export(pillm.Checkpoint(path=Path(sys.argv[1])), Path(sys.argv[2]), pillm.Progress()))
 """
 

@@ -27,7 +27,7 @@ def rendered(checkpoint: pillm.Checkpoint, tmp_path_factory: pytest.TempPathFact
 
 def export(checkpoint: pillm.Checkpoint, out: Path, **options: object) -> tuple[list[pillm.ModelFile], list[str]]:
     events: list[pillm.Event] = []
-    models = list(GGUFExporter(**options).export(checkpoint, out, pillm.Progress("export", (events.append,))))
+    models = list(GGUFExporter(file_name="tiny", **options).export(checkpoint, out, pillm.Progress("export", (events.append,))))
     return models, [event.message for event in events if event.kind == "note"]
 
 

@@ -36,7 +36,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_an_export_that_searches_ships_the_pick_and_says_why(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
     out, notes = tmp_path / "export", []
     progress = pillm.Progress("export", (lambda event: notes.append(event.message) if event.kind == "note" else None,))
-    exporter = pillm.exporter("gguf", quants="auto", device=device, probes=2)
+    exporter = pillm.exporter("gguf", quants="auto", device=device, probes=2, file_name="tiny")
     (model,) = pillm.export(student, exporter, out, progress=progress)
     choice = read_choice(out)
     assert choice is not None
@@ -47,7 +47,8 @@ def test_an_export_that_searches_ships_the_pick_and_says_why(student: pillm.Chec
     assert (picked["bytes"], picked["kld"]) == (model.bytes, model.divergence.mean)
     assert picked["score"] == 0, "random weights answer nothing right, and that is said"
     names = {path.name for path in out.iterdir()}
-    assert names <= {model.path.name, "choice.json", "manifest.json", "contract.json", "tiny.imatrix.gguf"}
+    told = {"README.md", "card.json", "SHA256SUMS", "Modelfile"}
+    assert names <= {model.path.name, "choice.json", "manifest.json", "contract.json", "tiny.imatrix.gguf", *told}
     assert pillm.export(student, exporter, out, progress=progress) == [model], "the same command has nothing to do"
 
 

@@ -71,3 +71,7 @@ def test_answers_name_the_tokenizer_of_the_checkpoint_that_was_exported(
     (said,) = [said for _, said in GGUFTeacher(model=gguf.path, max_tokens=2).answer(iter([request("un")]))]
     assert isinstance(said, pillm.Answer)
     assert said.tokenizer_hash == pillm.tokenizer_hash(checkpoint.path / "tokenizer.json")
+
+
+def test_the_teacher_names_its_file_and_not_where_it_lies(gguf: pillm.ModelFile) -> None:
+    assert GGUFTeacher(model=gguf.path).origin() == pillm.Origin(name=gguf.path.stem)

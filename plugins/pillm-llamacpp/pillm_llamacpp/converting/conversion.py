@@ -14,7 +14,7 @@ import pillm
 from pillm_llamacpp.workers.client import death, error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 DRIVER = "pillm_llamacpp.converting.driver"
 _OFFLINE = {
@@ -41,8 +41,8 @@ class Conversion:
     pre: str | None
     derived: str | None
     stops: tuple[str, ...]
-    keys: dict[str, str] = field(default_factory=dict)
-    """String keys added to the GGUF's metadata."""
+    keys: Mapping[str, str | int | list[str]] = field(default_factory=dict)
+    """Keys added to the GGUF's metadata, in place of what the converter guesses."""
     day: str | None = None
     """The day that chat templates print, as YYYY-MM-DD; none: today."""
     rows: int = 0

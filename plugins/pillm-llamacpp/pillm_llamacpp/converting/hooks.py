@@ -123,7 +123,7 @@ def add_keys(writer: Any, job: dict[str, Any], splits: Splits) -> None:
     writer.write_header_to_file = with_keys
 
 
-def add_own_keys(writer: Any, stops: list[str], own: dict[str, str], splits: Splits | None) -> None:
+def add_own_keys(writer: Any, stops: list[str], own: dict[str, Any], splits: Splits | None) -> None:
     """Add the stop tokens and these keys to a writer that has the vocabulary; refuse a token text that repeats.
 
     `splits` is none where what it says was written already.
@@ -136,15 +136,22 @@ def add_own_keys(writer: Any, stops: list[str], own: dict[str, str], splits: Spl
         if ids.setdefault(text, index) != index:
             raise Refused(f"tokens {ids[text]} and {index} have the same text {text!r}; llama.cpp would abort on it")
     _add_stops(writer, ids, stops)
-    if splits is not None:
-        if splits.space_before is not None and keys["tokenizer.ggml.model"].value == "llama":
-            writer.add_add_space_prefix(splits.space_before)
-        if "general.name" in keys:
-            writer.add_name(stripping_name(keys["general.name"].value, splits.strips))
+    if splits is not None and splits.space_before is not None and keys["tokenizer.ggml.model"].value == "llama":
+        writer.add_add_space_prefix(splits.space_before)
     if "tokenizer.ggml.add_bos_token" not in keys:
         writer.add_add_bos_token(False)
+    named = keys.get("general.name") if splits is None else None  # it tells llama.cpp how to treat blanks
     for name, value in own.items():
-        writer.add_string(name, value)
+        if name != "general.name" or named is None:
+            _set_key(writer, name, value)
+    if splits is not None and "general.name" in keys:
+        _set_key(writer, "general.name", stripping_name(keys["general.name"].value, splits.strips))
+
+
+def _set_key(writer: Any, name: str, value: str | int | list[str]) -> None:
+    """Set a key in place of what was guessed for it from a folder's name."""
+    add = writer.add_array if isinstance(value, list) else writer.add_uint32 if isinstance(value, int) else writer.add_string
+    add(name, value)
 
 
 def _add_stops(writer: Any, ids: dict[str, int], stops: list[str]) -> None:

@@ -108,6 +108,8 @@ class Served:
             "name": self.model.meta("general.name"),
             "contract": self.model.meta("pillm.contract"),
             "tokenizer": self.model.meta("pillm.tokenizer"),
+            "bos": self.model.special("bos") if llama.llama_vocab_get_add_bos(self.model.vocab) else None,
+            "adds_eos": bool(llama.llama_vocab_get_add_eos(self.model.vocab)),
         }
 
     def ask(self, operation: str, message: Packet) -> Packet:

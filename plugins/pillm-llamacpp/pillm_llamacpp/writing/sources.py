@@ -25,7 +25,7 @@ _TOKENIZER = (
     "merges.txt",
 )  # fmt: skip
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
-_RECORDS = ("contract.json", "probes.jsonl", "calibration.jsonl")
+_RECORDS = ("contract.json", "probes.jsonl", "calibration.jsonl", "lineage.json")
 
 
 class Laid(NamedTuple):

@@ -1,0 +1,87 @@
+"""What stands beside model files: `card.json`, `README.md` and `SHA256SUMS`, written anew when more is known."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pillm.amending import amend
+from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, sha256_file
+from pillm.cards.card import CARD_FILE, Card, card_of, card_to_json, read_card, with_results
+from pillm.cards.modelcard import model_card
+from pillm.errors import DataError
+from pillm.files import write_text
+from pillm.records import JSONObject
+from pillm.store import MANIFEST, exempt, read_manifest
+
+README, SUMS, MODELFILE = "README.md", "SHA256SUMS", "Modelfile"
+_FROM = re.compile(r"^FROM \./.*$", re.MULTILINE)
+
+
+def write_beside(folder: Path, card: Card) -> None:
+    """Write a card and what is made of it into the folder of its files."""
+    for name, text in _texts(folder, card).items():
+        write_text(folder / name, text)
+    write_text(folder / SUMS, sums_of(folder, {one.file: one.sha256 for one in card.files}))
+
+
+def _texts(folder: Path, card: Card) -> dict[str, str]:
+    """Return what is made of a card, by file."""
+    there = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    beside = [name for name in there if not exempt(name) and name != MANIFEST]
+    return {
+        CARD_FILE: json.dumps(card_to_json(card), ensure_ascii=False, indent=2, allow_nan=False) + "\n",
+        README: model_card(card, [*beside, SUMS]),
+    }
+
+
+def sums_of(folder: Path, known: dict[str, str]) -> str:
+    """Return `SHA256SUMS` over a folder's files, as `sha256sum -c` reads it; `known` are hashes that need not be made again."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    kept = [name for name in names if name not in (SUMS, MANIFEST) and not exempt(name)]
+    return "".join(f"{known.get(name) or sha256_file(folder / name)}  {name}\n" for name in kept)
+
+
+def refresh(
+    folder: Path, evaluations: Sequence[Evaluation], benchmarks: Sequence[Benchmark], *, chosen: str | None = None
+) -> Card:
+    """Write the card of exported files anew with what was measured since, and return it; nothing is written where it stands so.
+
+    The model files stay as they are; `chosen` is the label of the one to take. Raises DataError where `folder` holds no
+    export, or one without a card.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None or manifest.get("verb") != "export":
+        raise DataError(f"{folder} holds no finished export; its manifest is missing or damaged. Export again.")
+    models = _models(folder, manifest)
+    told = with_results(read_card(folder / CARD_FILE), models, evaluations, benchmarks, chosen=chosen)
+    texts = _texts(folder, told) | _modelfile(folder, chosen)
+    if any(not (folder / name).is_file() or (folder / name).read_text("utf-8") != text for name, text in texts.items()):
+        with amend(folder, "export") as work:
+            for name, text in texts.items():
+                write_text(work / name, text)
+            write_text(work / SUMS, sums_of(work, {model.path.name: model.sha256 for model in models}))
+    return told
+
+
+def _modelfile(folder: Path, chosen: str | None) -> dict[str, str]:
+    """Return the Modelfile that takes the chosen file, where there is one."""
+    path = folder / MODELFILE
+    if chosen is None or not path.is_file():
+        return {}
+    return {MODELFILE: _FROM.sub(lambda _: f"FROM ./{chosen}", path.read_text("utf-8"), count=1)}
+
+
+def _models(folder: Path, manifest: JSONObject) -> list[ModelFile]:
+    names = ("quant", "bytes", "sha256")
+    listed = manifest["results"]["models"]
+    return [ModelFile(path=folder / said["path"], **{name: said[name] for name in names}) for said in listed]
+
+
+def export_card(checkpoint: Checkpoint, models: Sequence[ModelFile], folder: Path) -> Card:
+    """Return the card of what an exporter just made: the one that it wrote itself, else that of the checkpoint."""
+    path = folder / CARD_FILE
+    card = read_card(path) if path.is_file() else card_of(checkpoint)
+    return with_results(card, models)

@@ -1,0 +1,143 @@
+"""Trace a model file to the run that made it: does what it says of itself agree with what the run recorded?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pillm.artifacts import CONTRACT_FILE, Checkpoint, sha256_file
+from pillm.cards.card import CARD_FILE, read_card
+from pillm.cards.lineage import LINEAGE_FILE, data_hash, read_lineage
+from pillm.contract import Contract
+from pillm.devices.ggufheader import read_header
+from pillm.errors import DataError, PillmError
+from pillm.records import JSONObject, digest
+from pillm.rows import read_examples
+from pillm.store import MANIFEST, read_manifest
+
+PREFIX = "pillm."
+_SIDES = ("train", "validation", "calibration")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """One thing that a file says of itself, held against what a run recorded."""
+
+    what: str
+    agrees: bool
+    said: str
+    """What the file says, or is."""
+    recorded: str
+    """What the run says of it."""
+    where: Path
+    """Where the run says it."""
+
+    def __str__(self) -> str:
+        if self.agrees:
+            return f"✓ {self.what} agrees with {self.where}: {self.said}"
+        return f"✗ {self.what}: the file says {self.said or 'nothing'}, {self.where} says {self.recorded or 'nothing'}"
+
+
+def trace(path: Path | str, run: Path | str | None = None) -> list[Traced]:
+    """Hold a GGUF file's hash and lineage against a run, by default the one that it lies in; return every comparison.
+
+    Of the run its export, its checkpoint's lineage and contract, and its labelled rows are asked, as far as they are there.
+    Raises DataError where the file is no GGUF file, or no export is found to hold it against.
+    """
+    path = Path(path)
+    header = read_header(path)
+    folder = _export_folder(path, Path(run) if run is not None else None)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise DataError(f"{folder / MANIFEST} is damaged: nothing can be held against it. Export again.")
+    said = {key: str(value) for key, value in header.metadata.items() if key.startswith(PREFIX)}
+    found = [_bytes(path, folder, manifest)]
+    for where, recorded in _recorded(folder, manifest, Path(run) if run is not None else folder.parent):
+        found += [_compared(key, said.get(key, ""), value, where) for key, value in recorded.items()]
+    return found
+
+
+def _export_folder(path: Path, run: Path | None) -> Path:
+    """Return the folder of the export that a file came from."""
+    places = [run, *_below(run)] if run is not None else list(path.resolve().parents)[:3]
+    exports = [place for place in places if (read_manifest(place) or {}).get("verb") == "export"]
+    listing = [place for place in exports if path.name in (read_manifest(place) or {}).get("files", {})]
+    if not exports:
+        where = run if run is not None else path.parent
+        raise DataError(f"no finished export is found in {where} to hold {path.name} against. Name the run: --run RUN")
+    return (listing or exports)[0]
+
+
+def _below(folder: Path) -> list[Path]:
+    found = [*folder.glob(f"*/{MANIFEST}"), *folder.glob(f"*/*/{MANIFEST}")]
+    return sorted(file.parent for file in found if not file.parent.name.startswith("."))
+
+
+def _bytes(path: Path, folder: Path, manifest: JSONObject) -> Traced:
+    """Hold a file's bytes against the manifest; a file that was renamed is known by its hash."""
+    actual = sha256_file(path)
+    files: Mapping[str, JSONObject] = manifest["files"]
+    same = next((name for name, entry in files.items() if entry["sha256"] == actual), None)
+    named = files.get(path.name, {}).get("sha256", "")
+    recorded = actual if same is not None and path.name not in files else str(named)
+    return Traced(what="sha256", agrees=recorded == actual, said=actual, recorded=recorded, where=folder / MANIFEST)
+
+
+def _compared(key: str, said: str, recorded: str, where: Path) -> Traced:
+    return Traced(what=key, agrees=said == recorded, said=said, recorded=recorded, where=where)
+
+
+def _recorded(export: Path, manifest: JSONObject, run: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield what a run records of the keys of a file, place by place; what is not there says nothing."""
+    if (export / CARD_FILE).is_file():
+        yield export / CARD_FILE, read_card(export / CARD_FILE).lineage
+    if (export / CONTRACT_FILE).is_file():  # computed, not read: the hash that stands in it may have been left as it was
+        yield export / CONTRACT_FILE, {"pillm.contract": Contract.read(export / CONTRACT_FILE, "Export again.").hash}
+    trained = _trained(manifest, run)
+    if trained is None:
+        return
+    made = read_manifest(trained) or {}
+    yield trained / MANIFEST, {"pillm.train": str(made["key"]), "pillm.seed": str(made["seed"])}
+    lineage = read_lineage(Checkpoint(path=trained))
+    if lineage:
+        yield trained / LINEAGE_FILE, _of_lineage(lineage)
+    labelled = run / "label" / "labelled.jsonl"
+    if labelled.is_file():
+        whole = (read_manifest(run) or {}).get("verb") == "run"
+        found = _rows_hash(labelled, None if whole else made.get("parents", {}))
+        yield from [(labelled, {"pillm.data": found})] if found else []
+
+
+def _trained(manifest: JSONObject, run: Path) -> Path | None:
+    """Return the checkpoint that an export names as its parent; where none is it any more, the run's own."""
+    parent = manifest.get("parents", {}).get("checkpoint")
+    found = [place for place in [run, *_below(run)] if (read_manifest(place) or {}).get("verb") == "train"]
+    exact = next((place for place in found if sha256_file(place / MANIFEST) == parent), None)
+    return exact or next((place for place in found if place == run / "train"), None)
+
+
+def _of_lineage(lineage: JSONObject) -> dict[str, str]:
+    teacher, base = lineage.get("teacher") or {}, lineage.get("base") or {}
+    said = {
+        "pillm.data": (lineage.get("data") or {}).get("hash"),
+        "pillm.teacher": teacher.get("name"),
+        "pillm.teacher.revision": teacher.get("revision") or teacher.get("content"),
+        "pillm.base": base.get("name"),
+        "pillm.base.revision": base.get("revision") or base.get("content"),
+    }
+    return {key: str(value) for key, value in said.items() if value is not None}
+
+
+def _rows_hash(labelled: Path, parents: Mapping[str, str] | None) -> str:
+    """Return the hash of the rows that a training takes from a labelled file; of one that cannot be read, the reason.
+
+    `parents` are the rows that the training names; a file of other rows is of another labelling, and says nothing.
+    """
+    try:
+        rows = list(read_examples(labelled))
+    except PillmError as error:
+        return str(error)
+    sides = {side: [row for row in rows if (row.prompt.split or "train") == side] for side in _SIDES}
+    names = {side: digest([row.key or row.prompt.id for row in found]) for side, found in sides.items()}
+    return data_hash(sides) if parents is None or names == parents else ""
