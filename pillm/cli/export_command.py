@@ -55,14 +55,23 @@ def models_table(models: list[ModelFile]) -> Table:
     table.add_column("quant", no_wrap=True)
     table.add_column("MB", justify="right", no_wrap=True)
     table.add_column("parity", justify="right", no_wrap=True)
+    table.add_column("checkpoint", justify="right", no_wrap=True)
     table.add_column("KLD", justify="right", no_wrap=True)
     table.add_column("top-1", justify="right", no_wrap=True)
     table.add_column("sha256", no_wrap=True)
     for model in models:
         parity = f"{model.parity.rows - model.parity.mismatches}/{model.parity.rows}" if model.parity else "-"
         size = f"{model.bytes / 1e6:,.1f}"
-        table.add_row(str(model.path), model.quant, size, parity, *_divergence(model), model.sha256[:12])
+        table.add_row(str(model.path), model.quant, size, parity, _agreement(model), *_divergence(model), model.sha256[:12])
     return table
+
+
+def _agreement(model: ModelFile) -> str:
+    """Return how often a file and its checkpoint choose the same token, or how alike an encoder's embeddings are at least."""
+    near = model.agreement
+    if near is None:
+        return "-"
+    return f"{near.top1:.1%}" if near.top1 is not None else f"cos {near.cosine or 0:.4f}"
 
 
 def _divergence(model: ModelFile) -> tuple[str, str]:
