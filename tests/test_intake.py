@@ -7,7 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from gguf import GGMLQuantizationType, GGUFWriter
+from gguf.quants import quantize
 
 import pillm
 from pillm.intake.door import faults_of
@@ -58,11 +61,35 @@ def test_no_hostile_file_takes_two_seconds(hostile: dict[str, Path]) -> None:
         assert time.perf_counter() - began < 2, name
 
 
+def library_made(folder: Path) -> list[Path]:
+    """Return GGUF files that the gguf library wrote, one for each of some storage types."""
+    random = np.random.default_rng(1)
+    for kind in ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_1"):
+        type_ = GGMLQuantizationType[kind]
+        writer = GGUFWriter(folder / f"{kind}.gguf", "llama")
+        writer.add_block_count(1)
+        writer.add_embedding_length(64)
+        writer.add_token_list(["<unk>", "<0x0A>", "a"])
+        writer.add_token_types([2, 6, 1])
+        writer.add_tokenizer_model("llama")
+        writer.add_chat_template("{{ messages[0]['content'] }}")
+        for name, shape in (("token_embd.weight", (3, 64)), ("output.weight", (3, 64))):
+            data = random.standard_normal(shape).astype(np.float32)
+            writer.add_tensor(name, quantize(data, type_), raw_dtype=type_)
+        writer.add_tensor("output_norm.weight", np.ones(64, np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return sorted(folder.glob("*.gguf"))
+
+
 def test_good_files_pass(tmp_path: Path) -> None:
+    good = [*library_made(tmp_path), *sorted(VOCABULARIES.glob("*.gguf"))]
     (tmp_path / "sound.gguf").write_bytes(SOUND)
-    good = [tmp_path / "sound.gguf", *sorted(VOCABULARIES.glob("*.gguf"))]
+    good += [tmp_path / "sound.gguf"]
     good += [path for model in sorted(NANO.iterdir()) for path in sorted(model.iterdir()) if path.suffix in SUFFIXES]
-    assert len(good) >= 8
+    assert len(good) >= 17 + len(list(VOCABULARIES.glob("*.gguf")))
     assert faults_of(good) == [()] * len(good)
     for model in sorted(NANO.iterdir()):
         assert pillm.check_model_folder(model) == ()

@@ -34,6 +34,7 @@ def test_a_sound_model_has_nothing_worth_telling() -> None:
         ({"tokenizer__ggml__model": "gpt2", "tokenizer__ggml__merges": ["a b", "ab"]}, "merge 1 is b'ab'"),
         ({"tokenizer__ggml__tokens": ["a", "b"], "tokenizer__ggml__token_type": [1] * 2}, "embeddings for 4"),
         ({"llama__block_count": 5000}, "llama.block_count is 5000"),
+        ({"llama__block_count": 0}, "llama.block_count is 0, and it holds 2 tensors"),
         ({"llama__block_count": "two"}, "llama.block_count is 'two'"),
         ({"general__architecture": "../llama"}, "its architecture is called '../llama'"),
         ({"tokenizer__chat_template": "x" * (2 << 20)}, "longer than 1 MiB"),

@@ -42,7 +42,7 @@ _NONE = 0xFFFFFFFF
 def check_meaning(head: Head) -> tuple[str, ...]:
     """Raise Fault for what llama.cpp would die of; return what a person should know."""
     _check_kinds(head.metadata)
-    _check_numbers(head.metadata)
+    _check_numbers(head)
     _check_tokens(head)
     return tuple(_notes(head))
 
@@ -86,14 +86,16 @@ def _check_kinds(metadata: dict[str, Entry]) -> None:
         raise Fault(f"its architecture is called {shown(named.value)}", named.at)
 
 
-def _check_numbers(metadata: dict[str, Entry]) -> None:
+def _check_numbers(head: Head) -> None:
     """Refuse sizes that no model has: room is made for them before anything else is looked at."""
-    for key, entry in metadata.items():
+    for key, entry in head.metadata.items():
         most = _MOST.get(key.rpartition(".")[2])
         if most is None or key.count(".") != 1:
             continue
         if not isinstance(entry.value, int) or isinstance(entry.value, bool) or not 0 <= entry.value <= most:
             raise Fault(f"{key} is {shown(entry.value)}; it is a number up to {most}", entry.at)
+        if entry.value == 0 and head.tensors and key.endswith((".block_count", ".embedding_length")):
+            raise Fault(f"{key} is 0, and it holds {len(head.tensors)} tensors", entry.at)
 
 
 def _check_tokens(head: Head) -> None:

@@ -115,6 +115,10 @@ def test_the_small_model_opens_and_answers(tmp_path: Path) -> None:
     assert isinstance(answer, pillm.Answer)
 
 
+def test_what_the_exporter_makes_is_let_in_without_a_word(exported: dict[str, pillm.ModelFile]) -> None:
+    assert [pillm.check_model_file(model.path) for model in exported.values()] == [()] * len(exported)
+
+
 def flips(step: int, masks: tuple[int, ...]) -> Iterator[bytes]:
     raw = small()
     for place in range(0, len(raw), step):
