@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pillm_llamacpp.choosing.losses import Matrix, groups, priced, product_error
+from pillm_llamacpp.choosing.losses import Matrix, groups, priced, product_error, spread
 
 LAYERS = [
     Matrix(name=f"blk.{layer}.{part}.weight", columns=256, weights=256 * 256)
@@ -32,6 +32,14 @@ def test_the_error_is_that_of_the_product_itself() -> None:
     )
     assert product_error(difference, (), np.ones(64, np.float32)) == pytest.approx(float(np.square(difference).sum()), rel=1e-4)
     assert product_error(difference) == pytest.approx(float(np.square(difference).sum()), rel=1e-4)
+
+
+def test_each_expert_of_a_mixture_has_its_own_means() -> None:
+    means = np.array([1, 2, 3, 10, 20, 30], np.float32)
+    rows = spread(means, (4, 3))
+    assert rows.tolist() == [[1, 2, 3], [1, 2, 3], [10, 20, 30], [10, 20, 30]]
+    assert spread(means, (4, 6)).tolist() == means.tolist(), "a dense weight has one row of means for all"
+    assert product_error(np.ones((4, 3), np.float32), (), rows) == pytest.approx(2 * 6 + 2 * 60)
 
 
 @given(st.integers(1, 40))

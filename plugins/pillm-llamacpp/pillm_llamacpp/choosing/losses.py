@@ -47,6 +47,12 @@ def product_error(
     return float((squares * energy).sum() if energy is not None else squares.sum())
 
 
+def spread(energy: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return an importance matrix's means as rows of a weight (rows, columns): a mixture's experts have each their own."""
+    experts = energy.reshape(-1, shape[1])
+    return np.repeat(experts, shape[0] // len(experts), axis=0) if len(experts) > 1 else experts[0]
+
+
 def groups(matrices: Sequence[Matrix], most: int) -> list[tuple[Matrix, ...]]:
     """Return at most so many groups of tensors: each alone if there is room, else neighbours in depth of the same part.
 

@@ -13,7 +13,7 @@ import pillm
 from pillm_llamacpp.choosing import candidates
 from pillm_llamacpp.choosing.allocation import Allocations
 from pillm_llamacpp.choosing.grids import decoded
-from pillm_llamacpp.choosing.losses import Matrix, groups, priced, product_error
+from pillm_llamacpp.choosing.losses import Matrix, groups, priced, product_error, spread
 from pillm_llamacpp.choosing.trials import Bench, Mix
 
 _HEAD, _EMBEDDING = "output.weight", "token_embd.weight"
@@ -112,7 +112,10 @@ class Tuning:
     def _error(self, whole: Any, held: Any) -> float:
         bench, name = self._bench, str(held.name)
         difference = _weights(whole) - _weights(held)
-        energy = bench.imatrix.means(name) if bench.imatrix is not None and name in bench.imatrix.tensors else None
+        difference = difference.reshape(-1, difference.shape[-1])
+        energy = None
+        if bench.imatrix is not None and name in bench.imatrix.tensors:
+            energy = spread(bench.imatrix.means(name), difference.shape)
         return product_error(difference, bench.moments.blocks(name) if bench.moments is not None else (), energy)
 
 
