@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pillm
 from pillm_hf.answering.answers import Answerer, Result
 from pillm_hf.answering.generation import Generation
-from pillm_hf.models.loading import load_adapted, load_chat, settled_dtype
+from pillm_hf.models.loading import chat_of, load_adapted, settled_dtype
 from pillm_hf.models.quantizing import quantization
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class HFRunner(Generation, pillm.Runner):
         """Load a checkpoint; raise DataError where the folder is none and ConfigError for a model file."""
         if not isinstance(model, pillm.Checkpoint):
             raise pillm.ConfigError(f"runner 'hf' reads checkpoint folders, not {model.path.name}. Use runner 'local'.")
-        chat = load_chat(model.path)
+        chat = chat_of(model.path)
         dtype = settled_dtype(self.dtype, self.device_map)
         weights = load_adapted(model.path, dtype, device_map=self.device_map, quantization=quantization(self.load_in, dtype))
         return HFSession(Answerer(weights, chat, model.label), self)

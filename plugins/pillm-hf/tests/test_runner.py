@@ -41,6 +41,7 @@ def test_a_folder_with_an_adapter_alone_answers_like_the_merged_student(
             return [answer.content[:6] for _, answer in sorted(session.answer(iter(requests)), key=lambda one: one[0].key)]
 
     assert firsts(alone) == firsts(out)
+    assert firsts(out / "adapter") == firsts(out), "its tokenizer is its student's"
     assert firsts(alone) != firsts(base)
 
 

@@ -66,6 +66,15 @@ def load_chat(folder: Path) -> Chat:
     return Chat(tokenizer, folder)
 
 
+def chat_of(folder: Path) -> Chat:
+    """Load what a checkpoint is asked with; an adapter without a tokenizer has that of its student's folder, or its base's."""
+    adapter = adapter_of(folder)
+    if adapter is not None and not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        student = folder.resolve().parent  # where trainers leave an adapter: in the folder of the student that it became
+        folder = student if (student / "contract.json").is_file() else base_of(adapter).fetch()
+    return load_chat(folder)
+
+
 def templates_of(tokenizer: Any) -> tuple[str, ...]:
     """Return the chat templates of a tokenizer: one, or several by their names."""
     found = tokenizer.chat_template
