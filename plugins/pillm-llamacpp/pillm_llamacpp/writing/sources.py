@@ -67,7 +67,7 @@ def laid_out(checkpoint: pillm.Checkpoint, base: str | None) -> Iterator[Laid]:
     with TemporaryDirectory(prefix="pillm-") as place:
         whole = Path(place) / checkpoint.label
         _link(folder, weights, whole)
-        yield Laid(pillm.Checkpoint(path=whole, name=checkpoint.label), folder.resolve(), (folder, weights))
+        yield Laid(pillm.Checkpoint(path=whole, name=checkpoint.label), folder.resolve(), (*_near(folder), weights))
 
 
 def parents(checkpoint: pillm.Checkpoint, base: str | None) -> dict[str, str]:
@@ -129,9 +129,7 @@ def _hash_at(path: Path, size: int, changed: int) -> str:
 
 def _link(folder: Path, base: Path, whole: Path) -> None:
     """Lay out a folder of links: the base's weights, and each other file from where it is nearest to the training."""
-    trained = folder.resolve().parent
-    # where pillm's trainers leave an adapter: in the folder of the student that it was merged into
-    near = [folder.resolve(), *([trained] if (trained / "contract.json").is_file() else [])]
+    near = _near(folder)
     whole.mkdir()
     chosen = {path.name: path for path in base.glob("model*.safetensors*")}
     speaks = next((place for place in [*near, base] if _has(place, _TOKENIZER[:1] + _TOKENIZER[2:3])), base)
@@ -142,6 +140,12 @@ def _link(folder: Path, base: Path, whole: Path) -> None:
     chosen |= _from([*near[1:], base], ("config.json",)) | _from(near, _RECORDS)
     for name, path in chosen.items():
         (whole / name).symlink_to(path)
+
+
+def _near(folder: Path) -> list[Path]:
+    """Return an adapter's folder and, where a trainer of pillm left it there, that of the student it was merged into."""
+    trained = folder.resolve().parent
+    return [folder.resolve(), *([trained] if (trained / "contract.json").is_file() else [])]
 
 
 def _has(place: Path, names: tuple[str, ...]) -> bool:
