@@ -124,9 +124,13 @@ def test_embeddings_have_length_one(gguf: pillm.ModelFile) -> None:
 
 
 def test_a_file_that_llama_cpp_cannot_load_is_an_error_with_its_reason(gguf: pillm.ModelFile, tmp_path: Path) -> None:
-    cut = tmp_path / "cut.gguf"
-    cut.write_bytes(gguf.path.read_bytes()[: gguf.bytes // 2])
-    with pytest.raises(pillm.DataError, match=r"cannot load .*cut\.gguf"):
+    odd, cut = tmp_path / "odd.gguf", tmp_path / "cut.gguf"
+    raw = gguf.path.read_bytes()
+    odd.write_bytes(raw.replace(b"\5\0\0\0\0\0\0\0llama", b"\5\0\0\0\0\0\0\0lhama", 1))
+    with pytest.raises(pillm.DataError, match=r"cannot load .*odd\.gguf.*lhama"):
+        LocalRunner().open(pillm.ModelFile.of(odd, "Q8_0"))
+    cut.write_bytes(raw[: gguf.bytes // 2])
+    with pytest.raises(pillm.DataError, match=r"cut\.gguf: .* it may be cut off"):
         LocalRunner().open(pillm.ModelFile.of(cut, "Q8_0"))
 
 
