@@ -41,11 +41,21 @@ def test_a_file_is_looked_at_as_what_its_name_says(model: Path, tmp_path: Path) 
 
 
 def test_a_link_that_leads_out_of_the_folder_is_refused(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "other.json").write_text("{}")
-    (model / "generation_config.json").symlink_to(tmp_path / "other.json")
+    (tmp_path / "passwords").write_text("{}")
+    (model / "generation_config.json").symlink_to(tmp_path / "passwords")
     with pytest.raises(Fault, match="leads out of the folder") as caught:
         look_at_folder(model)
     assert caught.value.name == "generation_config.json"
+
+
+def test_the_files_of_one_model_may_be_linked_into_another_folder(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    for path in model.iterdir():
+        (tmp_path / "linked" / path.name).symlink_to(path)
+    assert look_at_folder(tmp_path / "linked") == ((), (TEMPLATE,))
+    (model / "model.safetensors").unlink()
+    with pytest.raises(Fault, match="leads nowhere"):
+        look_at_folder(tmp_path / "linked")
 
 
 def test_links_within_the_folder_and_into_the_cache_of_the_hub_are_followed(model: Path, tmp_path: Path) -> None:

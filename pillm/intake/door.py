@@ -58,7 +58,7 @@ def faults_of(paths: Sequence[Path | str]) -> list[tuple[str, ...] | Fault]:
 def check_model_folder(folder: Path | str) -> tuple[str, ...]:
     """Look at all that libraries open of a model folder, an adapter's too; return what is worth knowing.
 
-    Raises what `check_model_file` raises, also where a link leads out of the folder, an index names a place elsewhere, or
+    Raises what `check_model_file` raises, also where a link leads to what is no file of a model, an index names a place elsewhere, or
     weights and configuration contradict each other.
     """
     place = Path(folder).absolute()

@@ -132,13 +132,15 @@ def files_of(folder: Path, home: Path | None = None) -> Iterator[Path]:
 
 
 def _followed(path: Path, home: Path) -> int:
-    """Return what a link leads to; raise Fault where that is outside of the folder and of the hub's cache around it."""
+    """Return what a link leads to; raise Fault where that is neither of this folder, nor a file of another model's.
+
+    People link the files of one model into another folder, and the hub's cache links every file to a blob.
+    """
     target = path.resolve()
-    cache = home.parent.parent / "blobs" if home.parent.name == "snapshots" else home
     if not is_read(path.name) and path.name not in INSIDE:
         return stat.S_IFDIR  # nobody reads it
-    if home not in target.parents and cache not in target.parents:
-        raise Fault("it is a link that leads out of the folder")
+    if home not in target.parents and target.parent.name != "blobs" and not is_read(target.name):
+        raise Fault("it is a link that leads out of the folder, to what is no file of a model")
     try:
         return target.stat().st_mode
     except OSError as error:
