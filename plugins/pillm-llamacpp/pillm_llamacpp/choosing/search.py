@@ -52,6 +52,7 @@ class Search:
         """Look at the full file and the device; raise ConfigError where no type suits both."""
         self._bench, self._wishes = bench, wishes
         profile = pillm.device(bench.device)
+        self._device = profile.name
         self._sizer = Sizer(bench.full)
         try:
             self.matrices = self._quantisable()
@@ -59,7 +60,7 @@ class Search:
             self.quants = candidates.quantisations(profile, columns)
             if not self.quants:
                 raise pillm.ConfigError(
-                    f"no quantisation suits both {bench.device} and rows of {', '.join(map(str, columns))} weights. "
+                    f"no quantisation suits both {profile.name} and rows of {', '.join(map(str, columns))} weights. "
                     "Name the quants yourself."
                 )
             self._tuning = Tuning(bench, self.matrices, profile, wishes.probes)
@@ -78,16 +79,16 @@ class Search:
         bench, wishes = self._bench, self._wishes
         asked = self._within_limits()
         searched = self._tuning.files + len(asked) + 1 if wishes.probes else 3
-        bench.progress.start(len(asked) + searched, unit="files", message=f"choosing a quantisation for {bench.device}")
+        bench.progress.start(len(asked) + searched, unit="files", message=f"choosing a quantisation for {self._device}")
         self._tuning.settle()
         plain = self._tried([Mix(name=quant, quant=quant, imatrix=True) for quant in asked])
         trials = [*plain, *self._tuned(plain)] if wishes.probes else plain
         shown = {trial.name for trial in front(trials)}
         scored = [bench.scored(trial) if trial.name in shown else trial for trial in trials]
         every = [bench.whole(), *scored]
-        picked, reason = pick(every, wishes.limits, wishes.weights, bench.device)
+        picked, reason = pick(every, wishes.limits, wishes.weights, self._device)
         bench.progress.note(reason)
-        return Choice(trials=tuple(every), front=tuple(front(every)), picked=picked, reason=reason, device=bench.device)
+        return Choice(trials=tuple(every), front=tuple(front(every)), picked=picked, reason=reason, device=self._device)
 
     def _quantisable(self) -> tuple[Matrix, ...]:
         names = {name for name, type_ in self._types_of(BASE).items() if type_ == BASE}
@@ -109,7 +110,7 @@ class Search:
         least = self._tuning.smallest if self._wishes.probes else self._types_of(smallest)
         if missed := self._misses(least):
             raise pillm.GateError(
-                f"no quantisation for {self._bench.device} keeps to the limits, the smallest one neither: "
+                f"no quantisation for {self._device} keeps to the limits, the smallest one neither: "
                 f"{'; '.join(missed)}. Loosen them, choose a smaller student, or name the quants yourself."
             )
         return [smallest]
