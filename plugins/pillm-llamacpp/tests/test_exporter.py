@@ -121,7 +121,8 @@ def test_a_wrong_pre_tokenizer_is_caught_by_the_gate(checkpoint: pillm.Checkpoin
 
 def test_narrow_rows_are_reported_and_a_folder_without_probes_is_tried_with_hard_strings(tmp_path: Path) -> None:
     made = write_model(tmp_path / "narrow", hidden=96, probes=False, layers=1)
-    models, events = export(made, tmp_path / "out", quants=["Q4_K_M"], license="CC0-1.0")
+    # of a model by that name llama.cpp takes for granted that its special tokens take blanks along
+    models, events = export(made, tmp_path / "out", quants=["Q4_K_M"], license="CC0-1.0", title="After Phi-3")
     warning = next(event.message for event in events if event.kind == "warning")
     assert "not a multiple of 256" in warning
     assert "IQ4_NL is the better 4-bit type" in warning
@@ -130,7 +131,9 @@ def test_narrow_rows_are_reported_and_a_folder_without_probes_is_tried_with_hard
     note = next(event.message for event in events if "no probes" in event.message)
     assert "built-in strings" in note
     assert models[0].parity
-    assert models[0].parity.rows == len(rows_of(made)) >= 60
+    assert models[0].parity.rows == len(rows_of(made)) >= 200
+    with Worker("a test") as worker:
+        assert worker.ask(op="open", path=str(models[0].path), vocab_only=True)["name"] == "After Phi 3"
 
 
 def test_a_misspelt_quantisation_is_refused_at_once() -> None:
