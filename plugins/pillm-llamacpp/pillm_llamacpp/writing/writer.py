@@ -34,7 +34,7 @@ class Writing:
     pre: str | None = None
     derived: str | None = None
     stops: tuple[str, ...] = ()
-    keys: dict[str, str] = field(default_factory=dict)
+    keys: Mapping[str, str | int | list[str]] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     threads: int = 1
     alone: bool = False
