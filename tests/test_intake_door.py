@@ -90,9 +90,9 @@ def test_a_folder_is_looked_at_anew_when_a_file_of_it_changes(tmp_path: Path, as
 
 def test_a_template_is_tried_once_and_then_known_by_its_hash(asked: list[Any]) -> None:
     for _ in range(2):
-        pillm.check_chat_template("{{ messages[0].content }}", "a test")
+        pillm.check_chat_template("{{ messages[0].content }} once", "a test")
         with pytest.raises(pillm.UnsafeError, match=r"a test: .* reaches for what it must not"):
-            pillm.check_chat_template("{{ messages[0].__class__.__bases__ }}", "a test")
+            pillm.check_chat_template("{{ messages[0].__class__.__bases__ }} once", "a test")
     assert asked == ["try_template"] * 2
     assert pillm.template_hash("a") != pillm.template_hash("b")
 

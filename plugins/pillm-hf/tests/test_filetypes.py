@@ -34,8 +34,9 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 def reshaped(folder: Path, **shape: Any) -> Path:
     """Give a model folder random weights of another shape."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)  # Qwen2's class splits otherwise than the file said
     config = AutoConfig.from_pretrained(folder)
     for name, value in shape.items():
         setattr(config, name, value)
