@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -100,14 +99,12 @@ def test_a_file_may_be_given(exported: dict[str, pillm.ModelFile], checkpoint: p
 def test_a_type_that_needs_an_importance_matrix_is_refused_before_anything_is_converted(
     checkpoint: pillm.Checkpoint, tmp_path: Path
 ) -> None:
-    began = time.perf_counter()
     with pytest.raises(pillm.ConfigError, match=r"type IQ2_XS needs an importance matrix.* has no calibration texts"):
         export(checkpoint, tmp_path / "out", quants=["F16", "IQ2_XS"])
     with pytest.raises(pillm.ConfigError, match="types IQ2_XS, IQ1_S need an importance matrix"):
         pillm.exporter("gguf", quants=["IQ2_XS", "IQ1_S"], imatrix="off")
     with pytest.raises(pillm.DataError, match=r"no\.gguf.* cannot be read"):
         export(checkpoint, tmp_path / "out", quants=["Q4_0"], imatrix=str(tmp_path / "no.gguf"))
-    assert time.perf_counter() - began < 1
     assert not (tmp_path / "out").exists()
 
 
