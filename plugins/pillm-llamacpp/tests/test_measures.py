@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -34,10 +33,10 @@ def export(checkpoint: pillm.Checkpoint, out: Path, **options: object) -> tuple[
 def test_files_are_measured_and_the_importance_matrix_is_used_where_it_helps(
     rendered: pillm.Checkpoint, tmp_path: Path
 ) -> None:
-    models, notes = export(rendered, tmp_path / "out", quants=["F16", "Q8_0", "Q4_0", "IQ3_XXS"])
-    full, q8, q4, iq3 = models
-    assert (full.divergence, full.imatrix, q8.imatrix, iq3.imatrix) == (None, False, False, True)
-    assert q8.divergence.mean < q4.divergence.mean < iq3.divergence.mean
+    models, notes = export(rendered, tmp_path / "out", quants=["F16", "Q8_0", "Q4_0", "Q2_K_S"])
+    full, q8, q4, q2 = models
+    assert (full.divergence, full.imatrix, q8.imatrix, q2.imatrix) == (None, False, False, True)
+    assert q8.divergence.mean < q4.divergence.mean < q2.divergence.mean
     verdict = next(note for note in notes if note.startswith("Q4_0: the importance matrix takes the divergence from"))
     before, after = (float(word) for word in verdict.split(" from ")[1].split(" nats")[0].split(" to "))
     assert q4.divergence.mean == pytest.approx(min(before, after), rel=0.01)
@@ -46,7 +45,7 @@ def test_files_are_measured_and_the_importance_matrix_is_used_where_it_helps(
     kept = read(tmp_path / "out" / "tiny.imatrix.gguf")
     assert kept.datasets[0].startswith("16 training conversations of tiny (sha256 ")
     assert {path.name for path in (tmp_path / "out").glob("*.gguf")} == {
-        "tiny.imatrix.gguf", "tiny-F16.gguf", "tiny-Q8_0.gguf", "tiny-Q4_0.gguf", "tiny-IQ3_XXS.gguf",
+        "tiny.imatrix.gguf", "tiny-F16.gguf", "tiny-Q8_0.gguf", "tiny-Q4_0.gguf", "tiny-Q2_K_S.gguf",
     }  # fmt: skip
 
 
@@ -88,8 +87,8 @@ def test_a_file_may_be_given(exported: dict[str, pillm.ModelFile], checkpoint: p
     write(gather(exported["F16"].path, conversations(8), threads=1, progress=pillm.Progress()), tmp_path / "given.gguf")
     given = str(tmp_path / "given.gguf")
     measures = Measures(1, 1, pillm.Progress(), tmp_path)
-    measures.prepare(exported["F16"].path, checkpoint, option=given, quants=["IQ3_XXS"])
-    facts = measures.make(exported["F16"].path, tmp_path / "a.gguf", "IQ3_XXS")
+    measures.prepare(exported["F16"].path, checkpoint, option=given, quants=["Q2_K_S"])
+    facts = measures.make(exported["F16"].path, tmp_path / "a.gguf", "Q2_K_S")
     assert (facts["imatrix"], facts["divergence"]) == (True, None)
     identities = [GGUFExporter(imatrix=given).identity()]
     shutil.copyfile(given, tmp_path / "copy.gguf")
@@ -100,14 +99,12 @@ def test_a_file_may_be_given(exported: dict[str, pillm.ModelFile], checkpoint: p
 def test_a_type_that_needs_an_importance_matrix_is_refused_before_anything_is_converted(
     checkpoint: pillm.Checkpoint, tmp_path: Path
 ) -> None:
-    began = time.perf_counter()
     with pytest.raises(pillm.ConfigError, match=r"type IQ2_XS needs an importance matrix.* has no calibration texts"):
         export(checkpoint, tmp_path / "out", quants=["F16", "IQ2_XS"])
     with pytest.raises(pillm.ConfigError, match="types IQ2_XS, IQ1_S need an importance matrix"):
         pillm.exporter("gguf", quants=["IQ2_XS", "IQ1_S"], imatrix="off")
     with pytest.raises(pillm.DataError, match=r"no\.gguf.* cannot be read"):
         export(checkpoint, tmp_path / "out", quants=["Q4_0"], imatrix=str(tmp_path / "no.gguf"))
-    assert time.perf_counter() - began < 1
     assert not (tmp_path / "out").exists()
 
 

@@ -13,7 +13,7 @@ import pillm
 from pillm.devices.quants import find_quant
 from pillm.devices.shapes import shape_of
 
-FAST = ("Q2_K_S", "IQ3_XXS")
+FAST = ("Q2_K_S",)
 QUANTISED = [quant for quant in FTYPES if quant not in ("F16", "F32", "BF16", "MXFP4_MOE")]
 
 
