@@ -175,7 +175,7 @@ def _build(path: Path, data: JSONObject) -> Recipe:
         prompts=base / file.prompts,
         teacher=_backend("teacher", file.teacher),
         trainer=_backend("trainer", file.trainer),
-        exporter=_backend("exporter", file.exporter),
+        exporter=_backend("exporter", _for_the_device(file.exporter, file.device, base)),
         runner=_backend("runner", file.runner),
         checkpoint_runner=_backend("runner", checkpoint_runner) if checkpoint_runner else None,
         bench_runner=_backend("runner", bench_runner) if bench_runner else None,
@@ -185,6 +185,13 @@ def _build(path: Path, data: JSONObject) -> Recipe:
         gates=parse_gates(file.gates),
         sets={name: base / where for name, where in file.evaluate.sets.items()},
     )
+
+
+def _for_the_device(table: BackendTable, told: str | None, base: Path) -> BackendTable:
+    """Return an exporter's options; one that chooses its quantisations does so for the recipe's device unless told another."""
+    if told is None or "device" in table or table.get("quants") not in ("auto", ["auto"]):
+        return table
+    return {**table, "device": str(base / told) if is_path(told) else told}
 
 
 def _check(recipe: Recipe) -> None:

@@ -29,8 +29,13 @@ gates: {exact: 0.5 of teacher}
 
 
 ANOTHER_RUNNER = """
-from pillm.testing.fakes import TableRunner
+from pillm.testing.fakes import TableExporter, TableRunner
 import pillm
+
+class Choosy(TableExporter):
+    \"\"\"Chooses for a device.\"\"\"
+    name = "choosy"
+    device: str | None = None
 
 class Other(TableRunner):
     \"\"\"Reads GGUF files alone.\"\"\"
@@ -45,6 +50,10 @@ class Timer(TableRunner):
 @pillm.hookimpl
 def pillm_runners():
     return [Other, Timer]
+
+@pillm.hookimpl
+def pillm_exporters():
+    return [Choosy]
 """
 
 
@@ -141,6 +150,14 @@ def test_an_exporter_that_chooses_does_not_say_what_it_will_make(tmp_path: Path)
     assert named_quants(chosen.exporter) is None
     with pytest.raises(ConfigError, match="there is no subject 'Q4_0-tuned'"):
         recipe(tmp_path, GOOD, "gates.exact=0.02 below Q4_0-tuned")
+
+
+def test_an_exporter_that_chooses_does_so_for_the_recipes_device_unless_it_is_told_another(tmp_path: Path) -> None:
+    told = ("exporter.use=choosy", "device=pi4-4gb")
+    assert recipe(tmp_path, GOOD, *told, "exporter.quants=auto").exporter.options()["device"] == "pi4-4gb"
+    another = recipe(tmp_path, GOOD, *told, "exporter.quants=auto", "exporter.device=pi5-8gb")
+    assert another.exporter.options()["device"] == "pi5-8gb"
+    assert recipe(tmp_path, GOOD, *told).exporter.options()["device"] is None
 
 
 def test_the_resolved_recipe_spells_every_option_out_and_loads_again(tmp_path: Path) -> None:
