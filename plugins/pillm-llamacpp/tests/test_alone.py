@@ -31,7 +31,7 @@ def merged(
     adapter: pillm.Checkpoint, checkpoint: pillm.Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> list[pillm.ModelFile]:
     """Return what an export makes of it."""
-    exporter = pillm.exporter("gguf", quants="F16,Q4_K_M", base=str(checkpoint.path))
+    exporter = pillm.exporter("gguf", file_name="mine", quants="F16,Q4_K_M", base=str(checkpoint.path))
     return pillm.export(adapter, exporter, tmp_path_factory.mktemp("merged") / "out")
 
 
@@ -50,10 +50,10 @@ def test_an_adapter_is_exported_merged_and_proved_against_the_unmerged_one(
 def test_the_same_export_again_makes_nothing_and_another_base_something_else(
     merged: list[pillm.ModelFile], adapter: pillm.Checkpoint, checkpoint: pillm.Checkpoint, tmp_path: Path
 ) -> None:
-    exporter = pillm.exporter("gguf", quants="F16,Q4_K_M", base=str(checkpoint.path))
+    exporter = pillm.exporter("gguf", file_name="mine", quants="F16,Q4_K_M", base=str(checkpoint.path))
     assert pillm.export(adapter, exporter, merged[0].path.parent) == merged
     other = write_model(tmp_path / "other", layers=1)
-    assert exporter.parents(adapter) != pillm.exporter("gguf", base=str(other.path)).parents(adapter)
+    assert exporter.parents(adapter) != pillm.exporter("gguf", file_name="mine", base=str(other.path)).parents(adapter)
 
 
 def test_an_adapter_alone_is_a_file_that_llama_cpp_adds_to_its_base(
