@@ -26,6 +26,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
     "turing-safe": ("lora", {"preset": "turing-safe"}),
     "ada-memory": ("lora", {"preset": "ada-memory"}),
 }
+FAST = ("dora", "qlora nf4 double", "qlora fp4", "ada-memory")
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,7 +56,7 @@ def divergence(one: Any, other: Any) -> float:
     return float((one.exp() * (one - other)).sum(-1).mean())
 
 
-@pytest.mark.parametrize("case", MATRIX)
+@pytest.mark.parametrize("case", [pytest.param(one, marks=() if one in FAST else pytest.mark.full) for one in MATRIX])
 def test_it_trains_saves_its_adapter_merges_into_16_bit_and_is_exported(case: str, rows: Path, tmp_path: Path) -> None:
     import torch
     from pillm_hf.models.adapters import adapted

@@ -91,6 +91,7 @@ def test_the_starter_can_be_rehearsed(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.full
 def test_the_script_of_verbs_runs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, EXAMPLES / "verbs.py", STARTER / "prompts.jsonl", tmp_path],

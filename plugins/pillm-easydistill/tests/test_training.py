@@ -96,6 +96,7 @@ def test_a_teacher_of_the_same_tokenizer_is_learnt_in_a_white_box_job(
     assert (out / "model.safetensors").is_file()
 
 
+@pytest.mark.full
 def test_its_own_command_trains_although_it_takes_a_harmless_line_for_a_failure(
     standin: Standin, base: Path, data: pillm.TrainingData, tmp_path: Path
 ) -> None:

@@ -79,7 +79,7 @@ def one(base: Path, tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[
     return folder / "out", data
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.full)])
 def test_two_processes_write_the_student_that_one_writes(
     base: Path, one: tuple[Path, pillm.TrainingData], tmp_path: Path, strategy: str
 ) -> None:

@@ -132,7 +132,7 @@ def test_killed_at_ten_places_it_ends_with_the_same_bits(base: Path, data: pillm
     assert same == 10
 
 
-@pytest.mark.parametrize("grid", ["Q4_0", "IQ4_NL"])
+@pytest.mark.parametrize("grid", ["Q4_0", pytest.param("IQ4_NL", marks=pytest.mark.full)])
 def test_killed_while_weights_are_rounded_it_ends_with_the_same_bits(
     base: Path, data: pillm.TrainingData, tmp_path: Path, grid: str
 ) -> None:

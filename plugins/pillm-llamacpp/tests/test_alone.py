@@ -42,7 +42,7 @@ def weight(path: Path) -> np.ndarray:
 def test_an_adapter_is_exported_merged_and_proved_against_the_unmerged_one(
     merged: list[pillm.ModelFile], exported: dict[str, pillm.ModelFile]
 ) -> None:
-    assert [model.path.name for model in merged] == ["mine-882K-v1.0-F16.gguf", "mine-882K-v1.0-Q4_K_M.gguf"]
+    assert [model.path.name for model in merged] == ["mine-F16.gguf", "mine-Q4_K_M.gguf"]
     found, plain = contents(merged[0].path)[1], contents(exported["F16"].path)[1]
     assert [name for name in plain if found[name] != plain[name]] == ["blk.0.attn_q.weight"]
 

@@ -26,6 +26,7 @@ def choice(bench: Bench) -> Choice:
         return search.run()
 
 
+@pytest.mark.full
 def test_every_searched_file_loses_less_than_llamas_mix_of_its_size(choice: Choice) -> None:
     plain = {trial.name: trial for trial in choice.trials}
     tuned = [trial for trial in choice.trials if trial.name.endswith(TUNED)]
@@ -38,6 +39,7 @@ def test_every_searched_file_loses_less_than_llamas_mix_of_its_size(choice: Choi
         assert trial.types
 
 
+@pytest.mark.full
 def test_the_front_is_what_nothing_beats_and_the_pick_is_on_it(choice: Choice, bench: Bench) -> None:
     assert choice.picked in choice.front
     assert choice.picked.name in choice.reason
