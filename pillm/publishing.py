@@ -19,7 +19,7 @@ BESIDE = ("README.md", CARD, "SHA256SUMS", "Modelfile", "LICENSE", "LICENSE.txt"
 """What goes out beside the files that an export's manifest lists, where it lies in the run, its card folder or its export."""
 BY_HAND = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
 """What a person may have changed or added after the export."""
-PLACES = ("", "card", "cards", "export")
+PLACES = ("export", "", "card", "cards")
 
 
 def prepare_release(

@@ -33,7 +33,9 @@ def tell_again(folder: Path) -> tuple[Path, Card]:
     """
     manifest = read_manifest(folder) or {}
     if manifest.get("verb") == "export":
-        return folder, refresh(folder, (), ())
+        if not (folder.parent / "report.json").is_file() or folder.name != "export":
+            return folder, refresh(folder, (), ())
+        folder = folder.parent  # the run that measured it
     report = _report(folder)
     evaluations = [_evaluation(one) for one in report["evaluations"]]
     benchmarks = [_benchmark(one) for one in report["benchmarks"] if one["pp_tps"] is not None and one["tg_tps"] is not None]

@@ -53,10 +53,30 @@ def test_a_tokenizer_in_the_adapters_own_folder_goes_first(checkpoint: pillm.Che
         assert (laid.checkpoint.path / "chat_template.jinja").resolve() == checkpoint.path / "chat_template.jinja"
 
 
-@pytest.mark.parametrize("named", [None, "elsewhere/base"])
+@pytest.mark.parametrize("named", [None, "elsewhere-base"])
 def test_a_base_that_is_not_here_is_named_with_the_remedy(named: str | None, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "mine", "no-such-base")
+    with pytest.raises(pillm.DataError, match=rf"{named or 'no-such-base'}.*-o base=FOLDER"), laid_out(adapter, named):
+        pass
+
+
+def test_a_base_of_a_hub_is_fetched_at_the_revision_that_was_trained_on(
+    checkpoint: pillm.Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     adapter = write_adapter(tmp_path / "mine", "owner/model")
-    with pytest.raises(pillm.DataError, match=rf"{named or 'owner/model'}.*-o base=FOLDER"), laid_out(adapter, named):
+    settings = json.loads((adapter.path / "adapter_config.json").read_text())
+    (adapter.path / "adapter_config.json").write_text(json.dumps({**settings, "revision": "f" * 40}))
+    asked: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(pillm, "fetch_model", lambda *told: asked.append(told) or checkpoint)
+    with laid_out(adapter, None) as laid:
+        assert checkpoint.path.resolve() in laid.folders
+    assert asked == [("owner/model", "f" * 40)]
+
+    def unreachable(*_: object) -> None:
+        raise pillm.Unavailable("the hub is out of reach.")
+
+    monkeypatch.setattr(pillm, "fetch_model", unreachable)
+    with pytest.raises(pillm.Unavailable, match=r"out of reach.* -o base=FOLDER"), laid_out(adapter, None):
         pass
 
 

@@ -66,5 +66,4 @@ def stored(type_: str, weights: int) -> int:
 
 
 def _wanted(type_: str, profile: pillm.DeviceProfile) -> bool:
-    # a tensor here and there may be stored coarser than a device's list advises for a whole file
     return runs_well(type_, profile) and type_ not in profile.avoid

@@ -12,7 +12,7 @@ from pillm_llamacpp.choosing.limits import Limits, parse_score, parse_size
 
 AUTO = "auto"
 _NEEDED = "Only with quants=auto. "
-_ASKED = ("device", "min_exact", "max_bytes", "max_ram", "min_tps")
+_ASKED = ("device", "min_exact", "max_bytes", "max_ram", "min_tps", "keep", "weights", "probes")
 
 
 class Choosing(pillm.Backend):
@@ -66,7 +66,7 @@ class Choosing(pillm.Backend):
                 pillm.device(str(self.device))
             except pillm.ConfigError as error:
                 raise ValueError(str(error)) from error
-        elif asked := [name for name in _ASKED if getattr(self, name) is not None]:
+        elif asked := [name for name in _ASKED if getattr(self, name) != type(self).model_fields[name].default]:
             raise ValueError(f"{asked[0]} is for quants=auto alone: named quants are made as they are")
         return self
 

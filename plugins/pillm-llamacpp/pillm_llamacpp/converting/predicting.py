@@ -8,6 +8,8 @@ from typing import Any
 
 FITS_IN_32_BIT = 4_000_000_000
 """Bytes of weights up to which they are widened: 16-bit sums break ties at random."""
+PLACES = 64
+"""The last ones of each probe: there the answer is."""
 MOST_BYTES = 64 * 1024 * 1024
 """Of logits that are kept to compare with."""
 
@@ -51,7 +53,7 @@ def _logits(job: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, A
     with Path(job["reference"]).open("wb") as file, torch.inference_mode():
         for row in rows:
             logits = model(input_ids=torch.tensor([row["ids"]]), use_cache=False).logits[0]
-            room = room or max(1, MOST_BYTES // (4 * logits.shape[-1] * len(rows)))
+            room = room or max(1, min(PLACES, MOST_BYTES // (4 * logits.shape[-1] * len(rows))))
             kept = logits[-room:].float().numpy()
             kept.astype("<f4").tofile(file)
             row["places"], row["width"] = len(kept), kept.shape[1]

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pillm_llamacpp.workers.client import Worker
 
 ROWS = 8
-TOKENS = 64
+TOKENS = 512
+"""After how many a conversation is cut: what comes before the answer is often the same in all of them."""
 LARGEST = 2e-2
 """How far a logit may be off where the checkpoint's largest, from their mean, is up to `PEAK`; beyond that in proportion.
 

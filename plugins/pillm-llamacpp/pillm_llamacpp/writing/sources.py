@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,17 +82,30 @@ def base_of(checkpoint: pillm.Checkpoint, named: str | None) -> Path:
     from pillm_llamacpp.writing.adapter import CONFIG, settings_of
 
     try:
-        told = named or settings_of(checkpoint.path).get("base_model_name_or_path")
+        settings = {} if named else settings_of(checkpoint.path)
     except Refusal as refusal:
         raise error_of(refusal.kind, str(refusal)) from refusal
+    told, revision = named or settings.get("base_model_name_or_path"), settings.get("revision")
     found = pillm.model_folder(str(told)) if told else None
+    if told and found is None:
+        with suppress(pillm.DataError):  # what is no model anywhere is said below
+            found = _fetched(str(told), revision)
     if found is None or not (found / "config.json").is_file():
         who = "the option `base`" if named else f"{checkpoint.path / CONFIG}"
         raise pillm.DataError(
-            f"{who} names {told!r} as the adapter's base, and that is neither a model's folder here nor a model that an "
-            "installed plugin ships. Nothing was written. Give the folder of the model that it was trained on: -o base=FOLDER"
+            f"{who} names {told!r} as the adapter's base, and that is neither a model's folder here, nor a model that an "
+            "installed plugin ships, nor one of a hub. Nothing was written. Give the folder of the model that it was trained "
+            "on: -o base=FOLDER"
         )
     return found.resolve()
+
+
+def _fetched(name: str, revision: str | None) -> Path:
+    """Return the folder of a hub's model; raise Unavailable with the way round where it cannot be had."""
+    try:
+        return pillm.fetch_model(name, revision).path
+    except pillm.Unavailable as error:
+        raise pillm.Unavailable(f"{error} Or give the folder of the adapter's base: -o base=FOLDER") from error
 
 
 def _require_weights(folder: Path, base: Path) -> None:
