@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from pillm.report import RunFacts, build_report, read_choice
-from pillm.report.choicefile import MAX_BYTES, MAX_REASON, MAX_TRIALS, accepted
+from pillm.report.choicefile import MAX_REASON, MAX_TRIALS, accepted
+from pillm.report.foreignjson import MAX_BYTES
 from pillm.report.markdown import markdown
 from pillm.report.page import page
 from pillm.report.schema import SCHEMA

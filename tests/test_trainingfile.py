@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from pillm.report import RunFacts, build_report, read_training
+from pillm.report.foreignjson import MAX_BYTES
 from pillm.report.markdown import markdown
 from pillm.report.page import page
 from pillm.report.schema import SCHEMA
-from pillm.report.trainingfile import MAX_BYTES, MAX_POINTS, MAX_REASON, MAX_REASONS, accepted
+from pillm.report.trainingfile import MAX_POINTS, MAX_REASON, MAX_REASONS, accepted
 
 LOG = [{"step": 10, "loss": 2.5, "learning_rate": 1e-4, "seconds": 1.0}, {"step": 20, "loss": 1.25}]
 VALIDATION = [

@@ -65,6 +65,8 @@ def _examined(terminal: Terminal, text: str, name: str | None, options: dict[str
         return [Finding("files", "broken", str(error))]  # nothing else reads them
     files = Finding("files", "note" if notes else "ok", "; ".join(notes) or "headers, sizes and names agree")
     found = list(exporter.examine(pillm.Checkpoint(path=folder), prove=not quick))
+    if any(one.name == files.name for one in found):
+        return found  # the exporter looked too
     silent = Finding(f"exporter {exporter.name}", "note", "it says nothing beforehand about what it can export")
     return [files, *(found or [silent])]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pillm.artifacts import CHOICE_FILE
 from pillm.records import JSONObject
-from pillm.report.trainingfile import MOST
+from pillm.report.foreignjson import figure, read_foreign
 
-MAX_BYTES = 32 << 20
 MAX_TRIALS = 100
 MAX_NAME, MAX_REASON = 80, 800
 FIGURES = ("kld", "kld_low", "kld_high", "top1", "score", "tg_tps", "pp_tps")
@@ -19,14 +17,7 @@ FLAGS = ("front", "kept", "imatrix", "rounded")
 
 def read_choice(folder: Path) -> JSONObject | None:
     """Return what `choice.json` in an export's folder says, as the report holds it; None where it says nothing of use."""
-    path = folder / CHOICE_FILE
-    try:
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            return None
-        said = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return accepted(said)
+    return accepted(read_foreign(folder / CHOICE_FILE))
 
 
 def accepted(said: Any) -> JSONObject | None:
@@ -63,5 +54,5 @@ def _text(value: Any, most: int) -> str | None:
 
 def _figure(value: Any) -> float | None:
     """Return a number from 0 up; None for everything else, infinities and NaN included."""
-    known = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MOST
-    return value if known else None
+    found = figure(value)
+    return found if found is not None and found >= 0 else None

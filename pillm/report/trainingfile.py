@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,14 +10,11 @@ from typing import Any
 
 from pillm.artifacts import TRAINING_FILE
 from pillm.records import JSONObject
+from pillm.report.foreignjson import figure, read_foreign
 
-"""What a trainer may leave in a checkpoint's folder, beside the model."""
-MAX_BYTES = 32 << 20
 MAX_POINTS = 400
 """Of a curve: more than a screen has room for."""
 MAX_REASONS, MAX_REASON = 12, 200
-MOST = 2**53
-"""No count and no figure is larger; every reader of JSON knows it exactly."""
 COUNTS = ("steps", "rows", "tokens", "answer_tokens", "parameters", "learnt_parameters")
 SOURCES = ("labels", "teacher", "student")
 """Whom a training's distributions came from."""
@@ -32,14 +28,7 @@ CUTS = ("layers", "vocabulary", "hidden_size", "head_bytes")
 
 def read_training(checkpoint: Path) -> JSONObject | None:
     """Return what a checkpoint's `training.json` says, as the report holds it; None where it says nothing of use."""
-    path = checkpoint / TRAINING_FILE
-    try:
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            return None
-        said = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return accepted(said)
+    return accepted(read_foreign(checkpoint / TRAINING_FILE))
 
 
 def accepted(said: Any) -> JSONObject | None:
@@ -92,20 +81,14 @@ def _distillation(value: Any) -> JSONObject | None:
     return {"source": value["source"], **counts, "rows_left_out": _reasons(value.get("rows_left_out"))}
 
 
-def _figure(value: Any) -> float | None:
-    """Return a number; None for everything else, infinities and NaN included."""
-    known = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MOST
-    return value if known else None
-
-
 def _above_zero(value: Any) -> float | None:
-    figure = _figure(value)
-    return figure if figure is not None and figure >= 0 else None
+    found = figure(value)
+    return found if found is not None and found >= 0 else None
 
 
 def _count(value: Any) -> int | None:
-    figure = _above_zero(value)
-    return int(figure) if figure is not None and figure == int(figure) else None
+    found = _above_zero(value)
+    return int(found) if found is not None and found == int(found) else None
 
 
 def _rounded(said: Any) -> JSONObject | None:
@@ -130,7 +113,7 @@ def _curve(value: Any, name: str) -> list[JSONObject]:
     for entry in value if isinstance(value, list) else ():
         if not isinstance(entry, dict):
             continue
-        step, loss, right = _count(entry.get("step")), _figure(entry.get(name)), _above_zero(entry.get("validation_accuracy"))
+        step, loss, right = _count(entry.get("step")), figure(entry.get(name)), _above_zero(entry.get("validation_accuracy"))
         if step is not None and loss is not None:
             points[step] = {"step": step, "loss": loss, **({"accuracy": right} if right is not None and right <= 1 else {})}
     return [points[step] for step in sorted(points)]

@@ -89,3 +89,13 @@ def test_a_dora_alone_is_refused_with_the_way_out(checkpoint: pillm.Checkpoint, 
     with pytest.raises(pillm.DataError, match="is a DoRA, and a file of its own has no place for its lengths"):
         export(adapter, tmp_path / "out", adapter="only")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_adapter_alone_that_holds_no_numbers_is_refused_and_no_file_is_left(
+    checkpoint: pillm.Checkpoint, tmp_path: Path
+) -> None:
+    broken = {f"{Q_PROJ}.lora_B.weight": np.full((256, 4), np.nan, np.float32)}
+    adapter = write_adapter(tmp_path / "mine", checkpoint.path, broken)
+    with pytest.raises(pillm.DataError, match=r"hold what is no finite number: .*attn_q.*NaN"):
+        export(adapter, tmp_path / "out", adapter="only")
+    assert not list((tmp_path / "out").iterdir())

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.benchmarks.fitting import student
+from tests.benchmarks.harness import Result, alternating
 from tests.benchmarks.loopback.peers import folder
 
 HERE = Path(__file__).parent
@@ -103,6 +104,26 @@ def packing() -> Iterator[Packing]:
         subprocess.run([sys.executable, "-c", _ADAPTER, str(base), str(adapter)], check=True, stdout=subprocess.DEVNULL)
     with TemporaryDirectory(prefix="pillm-", dir=cache) as work:
         yield Packing(base, adapter, Path(work))
+
+
+def faster(name: str, quant: str, goal: float, limit: str, *, quick: bool) -> Iterator[Result]:
+    """Pack the same adapter in turns and compare the wall times; the tensors must be the same to the byte."""
+    with packing() as subject:
+        sides = {"pillm": seconds(subject.pillm, quant), "peer": seconds(subject.peer, quant)}
+        took = alternating(sides, 1 if quick else 3)
+        tensors = subject.same(quant)
+    yield Result(
+        benchmark=name,
+        pillm=round(took["pillm"], 2),
+        peer=round(took["peer"], 2),
+        unit="s",
+        goal=goal,
+        better="lower",
+        peer_is=PEER.format(STEPS[quant]),
+        limit=limit,
+        versions=versions(),
+        details={"tensors equal to the byte": tensors},
+    )
 
 
 def seconds(side: Callable[[str], Taken], quant: str) -> Callable[[], float]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pillm_llamacpp.inference.engine import Model
 from pillm_llamacpp.measuring.collecting import Collector
-from pillm_llamacpp.measuring.reading import Conversation, Reader, tokenised
+from pillm_llamacpp.measuring.reading import Reader, read_whole
 from pillm_llamacpp.measuring.tensors import Tensor, array, weight_name
 from pillm_llamacpp.workers.refusal import Refusal
 from pillm_llamacpp.workers.serving import start
@@ -68,14 +68,8 @@ def collect(message: Packet, send: Callable[..., None]) -> None:
     log = start()
     model = Model(message["model"], log)
     context = min(message["context"], model.context or message["context"])
-    pieces = [
-        np.array(ids[begin : begin + context], np.int32)
-        for ids in tokenised(model, message["texts"])
-        for begin in range(0, len(ids), context)
-    ]
-    # every position is wanted: the last layer leaves the others out otherwise
-    conversations = [Conversation(piece, np.ones(len(piece), np.bool_)) for piece in pieces]
-    send(total=sum(map(len, pieces)))
+    conversations = read_whole(model, message["texts"], context)
+    send(total=sum(len(one.ids) for one in conversations))
     products = Products(message["block"])
     reader = Reader(model, log, threads=message["threads"], longest=context, watch=products.watch)
     try:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pillm_llamacpp.inference.engine import Model
 from pillm_llamacpp.measuring.imatrix import Imatrix, write
-from pillm_llamacpp.measuring.reading import Conversation, Reader, tokenised
+from pillm_llamacpp.measuring.reading import Reader, read_whole
 from pillm_llamacpp.measuring.tensors import F32, Tensor, array, operations, weight_name
 from pillm_llamacpp.workers.refusal import Refusal
 from pillm_llamacpp.workers.serving import start
@@ -114,16 +114,12 @@ def collect(message: Packet, send: Callable[..., None]) -> None:
     log = start()
     model = Model(message["model"], log)
     context = min(message["context"], model.context or message["context"])
-    pieces = [
-        np.array(ids[begin : begin + context], np.int32)
-        for ids in tokenised(model, message["texts"])
-        for begin in range(0, len(ids), context)
-    ]
-    # every position is wanted: the last layer leaves the others out otherwise
-    conversations = [Conversation(piece, np.ones(len(piece), np.bool_)) for piece in pieces]
-    send(total=sum(map(len, pieces)))
+    conversations = read_whole(model, message["texts"], context)
+    send(total=sum(len(one.ids) for one in conversations))
     collector = Collector(head=message["head"])
-    reader = Reader(model, log, threads=message["threads"], longest=max(map(len, pieces)), watch=collector.watch)
+    reader = Reader(
+        model, log, threads=message["threads"], longest=max(len(one.ids) for one in conversations), watch=collector.watch
+    )
     try:
         for count, _ in reader.read(conversations):
             if collector.error:

@@ -39,6 +39,19 @@ def tokenised(model: Model, texts: Sequence[str]) -> list[list[int]]:
     return ids
 
 
+def read_whole(model: Model, texts: Sequence[str], context: int) -> list[Conversation]:
+    """Return texts in pieces of at most `context` tokens, of which every position is wanted.
+
+    What watches the products needs them all: the last layer leaves out those whose logits nobody asked for.
+    """
+    pieces = [
+        np.array(ids[begin : begin + context], np.int32)
+        for ids in tokenised(model, texts)
+        for begin in range(0, len(ids), context)
+    ]
+    return [Conversation(piece, np.ones(len(piece), np.bool_)) for piece in pieces]
+
+
 class Reader:
     """A context that conversations share: each sees only itself, from position 0."""
 

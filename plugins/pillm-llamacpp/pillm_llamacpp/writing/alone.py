@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pillm
 from pillm_llamacpp import source
+from pillm_llamacpp.gates.finite import check_finite
 from pillm_llamacpp.quantizing.quantization import full, publish, types_of
 from pillm_llamacpp.quantizing.quants import DIRECT
+from pillm_llamacpp.workers.client import Worker
 from pillm_llamacpp.writing.writer import Uncovered, Writing, write
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ def alone(
         target.parent.mkdir(parents=True, exist_ok=True)
         write(writing, parts, progress)
         for quant, path in outputs.items():
+            with Worker(f"the check of {path.name}'s weights") as worker:
+                check_finite(worker, parts[quant])
             types = types_of(parts[quant])
             publish(parts[quant], path)
             yield pillm.ModelFile.of(path, quant, types=types)
