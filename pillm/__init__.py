@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pillm.artifacts import Benchmark as Benchmark
     from pillm.artifacts import BenchPlan as BenchPlan
     from pillm.artifacts import Checkpoint as Checkpoint
+    from pillm.artifacts import DeviceFacts as DeviceFacts
     from pillm.artifacts import Evaluation as Evaluation
     from pillm.artifacts import Figure as Figure
     from pillm.artifacts import ModelFile as ModelFile
@@ -80,6 +81,8 @@ if TYPE_CHECKING:
     from pillm.intake.door import template_hash as template_hash
     from pillm.intake.rendering import limited_rendering as limited_rendering
     from pillm.judging import Judge as Judge
+    from pillm.machines import LocalMachine as LocalMachine
+    from pillm.machines import Machine as Machine
     from pillm.models import fetch_model as fetch_model
     from pillm.models import find_model as find_model
     from pillm.origins import Origin as Origin
@@ -140,7 +143,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "agreement": "Agreement",
-    "artifacts": "Benchmark BenchPlan Checkpoint Evaluation Figure ModelFile Parity Plan Probe sha256_file",
+    "artifacts": "Benchmark BenchPlan Checkpoint DeviceFacts Evaluation Figure ModelFile Parity Plan Probe sha256_file",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
     "cards.card": "Card card_of card_to_json",
@@ -163,6 +166,7 @@ _HOMES = {
     "hubs": "Published Publisher Release ReleaseFile RemoteFile RemoteModel Source Standing",
     "judging": "Judge",
     "origins": "Origin",
+    "machines": "LocalMachine Machine",
     "models": "fetch_model find_model",
     "pipeline": "run",
     "plugins": "exporter filter_ metric model_folder publisher runner teacher trainer",

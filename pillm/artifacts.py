@@ -231,6 +231,27 @@ class Benchmark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFacts:
+    """What a probe found out about a machine; None or empty where it does not tell."""
+
+    model: str | None = None
+    """What the device tree or the firmware calls it, such as `Raspberry Pi 4 Model B Rev 1.4`."""
+    architecture: str = ""
+    """As `uname -m` says it: `aarch64`, `x86_64`."""
+    cpu: str | None = None
+    """The core's name, such as `Cortex-A72`."""
+    cores: int | None = None
+    max_ghz: float | None = None
+    ram_mib: int | None = None
+    isa: tuple[str, ...] = ()
+    """The processor's feature flags that matter to matrix products, such as `asimddp`, `avx512_bf16`."""
+    system: str | None = None
+    kernel: str | None = None
+    profile: str | None = None
+    """The name of the device profile that fits; None: none does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Whether a model fits a device and how fast it would be there: arithmetic, nothing was run."""
 
