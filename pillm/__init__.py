@@ -115,6 +115,7 @@ if TYPE_CHECKING:
     from pillm.records import Request as Request
     from pillm.records import Usage as Usage
     from pillm.rehearsal import rehearse as rehearse
+    from pillm.remote.machine import Remote as Remote
     from pillm.rendered import RenderedText as RenderedText
     from pillm.replies import read_reply as read_reply
     from pillm.rows import PromptFile as PromptFile
@@ -176,6 +177,7 @@ _HOMES = {
     "publishing": "prepare_release push",
     "recipe": "Recipe load_recipe",
     "records": "Answer Example Failure Message Prompt Reference Request Usage",
+    "remote.machine": "Remote",
     "rehearsal": "rehearse",
     "rendered": "RenderedText",
     "replies": "read_reply",

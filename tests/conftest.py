@@ -14,7 +14,7 @@ import pytest
 
 from pillm import plugins
 from pillm.cli.program import main
-from pillm.testing import FAKES, installed_plugin
+from pillm.testing import FAKES, LoopbackBoard, installed_plugin, missing_for_board
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +82,15 @@ def rows(tmp_path: Path) -> Path:
         "utf-8",
     )
     return path
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[LoopbackBoard]:
+    """Start a board of the test's own: a real sshd on 127.0.0.1."""
+    if lacking := missing_for_board():
+        pytest.skip(lacking)
+    with LoopbackBoard(tmp_path / "board") as found:
+        yield found
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 `check_plugin(module)` reads a plugin as pillm will; `check_teacher`, `check_batch_teacher`, `check_trainer`,
 `check_exporter`, `check_runner`, `check_metric`, `check_filter`, `check_source` and `check_publisher` put one configured
 backend to work and raise ConformanceError with a sentence.
-`FakeOpenAIServer` and `FakeHub` are real HTTP servers, `installed_plugin` a real installation, both for the length of a test.
+`FakeOpenAIServer` and `FakeHub` are real HTTP servers, `LoopbackBoard` is a real sshd and `installed_plugin` a real
+installation, all for the length of a test.
 """
 
 from pillm.testing.answering import check_runner, check_teacher
 from pillm.testing.batching import check_batch_teacher
+from pillm.testing.board import LoopbackBoard, missing_for_board
 from pillm.testing.declarations import ConformanceError, check_backend, check_plugin
 from pillm.testing.exchanging import check_publisher, check_source
 from pillm.testing.fakes import (
@@ -35,6 +37,7 @@ __all__ = [
     "FakeOpenAIServer",
     "HubCall",
     "LengthMetric",
+    "LoopbackBoard",
     "Reply",
     "TableExporter",
     "TableRunner",
@@ -53,6 +56,7 @@ __all__ = [
     "check_trainer",
     "completion",
     "installed_plugin",
+    "missing_for_board",
     "on_path",
     "sample_examples",
     "shout",

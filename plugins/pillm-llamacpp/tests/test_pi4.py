@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import stat
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,16 +13,9 @@ from pillm_llamacpp.boards.pi4 import Pi4Runner
 from pillm_llamacpp_tiny import request
 
 import pillm
+from pillm.testing import LoopbackBoard, missing_for_board
 
 ROOT = Path(__file__).parents[3]
-SSH = """#!/bin/sh
-# stands for ssh: checks the options, then runs the line in the folder that stands for the device
-echo "$@" >> "$PI_HOME/../ssh.log"
-[ "$1 $2 $3 $4 $5" = "-o BatchMode=yes -o ConnectTimeout=15 --" ] || exit 99
-[ "$6" = "pi@fake" ] || { echo "ssh: connect to host $6 port 22: Connection refused" >&2; exit 255; }
-export HOME="$PI_HOME"
-cd "$PI_HOME" && exec sh -c "$7"
-"""
 BENCH = """#!/bin/sh
 [ -f "$2" ] || { echo "no model $2" >&2; exit 1; }
 case "$BENCH_MODE" in
@@ -38,56 +31,57 @@ END
 """
 
 
+LACKING = missing_for_board()
+pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING)
+
+
 @pytest.fixture
-def pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder that stands for the home of a Raspberry Pi."""
-    home, bin_folder = tmp_path / "pi home", tmp_path / "bin"
-    home.mkdir()
-    bin_folder.mkdir()
-    for path, text in ((bin_folder / "ssh", SSH), (home / "llama-bench", BENCH)):
-        path.write_text(text)
+def pi(tmp_path: Path) -> Iterator[LoopbackBoard]:
+    """Return a board with a llama-bench in its home."""
+    with LoopbackBoard(tmp_path / "pi") as board:
+        path = board.home / "llama-bench"
+        path.write_text(BENCH)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{bin_folder}:{os.environ['PATH']}")
-    monkeypatch.setenv("PI_HOME", str(home))
-    return home
+        yield board
 
 
-def bench(model: pillm.ModelFile, **options: object) -> pillm.Benchmark:
-    runner = Pi4Runner(**{"host": "pi@fake", "program": "./llama-bench", **options})
+def bench(pi: LoopbackBoard, model: pillm.ModelFile, **options: object) -> pillm.Benchmark:
+    runner = Pi4Runner(**{"host": pi.host, "program": "./llama-bench", "ssh_config": pi.ssh_config, **options})
     with runner.open(model) as session:
         return session.bench(pillm.BenchPlan(pp=16, tg=8, repetitions=3))
 
 
-def test_a_model_is_sent_once_and_timed_there(pi: Path, gguf: pillm.ModelFile) -> None:
-    found = bench(gguf)
+def test_a_model_is_sent_once_and_timed_there(pi: LoopbackBoard, gguf: pillm.ModelFile) -> None:
+    found = bench(pi, gguf)
     assert (found.pp_tps, found.tg_tps, found.pp, found.tg) == (40.0, 9.5, 16, 8)
     assert found.samples == {"pp_tps": [39.0, 40.0, 41.0], "tg_tps": [9.5]}
     assert found.details["cpu_info"] == "Cortex-A72"
-    (sent,) = (pi / ".cache" / "pillm" / "models").iterdir()
+    (sent,) = (pi.home / ".cache" / "pillm" / "models").iterdir()
     assert pillm.ModelFile.of(sent, "Q8_0").sha256 == gguf.sha256
-    bench(gguf)
-    assert (pi.parent / "ssh.log").read_text().count("mkdir -p") == 1
+    bench(pi, gguf)
+    assert sum("cat >>" in line for line in pi.commands) == 1
 
 
-def test_names_are_quoted_for_the_remote_shell(pi: Path, gguf: pillm.ModelFile, tmp_path: Path) -> None:
+def test_names_are_quoted_for_the_remote_shell(pi: LoopbackBoard, gguf: pillm.ModelFile, tmp_path: Path) -> None:
     odd = tmp_path / "a; touch evil $(touch evil2).gguf"
     odd.write_bytes(gguf.path.read_bytes())
-    bench(pillm.ModelFile.of(odd, "Q8_0"), folder="it's; touch evil3")
+    bench(pi, pillm.ModelFile.of(odd, "Q8_0"), folder="it's; touch evil3")
     assert not list(tmp_path.rglob("evil*"))
 
 
 @pytest.mark.parametrize("folder", ["~", "~/models", "~/it's; touch evil"])
-def test_a_tilde_is_the_home_folder_there(pi: Path, gguf: pillm.ModelFile, folder: str) -> None:
-    assert bench(gguf, program="~/llama-bench", folder=folder).tg_tps == 9.5
-    (sent,) = (pi / folder[2:]).glob("*.gguf")
+def test_a_tilde_is_the_home_folder_there(pi: LoopbackBoard, gguf: pillm.ModelFile, folder: str) -> None:
+    assert bench(pi, gguf, program="~/llama-bench", folder=folder).tg_tps == 9.5
+    (sent,) = (pi.home / folder[2:]).glob("*.gguf")
     assert pillm.ModelFile.of(sent, "Q8_0").sha256 == gguf.sha256
-    assert not list(pi.rglob("evil"))
-    assert not (pi / "~").exists()
+    assert not list(pi.home.rglob("evil"))
+    assert not (pi.home / "~").exists()
 
 
-def test_an_unreachable_device_is_unavailable(pi: Path, gguf: pillm.ModelFile) -> None:
-    with pytest.raises(pillm.Unavailable, match=r"pi@elsewhere cannot be reached by ssh: .*Connection refused"):
-        bench(gguf, host="pi@elsewhere")
+def test_an_unreachable_device_is_unavailable(pi: LoopbackBoard, gguf: pillm.ModelFile) -> None:
+    pi.unplug()
+    with pytest.raises(pillm.Unavailable, match=r"board cannot be reached by ssh: .*Connection refused"):
+        bench(pi, gguf)
 
 
 @pytest.mark.parametrize(
@@ -99,16 +93,16 @@ def test_an_unreachable_device_is_unavailable(pi: Path, gguf: pillm.ModelFile) -
     ],
 )
 def test_the_way_llama_bench_ends_is_put_in_words(
-    pi: Path, gguf: pillm.ModelFile, monkeypatch: pytest.MonkeyPatch, mode: str, error: type[Exception], complaint: str
+    pi: LoopbackBoard, gguf: pillm.ModelFile, mode: str, error: type[Exception], complaint: str
 ) -> None:
-    monkeypatch.setenv("BENCH_MODE", mode)
+    pi.environment(BENCH_MODE=mode)
     with pytest.raises(error, match=complaint):
-        bench(gguf)
+        bench(pi, gguf)
 
 
-def test_a_device_without_llama_bench_is_told_how_to_get_it(pi: Path, gguf: pillm.ModelFile) -> None:
-    with pytest.raises(pillm.MissingDependency, match=r"pi@fake has no llama-bench-nowhere.*rpi4/README\.md") as missing:
-        bench(gguf, program="llama-bench-nowhere")
+def test_a_device_without_llama_bench_is_told_how_to_get_it(pi: LoopbackBoard, gguf: pillm.ModelFile) -> None:
+    with pytest.raises(pillm.MissingDependency, match=r"board has no llama-bench-nowhere.*rpi4/README\.md") as missing:
+        bench(pi, gguf, program="llama-bench-nowhere")
     named = re.findall(r"rpi4/\S+\w", str(missing.value))
     assert [(ROOT / path).is_file() for path in named] == [True]
 
@@ -118,10 +112,10 @@ def test_a_host_never_becomes_an_option_of_ssh() -> None:
         pillm.runner("pi4", host="-oProxyCommand=touch evil")
 
 
-def test_it_says_that_it_does_not_answer(pi: Path, gguf: pillm.ModelFile) -> None:
+def test_it_says_that_it_does_not_answer(pi: LoopbackBoard, gguf: pillm.ModelFile) -> None:
     assert not Pi4Runner.answers
     with (
-        Pi4Runner(host="pi@fake").open(gguf) as session,
+        Pi4Runner(host=pi.host).open(gguf) as session,
         pytest.raises(pillm.ConfigError, match="does not answer yet"),
     ):
         list(session.answer(iter([request()])))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
@@ -13,7 +13,6 @@ from pydantic import Field, field_validator
 import pillm
 
 _TUNING: dict[str, Any] = {"key": False}
-_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:%-]{0,254}")
 
 
 class Pi4Runner(pillm.Runner):
@@ -33,12 +32,17 @@ class Pi4Runner(pillm.Runner):
         1800.0, gt=0, description="Seconds after which a command there is given up.", json_schema_extra=_TUNING
     )
 
+    ssh_config: Path | None = Field(
+        None, description="A configuration that ssh reads instead of your own.", json_schema_extra=_TUNING
+    )
+
     @field_validator("host")
     @classmethod
     def _safe_host(cls, value: str) -> str:
-        if not _HOST.fullmatch(value):
-            raise ValueError("a host is a name or user@name, and never begins with a dash")
-        return value
+        try:
+            return pillm.Remote(value).host
+        except pillm.ConfigError as error:
+            raise ValueError(str(error)) from error
 
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
         """Return a session for a GGUF file; nothing is sent before it is timed."""
@@ -52,10 +56,12 @@ class PiSession(pillm.Session):
     """A model file on a Raspberry Pi."""
 
     def __init__(self, runner: Pi4Runner, model: pillm.ModelFile) -> None:
-        from pillm_llamacpp.boards.ssh import Remote
-
         self._runner, self._model = runner, model
-        self._remote = Remote(runner.host, runner.timeout)
+        self._remote = pillm.Remote(runner.host, ssh_config=runner.ssh_config)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._remote.close()
 
     def answer(self, requests: Iterator[pillm.Request]) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
         """Raise ConfigError: this runner only times models."""
@@ -67,9 +73,10 @@ class PiSession(pillm.Session):
         threads = plan.threads or self._runner.threads
         numbers = {"-p": plan.pp, "-n": plan.tg, "-r": plan.repetitions, "-t": threads}
         options = [text for option, number in numbers.items() for text in (option, str(number))]
-        output = self._remote.run([self._runner.program, "-m", path, *options, "-o", "json"])
+        argv = [self._remote.path(self._runner.program), "-m", path, *options, "-o", "json"]
+        output = self._remote.run(argv, timeout=self._runner.timeout, needs=self._model.path.stat().st_size)
         prefill, decode = _rows(output, self._runner.host)
-        board = self._remote.shell("cat /proc/device-tree/model 2>/dev/null || true", what="cat").strip("\0\n ")
+        board = (self._remote.read("/proc/device-tree/model") or "").strip("\0\n ")
         facts = ("build_commit", "build_number", "cpu_info", "model_type", "n_threads", "n_batch", "flash_attn", "type_k")
         return pillm.Benchmark(
             model=self._model.path.name, device=board or self._runner.host, basis="measured",

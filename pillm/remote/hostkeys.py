@@ -1,0 +1,92 @@
+"""Keys of hosts: an unknown one is shown and refused, an accepted one is recorded, a changed one is refused."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from pillm.errors import PillmError, Unavailable, UnsafeError
+from pillm.files import fsync_file
+from pillm.remote.connection import Connection
+
+_CHANGED = ("REMOTE HOST IDENTIFICATION HAS CHANGED", "POSSIBLE DNS SPOOFING", "differs from the key for the IP address")
+_REVOKED = "is marked as revoked"
+_UNKNOWN = ("host key is known for", "Host key verification failed")
+_SHOWN = re.compile(r"^debug1: Server host key: (\S+) (SHA256:[A-Za-z0-9+/=]+)", re.MULTILINE)
+
+
+def refusal(connection: Connection, said: str, known_hosts: Path | None) -> PillmError | None:
+    """Return the error for what ssh said of a host's key, or None where it was not about keys."""
+    where = known_hosts or "your known hosts of ssh"
+    if any(text in said for text in _CHANGED) or _REVOKED in said:
+        return UnsafeError(
+            f"{connection.host} shows another key than the one in {where}: it was set up anew, or somebody stands in between. "
+            f"Nothing was sent. If you set it up anew, forget the old key (ssh-keygen -R HOST -f FILE) and accept the new one."
+        )
+    if not any(text in said for text in _UNKNOWN):
+        return None
+    kind, fingerprint = shown_key(connection)
+    accept = (
+        f"and repeat the command with --accept-host-key {fingerprint}"
+        if known_hosts
+        else f"and answer yes to: ssh {connection.host} true"
+    )
+    return UnsafeError(
+        f"{connection.host} is not known in {where}, and nothing was sent to it. It shows the {kind} key {fingerprint}. "
+        f"Compare that with what `ssh-keygen -lf /etc/ssh/ssh_host_{_name(kind)}_key.pub` says on the device itself, {accept}."
+    )
+
+
+def shown_key(connection: Connection) -> tuple[str, str]:
+    """Return kind and SHA256 fingerprint of the key that a host shows; ssh leaves before it says who we are."""
+    with tempfile.TemporaryDirectory(prefix="pillm-") as folder:
+        said = _refused_attempt(connection, Path(folder) / "nobody", [])
+    found = _SHOWN.search(said)
+    if found is None:
+        raise Unavailable(f"{connection.host} shows no host key: {' '.join(said.strip().splitlines()[-2:]) or 'no answer'}.")
+    return found[1], found[2]
+
+
+def accept(connection: Connection, known_hosts: Path, fingerprints: tuple[str, ...]) -> None:
+    """Record the key of an unknown host whose fingerprint is one of those that were accepted; others stay unknown.
+
+    Raises UnsafeError where the host shows a key of another fingerprint.
+    """
+    kind, fingerprint = shown_key(connection)
+    if fingerprint not in fingerprints:
+        raise UnsafeError(
+            f"{connection.host} shows the {kind} key {fingerprint}, and accepted was {', '.join(fingerprints)}. Nothing was "
+            "sent. Compare the fingerprint with the one that the device itself prints."
+        )
+    with tempfile.TemporaryDirectory(prefix="pillm-") as folder:
+        file = Path(folder) / "seen"
+        options = ["-o", "StrictHostKeyChecking=accept-new", "-o", "PreferredAuthentications=none"]
+        _refused_attempt(connection, file, options)
+        lines = file.read_text("utf-8").splitlines() if file.is_file() else []
+        matching = [line for line in lines if _fingerprint(line) == fingerprint]
+    if not matching:
+        raise UnsafeError(f"{connection.host} showed another key than a moment ago. Nothing was sent.")
+    known_hosts.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with known_hosts.open("a", encoding="utf-8") as out:
+        out.write("".join(f"{line}\n" for line in matching))
+    fsync_file(known_hosts)
+
+
+def _refused_attempt(connection: Connection, known_hosts: Path, options: list[str]) -> str:
+    """Connect without a way to log in and return what ssh said; of two options of one name, ssh takes the first."""
+    argv = [*connection.command("true")[:1], "-o", "LogLevel=DEBUG1", "-o", "ControlPath=none", *options]
+    argv += [*connection.options(known_hosts), "--", connection.host, "true"]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+    return done.stderr.decode("utf-8", "replace")
+
+
+def _fingerprint(line: str) -> str:
+    asked = ["ssh-keygen", "-l", "-f", "-"]
+    done = subprocess.run(asked, input=line.encode(), capture_output=True, check=False, timeout=60)
+    return next((word for word in done.stdout.decode("utf-8", "replace").split() if word.startswith("SHA256:")), "")
+
+
+def _name(kind: str) -> str:
+    return next((name for name in ("ed25519", "ecdsa", "rsa") if name in kind), "ed25519")

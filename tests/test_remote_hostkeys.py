@@ -1,0 +1,55 @@
+"""Keys of hosts: nothing is sent to a host whose key is unknown or changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import pillm
+from pillm.testing import LoopbackBoard
+
+
+def test_an_unknown_host_is_shown_and_refused(board: LoopbackBoard, tmp_path: Path) -> None:
+    with board.remote(known_hosts=tmp_path / "known") as remote, pytest.raises(pillm.UnsafeError) as refused:
+        remote.run(["touch", "evil"])
+    assert board.fingerprint in str(refused.value)
+    assert f"--accept-host-key {board.fingerprint}" in str(refused.value)
+    assert board.commands == []
+    assert not (tmp_path / "known").exists()
+
+
+def test_an_accepted_key_is_recorded_once_and_trusted_from_then_on(board: LoopbackBoard, tmp_path: Path) -> None:
+    known = tmp_path / "a folder" / "known"
+    with board.remote(known_hosts=known, accepted=(board.fingerprint,)) as remote:
+        assert remote.run(["echo", "in"]) == "in\n"
+    first = known.read_text()
+    with board.remote(known_hosts=known) as remote:
+        assert remote.run(["echo", "in"]) == "in\n"
+    assert known.read_text() == first
+    assert first.count("\n") == 1
+
+
+def test_another_key_than_the_accepted_one_is_refused(board: LoopbackBoard, tmp_path: Path) -> None:
+    other = "SHA256:" + "A" * 43
+    with (
+        board.remote(known_hosts=tmp_path / "known", accepted=(other,)) as remote,
+        pytest.raises(pillm.UnsafeError, match="accepted was"),
+    ):
+        remote.run(["true"])
+    assert board.commands == []
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_changed_key_is_refused_before_a_byte_is_sent(board: LoopbackBoard, tmp_path: Path, own: bool) -> None:
+    known = tmp_path / "known"
+    options = {"known_hosts": known, "accepted": (board.fingerprint,)} if own else {}
+    with board.remote(**options) as remote:
+        remote.run(["true"])
+    before = known.read_bytes() if own else b""
+    board.change_host_key()
+    accepted = {**options, "accepted": (board.fingerprint,)} if own else {}  # not even the new one's fingerprint helps
+    with board.remote(**accepted) as remote, pytest.raises(pillm.UnsafeError, match="another key"):
+        remote.run(["touch", "evil"])
+    assert len(board.commands) == 1
+    assert not own or known.read_bytes() == before
