@@ -269,6 +269,9 @@ class Runner(Backend):
     """The kinds of model it opens: "gguf" files, "checkpoint" folders, or both."""
     answers: ClassVar[bool] = True
     """Whether its sessions answer; one that only times models serves as a recipe's `bench_runner`."""
+    emulates: ClassVar[str] = ""
+    """The devices whose processor it plays on this one, by how their profiles' names begin, such as `pi4`: a run for such a
+    device ends with one answer of it, where `check` finds nothing missing."""
 
     @abstractmethod
     def open(self, model: ModelFile | Checkpoint) -> Session:
