@@ -270,8 +270,7 @@ class Runner(Backend):
     answers: ClassVar[bool] = True
     """Whether its sessions answer; one that only times models serves as a recipe's `bench_runner`."""
     emulates: ClassVar[str] = ""
-    """The devices whose processor it plays on this one, by how their profiles' names begin, such as `pi4`: a run for such a
-    device ends with one answer of it, where `check` finds nothing missing."""
+    """The devices whose processor it plays here, by how their names begin: a run for one ends with an answer of it."""
 
     @abstractmethod
     def open(self, model: ModelFile | Checkpoint) -> Session:

@@ -49,7 +49,9 @@ class EmulatedRunner(pillm.Runner):
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
         """Open a GGUF file; raise ConfigError where it is too large to wait for, and what `check` raises."""
         if isinstance(model, pillm.Checkpoint):
-            raise pillm.ConfigError(f"runner {self.name!r} reads GGUF files, and {model.path} is a model folder. Export it first.")
+            raise pillm.ConfigError(
+                f"runner {self.name!r} reads GGUF files, and {model.path} is a model folder. Export it first."
+            )
         self.check()
         size = model.path.stat().st_size
         if size > self.max_mb * 1e6:
@@ -93,7 +95,7 @@ class EmulatedSession(pillm.Session):
             try:
                 yield request, self._answered(request)
             except pillm.Unavailable as error:
-                yield request, pillm.Failure("timeout", str(error))
+                yield request, pillm.Failure("server", str(error))
 
     def _answered(self, request: pillm.Request) -> pillm.Answer | pillm.Failure:
         row = {"messages": list(request.messages), "tools": list(request.prompt.tools), "ask": True}
