@@ -193,6 +193,9 @@ class Evaluation:
     """Rows that got no answer; they score 0."""
     cut: int = 0
     """Answers that hit the token limit; they are scored as they are."""
+    prompt_tokens: float | None = None
+    """The median over the answered rows, where the subject counts tokens."""
+    completion_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -269,6 +269,8 @@ class Runner(Backend):
     """The kinds of model it opens: "gguf" files, "checkpoint" folders, or both."""
     answers: ClassVar[bool] = True
     """Whether its sessions answer; one that only times models serves as a recipe's `bench_runner`."""
+    emulates: ClassVar[str] = ""
+    """The devices whose processor it plays here, by how their names begin: a run for one ends with an answer of it."""
 
     @abstractmethod
     def open(self, model: ModelFile | Checkpoint) -> Session:

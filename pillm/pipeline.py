@@ -9,6 +9,7 @@ from pathlib import Path
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
 from pillm.backends import Runner
 from pillm.devices.planner import plan
+from pillm.emulation import FOLDER, Emulated, Trial, find_emulator, try_emulated
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
 from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates
@@ -19,6 +20,7 @@ from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, read_choice, read_training
 from pillm.report.filechecks import check_files
+from pillm.report.findings import pick
 from pillm.results import tell
 from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
 from pillm.runrows import RunRows
@@ -105,6 +107,7 @@ def _stages(this: _Run) -> RunResult:
     benchmarks = _bench(this, models)
     tell(this.folder, evaluations, benchmarks)
     target = recipe.device.name if recipe.device else None
+    emulated, why_not = _emulate(this, models, evaluations)
     known = Facts(models=models, evaluations=evaluations, benchmarks=benchmarks, plans=this.plans, device=target)
     gates = check_gates(recipe.gates, known)
     facts = RunFacts(
@@ -125,6 +128,8 @@ def _stages(this: _Run) -> RunResult:
         resolved=recipe.resolved(this.folder),
         notes=this.rows.notes,
         checks=check_files(models, checkpoint),
+        emulated=to_json(emulated) if emulated else None,
+        not_emulated=why_not,
     )
     report = publish_report(this.folder, facts, this.progress.for_stage("report"), seed=recipe.file.seed)
     return RunResult(folder=this.folder, report=report, models=tuple(models), gates=tuple(gates))
@@ -215,6 +220,26 @@ def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
             if predicted.tg_tps is not None and predicted.pp_tps is not None:
                 found.append(_as_benchmark(predicted))
     return found
+
+
+def _emulate(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evaluation]) -> tuple[Emulated | None, str | None]:
+    """Let the file that the report speaks of answer one held-out row on its device's processor, where that can be played."""
+    recipe = this.recipe
+    chosen = pick(evaluations, {model.label: model.bytes for model in models})
+    rows = next(iter(this.rows.sets.values()), [])
+    emulator = find_emulator(recipe.device.name) if recipe.device else None
+    if chosen is None or emulator is None or not rows:
+        return None, None
+    model = next(one for one in models if one.label == chosen.subject)
+    trial = Trial(
+        model=model,
+        row=replace(rows[0], reference=None, given=None),
+        here=recipe.runner,
+        there=emulator,
+        contract=recipe.contract,
+        folder=this.folder / "evaluate" / FOLDER,
+    )
+    return try_emulated(trial, this.progress.for_stage("emulate"))
 
 
 def _measure(model: ModelFile, runner: Runner, this: _Run, progress: Progress) -> Benchmark:

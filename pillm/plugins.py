@@ -28,7 +28,7 @@ SLOW_SECONDS = 0.5
 FIRST_PARTY: dict[str, dict[str, tuple[str, ...]]] = {
     "pillm-hf": {"teacher": ("hf",), "runner": ("hf",), "trainer": ("lora", "dora", "qlora", "full")},
     "pillm-openai": {"teacher": ("openai",)},
-    "pillm-llamacpp": {"teacher": ("gguf",), "exporter": ("gguf",), "runner": ("local", "pi4", "vulkan")},
+    "pillm-llamacpp": {"teacher": ("gguf",), "exporter": ("gguf",), "runner": ("local", "pi4", "pi4-emulated", "vulkan")},
     "pillm-easydistill": {"teacher": ("easydistill",), "trainer": ("easydistill",)},
     "pillm-trl": {"trainer": ("dpo",)},
     "pillm-hub": {"source": ("hub",), "publisher": ("hub",)},

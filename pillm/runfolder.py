@@ -109,7 +109,8 @@ def publish_report(folder: Path, facts: RunFacts, progress: Progress, *, seed: i
     parents = {path.relative_to(folder).as_posix(): sha256_file(path) for path in manifests}
     gates = [asdict(gate) for gate in facts.gates if isinstance(gate, GateResult)]
     plans = [to_json(plan) for plan in facts.plans]  # a profile may change under its name
-    rows = [dict(facts.rows), dict(facts.splits), list(facts.notes)]  # a row that is left out changes no stage
+    notes = [*facts.notes, *([facts.not_emulated] if facts.not_emulated else [])]
+    rows = [dict(facts.rows), dict(facts.splits), notes]  # a row that is left out changes no stage
     inputs = {"stages": parents, "recipe": facts.resolved, "gates": gates, "plans": plans, "rows": rows, "by": versions()}
     key = stage_key("run", inputs)
     if is_current(folder, key):

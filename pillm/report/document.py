@@ -15,6 +15,7 @@ from pillm.report.blame import blame, blame_sentence
 from pillm.report.facts import ROW_FATES, RunFacts
 from pillm.report.findings import load_predictions, main_metric, main_set, on_main_set, pick, wrong_count, wrong_rows
 from pillm.report.ladder import ladder
+from pillm.report.ondevice import on_device
 
 SCHEMA_VERSION = 1
 
@@ -54,6 +55,7 @@ def build_report(facts: RunFacts, folder: Path | None = None) -> JSONObject:
         },
         "benchmarks": [_benchmark(one) for one in benchmarks],
         "plans": [to_json(one) for one in facts.plans],
+        "on_device": on_device(facts.plans, chosen, facts.emulated, facts.not_emulated),
         "gates": [_gate(one) for one in facts.gates],
         "training": facts.training,
         "choice": facts.choice,

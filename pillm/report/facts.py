@@ -47,4 +47,8 @@ class RunFacts:
     notes: Sequence[str] = ()
     checks: Sequence[Check] = ()
     """What was told of the files without asking them."""
+    emulated: JSONObject | None = None
+    """What the chosen file answered on its device's processor, emulated."""
+    not_emulated: str | None = None
+    """Why that was not tried, where it could have been."""
     at: str | None = None

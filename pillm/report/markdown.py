@@ -7,6 +7,7 @@ from typing import Any
 
 from pillm.report.choice import HEADS, cells
 from pillm.report.headline import gates_sentence, headline
+from pillm.report.ondevice import markdown_part
 from pillm.report.trainingfacts import training_facts, training_sentence, training_table
 from pillm.report.words import (
     certain,
@@ -40,6 +41,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         _files(report),
         _choice(report),
         _speeds(report),
+        markdown_part(report),
         _training(report),
         _gates(report),
         _wrong(report),

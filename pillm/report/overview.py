@@ -10,8 +10,8 @@ from pillm.report.headline import gates_sentence, headline, is_pick, pick_speed
 from pillm.report.words import count, interval, percent, score, set_title, size, speed
 
 LINKS = (
-    ("size", "Size"), ("choice", "Choice"), ("lost", "What was lost"), ("sets", "Sets"), ("speed", "Speed"), ("tags", "Tags"),
-    ("training", "Training"), ("run", "The run"), ("wrong", "Wrong rows"),
+    ("size", "Size"), ("choice", "Choice"), ("lost", "What was lost"), ("sets", "Sets"), ("speed", "Speed"),
+    ("device", "Device"), ("tags", "Tags"), ("training", "Training"), ("run", "The run"), ("wrong", "Wrong rows"),
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pillm.report.choice import choice_section
 from pillm.report.elements import raw, tag
 from pillm.report.headline import headline_text
+from pillm.report.ondevice import device_section
 from pillm.report.overview import cards, hero, navigation
 from pillm.report.plots import lost_section, size_section, speed_section, training_section
 from pillm.report.tables import run_section, sets_section, tags_section
@@ -23,6 +24,7 @@ _SECTIONS = {
     "lost": lost_section,
     "sets": sets_section,
     "speed": speed_section,
+    "device": device_section,
     "tags": tags_section,
     "training": training_section,
     "run": run_section,

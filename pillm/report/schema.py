@@ -177,6 +177,29 @@ _CHOICE = _object(
     dict.fromkeys(("device", "picked", "reason"), _WRONG_TEXT),
     description="The quantisations that an exporter tried, and the one that it chose.",
 )
+_EMULATED = _object(
+    {
+        **dict.fromkeys(("model", "runner", "row", "prompt", "answer", "here"), _TEXT),
+        "same": _FLAG,
+        "unit": {"enum": ["tokens", "characters"]},
+        "compared": _COUNT,
+    },
+    {"parts_at": _COUNT_OR_NONE, "seconds": _NUMBER},
+    description="One held-out row, answered by the device's own program on its processor as an emulator plays it.",
+)
+_MEDIAN: JSONObject = {**_FIGURE, "description": "Of the held-out rows."}
+_ON_DEVICE = _object(
+    {"device": _TEXT, "title": _TEXT, "model": _TEXT, "basis": _BASIS, "fits": _FLAG},
+    {
+        **dict.fromkeys(("tg_tps", "pp_tps", "first_token_seconds", "answer_seconds"), _PREDICTED),
+        **dict.fromkeys(("prompt_tokens", "answer_tokens"), _MEDIAN),
+        "memory": _object({"needed": _COUNT, "available": _COUNT_OR_NONE}),
+        "note": {**_TEXT, "description": "What weakens the prediction."},
+        "emulated": _maybe(_EMULATED),
+        "not_emulated": {**_WRONG_TEXT, "description": "Why nothing was emulated, where it could have been."},
+    },
+    description="What the chosen file would do on the recipe's device.",
+)
 
 SCHEMA: JSONObject = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -210,6 +233,7 @@ SCHEMA: JSONObject = {
                 {"sentence": _TEXT, "stages": _list(_LOST)}, description="The stages that lost quality beyond chance."
             ),
             "checks": {**_list(_CHECK), "description": "What was told of the files without asking them anything."},
+            "on_device": _maybe(_ON_DEVICE),
             "wrong": _object({"count": _COUNT, "rows": _list(_WRONG)}),
             "gates": _list(_GATE),
             "resolved": {"type": "object", "description": "The resolved recipe."},

@@ -7,6 +7,7 @@ row. A row without an answer scores 0; nothing is left out.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -83,6 +84,7 @@ def evaluate(
     told = _consult(metrics, [(prompt, results[prompt.id]) for prompt in prompts], kept, scope)
     predictions = [_score(prompt, results[prompt.id], metrics, told) for prompt in prompts]
     counts = tally(predictions)
+    usages = [one.usage for one in results.values() if isinstance(one, Answer) and one.usage is not None]
     found = Evaluation(
         subject=scope.subject,
         kind=scope.kind or "model",
@@ -96,12 +98,19 @@ def evaluate(
         seconds=round(time.monotonic() - started, 3),
         failed=counts["failed"],
         cut=counts["cut"],
+        prompt_tokens=_median(usage.prompt_tokens for usage in usages),
+        completion_tokens=_median(usage.completion_tokens for usage in usages),
     )
     if out is not None:
         write_predictions(Path(out), predictions, {**to_json(found), "predictions": PREDICTIONS_FILE})
     means = {name: one.mean for name, one in found.metrics.items()}
     scope.progress.finish(_sentence(found, counts), **means, **{name: float(count) for name, count in counts.items()})
     return found
+
+
+def _median(counts: Iterable[int]) -> float | None:
+    found = list(counts)
+    return float(statistics.median(found)) if found else None
 
 
 def _named(scope: Scope, subject: Answers) -> Scope:

@@ -1,4 +1,4 @@
-"""llama.cpp for pillm: exporter `gguf`, teacher `gguf`, runners `local`, `vulkan` and `pi4`."""
+"""llama.cpp for pillm: exporter `gguf`, teacher `gguf`, runners `local`, `vulkan`, `pi4` and `pi4-emulated`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ def pillm_exporters() -> list[type]:
 
 @hookimpl
 def pillm_runners() -> list[type]:
-    """Return the runners `local`, `vulkan` and `pi4`."""
+    """Return the runners `local`, `vulkan`, `pi4` and `pi4-emulated`."""
+    from pillm_llamacpp.boards.emulated import EmulatedRunner
     from pillm_llamacpp.boards.pi4 import Pi4Runner
     from pillm_llamacpp.runner import LocalRunner, VulkanRunner
 
-    return [LocalRunner, VulkanRunner, Pi4Runner]
+    return [LocalRunner, VulkanRunner, Pi4Runner, EmulatedRunner]
 
 
 @hookimpl

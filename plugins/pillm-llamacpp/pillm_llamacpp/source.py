@@ -1,4 +1,4 @@
-"""The pinned llama.cpp source: its converter, fetched once by pip, checked by sha256 and kept in the user's cache."""
+"""The pinned llama.cpp source, fetched once by pip, checked by sha256 and kept in the user's cache; its converter unpacked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REMEDY = "pillm-llamacpp fetch"
 
 _SDIST = f"llama_cpp_python-{VERSION}.tar.gz"
 _PREFIX = PurePosixPath(f"llama_cpp_python-{VERSION}/vendor/llama.cpp")
-_WANTED = ("convert_hf_to_gguf.py", "LICENSE", "licenses", "conversion", "gguf-py/gguf", "gguf-py/LICENSE")
+_CONVERTER = ("convert_hf_to_gguf.py", "LICENSE", "licenses", "conversion", "gguf-py/gguf", "gguf-py/LICENSE")
 _MAX_BYTES = 64 * 1024 * 1024
 
 
@@ -66,7 +66,7 @@ def fetch(archive: Path | None = None) -> Path:
     where its sha256 is not the pinned one, Unavailable where it cannot be downloaded.
     """
     tree = tree_folder()
-    with _lock(cache_folder()):
+    with lock(cache_folder()):
         if not (tree / "convert_hf_to_gguf.py").is_file() or not archive_path().is_file():
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache_folder()) as scratch:
                 _install(archive or _download(Path(scratch)), Path(scratch), tree)
@@ -76,7 +76,7 @@ def fetch(archive: Path | None = None) -> Path:
 def _install(archive: Path, scratch: Path, tree: Path) -> None:
     _check(archive)
     unpacked = scratch / "tree"
-    _unpack(archive, unpacked)
+    unpack(archive, unpacked, _CONVERTER)
     if archive.parent == scratch:
         archive.replace(archive_path())
     else:
@@ -118,35 +118,40 @@ def _check(archive: Path) -> None:
         )
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    """Write the wanted regular files below `folder`; links, devices and odd paths in the archive are never followed."""
+def unpack(archive: Path, folder: Path, wanted: tuple[str, ...] = ("",), *, most: int = _MAX_BYTES) -> None:
+    """Write the wanted files of llama.cpp, by default all, below `folder`; at most `most` bytes.
+
+    Links, devices and odd paths in the archive are never followed. Raises UnsafeError where it holds more.
+    """
     size = 0
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
-            inside = _wanted(member)
+            inside = _wanted(member, wanted)
             if inside is None:
                 continue
             size += member.size
             source = tar.extractfile(member)
-            if size > _MAX_BYTES or source is None:
-                raise pillm.UnsafeError(f"{archive} holds more than a converter should; it was not unpacked.")
+            if size > most or source is None:
+                raise pillm.UnsafeError(f"{archive} holds more than it should; it was not unpacked.")
             path = folder.joinpath(*inside.parts)
             path.parent.mkdir(parents=True, exist_ok=True)
             with source, path.open("wb") as file:
                 shutil.copyfileobj(source, file)
 
 
-def _wanted(member: tarfile.TarInfo) -> PurePosixPath | None:
+def _wanted(member: tarfile.TarInfo, wanted: tuple[str, ...]) -> PurePosixPath | None:
     path = PurePosixPath(member.name)
     if not member.isreg() or ".." in path.parts or not path.is_relative_to(_PREFIX):
         return None
     inside = path.relative_to(_PREFIX)
-    return inside if any(inside.is_relative_to(name) for name in _WANTED) else None
+    if inside.name == ".git":  # a stub, which makes a build start over and over
+        return None
+    return inside if any(inside.is_relative_to(name) for name in wanted) else None
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold a kernel lock, so that two fetches at once do the work once."""
+def lock(folder: Path) -> Iterator[None]:
+    """Hold a kernel lock of a folder, so that two at once do the work once."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -57,7 +57,7 @@ def test_paths_and_links_of_an_archive_never_leave_the_folder(tmp_path: Path) ->
         link = tarfile.TarInfo(f"{prefix}/conversion/link.py")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
-    source._unpack(archive, tmp_path / "tree")
+    source.unpack(archive, tmp_path / "tree", ("conversion",))
     files = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
     assert sorted(files) == ["a.tar.gz", "tree/conversion/ok.py"]
 

@@ -118,6 +118,8 @@ class Served:
             return {"rows": self._encoded(message["rows"], message.get("day"))}
         if operation == "tokenize":
             return {"ids": self.model.tokenize(message["text"], bos=message.get("special", False))}
+        if operation == "text":
+            return {"text": self.model.text(message["ids"])}
         if operation == "tokens":
             return {"tokens": [self.model.shown(token) if token < self.model.n_vocab else "?" for token in message["ids"]]}
         if operation == "embed":

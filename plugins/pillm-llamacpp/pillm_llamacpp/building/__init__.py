@@ -1,0 +1,1 @@
+"""llama.cpp's own programs, built from the pinned source for this machine or for a board."""
