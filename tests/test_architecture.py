@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pillm"
 ORDER = """
     errors machines intake records reasoning replies yamlfile prices files database batchlog seen jsonl tablefile tokenizers
-    templates taskfile likeness extraction wording origins preferences rowformats rows rowfiles agreement rendered
+    templates taskfile likeness extraction wording origins preferences rowformats rows rowfiles performance agreement rendered
     divergence artifacts forecasts examination contract progress backends batches hubs kinds provenance options hookspecs
     judging tournament metrics tasks validation repair choosing plugins models tablesources answers store amending cards
     verification publishing stages expansion devices tracing gates recipefile recipe runrows subjects probing report
@@ -30,6 +30,7 @@ NO_TEST_OF_ITS_NAME = {
     "pillm.__main__": "two lines, run by the tests of the command line",
     "pillm.stages": "a docstring",
     "pillm.cards": "a docstring",
+    "pillm.performance": "a docstring",
     "pillm.intake": "a docstring; test_intake.py holds the corpus against the whole door",
     "pillm.cli": "one import",
     "pillm.cli.formats": "test_schemas.py",
