@@ -86,6 +86,12 @@ if TYPE_CHECKING:
     from pillm.models import fetch_model as fetch_model
     from pillm.models import find_model as find_model
     from pillm.origins import Origin as Origin
+    from pillm.performance.benchmark import BenchWork as BenchWork
+    from pillm.performance.timer import Host as Host
+    from pillm.performance.timer import Hosted as Hosted
+    from pillm.performance.timer import TimedReply as TimedReply
+    from pillm.performance.timer import Timer as Timer
+    from pillm.performance.timer import Timing as Timing
     from pillm.pipeline import run as run
     from pillm.plugins import exporter as exporter
     from pillm.plugins import filter_ as filter_
@@ -169,6 +175,8 @@ _HOMES = {
     "origins": "Origin",
     "machines": "LocalMachine Machine",
     "models": "fetch_model find_model",
+    "performance.benchmark": "BenchWork",
+    "performance.timer": "Host Hosted TimedReply Timer Timing",
     "pipeline": "run",
     "plugins": "exporter filter_ metric model_folder publisher runner teacher trainer",
     "prices": "Price find_price",

@@ -12,13 +12,14 @@ from pillm.agreement import Agreement
 from pillm.agreement import Parity as Parity
 from pillm.divergence import Divergence
 from pillm.errors import DataError
+from pillm.performance.benchmark import Basis as Basis
+from pillm.performance.benchmark import Benchmark as Benchmark
+from pillm.performance.benchmark import BenchPlan as BenchPlan
 from pillm.records import JSONObject, canonical
 from pillm.rendered import RenderedText, read_rendered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-Basis: TypeAlias = Literal["measured", "predicted", "emulated"]
 
 CONTRACT_FILE = "contract.json"
 PROBES_FILE = "probes.jsonl"
@@ -196,41 +197,6 @@ class Evaluation:
     prompt_tokens: float | None = None
     """The median over the answered rows, where the subject counts tokens."""
     completion_tokens: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchPlan:
-    """What to time: `pp` prompt tokens, `tg` generated tokens, `repetitions` times."""
-
-    pp: int = 512
-    tg: int = 128
-    repetitions: int = 5
-    threads: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Benchmark:
-    """How fast a model file is on a device; prefill and decode apart, in tokens per second."""
-
-    model: str
-    device: str
-    basis: Basis
-    pp_tps: float
-    tg_tps: float
-    pp: int = 512
-    tg: int = 128
-    threads: int | None = None
-    repetitions: int = 1
-    load_ms: float | None = None
-    ttft_ms: float | None = None
-    peak_memory: int | None = None
-    samples: dict[str, list[float]] = field(default_factory=dict)
-    details: JSONObject = field(default_factory=dict)
-    at: str | None = None
-
-    def __str__(self) -> str:
-        speeds = f"pp{self.pp} {self.pp_tps:.1f} t/s, tg{self.tg} {self.tg_tps:.1f} t/s"
-        return f"{self.model} on {self.device} ({self.basis}): {speeds}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from pillm.errors import BackendError, ConfigError, DataError, Unavailable
 from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates
 from pillm.outlook import make_ready
+from pillm.performance.benchmark import read_benchmark
 from pillm.progress import Progress, events_file
 from pillm.provenance import machine
 from pillm.recipe import Recipe
@@ -263,7 +265,7 @@ def _measure(model: ModelFile, runner: Runner, this: _Run, progress: Progress) -
                         results={"benchmark": to_json(record)},
                     )
                 )
-    return Benchmark(**(read_manifest(out) or {})["results"]["benchmark"])
+    return read_benchmark(json.dumps((read_manifest(out) or {})["results"]["benchmark"]), str(out))
 
 
 def _as_benchmark(predicted: Plan) -> Benchmark:

@@ -62,7 +62,7 @@ def _evaluation(said: JSONObject) -> Evaluation:
 
 
 def _benchmark(said: JSONObject) -> Benchmark:
-    known: dict[str, Any] = {one.name: said[one.name] for one in fields(Benchmark) if one.name in said}
+    known: dict[str, Any] = {one.name: said[one.name] for one in fields(Benchmark) if isinstance(said.get(one.name), str | int | float)}
     return Benchmark(**known)
 
 

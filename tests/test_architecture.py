@@ -16,8 +16,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pillm"
 ORDER = """
     errors machines intake records reasoning replies yamlfile prices files database batchlog seen jsonl tablefile tokenizers
-    templates taskfile likeness extraction wording origins preferences rowformats rows rowfiles agreement rendered
-    divergence artifacts forecasts examination contract progress remote backends batches hubs kinds provenance options hookspecs
+    templates taskfile likeness extraction wording origins preferences rowformats rows rowfiles performance agreement rendered
+    divergence artifacts forecasts examination contract progress remote backends batches hubs kinds provenance options
+    hookspecs
     judging tournament metrics tasks validation repair choosing plugins models tablesources answers store amending cards
     verification publishing stages expansion devices tracing gates recipefile recipe runrows subjects emulation probing report
     results runfolder outlook pipeline rehearsal cli
@@ -31,6 +32,7 @@ NO_TEST_OF_ITS_NAME = {
     "pillm.stages": "a docstring",
     "pillm.cards": "a docstring",
     "pillm.remote": "one import",
+    "pillm.performance": "a docstring",
     "pillm.intake": "a docstring; test_intake.py holds the corpus against the whole door",
     "pillm.cli": "one import",
     "pillm.cli.formats": "test_schemas.py",

@@ -1,25 +1,69 @@
-"""`pillm bench`: time a model file."""
+"""`pillm bench`: time a model file, compare measurements, look at their history."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import TypeAdapter, ValidationError
 
 import pillm
-from pillm.artifacts import Benchmark, to_json
-from pillm.cli.choices import assignments, backend_option, new_file
+from pillm.artifacts import to_json
+from pillm.cli.bench_gates import Bar
+from pillm.cli.bench_views import compared, history
+from pillm.cli.choices import assignments, backend_option, new_file, readable
 from pillm.cli.targets import model_of, runner_for
-from pillm.cli.terminal import Terminal, cli_command
-from pillm.errors import DataError, GateError
+from pillm.cli.terminal import Command, Terminal
+from pillm.files import write_json
+from pillm.performance.benchmark import Benchmark, Expected
+from pillm.performance.comparing import ACROSS
+from pillm.performance.history import History, default_history
+from pillm.performance.medians import Median
+from pillm.performance.verdict import SPREAD
+from pillm.stages.benchmarking import Measuring, measure
 
-_REMEDY = "Give a record that `pillm bench --out` wrote for the same model, device and options."
+_SENTENCE = "The quick brown fox jumps over the lazy dog, and then it goes home to sleep until the next morning."
+_ROWS = 20
 
 
-@cli_command("bench")
+class _Numbers(click.ParamType):
+    """Whole numbers above 0, with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the numbers, each once."""
+        words = [word.strip() for word in str(value).split(",") if word.strip()] if isinstance(value, str) else value
+        if not all(str(word).isdecimal() and 0 < int(word) < 1_000_000 for word in words):
+            self.fail(f"{value!r} is not a list of numbers such as 512,2048", param, ctx)
+        return tuple(dict.fromkeys(int(word) for word in words))
+
+
+class _Bench(click.Group):
+    """A group whose first verb may be left out: `pillm bench FILE` times FILE."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take anything but a verb, or the wish for help, for something to time."""
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["time", *args]
+        return super().parse_args(ctx, args)
+
+
+def _name(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and (value == "last" or value.isdecimal() or not value.strip()):
+        raise click.BadParameter(f"{value!r} means something else in a history. Choose a word.")
+    return value
+
+
+@click.group("bench", cls=_Bench)
+def command() -> None:
+    """Time a model file: `pillm bench FILE` is `pillm bench time FILE`. Compare measurements, look at their history."""
+
+
+command.add_command(compared)
+command.add_command(history)
+
+
+@command.command("time", cls=Command)
 @click.argument("model")
 @backend_option("runner", required=False, more=" times it; by default one that reads MODEL")
 @assignments("runner")
@@ -27,68 +71,103 @@ _REMEDY = "Give a record that `pillm bench --out` wrote for the same model, devi
 @click.option("--tg", type=click.IntRange(1), default=128, show_default=True, help="Generated tokens of the decode figure.")
 @click.option("--repetitions", type=click.IntRange(1), default=5, show_default=True, help="Runs; the median counts.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the runner's choice.")
-@click.option("--out", type=new_file(), help="Also write the record to this JSON file.")
+@click.option("--wide", is_flag=True, help="Also more lengths, two depths, loading cold and warm, and a saved prefix.")
+@click.option("--depths", type=_Numbers(), default="", metavar="N,N", help="Time again behind so many tokens.")
+@click.option("--thread-counts", type=_Numbers(), default="", metavar="N,N", help="Time again with so many threads.")
+@click.option("--sustained", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Then write as long without a pause.")
 @click.option(
-    "--baseline", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A record to compare with: of the same model, device, --pp, --tg and threads.",
+    "--prompts", type=readable(dir_okay=False), help=f"Rows (JSONL) to answer, the first {_ROWS}: first token, pace, grammar."
 )  # fmt: skip
+@click.option("--embed", is_flag=True, help="Also time embeddings.")
+@click.option("--device", metavar="NAME", help="A device profile: say how much of its prediction was reached, and why not all.")
+@click.option("--strict", is_flag=True, help="Refuse a machine that is not fit to be timed (exit 5).")
+@click.option(
+    "--max-spread", type=click.FloatRange(0), default=SPREAD, show_default=True,
+    help="Spread of prefill (0.01: one in a hundred) beyond which a measurement is void.",
+)  # fmt: skip
+@click.option("--out", type=new_file(), help="Also write the record to this JSON file.")
+@click.option("--history", type=new_file(), help="Keep the record in this history instead of the user's own.")
+@click.option("--no-history", is_flag=True, help="Keep no history.")
+@click.option("--save-baseline", metavar="NAME", callback=_name, help="Let the record be called NAME in the history.")
+@click.option("--baseline", metavar="RECORD", help="What to compare with: a file, or a name or number of the history.")
 @click.option("--tolerance", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="How much slower is still well.")
+@click.option("--across", type=click.Choice(ACROSS), multiple=True, help="Compare although this differs, repeated.")
+@click.option(
+    "--gate", "gates", multiple=True, metavar="DEMAND",
+    help="Repeated: 'tg_tps>=8', 'peak_memory<=900MB', 'bytes<=1GB', 'tg_tps>=0.95 of baseline', 'exact>=0.9'.",
+)  # fmt: skip
+@click.option("--evaluation", type=readable(dir_okay=False), help="What `pillm evaluate --json` printed, for gates on metrics.")
 @click.pass_obj
-def command(terminal: Terminal, /, model: str, runner: str | None, options: dict[str, Any], **chosen: Any) -> None:
-    """Time MODEL, prefill (pp) and decode (tg) apart. Slower than --baseline by more than --tolerance exits with 3."""
+def timed(terminal: Terminal, /, model: str, runner: str | None, options: dict[str, Any], **chosen: Any) -> None:
+    """Time MODEL, prefill (pp) and decode (tg) apart, and keep the record; then compare it.
+
+    Slower than --baseline by more than --tolerance, or a --gate not met: exit 3. A measurement that the machine disturbed
+    is void: it is kept, and compared with nothing (exit 5 where that was asked for).
+    """
+    if chosen["save_baseline"] and chosen["no_history"]:
+        raise click.UsageError("--save-baseline names a measurement of the history: leave --no-history out.")
     found = model_of(model, terminal)
     built = runner_for(found, runner, options)
-    plan = pillm.BenchPlan(**{name: chosen[name] for name in ("pp", "tg", "repetitions", "threads")})
-    baseline = _Baseline.read(chosen["baseline"]) if chosen["baseline"] else None
-    if baseline:
-        baseline.check(model=found.label, pp=plan.pp, tg=plan.tg, threads=plan.threads)
+    kept = None if chosen["no_history"] else History(chosen["history"] or default_history())
+    plan = _plan(chosen)
+    bar = Bar.set_by(chosen, kept)
+    bar.check_before(found, plan)
     with terminal.progress("bench") as progress:
-        measured = pillm.bench(found, built, plan=plan, out=chosen["out"], progress=progress)
-    document = to_json(measured)
-    if baseline is None:
-        terminal.result(document, str(measured))
+        how = Measuring(plan=plan, history=kept, expected=_expected(chosen["device"], found), progress=progress)
+        record, number = measure(found, built, how)
+    if chosen["out"]:
+        write_json(chosen["out"], to_json(record))
+    if kept and kept.quarantined:
+        terminal.say(f"{kept.path} was damaged: it stands whole in {kept.quarantined}, its good lines go on.")
+    if kept:
+        terminal.say(f"Kept as number {number} of {kept.path}")
+    _save_baseline(terminal, chosen["save_baseline"], (kept, number), record)
+    bar.judge(terminal, record, _lines(record))
+
+
+def _save_baseline(terminal: Terminal, name: str | None, place: tuple[History | None, int | None], record: Benchmark) -> None:
+    kept, number = place
+    if name is None or kept is None:
         return
-    try:
-        baseline.check(device=measured.device, threads=measured.threads)  # known only now
-    except DataError:
-        terminal.result(document, str(measured))
-        raise
-    ratios = baseline.ratios(measured)
-    lines = [f"{name}: {ratio:.2f} times the baseline" for name, ratio in ratios.items()]
-    terminal.result({**document, "baseline": ratios}, str(measured), *lines)
-    slower = [name for name, ratio in ratios.items() if ratio < 1 - chosen["tolerance"]]
-    if slower:
-        raise GateError(f"slower than the baseline by more than {chosen['tolerance']:.0%}: {', '.join(slower)}.")
+    if record.void:
+        terminal.say(f"It is void, so it is not called {name!r}.")
+        return
+    kept.append("baseline", {"of": number, "name": name})
 
 
-@dataclass(frozen=True, slots=True)
-class _Baseline:
-    """An earlier record, and the file that holds it."""
+def _plan(chosen: dict[str, Any]) -> pillm.BenchPlan:
+    plan = pillm.BenchPlan(
+        **{name: chosen[name] for name in ("pp", "tg", "repetitions", "threads", "sustained", "max_spread", "strict")},
+        depths=chosen["depths"], thread_counts=chosen["thread_counts"],
+        prompts=tuple(pillm.read_prompts(chosen["prompts"]))[:_ROWS] if chosen["prompts"] else (),
+        texts=(_SENTENCE,) * chosen["repetitions"] if chosen["embed"] else (),
+    )  # fmt: skip
+    return plan.wide() if chosen["wide"] else plan
 
-    path: Path
-    record: Benchmark
 
-    @classmethod
-    def read(cls, path: Path) -> _Baseline:
-        """Read a record strictly; raise DataError for a file that holds none."""
-        try:
-            record = TypeAdapter(Benchmark).validate_json(path.read_bytes(), strict=True)
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            reason = ": ".join([*map(str, wrong["loc"]), wrong["msg"]])
-            raise DataError(f"{path} is not a benchmark record ({reason}). {_REMEDY}") from error
-        if not (record.pp_tps > 0 and record.tg_tps > 0):
-            raise DataError(f"{path} holds no speed to compare with. {_REMEDY}")
-        return cls(path, record)
+def _expected(device: str | None, model: pillm.ModelFile | pillm.Checkpoint) -> Expected | None:
+    if device is None:
+        return None
+    plan = pillm.plan(model, pillm.device(device))
+    memory = sum(size for purpose, size in plan.memory.items() if purpose not in ("available", "reserve"))
+    return Expected(device=plan.device, memory=memory, pp_tps=plan.pp_tps, tg_tps=plan.tg_tps)
 
-    def check(self, **now: object) -> None:
-        """Raise DataError where this record is of something else; what is not known on one side is passed over."""
-        then = {name: getattr(self.record, name) for name in now}
-        known = {name: value for name, value in now.items() if value is not None and then[name] is not None}
-        other = [f"{name} {then[name]}, not {value}" for name, value in known.items() if value != then[name]]
-        if other:
-            raise DataError(f"{self.path} was measured with {'; '.join(other)}: its speeds cannot be compared. {_REMEDY}")
 
-    def ratios(self, now: Benchmark) -> dict[str, float]:
-        """Return how many times as fast as this record another one is."""
-        return {name: round(getattr(now, name) / getattr(self.record, name), 4) for name in ("pp_tps", "tg_tps")}
+def _lines(record: Benchmark) -> list[str]:
+    """Return a record as lines for a person: the headline, what else was timed, and what weakens it."""
+    lines = [str(record)]
+    lines += [f"  {one.name:18} {_shown(one.speed)} t/s" for one in record.points[2:]]
+    lines += [f"  {name.removesuffix('_ms').replace('_', ' '):18} {_shown(one)} ms" for name, one in record.times.items()]
+    if record.peak_memory:
+        lines.append(f"  {'peak memory':18} {record.peak_memory / 1e6:.1f} MB")
+    lines += [f"  {name.replace('_', ' '):18} {value:.3g}" for name, value in record.energy.items()]
+    if record.expected:
+        lines.append(f"  on {record.expected.device}: {record.expected.sentence}.")
+    lines += [f"  not measured: {name}: {reason}" for name, reason in record.not_measured.items()]
+    lines += [f"  void: {reason}. It is kept, and never compared." for reason in record.void]
+    return lines
+
+
+def _shown(one: Median) -> str:
+    spread = "" if one.low == one.high else f" [{one.low:.4g}, {one.high:.4g}]"
+    return f"{one.value:.4g}{spread}"

@@ -22,7 +22,7 @@ COMMANDS = {
         "train": "Train a student on labelled rows.",
         "export": "Pack a trained student into model files, one per quantisation.",
         "evaluate": "Score teachers, checkpoints and model files on the same rows.",
-        "bench": "Time a model file: prefill and decode apart.",
+        "bench": "Time a model file, compare measurements, see their history.",
     },
     "Use": {
         "init": "Write a recipe and sample rows to start from.",

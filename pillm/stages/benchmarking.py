@@ -1,16 +1,46 @@
-"""Benchmark a model file: open it with a runner, time it, keep the record."""
+"""Benchmark a model file: look at the machine, open the file with a runner, time it, judge the figures, keep the record."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile, to_json
-from pillm.backends import Runner
-from pillm.errors import BackendError
+from pillm.backends import Runner, Session
+from pillm.errors import BackendError, PillmError, Unavailable
 from pillm.files import write_json
+from pillm.machines import LocalMachine
+from pillm.performance import pagecache
+from pillm.performance.benchmark import BenchWork, Expected
+from pillm.performance.expectation import against
+from pillm.performance.history import History
+from pillm.performance.medians import Median, median
+from pillm.performance.preflight import Conditions, preflight, swapped
+from pillm.performance.rounds import Rounds
+from pillm.performance.sampler import Sampler, joules
+from pillm.performance.sensors import Sensors
+from pillm.performance.timer import Hosted, Timer
+from pillm.performance.verdict import void_reasons
 from pillm.progress import Progress
+
+if TYPE_CHECKING:
+    from pillm.machines import Machine
+
+_IDLE_SECONDS = 2.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measuring:
+    """How a model is timed: what, where it is kept, and what was foretold."""
+
+    plan: BenchPlan = field(default_factory=BenchPlan)
+    history: History | None = None
+    expected: Expected | None = None
+    progress: Progress = field(default_factory=lambda: Progress("bench"))
 
 
 def bench(
@@ -23,17 +53,166 @@ def bench(
 ) -> Benchmark:
     """Time a model with a runner, prefill and decode apart, and write the record as JSON where `out` names a file.
 
-    Raises BackendError where the runner measured nothing.
+    Raises BackendError where the runner measured nothing, Unavailable where the plan is strict and the machine not fit.
     """
-    progress = progress or Progress("bench")
-    progress.start(None, message=f"{model.label} with runner {runner.name!r}")
-    with runner.open(model) as session:
-        measured = session.bench(plan or BenchPlan())
-    if not (measured.pp_tps > 0 and measured.tg_tps > 0):
-        speeds = f"{measured.pp_tps} and {measured.tg_tps} tokens/s"
-        raise BackendError(f"runner {runner.name!r} measured {speeds} on {model.label}: that is no measurement.")
-    record = replace(measured, at=measured.at or datetime.now(UTC).isoformat(timespec="seconds"))
+    how = Measuring(plan=plan or BenchPlan(), progress=progress or Progress("bench"))
+    record, _ = measure(model, runner, how)
     if out is not None:
         write_json(Path(out), to_json(record))
-    progress.finish(str(record))
     return record
+
+
+def measure(model: ModelFile | Checkpoint, runner: Runner, how: Measuring) -> tuple[Benchmark, int | None]:
+    """Time a model and return the record, with its number where a history is kept; raises what `bench` raises.
+
+    That it begins is written first; what was timed until it is interrupted or fails is written before the error goes on.
+    """
+    how.progress.start(None, message=f"{model.label} with runner {runner.name!r}")
+    task = _Task(model, runner, how)
+    began = how.history.append("started", {"about": task.about()}) if how.history else None
+    try:
+        record = task.done()
+    except BaseException as error:
+        if how.history:
+            told = str(error) or type(error).__name__
+            with suppress(PillmError):
+                how.history.append("interrupted", {"of": began, "reason": told, "samples": task.partial()})
+        raise
+    number = how.history.append("measured", {"of": began, "record": to_json(record)}) if how.history else None
+    how.progress.finish(str(record))
+    return record, number
+
+
+class _Task:
+    """One measurement, and what there is of it so far."""
+
+    def __init__(self, model: ModelFile | Checkpoint, runner: Runner, how: Measuring) -> None:
+        self._model, self._runner, self._how = model, runner, how
+        self._rounds: Rounds | None = None
+        self._loads: dict[str, list[float]] = {}
+        self._missing: dict[str, str] = {}
+
+    def about(self) -> dict[str, Any]:
+        """Return what is being timed, for the history."""
+        plan = {name: value for name, value in asdict(self._how.plan).items() if name not in ("prompts", "texts")}
+        sha256 = self._model.sha256 if isinstance(self._model, ModelFile) else None
+        return {"model": self._model.label, "sha256": sha256, "runner": self._runner.name, "plan": plan}
+
+    def partial(self) -> dict[str, list[float]]:
+        """Return the samples that there are by now."""
+        return {**self._loads, **(self._rounds.samples() if self._rounds else {})}
+
+    def done(self) -> Benchmark:
+        """Do it."""
+        self._open_anew()
+        with self._runner.open(self._model) as session:
+            machine = session.machine() if isinstance(session, Hosted) else None
+            if machine is None:
+                self._missing["sensors"] = f"runner {self._runner.name!r} does not tell the machine it runs on"
+                return self._judged(self._timed(session), None, None)
+            sensors = Sensors(machine)
+            seen = preflight(machine, sensors, needed=self._needed())
+            self._refuse_unfit(seen)
+            for finding in seen.findings:
+                self._how.progress.note(finding)
+            with Sampler(sensors) as sampler:
+                idle = self._idle(sensors)
+                record = self._timed(session)
+            record = replace(record, conditions=seen, readings=tuple(one for one in sampler.readings if not one.empty))
+            if sampler.failed:
+                self._missing["sensors"] = sampler.failed
+            return self._judged(self._with_energy(record, idle), seen, machine)
+
+    def _needed(self) -> int | None:
+        expected = self._how.expected
+        if expected is not None and expected.memory is not None:
+            return expected.memory
+        return self._model.bytes if isinstance(self._model, ModelFile) else None
+
+    def _refuse_unfit(self, seen: Conditions) -> None:
+        if self._how.plan.strict and seen.findings:
+            raise Unavailable(
+                f"{seen.machine} is not fit to be timed: {'; '.join(seen.findings)}. Nothing was timed; mend that and run "
+                "the same command again, or leave --strict out."
+            )
+
+    def _open_anew(self) -> None:
+        """Time how long it takes from opening the file to its first token, from the disk and from memory."""
+        if not self._how.plan.loads:
+            return
+        for cold in (True, False):
+            name = "load_cold_ms" if cold else "load_warm_ms"
+            for _ in range(self._how.plan.loads):
+                if cold and not (isinstance(self._model, ModelFile) and pagecache.drop(self._model.path)):
+                    self._missing[name] = "the file's pages could not be dropped from memory: it would be warm"
+                    break
+                began = time.perf_counter()
+                with self._runner.open(self._model) as session:
+                    if not isinstance(session, Timer) or not isinstance(session.machine(), LocalMachine):
+                        self._missing[name] = f"runner {self._runner.name!r} does not open it on this machine"
+                        break
+                    session.time(BenchWork(kind="pp", tokens=1))
+                    self._loads.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+
+    def _timed(self, session: Session) -> Benchmark:
+        plan = self._how.plan
+        if isinstance(session, Timer):
+            works = len(list(plan.works())) * plan.repetitions
+            self._how.progress.start(works, unit="timings")
+            self._rounds = Rounds(session, plan, told=lambda _: self._how.progress.advance())
+            self._rounds.run()
+            return self._rounds.record()
+        record = session.bench(plan)
+        asked = {"prefix": plan.prefix, "sustained": plan.sustained, "prompts": plan.prompts, "texts": plan.texts}
+        left = [work.name for work in list(plan.works())[2:]] + [name for name, wanted in asked.items() if wanted]
+        done = {point.name for point in record.points}
+        reason = f"runner {self._runner.name!r} does not time it"
+        return replace(record, not_measured={name: reason for name in left if name not in done} | record.not_measured)
+
+    def _judged(self, record: Benchmark, seen: Conditions | None, machine: Machine | None) -> Benchmark:
+        """Return the record with what it is of, and the reasons why it may be void."""
+        if not (record.pp_tps > 0 and record.tg_tps > 0):
+            speeds = f"{record.pp_tps} and {record.tg_tps} tokens/s"
+            raise BackendError(
+                f"runner {self._runner.name!r} measured {speeds} on {self._model.label}: that is no measurement."
+            )
+        moved = swapped(machine) if machine is not None else None
+        pages = moved - seen.swapped if moved is not None and seen is not None and seen.swapped is not None else None
+        void = void_reasons(
+            record.readings, record.samples.get("pp_tps", ()), swapped=pages, most=self._how.plan.max_spread
+        )  # fmt: skip
+        file = self._model if isinstance(self._model, ModelFile) else None
+        times: dict[str, Median] = {name: median(values) for name, values in self._loads.items()}
+        record = replace(
+            record,
+            model=record.model or self._model.label,
+            at=record.at or datetime.now(UTC).isoformat(timespec="seconds"),
+            sha256=file.sha256 if file else None,
+            bytes=file.bytes if file else None,
+            runner=self._runner.name,
+            times=times | record.times,
+            void=(*record.void, *void),
+            not_measured=self._missing | record.not_measured,
+        )
+        return replace(record, expected=against(record, self._how.expected)) if self._how.expected else record
+
+    def _idle(self, sensors: Sensors) -> float | None:
+        """Return the power in watts that the machine takes for nothing, over some seconds; None without a sensor."""
+        if not sensors.has_power:
+            return None
+        ends, found = time.monotonic() + _IDLE_SECONDS, []
+        while time.monotonic() < ends:
+            if (power := sensors.read().power_w) is not None:
+                found.append(power)
+            time.sleep(_IDLE_SECONDS / 5)
+        return sum(found) / len(found) if found else None
+
+    def _with_energy(self, record: Benchmark, idle: float | None) -> Benchmark:
+        if idle is None or self._rounds is None:
+            return record
+        spans = list(self._rounds.spans())
+        drawn, tokens = joules(record.readings, (span for span, _ in spans), idle), sum(count for _, count in spans)
+        if drawn is None or not tokens:
+            self._missing["energy"] = "the power was not read often enough"
+            return replace(record, energy={"idle_w": round(idle, 4)})
+        return replace(record, energy={"idle_w": round(idle, 4), "joules_per_token": round(drawn / tokens, 6)})

@@ -19,6 +19,8 @@ def test_the_clock_is_read_only_when_everything_decoded_is_computed(
     monkeypatch.setattr(llama, "llama_synchronize", lambda handle: (seen.append("wait"), waits(handle))[1])
     monkeypatch.setattr(llama, "llama_decode", lambda *told: (seen.append("decode"), decodes(*told))[1])
     monkeypatch.setattr(timing.time, "perf_counter", lambda: (seen.append("clock"), ticks())[1])
-    timing.bench(served, pp=8, tg=2, repetitions=1, threads=1)
+    watch = timing.Stopwatch(served)
+    watch.time(kind="pp", tokens=8, depth=0, threads=1)
+    watch.time(kind="tg", tokens=2, depth=0, threads=1)
     before = [seen[index - 1] for index, what in enumerate(seen) if what == "clock"]
-    assert before == ["wait"] * 5
+    assert before == ["wait"] * 6

@@ -1,55 +1,143 @@
-"""Time prefill and decode apart, inside the worker, as llama-bench does."""
+"""Time pieces of work inside the worker, each alone, as llama-bench does: prompt or answer, behind so many tokens."""
 
 from __future__ import annotations
 
+import ctypes
 import resource
-import statistics
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import llama_cpp.llama_cpp as llama
 import numpy as np
 
+from pillm_llamacpp.inference.batching import Batcher
 from pillm_llamacpp.inference.engine import Context
+from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
     from pillm_llamacpp.workers.pipe import Packet
     from pillm_llamacpp.workers.serving import Served
 
+_SIZES = {"VmHWM:": "peak", "Pss:": "pss", "RssAnon:": "anonymous", "RssFile:": "file"}
 
-def bench(served: Served, *, pp: int, tg: int, repetitions: int, threads: int) -> Packet:
-    """Return samples in tokens per second, `ttft_ms` and the peak memory; clipped to what the model can see.
 
-    Random tokens, one warm-up, an empty cache before each repetition; sampling is not counted, as in llama-bench.
-    """
-    limit = served.model.context or pp + tg
-    tg = max(1, min(tg, limit // 2))
-    pp = max(1, min(pp, limit - tg))
-    context = Context(served.model, served.log, cells=pp + tg, threads=threads, batch=served.batch)
-    tokens = np.random.default_rng(0).integers(0, served.model.n_vocab, pp + tg).astype(np.int32)
-    try:
-        _prefill(context, tokens[: min(pp, 32)])
-        prefill, decode, first = [], [], []
-        for _ in range(repetitions):
-            context.clear()
-            began = _clock(context)
-            _prefill(context, tokens[:pp])
-            prefilled = _clock(context)
+class Stopwatch:
+    """Times one open model. Random tokens, nothing is sampled; what stands already is put back from its saved state."""
+
+    def __init__(self, served: Served) -> None:
+        """Time a model that is open; its contexts are made when they are needed, and kept."""
+        self._served = served
+        self._contexts: dict[int, Context] = {}
+        self._saved: dict[tuple[int, int], Any] = {}
+        self._answering: Context | None = None
+        self._batcher: Batcher | None = None
+        self._tokens = np.random.default_rng(0)
+
+    def time(self, *, kind: str, tokens: int, depth: int, threads: int) -> Packet:
+        """Return the seconds that reading or writing `tokens` tokens behind `depth` others takes."""
+        limit = self._served.model.context
+        if limit and tokens + depth > limit:
+            raise Refusal("backend", f"{tokens} tokens behind {depth} are more than the {limit} that the model can see")
+        context = self._context(tokens + depth)
+        llama.llama_set_n_threads(context.handle, threads, threads)
+        found: Packet = {"tokens": tokens, "restore_ms": self._stand(context, depth), "first_ms": None, "steps_ms": []}
+        drawn = self._drawn(tokens)
+        began = _clock(context)
+        if kind == "pp":
+            _prefill(context, drawn, depth)
+            found["seconds"] = _clock(context) - began
             int(np.argmax(context.logits(1)))
-            first.append((_clock(context) - began) * 1000)
-            prefill.append(pp / (prefilled - began))
-            began = _clock(context)
-            for place in range(pp, pp + tg):
-                _one(context, tokens[place], place)
-                context.synchronize()
-            decode.append(tg / (_clock(context) - began))
-    finally:
-        context.close()
-    return {
-        "pp": pp, "tg": tg, "pp_tps": prefill, "tg_tps": decode, "ttft_ms": statistics.median(first),
-        "load_ms": served.load_ms, "peak_memory": peak_memory(),
-    }  # fmt: skip
+            found["first_ms"] = (_clock(context) - began) * 1000
+        else:
+            found["steps_ms"] = list(_steps(context, drawn, depth, began))
+            found["seconds"] = sum(found["steps_ms"]) / 1000
+        return found
+
+    def _drawn(self, count: int) -> np.ndarray[Any, Any]:
+        return self._tokens.integers(0, self._served.model.n_vocab, count).astype(np.int32)
+
+    def _context(self, cells: int) -> Context:
+        """Return the smallest context that holds so many tokens."""
+        if fitting := [size for size in self._contexts if size >= cells]:
+            return self._contexts[min(fitting)]
+        served = self._served
+        made = Context(served.model, served.log, cells=cells, threads=served.threads, batch=served.batch)
+        self._contexts[cells] = made
+        return made
+
+    def _stand(self, context: Context, depth: int) -> float | None:
+        """Let `depth` tokens stand in an otherwise empty cache; return the milliseconds of putting them back, if they were."""
+        context.clear()
+        if not depth:
+            return None
+        key = (id(context), depth)
+        if key not in self._saved:
+            _prefill(context, self._drawn(depth), 0)
+            context.synchronize()
+            size = llama.llama_state_seq_get_size(context.handle, 0)
+            buffer = (ctypes.c_uint8 * size)()
+            if llama.llama_state_seq_get_data(context.handle, buffer, size, 0) != size:
+                raise Refusal("backend", "llama.cpp cannot save the state of this model, so nothing is timed behind it")
+            self._saved[key] = buffer
+            return None
+        began, buffer = _clock(context), self._saved[key]
+        if not llama.llama_state_seq_set_data(context.handle, buffer, len(buffer), 0):
+            raise Refusal("backend", "llama.cpp cannot put back a state that it saved")
+        return (_clock(context) - began) * 1000
+
+    def reply(self, *, fresh: bool, **message: Any) -> Packet:
+        """Answer one row alone and return when its tokens came: by the road that every answer takes, grammar included.
+
+        `fresh` forgets first what the cache holds.
+        """
+        began = time.perf_counter()
+        batcher, served = self._alone(fresh=fresh), self._served
+        kept, served.batcher = served.batcher, batcher
+        moments, results = [], []
+        try:
+            served.add(message)
+            while not results:
+                results = list(batcher.step())
+                moments.append(time.perf_counter())
+        finally:
+            served.batcher = kept
+            batcher.cancel()
+        # the first steps read the prompt, each of the others chose a token
+        came = moments[-max(1, len(results[0]["ids"])) :]
+        gaps = [(later - earlier) * 1000 for earlier, later in pairwise(came)]
+        return {"first_ms": (came[0] - began) * 1000, "gaps_ms": gaps, "cached": results[0]["cached"]}
+
+    def _alone(self, *, fresh: bool) -> Batcher:
+        served = self._served
+        if self._answering is None:
+            self._answering = Context(
+                served.model, served.log, cells=served.context, threads=served.threads, batch=served.batch
+            )
+        if self._batcher is None or fresh:
+            self._answering.clear()
+            self._batcher = Batcher(served.model, self._answering, 1)
+        return self._batcher
+
+    def close(self) -> None:
+        """Free the contexts."""
+        for context in [*self._contexts.values(), *([self._answering] if self._answering else [])]:
+            context.close()
+        self._answering = self._batcher = None
+        self._contexts.clear()
+        self._saved.clear()
+
+
+def _steps(context: Context, tokens: np.ndarray[Any, Any], depth: int, began: float) -> Any:
+    """Yield the milliseconds of each written token."""
+    for place, token in enumerate(tokens, depth):
+        context.tokens[0], context.positions[0], context.owners[0], context.outputs[0] = token, place, 0, 1
+        context.decode(1)
+        ended = _clock(context)
+        yield (ended - began) * 1000
+        began = ended
 
 
 def _clock(context: Context) -> float:
@@ -58,30 +146,27 @@ def _clock(context: Context) -> float:
     return time.perf_counter()
 
 
-def _prefill(context: Context, tokens: np.ndarray[Any, Any]) -> None:
+def _prefill(context: Context, tokens: np.ndarray[Any, Any], depth: int) -> None:
     for start in range(0, len(tokens), context.batch):
         part = tokens[start : start + context.batch]
         count = len(part)
         context.tokens[:count] = part
-        context.positions[:count] = np.arange(start, start + count)
+        context.positions[:count] = np.arange(depth + start, depth + start + count)
         context.owners[:count] = 0
         context.outputs[:count] = 0
         context.outputs[count - 1] = 1
         context.decode(count)
 
 
-def _one(context: Context, token: int, place: int) -> None:
-    context.tokens[0], context.positions[0], context.owners[0], context.outputs[0] = token, place, 0, 1
-    context.decode(1)
-
-
-def peak_memory() -> int:
-    """Return the most bytes of memory that this process ever had in use."""
-    try:
-        for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+def memory() -> dict[str, int]:
+    """Return the bytes of memory that this process takes, by kind, and how often a page had to come from the disk."""
+    found = {}
+    for path in ("/proc/self/status", "/proc/self/smaps_rollup"):
+        try:
+            lines = [line.split() for line in Path(path).read_text("ascii", "replace").splitlines()]
+        except OSError:
+            continue
+        found |= {_SIZES[words[0]]: int(words[1]) * 1024 for words in lines if len(words) > 1 and words[0] in _SIZES}
+    usage = resource.getrusage(resource.RUSAGE_SELF)
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"peak": usage.ru_maxrss * unit, **found, "major_faults": usage.ru_majflt}

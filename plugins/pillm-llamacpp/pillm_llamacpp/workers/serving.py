@@ -18,6 +18,7 @@ from pillm_llamacpp.inference.sampling import Chooser, Grammar
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
+    from pillm_llamacpp.inference.timing import Stopwatch
     from pillm_llamacpp.workers.pipe import Packet
 
 _GRAMMARS = 64
@@ -59,6 +60,7 @@ class Served:
         self._grammars: dict[str, Grammar] = {}
         self.context = self.parallel = 0
         self.batcher: Batcher | None = None
+        self.stopwatch: Stopwatch | None = None
         if not self.vocab_only:
             self.context = min(self.model.context or 4096, context or 4096)
             free = self._free_memory(options.get("gpu_layers", 0))
@@ -100,6 +102,7 @@ class Served:
         """Return what the other side wants to know about the model."""
         return {
             "context": self.context,
+            "sees": self.model.context,
             "parallel": self.parallel,
             "vocabulary": self.model.n_vocab,
             "template": self._template is not None,
@@ -130,10 +133,14 @@ class Served:
             from pillm_llamacpp.gates.measuring import compare
 
             return compare(self, **message)
-        if operation == "bench":
-            from pillm_llamacpp.inference.timing import bench
+        if operation in ("time", "reply", "memory"):
+            from pillm_llamacpp.inference import timing
 
-            return bench(self, **message)
+            if operation == "memory":
+                return timing.memory()
+            self.stopwatch = self.stopwatch or timing.Stopwatch(self)
+            found: Packet = getattr(self.stopwatch, operation)(**message)
+            return found
         raise Refusal("backend", f"there is no operation {operation!r}")
 
     def _encoded(self, rows: list[Packet], day: str | None) -> list[Packet]:

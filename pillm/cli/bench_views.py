@@ -1,0 +1,128 @@
+"""`pillm bench compare` and `pillm bench history`: measurements beside each other, and one after the other."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pillm.artifacts import sha256_file, to_json
+from pillm.cli.bench_gates import record_of
+from pillm.cli.choices import readable
+from pillm.cli.terminal import Command, Terminal
+from pillm.performance.comparing import ACROSS, Comparison, check_comparable, compare
+from pillm.performance.history import Contents, History, default_history
+from pillm.performance.trend import COLUMNS, Series, csv_rows, series_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pillm.performance.history import Measured
+
+_SHOWN = 20
+_TOLD = 5
+_kept = click.option("--history", type=readable(dir_okay=False), help="A history file instead of the user's own.")
+
+
+@click.command("compare", cls=Command)
+@click.argument("before")
+@click.argument("after")
+@_kept
+@click.option("--across", type=click.Choice(ACROSS), multiple=True, help="Compare although this differs, repeated.")
+@click.pass_obj
+def compared(terminal: Terminal, /, before: str, after: str, history: Path | None, across: tuple[str, ...]) -> None:
+    """Say what changed from the record BEFORE to the record AFTER, with 95 % intervals.
+
+    A record is a file, or a baseline's name, a number or `last` of the history. Void ones, and those of another model,
+    device or number of threads, are refused (exit 2).
+    """
+    kept = History(history or default_history())
+    (left_name, left), (right_name, right) = record_of(before, kept), record_of(after, kept)
+    check_comparable(left, right, (left_name, right_name), across)
+    found = compare(left, right)
+    document = {"sentence": found.sentence, "changes": [{**to_json(one), "word": one.word} for one in found.changes]}
+    terminal.result(document, found.sentence, _changes(found))
+
+
+def _changes(found: Comparison) -> Table:
+    from rich.table import Table
+
+    table = Table("figure", "before", "after", "ratio", "95 % interval", "", box=None, pad_edge=False)
+    for one in found.changes:
+        span = f"{one.ratio.low:.3f} to {one.ratio.high:.3f}"
+        table.add_row(one.figure, f"{one.before:.4g}", f"{one.after:.4g}", f"{one.ratio.value:.3f}", span, one.word)
+    return table
+
+
+@click.command("history", cls=Command)
+@click.argument("model", required=False)
+@_kept
+@click.option("--csv", "as_csv", is_flag=True, help=f"Print a table with the columns {','.join(COLUMNS)}.")
+@click.option("--last", type=click.IntRange(1), default=_SHOWN, show_default=True, help="Show so many of each series.")
+@click.pass_obj
+def history(terminal: Terminal, /, model: str | None, history: Path | None, as_csv: bool, last: int) -> None:
+    """Show how speeds went from measurement to measurement, of MODEL (a file, or its name) or of all."""
+    kept = History(history or default_history())
+    found = kept.read()
+    measured = [one for one in found.measured() if model is None or _is(one, model)]
+    _tell(terminal, kept, found)
+    if as_csv:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *csv_rows(measured)])
+        terminal.result([dict(zip(COLUMNS, row, strict=True)) for row in csv_rows(measured)], text.getvalue().rstrip("\n"))
+        return
+    document = {
+        "history": str(kept.path), "damaged": [list(one) for one in found.damaged],
+        "unfinished": [one.sequence for one in found.unfinished()],
+        "measured": [{"sequence": one.sequence, "record": to_json(one.record)} for one in measured],
+    }  # fmt: skip
+    shown: list[Any] = [part for one in series_of(measured) for part in _series(one, found, last)]
+    terminal.result(document, *(shown or [f"{kept.path} holds no measurement{f' of {model}' if model else ''}."]))
+
+
+def _is(one: Measured, model: str) -> bool:
+    path = Path(model)
+    if path.is_file() and one.record.sha256 is not None and sha256_file(path) == one.record.sha256:
+        return True
+    return one.record.model == path.name
+
+
+def _tell(terminal: Terminal, kept: History, found: Contents) -> None:
+    """Say what is wrong with a history, and what of it is not finished."""
+    for number, reason in found.damaged:
+        later = "the next measurement moves the file aside whole"
+        terminal.say(f"{kept.path}:{number} is damaged ({reason}) and left out; {later}.")
+    for one in found.stepped_back:
+        terminal.say(f"The clock stepped back before number {one}: the order is that of the numbers.")
+    for entry in list(found.unfinished())[-_TOLD:]:
+        about = entry.body.get("about", {})
+        terminal.say(f"Number {entry.sequence} ({about.get('model')}) was not finished: it was killed, or goes on now.")
+    for entry in [one for one in found.entries if one.kind == "interrupted"][-_TOLD:]:
+        samples = sum(len(values) for values in entry.body.get("samples", {}).values())
+        reason = str(entry.body.get("reason")).partition(". ")[0]
+        terminal.say(f"Number {entry.of} ended early ({reason}); {samples} samples of it are kept.")
+
+
+def _series(series: Series, found: Contents, last: int) -> Sequence[Any]:
+    from rich.table import Table
+
+    names = {one.of: str(one.body.get("name")) for one in found.entries if one.kind == "baseline"}
+    threads = f", {series.threads} thread{'s' if series.threads > 1 else ''}" if series.threads else ""
+    where = f"{series.device} ({series.board})" if series.board else series.device
+    head = f"{series.model} on {where}{threads}"
+    columns = ("number", "at", f"pp{series.pp} t/s", f"tg{series.tg} t/s", "ttft ms", "peak MB", "")
+    table = Table(*columns, box=None, pad_edge=False)
+    for one in series.measured[-last:]:
+        record = one.record
+        about = "; ".join(filter(None, (names.get(one.sequence), f"void: {'; '.join(record.void)}" if record.void else "")))
+        table.add_row(
+            str(one.sequence), one.at[:19].replace("T", " "), f"{record.pp_tps:.1f}", f"{record.tg_tps:.1f}",
+            "" if record.ttft_ms is None else f"{record.ttft_ms:.1f}",
+            "" if record.peak_memory is None else f"{record.peak_memory / 1e6:.1f}", about,
+        )  # fmt: skip
+    trend = [f"  decode {series.line('tg_tps')}   prefill {series.line('pp_tps')}"] if len(series.counted) > 1 else []
+    return [head, *trend, table]

@@ -1,0 +1,1 @@
+"""How fast a file runs, measured so that it may be compared: sensors, rounds, verdict, history, gates."""

@@ -1,0 +1,123 @@
+"""Two measurements beside each other: what may be compared, by how much they differ, and whether that is more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from pillm.errors import DataError
+from pillm.performance.benchmark import Benchmark
+from pillm.performance.medians import Median, ratio
+
+ACROSS = ("model", "device", "threads")
+"""What may be compared across when it is asked for."""
+LESS_IS_BETTER = ("load_ms", "ttft_ms", "peak_memory", "bytes")
+_ALIKE = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One figure of two records: how many times the first one's the second one's is, with the 95 % interval."""
+
+    figure: str
+    before: float
+    after: float
+    ratio: Median
+
+    @property
+    def certain(self) -> bool:
+        """Return whether the interval leaves 1 out."""
+        return not self.ratio.low <= 1 <= self.ratio.high
+
+    @property
+    def word(self) -> str:
+        """Return better, worse, or unsure where the interval includes no change; the same where there is none of note."""
+        if abs(self.ratio.value - 1) < _ALIKE:
+            return "the same"
+        if not self.certain:
+            return "unsure"
+        return "better" if (self.ratio.value < 1) == (self.figure in LESS_IS_BETTER) else "worse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What changed from one record to another."""
+
+    changes: tuple[Change, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Return what became of decoding and prefill, as one sentence."""
+        names = {"tg_tps": "Decode", "pp_tps": "prefill"}
+        said = [f"{names[one.figure]} {_speed(one)}" for one in self.changes if one.figure in names]
+        return "; ".join(said) + "."
+
+
+def _speed(change: Change) -> str:
+    by = f"{abs(change.ratio.value - 1):.1%}"
+    if change.word == "the same":
+        return f"is as fast as before ({change.after:.4g} t/s)"
+    direction = "faster" if change.ratio.value > 1 else "slower"
+    interval = f"95 % interval of the ratio {change.ratio.low:.3f} to {change.ratio.high:.3f}"
+    span = f"{change.before:.4g} to {change.after:.4g} t/s, {interval}"
+    sure = "" if change.certain else ", which may be chance"
+    return f"is {by} {direction}{sure} ({span})"
+
+
+def differences(left: Benchmark, right: Benchmark, across: Collection[str] = ()) -> Iterator[str]:
+    """Yield why two records may not be compared; what is not known on one side is passed over."""
+    both = [("device", *_devices(left, right)), ("threads", left.threads, right.threads)]
+    if left.sha256 and right.sha256:
+        both.append(("model", f"{left.model} ({left.sha256[:12]})", f"{right.model} ({right.sha256[:12]})"))
+    else:
+        both.append(("model", left.model, right.model))
+    # a file may have been renamed; its content is what is compared
+    same_file = left.sha256 is not None and left.sha256 == right.sha256
+    both += [("pp", left.pp, right.pp), ("tg", left.tg, right.tg), ("basis", left.basis, right.basis)]
+    for name, before, after in both:
+        alike = before == after or None in (before, after) or (name == "model" and same_file)
+        if not alike and name not in across:
+            yield f"{name} {before}, not {after}"
+
+
+def _devices(left: Benchmark, right: Benchmark) -> tuple[str, str]:
+    """Return what two records ran on; a runner calls every machine the same, so the board is said where both tell it."""
+    boards = (left.board, right.board)
+    if None in boards or boards[0] == boards[1]:
+        return left.device, right.device
+    return f"{left.device} ({boards[0]})", f"{right.device} ({boards[1]})"
+
+
+def check_comparable(left: Benchmark, right: Benchmark, names: tuple[str, str], across: Collection[str] = ()) -> None:
+    """Raise DataError where one record is void or is of something else; `names` is what to call them."""
+    for one, name in zip((left, right), names, strict=True):
+        if one.void:
+            raise DataError(f"{name} is void ({'; '.join(one.void)}): it is kept, and never compared. Measure again.")
+    if other := list(differences(left, right, across)):
+        ways = f" --across {'|'.join(ACROSS)} compares all the same." if {one.split()[0] for one in other} & set(ACROSS) else ""
+        raise DataError(f"{names[0]} was measured with {'; '.join(other)}: it cannot be compared with {names[1]}.{ways}")
+
+
+def compare(left: Benchmark, right: Benchmark) -> Comparison:
+    """Return what changed from one record to another, for every figure that both have; see `check_comparable`."""
+    headline = (f"pp{left.pp}", f"tg{left.tg}")
+    shared = [one.name for one in left.points if one.name not in headline and right.speeds(one.name)]
+    found = [_change(name, left.speeds(name), right.speeds(name)) for name in ("tg_tps", "pp_tps", *shared)]
+    for name in LESS_IS_BETTER:
+        before, after = _single(left, name), _single(right, name)
+        if before and after:
+            found.append(_change(name, before, after))
+    return Comparison(changes=tuple(found))
+
+
+def _single(record: Benchmark, name: str) -> Sequence[float]:
+    timed = record.times.get(name)
+    if timed is not None and timed.samples:
+        return timed.samples
+    value = getattr(record, name)
+    return () if not value else (float(value),)
+
+
+def _change(name: str, before: Sequence[float], after: Sequence[float]) -> Change:
+    return Change(figure=name, before=median(before), after=median(after), ratio=ratio(after, before))

@@ -1,0 +1,137 @@
+"""What a machine is like before it is timed: what would spoil the figures is found, and said."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from pillm.errors import BackendError, MissingDependency, Unavailable
+from pillm.performance.sensors import Reading, Sensors, throttled_now, throttled_since_boot
+
+if TYPE_CHECKING:
+    from pillm.machines import Machine
+
+WARM_C = 55.0
+BUSY = 0.3
+_ROOM = 1.15
+_CPUFREQ = "/sys/devices/system/cpu/cpu0/cpufreq"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What a machine was like when it was timed; None where it does not tell, and `missing` says why."""
+
+    machine: str = ""
+    model: str | None = None
+    """What the device tree calls the board, else the processor's name."""
+    kernel: str | None = None
+    firmware: str | None = None
+    governor: str | None = None
+    max_mhz: float | None = None
+    load: float | None = None
+    """Processes that wanted to run, over the last minute."""
+    available: int | None = None
+    """Bytes of memory that could be had."""
+    needed: int | None = None
+    """Bytes that the model is expected to take."""
+    swapped: int | None = None
+    """Pages that went to or came from swap since the machine was started."""
+    boot_id: str | None = None
+    uptime: float | None = None
+    """Seconds since the machine was started; they never step back."""
+    before: Reading | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+    """What would spoil the figures."""
+
+
+def preflight(machine: Machine, sensors: Sensors, *, needed: int | None = None) -> Conditions:
+    """Read what a machine is like now, and find what would spoil the figures; `needed` is memory in bytes."""
+    read = machine.read
+    missing = dict(sensors.missing)
+    governor = _line(read(f"{_CPUFREQ}/scaling_governor"))
+    maximum = _first_number(read(f"{_CPUFREQ}/cpuinfo_max_freq"))
+    found = {
+        "governor": governor,
+        "load": _first_number(read("/proc/loadavg")),
+        "available": _available(read("/proc/meminfo")),
+        "swapped": swapped(machine),
+    }
+    missing |= {name: "this machine does not tell it" for name, value in found.items() if value is None}
+    conditions = Conditions(
+        machine=machine.label,
+        model=board(machine),
+        kernel=_line(read("/proc/sys/kernel/osrelease")),
+        firmware=_firmware(machine),
+        max_mhz=None if maximum is None else maximum / 1000,
+        needed=needed,
+        boot_id=_line(read("/proc/sys/kernel/random/boot_id")),
+        uptime=_first_number(read("/proc/uptime")),
+        before=sensors.read(),
+        missing=missing,
+        **found,  # type: ignore[arg-type]  # each value has the type of its field
+    )
+    return _judged(conditions)
+
+
+def _judged(seen: Conditions) -> Conditions:
+    findings = []
+    before = seen.before
+    if seen.governor not in (None, "performance"):
+        findings.append(f"the governor is {seen.governor}: the clock may change; `performance` holds it")
+    if before is not None and before.temperature_c is not None and before.temperature_c >= WARM_C:
+        findings.append(f"{before.temperature_c:.0f} °C before it began: let it cool below {WARM_C:.0f}")
+    if before is not None and (now := throttled_now(before.throttled)):
+        findings.append(f"held back at this moment: {', '.join(now)}")
+    if before is not None and (since := throttled_since_boot(before.throttled)):
+        findings.append(f"held back since it was started: {', '.join(since)}")
+    if seen.load is not None and seen.load >= BUSY:
+        findings.append(f"a load of {seen.load:.2f}: other programs run; {BUSY} is quiet")
+    if seen.available is not None and seen.needed is not None and seen.available < _ROOM * seen.needed:
+        short = f"{seen.available / 1e6:.0f} MB of memory can be had, {_ROOM * seen.needed / 1e6:.0f} MB are wanted"
+        findings.append(f"{short}: it may swap or be ended")
+    return replace(seen, findings=tuple(findings))
+
+
+def board(machine: Machine) -> str | None:
+    """Return what the device tree calls a board, else what its processor is called; None where neither is told."""
+    tree = (machine.read("/proc/device-tree/model") or "").strip("\0\n ")
+    lines = (machine.read("/proc/cpuinfo") or "").splitlines()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return tree or next(named, None) or None
+
+
+def swapped(machine: Machine) -> int | None:
+    """Return how many pages went to or came from swap since a machine was started; None where it does not tell."""
+    lines = (line.split() for line in (machine.read("/proc/vmstat") or "").splitlines())
+    found = [int(words[1]) for words in lines if len(words) == 2 and words[0] in ("pswpin", "pswpout") and words[1].isdigit()]
+    return sum(found) if found else None
+
+
+def _firmware(machine: Machine) -> str | None:
+    try:
+        said = machine.run(["vcgencmd", "version"], timeout=10.0)
+    except (MissingDependency, Unavailable, BackendError):
+        return None
+    return " ".join(said.split()) or None
+
+
+def _line(text: str | None) -> str | None:
+    return (text or "").strip() or None
+
+
+def _first_number(text: str | None) -> float | None:
+    try:
+        found = float((text or "").split()[0])
+    except (ValueError, IndexError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _available(text: str | None) -> int | None:
+    for line in (text or "").splitlines():
+        words = line.split()
+        if words[:1] == ["MemAvailable:"] and len(words) > 1 and words[1].isdigit():
+            return int(words[1]) * 1024
+    return None

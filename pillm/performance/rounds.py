@@ -1,0 +1,188 @@
+"""Time everything that a plan asks for, in turns and not in blocks, so that a machine that slows down slows down all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from pillm.errors import BackendError
+from pillm.performance.benchmark import Benchmark, BenchPlan, BenchWork, Point
+from pillm.performance.medians import Median, median, percentile
+from pillm.performance.timer import Host, TimedReply, Timer, Timing, speeds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pillm.performance.sampler import Span
+
+_SUSTAINED_TOKENS = 64
+_MINUTE = 60.0
+_KEPT = 200
+_NEW = 16
+"""Tokens of a question behind a saved prefix."""
+
+
+@dataclass(slots=True)
+class Rounds:
+    """What was timed so far; it stands as it is when the work is interrupted."""
+
+    timer: Timer
+    plan: BenchPlan
+    told: Callable[[str], None] = lambda _: None
+    """Hears the name of each piece of work that is done."""
+    taken: dict[BenchWork, list[Timing]] = field(default_factory=dict)
+    times: dict[str, list[float]] = field(default_factory=dict)
+    lasting: list[Timing] = field(default_factory=list)
+    not_measured: dict[str, str] = field(default_factory=dict)
+    host: Host | None = None
+
+    def run(self) -> None:
+        """Do it all; raise BackendError where not even the two headline figures can be timed."""
+        self.plan = self._clipped(self.timer.host())
+        works = list(self.plan.works())
+        headline = works[:2]
+        self._time(BenchWork(kind="pp", tokens=self.plan.pp))
+        self._time(BenchWork(kind="tg", tokens=1))
+        for number in range(self.plan.repetitions):
+            for work in works:
+                if work.name not in self.not_measured:
+                    self._take(work, needed=work in headline)
+                if number == 0 and work == headline[-1]:
+                    # what a longer cache takes is not what this model takes
+                    self.host = self.timer.host()
+        self._prefix()
+        self._answers()
+        self._embeddings()
+        self._sustain()
+
+    def _clipped(self, host: Host) -> BenchPlan:
+        """Return the plan with prompt and answer clipped to what the model can see."""
+        limit = host.context or self.plan.pp + self.plan.tg
+        tg = max(1, min(self.plan.tg, limit // 2))
+        return replace(self.plan, tg=tg, pp=max(1, min(self.plan.pp, limit - tg)))
+
+    def _take(self, work: BenchWork, *, needed: bool = False) -> None:
+        try:
+            self.taken.setdefault(work, []).append(self._time(work))
+        except BackendError as error:
+            if needed:
+                raise
+            self.not_measured[work.name] = str(error)
+            return
+        self.told(work.name)
+
+    def _time(self, work: BenchWork) -> Timing:
+        return self.timer.time(work if work.threads else replace(work, threads=self.plan.threads))
+
+    def _note(self, name: str, values: Iterable[float]) -> None:
+        self.times.setdefault(name, []).extend(values)
+
+    def _prefix(self) -> None:
+        if not self.plan.prefix:
+            return
+        work = BenchWork(kind="pp", tokens=_NEW, depth=self.plan.pp)
+        try:
+            found = [self._time(work) for _ in range(self.plan.repetitions)]
+        except BackendError as error:
+            self.not_measured["prefix"] = str(error)
+            return
+        # the first time the prefix is read, not put back
+        kept = [one.restore_ms + one.first_ms for one in found if one.restore_ms is not None and one.first_ms is not None]
+        if kept:
+            self._note("ttft_prefix_ms", kept)
+        else:
+            self.not_measured["prefix"] = "this runner saves no prefix"
+        self.told("prefix")
+
+    def _answers(self) -> None:
+        try:
+            for prompt in self.plan.prompts:
+                self._note("answer_ttft_ms", [self.timer.reply(prompt, constrained=False, fresh=True).first_ms])
+                self._paces("free", self.timer.reply(prompt, constrained=False, fresh=False))
+                self._note("answer_ttft_cached_ms", [self.timer.reply(prompt, constrained=False, fresh=False).first_ms])
+                if prompt.schema is not None:
+                    self._paces("constrained", self.timer.reply(prompt, constrained=True, fresh=False))
+                self.told(prompt.id)
+        except BackendError as error:
+            self.not_measured["prompts"] = str(error)
+
+    def _paces(self, how: str, reply: TimedReply) -> None:
+        self._note(f"inter_token_{how}_ms", reply.gaps_ms)
+
+    def _embeddings(self) -> None:
+        try:
+            for text in self.plan.texts:
+                began = time.perf_counter()
+                for _ in self.timer.embed([text]):
+                    self._note("embed_ms", [(time.perf_counter() - began) * 1000])
+                self.told("embedding")
+        except BackendError as error:
+            self.not_measured["texts"] = str(error)
+
+    def _sustain(self) -> None:
+        if self.plan.sustained <= 0:
+            return
+        began = time.monotonic()
+        work = BenchWork(kind="tg", tokens=min(_SUSTAINED_TOKENS, self.plan.tg))
+        while time.monotonic() - began < self.plan.sustained:
+            self.lasting.append(self._time(work))
+            self.told(f"sustained {time.monotonic() - began:.0f} s")
+
+    def spans(self) -> Iterator[tuple[Span, int]]:
+        """Yield when tokens were written, and how many."""
+        for work, timings in self.taken.items():
+            if work.kind == "tg" and not work.depth and work.threads is None:
+                yield from (((one.begin, one.begin + one.seconds), one.tokens) for one in timings)
+        yield from (((one.begin, one.begin + one.seconds), one.tokens) for one in self.lasting)
+
+    def samples(self) -> dict[str, list[float]]:
+        """Return the samples of each piece of work in tokens per second, whatever is there by now."""
+        return {work.name: speeds(timings) for work, timings in self.taken.items() if speeds(timings)}
+
+    def record(self) -> Benchmark:
+        """Return the record of what was timed."""
+        host = self.host or self.timer.host()
+        prefill, decode = (self.taken[work] for work in list(self.plan.works())[:2])
+        first = [one.first_ms for one in prefill if one.first_ms is not None]
+        steps = [step for one in decode for step in one.steps_ms]
+        points = tuple(Point.of(work, found) for work, one in self.taken.items() if (found := speeds(one)))
+        return Benchmark(
+            model=host.model, device=host.device, basis="measured",
+            pp_tps=median(speeds(prefill)).value, tg_tps=median(speeds(decode)).value,
+            pp=self.plan.pp, tg=self.plan.tg, threads=self.plan.threads or host.threads, repetitions=self.plan.repetitions,
+            load_ms=host.load_ms, ttft_ms=median(first).value if first else None, peak_memory=host.memory.get("peak"),
+            samples={"pp_tps": speeds(prefill), "tg_tps": speeds(decode)}, details=host.details, points=points,
+            times=self._medians(first, steps), memory=host.memory, not_measured=self.not_measured,
+        )  # fmt: skip
+
+    def _medians(self, first: list[float], steps: list[float]) -> dict[str, Median]:
+        """Return the medians of all times in milliseconds; of steps between tokens the 95th percentile too."""
+        found = {"ttft_ms": first, "inter_token_ms": steps, **self.times} | dict(self._minutes())
+        made = {}
+        for name, values in found.items():
+            if values:
+                made[name] = _shortened(median(values))
+            if values and name.startswith("inter_token"):
+                slow = percentile(values, 0.95)
+                made[name.replace("_ms", "_p95_ms")] = Median(value=slow, low=slow, high=slow)
+        return made
+
+    def _minutes(self) -> Iterator[tuple[str, list[float]]]:
+        """Yield the milliseconds per token of the first and the last minute of sustained writing."""
+        if not self.lasting:
+            return
+        began, ended = self.lasting[0].begin, self.lasting[-1].begin + self.lasting[-1].seconds
+        window = min(_MINUTE, (ended - began) / 2)
+        parts = {
+            "sustained_first_ms": [one for one in self.lasting if one.begin < began + window],
+            "sustained_last_ms": [one for one in self.lasting if one.begin + one.seconds > ended - window],
+        }
+        for name, timings in parts.items():
+            yield name, [one.seconds * 1000 / one.tokens for one in timings]
+
+
+def _shortened(found: Median) -> Median:
+    """Return a median without its samples where these are too many to keep."""
+    return found if len(found.samples) <= _KEPT else replace(found, samples=())

@@ -1,0 +1,100 @@
+"""What a session offers that can be timed piece by piece: each piece of work once, and what it takes to run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pillm.errors import BackendError
+from pillm.performance.benchmark import Benchmark, BenchPlan, BenchWork
+from pillm.records import JSONObject
+
+if TYPE_CHECKING:
+    from pillm.machines import Machine
+    from pillm.records import Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long one piece of work took."""
+
+    tokens: int
+    seconds: float
+    begin: float = 0.0
+    """When it began, in seconds of `time.monotonic` on the machine that asks; it ended `seconds` later."""
+    steps_ms: tuple[float, ...] = ()
+    """Milliseconds of each written token."""
+    first_ms: float | None = None
+    """From the prompt's first token to the choice of the answer's first one."""
+    restore_ms: float | None = None
+    """What it took to put back the tokens that stand already from their saved state."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What runs a model, and what that takes at most so far."""
+
+    model: str
+    device: str
+    threads: int
+    context: int | None = None
+    """Tokens that the model can see; None: unknown."""
+    load_ms: float | None = None
+    memory: dict[str, int] = field(default_factory=dict)
+    """Bytes by kind: `peak`, `pss`, `anonymous`, `file`; and `major_faults`."""
+    details: JSONObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedReply:
+    """How one answer arrived: milliseconds to its first token, and between any two."""
+
+    first_ms: float
+    gaps_ms: tuple[float, ...]
+    cached: int = 0
+    """Tokens of the prompt that stood in the cache already."""
+
+
+class Hosted:
+    """A session that knows the machine that its model runs on."""
+
+    def machine(self) -> Machine | None:
+        """Return the machine that the model runs on, for its sensors; None where they cannot be read."""
+        return None
+
+
+class Timer(Hosted):
+    """A session that can be timed piece by piece; mixed into one, it also gives it `bench`."""
+
+    def host(self) -> Host:
+        """Return what runs the model and what it took so far."""
+        raise NotImplementedError
+
+    def time(self, work: BenchWork) -> Timing:
+        """Do one piece of work and say how long it took; raise BackendError where it does not fit this model."""
+        raise NotImplementedError
+
+    def reply(self, prompt: Prompt, *, constrained: bool, fresh: bool) -> TimedReply:
+        """Answer a row and say when its tokens came; `fresh` forgets first what the cache holds.
+
+        Raises BackendError where this runner cannot.
+        """
+        raise BackendError(f"{type(self).__name__} does not say when its tokens come.")
+
+    def embed(self, texts: Iterable[str]) -> Iterator[tuple[float, ...]]:
+        """Yield one embedding per text; raise BackendError where this runner cannot."""
+        raise BackendError(f"{type(self).__name__} cannot embed. Choose another runner.")
+
+    def bench(self, plan: BenchPlan) -> Benchmark:
+        """Time prefill and decode apart, with whatever else the plan asks for; interleaved, after a warm-up."""
+        from pillm.performance.rounds import Rounds
+
+        rounds = Rounds(self, plan)
+        rounds.run()
+        return rounds.record()
+
+
+def speeds(timings: Sequence[Timing]) -> list[float]:
+    """Return tokens per second."""
+    return [one.tokens / one.seconds for one in timings if one.seconds > 0]
