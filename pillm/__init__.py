@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from pillm.expansion import expand as expand
     from pillm.files import fsync_file as fsync_file
     from pillm.files import fsync_folder as fsync_folder
+    from pillm.forecasts import ExportForecast as ExportForecast
     from pillm.forecasts import TrainingForecast as TrainingForecast
     from pillm.hookspecs import hookimpl as hookimpl
     from pillm.hubs import Published as Published
@@ -131,6 +132,8 @@ if TYPE_CHECKING:
     from pillm.stages.evaluation import Scope as Scope
     from pillm.stages.evaluation import evaluate as evaluate
     from pillm.stages.exporting import export as export
+    from pillm.stages.intervals import Difference as Difference
+    from pillm.stages.intervals import difference as difference
     from pillm.stages.labelling import Labelled as Labelled
     from pillm.stages.labelling import Labelling as Labelling
     from pillm.stages.labelling import label as label
@@ -164,7 +167,7 @@ _HOMES = {
     "StorageError Unavailable UnknownBackend UnsafeError",
     "examination": "Finding",
     "expansion": "Expanded Expansion expand",
-    "forecasts": "TrainingForecast",
+    "forecasts": "ExportForecast TrainingForecast",
     "files": "fsync_file fsync_folder",
     "hookspecs": "hookimpl",
     "intake.chattemplates": "chat_environment",
@@ -193,6 +196,7 @@ _HOMES = {
     "stages.benchmarking": "bench",
     "stages.evaluation": "Scope evaluate",
     "stages.exporting": "export",
+    "stages.intervals": "Difference difference",
     "stages.labelling": "Labelled Labelling label",
     "stages.splitting": "split",
     "stages.training": "Training train",

@@ -1,8 +1,7 @@
 """What a plugin subclasses. The configuration object is the backend: its fields are its options.
 
-A field that cannot change a result (batch size, concurrency, device, timeouts) is declared with
-`json_schema_extra={"key": False}`, so that tuning it never re-buys or re-makes anything. Heavy imports go inside the
-method that needs them.
+A field that cannot change a result (batch size, concurrency, device, timeouts) is declared with `json_schema_extra={"key":
+False}`, so that tuning it never re-buys or re-makes anything. Heavy imports go inside the method that needs them.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
 from pillm.contract import Contract
 from pillm.errors import BackendError
 from pillm.examination import Finding
-from pillm.forecasts import TrainingForecast
+from pillm.forecasts import ExportForecast, TrainingForecast
 from pillm.origins import Origin
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Failure, JSONObject, Prompt, Request, Usage
@@ -234,6 +233,9 @@ class Exporter(Backend):
         """Return, by name, the hash of what else the files are made from, such as the base of an adapter."""
         del checkpoint
         return {}
+
+    def forecast(self, student: JSONObject, rows: int, tokens: int) -> ExportForecast | None:
+        """Return what an export takes that tries more than it ships: of a `config.json`, validation rows and their tokens."""
 
     @abstractmethod
     def export(self, checkpoint: Checkpoint, out: Path, progress: Progress) -> Iterator[ModelFile]:

@@ -1,4 +1,4 @@
-"""What a training will take, before anything is trained."""
+"""What a training or an export will take, before anything is trained or exported."""
 
 from __future__ import annotations
 
@@ -34,3 +34,15 @@ class TrainingForecast:
     def fits(self) -> bool:
         """Say whether the memory that is free now will do, as far as that is known."""
         return self.free_bytes is None or self.memory_bytes is None or self.memory_bytes <= self.free_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportForecast:
+    """What an export will take at the most, where it tries more files than it ships: nothing was made."""
+
+    files: int
+    """That are made and measured."""
+    tokens: int
+    """That are read with all of them together."""
+    disk_bytes: int
+    """The most that lies on disk at a time, the file in full precision included."""

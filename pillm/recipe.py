@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pillm.contract import Contract
 from pillm.devices import DeviceProfile, device, is_path
 from pillm.errors import ConfigError, MissingDependency
 from pillm.gates import Gate, check_names, parse_gates
-from pillm.judging import Judge
+from pillm.judging import ConsultingMetric, Judge
 from pillm.options import parse_assignments
 from pillm.plugins import build
 from pillm.recipefile import BackendTable, RecipeFile, read_recipe_file
@@ -175,7 +175,7 @@ def _build(path: Path, data: JSONObject) -> Recipe:
         prompts=base / file.prompts,
         teacher=_backend("teacher", file.teacher),
         trainer=_backend("trainer", file.trainer),
-        exporter=_backend("exporter", _for_the_device(file.exporter, file.device, base)),
+        exporter=_backend("exporter", _for_the_recipe(file.exporter, file, base, metrics)),
         runner=_backend("runner", file.runner),
         checkpoint_runner=_backend("runner", checkpoint_runner) if checkpoint_runner else None,
         bench_runner=_backend("runner", bench_runner) if bench_runner else None,
@@ -187,11 +187,17 @@ def _build(path: Path, data: JSONObject) -> Recipe:
     )
 
 
-def _for_the_device(table: BackendTable, told: str | None, base: Path) -> BackendTable:
-    """Return an exporter's options; one that chooses its quantisations does so for the recipe's device unless told another."""
-    if told is None or "device" in table or table.get("quants") not in ("auto", ["auto"]):
+def _for_the_recipe(table: BackendTable, file: RecipeFile, base: Path, metrics: Sequence[BackendTable]) -> BackendTable:
+    """Return an exporter's options; one that chooses its quantisations does so for the recipe's device and by its metrics.
+
+    Options that it was given stay. Metrics that ask a teacher are left out: they would cost money for each file.
+    """
+    if table.get("quants") not in ("auto", ["auto"]):
         return table
-    return {**table, "device": str(base / told) if is_path(told) else told}
+    told = file.device
+    found: dict[str, Any] = {"device": str(base / told) if is_path(told) else told} if told is not None else {}
+    own = [one for one in metrics if not isinstance(_backend("metric", one), ConsultingMetric)]
+    return {**found, **({"metrics": own} if own else {}), **table}
 
 
 def _check(recipe: Recipe) -> None:

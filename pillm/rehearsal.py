@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pillm.artifacts import Plan
+from pillm.artifacts import Checkpoint, Plan
 from pillm.errors import PillmError
-from pillm.forecasts import TrainingForecast
-from pillm.outlook import look_ahead
+from pillm.forecasts import ExportForecast, TrainingForecast
+from pillm.outlook import look_ahead, planned_student
 from pillm.recipe import Recipe, named_quants
 from pillm.records import Answer, Example, JSONObject, Prompt
 from pillm.rows import given_example
@@ -59,6 +59,8 @@ class DryRun:
     plan: Plan | None = None
     training: TrainingForecast | None = None
     """What training would take, with answers that are not there yet assumed; None where the trainer cannot tell."""
+    export: ExportForecast | None = None
+    """What an exporter that tries more files than it ships would take; None where it does not, or cannot tell."""
     obstacles: tuple[str, ...] = ()
     """What a run would stop at before it asked anything: a tool, a model or a key that is missing here."""
 
@@ -91,6 +93,8 @@ def rehearse(recipe: Recipe, out: Path | str | None = None, *, retry: frozenset[
         training = assumed_training(recipe, sides)
     if training is not None and training.seconds is not None:
         seconds = training.seconds
+    exporting = _exporting(recipe, sides["validation"])
+    tried = exporting.tokens * 2 * parameters / _flops() if exporting is not None and parameters else None
     return DryRun(
         recipe=recipe.resolved(),
         folder=folder,
@@ -98,13 +102,14 @@ def rehearse(recipe: Recipe, out: Path | str | None = None, *, retry: frozenset[
         notes=ahead.rows.notes,
         label=labels,
         held_out=held_out,
-        disk_bytes=_disk(recipe, parameters, len(asked)),
+        disk_bytes=_disk(recipe, parameters, len(asked), exporting),
         free_bytes=_free(folder),
         stages=(
             _labelling(folder, labels.to_ask),
-            *_stages(folder, seconds, timed=training is not None and training.seconds is not None),
+            *_stages(folder, seconds, tried, timed=training is not None and training.seconds is not None),
         ),
         training=training,
+        export=exporting,
         plan=ahead.plan,
         obstacles=tuple(str(one) for one in ahead.obstacles),
     )
@@ -119,11 +124,11 @@ def _labelling(folder: Path, to_ask: int) -> StageForecast:
     return StageForecast(stage="label", state="to do", seconds=round(rate * to_ask, 1), basis="the last run's rate")
 
 
-def _stages(folder: Path, training: float | None, *, timed: bool) -> list[StageForecast]:
+def _stages(folder: Path, training: float | None, tried: float | None, *, timed: bool) -> list[StageForecast]:
     """Return what comes after labelling."""
     took = seconds_of(folder) | ({"report": 0.0} if read_manifest(folder) else {})
     basis = "a few steps timed, answers assumed as long as their prompts" if timed else "rough arithmetic"
-    later = [_stage(name, took, None) for name in ("export", "evaluate", "bench", "report")]
+    later = [_stage("export", took, tried), *(_stage(name, took, None) for name in ("evaluate", "bench", "report"))]
     return [_stage("train", took, training, basis), *later]
 
 
@@ -138,7 +143,26 @@ def _stage(name: str, took: dict[str, float], rough: float | None, basis: str = 
 
 def _training_seconds(recipe: Recipe, rows: Sequence[Prompt], parameters: int | None) -> float | None:
     tokens = _tokens(rows) * int(getattr(recipe.trainer, "num_train_epochs", 1) or 1)
-    return 6 * parameters * tokens / (ASSUMED_GFLOPS_PER_CORE * 1e9 * (os.cpu_count() or 1)) if parameters else None
+    return 6 * parameters * tokens / _flops() if parameters else None
+
+
+def _flops() -> float:
+    """Return what this machine is assumed to do in a second."""
+    return ASSUMED_GFLOPS_PER_CORE * 1e9 * (os.cpu_count() or 1)
+
+
+def _exporting(recipe: Recipe, validation: Sequence[Prompt]) -> ExportForecast | None:
+    """Return what the exporter says that it will take, where the student's shape is known here."""
+    base = recipe.trainer.base_checkpoint(fetch=False)
+    if base is None:
+        return None
+    try:
+        student = planned_student(recipe.trainer, base)
+        shape = student.config if isinstance(student, Checkpoint) else student
+        return recipe.exporter.forecast(shape, len(validation), _tokens(validation))
+    except PillmError as error:
+        log.info("the export is not forecast: %s", error)
+        return None
 
 
 def assumed_training(recipe: Recipe, sides: Mapping[str, Sequence[Prompt]]) -> TrainingForecast | None:
@@ -177,9 +201,11 @@ def _parameters(recipe: Recipe) -> int | None:
     return size // 2 or None
 
 
-def _disk(recipe: Recipe, parameters: int | None, rows: int) -> int | None:
+def _disk(recipe: Recipe, parameters: int | None, rows: int, exporting: ExportForecast | None) -> int | None:
     if parameters is None:
         return None
+    if exporting is not None:
+        return rows * BYTES_PER_ROW + parameters * 2 * 2 + exporting.disk_bytes
     quants = len(named_quants(recipe.exporter) or ()) or 1
     return rows * BYTES_PER_ROW + parameters * 2 * (3 + quants)
 

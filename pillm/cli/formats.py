@@ -12,6 +12,7 @@ from pillm.cards.card import Card
 from pillm.contract import Contract
 from pillm.progress import Event
 from pillm.records import Answer, JSONObject
+from pillm.report.choiceschema import choice_schema
 from pillm.rows import ROLES
 from pillm.stages.predictions import Prediction
 from pillm.store import MAKERS
@@ -160,6 +161,7 @@ FORMATS: dict[str, tuple[str, Callable[[], JSONObject]]] = {
     "benchmark": ("How fast a model file is on a device.", _of(Benchmark)),
     "plan": ("Whether a model fits a device.", _of(Plan)),
     "card": ("card.json: what a model is, what it was made from, under what terms, and how good its files are.", _of(Card)),
+    "choice": ("choice.json: the quantisations that an exporter tried, and why one ships.", choice_schema),
     "contract": ("contract.json: how rows become prompts, for teacher and student alike.", contract_schema),
     "manifest": ("manifest.json: what a folder holds, and how it was made.", manifest_schema),
 }

@@ -13,7 +13,7 @@ from pillm.cli.progress_bar import clock
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pillm.forecasts import TrainingForecast
+    from pillm.forecasts import ExportForecast, TrainingForecast
     from pillm.records import JSONObject
     from pillm.rehearsal import DryRun
     from pillm.stages.labelling import Forecast
@@ -90,6 +90,8 @@ def rehearsal_lines(expected: DryRun) -> list[str]:
         lines.append(f"{stage.stage:8} {stage.state}, {time}")
         if stage.stage == "train" and expected.training is not None:
             lines.append(f"         {_training(expected.training)}")
+        if stage.stage == "export" and expected.export is not None:
+            lines.append(f"         {_exporting(expected.export)}")
     if expected.plan is not None:
         lines += ["", *plan_lines(expected.plan)]
     if expected.obstacles:
@@ -100,6 +102,13 @@ def rehearsal_lines(expected: DryRun) -> list[str]:
 def _training(told: TrainingForecast) -> str:
     advice = f" {told.advice}" if told.advice else ""
     return f"about {told.steps:,} steps, {told.tokens:,} tokens, {told.memory}.{advice}"
+
+
+def _exporting(told: ExportForecast) -> str:
+    disk = megabytes(told.disk_bytes)
+    return (
+        f"at most {told.files} files are made and measured, {told.tokens:,} tokens read with them, {disk} MB of disk at a time"
+    )
 
 
 def _to_ask(asked: Forecast) -> str:

@@ -27,13 +27,26 @@ def choice_section(report: Mapping[str, Any]) -> Markup | None:
     figure = None
     if len(plotted) > 1:
         figure = tag("figure", *(divergence_against_size(plotted, choice["picked"], width) for width in (WIDE, SLIM)))
+    seen = "rows that were trained on" if choice.get("seen") else "validation texts"
     lead = (
-        "Each mark is a file that was made and compared with the unquantised one on validation texts. Down is closer to it, "
-        "left is smaller; the line joins the files that no other beats in everything."
+        f"Each mark is a file that was made and compared with the unquantised one on {_rows(choice.get('compared'))}{seen}. "
+        "Down is closer to it, left is smaller; the line joins the files that no other beats in everything."
+        f"{_scored(choice)}"
     )
     rows = [[trial["name"], *(tag("td", cell) for cell in cells(trial, choice["picked"])[1:])] for trial in trials]
     told = tag("p", choice["reason"], class_="lead") if choice["reason"] else None
     return section("choice", "How the quantisation was chosen", lead, told, figure, table(HEADS, rows))
+
+
+def _rows(count: int | None) -> str:
+    return f"{count} " if count else ""
+
+
+def _scored(choice: Mapping[str, Any]) -> str:
+    """Return what the score rests on, in a sentence."""
+    if not choice.get("scored") or not choice.get("metric"):
+        return ""
+    return f" The score is {choice['metric']} on {choice['scored']} rows, asked of the files on the line alone."
 
 
 def cells(trial: Mapping[str, Any], picked: str | None) -> list[str]:

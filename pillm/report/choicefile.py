@@ -12,6 +12,8 @@ from pillm.report.foreignjson import figure, read_foreign
 MAX_TRIALS = 100
 MAX_NAME, MAX_REASON = 80, 800
 FIGURES = ("kld", "kld_low", "kld_high", "top1", "score", "tg_tps", "pp_tps")
+BASIS = ("compared", "scored")
+"""How many rows the divergences, and the scores, rest on."""
 FLAGS = ("front", "kept", "imatrix", "rounded")
 
 
@@ -28,11 +30,16 @@ def accepted(said: Any) -> JSONObject | None:
     if not trials:
         return None
     names = {trial["name"] for trial in trials}
+    told = said.get("rests_on")
+    basis = told if isinstance(told, dict) else {}
     picked = said.get("picked")
     return {
         "device": _text(said.get("device"), MAX_NAME),
         "picked": picked if isinstance(picked, str) and picked in names else None,
         "reason": _text(said.get("reason"), MAX_REASON),
+        "metric": _text(said.get("metric"), MAX_NAME),
+        **{key: _count(basis.get(key)) for key in BASIS},
+        "seen": basis.get("seen") is True,
         "trials": sorted(trials, key=lambda trial: trial["bytes"]),
     }
 
@@ -50,6 +57,11 @@ def _trial(said: Any) -> JSONObject | None:
 
 def _text(value: Any, most: int) -> str | None:
     return value[:most] if isinstance(value, str) and value else None
+
+
+def _count(value: Any) -> int | None:
+    found = _figure(value)
+    return int(found) if found is not None and found == int(found) else None
 
 
 def _figure(value: Any) -> float | None:

@@ -166,15 +166,21 @@ _TRIAL = _object(
     {
         **dict.fromkeys(("kld_low", "kld_high"), _FIGURE),
         "top1": {**_FIGURE, "description": "The share of positions at which it ranks the same token first."},
-        "score": {**_FIGURE, "description": "Exact answers on validation rows."},
+        "score": {**_FIGURE, "description": "On validation rows, by `metric`; of the files that none beats without it."},
         **dict.fromkeys(("tg_tps", "pp_tps"), _PREDICTED),
         "front": {**_FLAG, "description": "Whether no other file beats it in everything."},
         **dict.fromkeys(("kept", "imatrix", "rounded"), _FLAG),
     },
 )
+_RESTED_ON: JSONObject = {**_COUNT_OR_NONE, "description": "Rows that the figures rest on."}
 _CHOICE = _object(
     {"trials": _list(_TRIAL)},
-    dict.fromkeys(("device", "picked", "reason"), _WRONG_TEXT),
+    {
+        **dict.fromkeys(("device", "picked", "reason"), _WRONG_TEXT),
+        "metric": {**_WRONG_TEXT, "description": "What the score is of."},
+        **dict.fromkeys(("compared", "scored"), _RESTED_ON),
+        "seen": {**_FLAG, "description": "Whether these rows were trained on, for want of others."},
+    },
     description="The quantisations that an exporter tried, and the one that it chose.",
 )
 _EMULATED = _object(

@@ -76,6 +76,11 @@ class GGUFExporter(Choosing, pillm.Exporter):
             return value
         if [name.lower() for name in names] == [AUTO]:
             return (AUTO,)
+        if AUTO in [name.lower() for name in names]:
+            raise ValueError(
+                "auto stands alone, since it chooses among all quantisations itself: write quants=auto (with keep=front to "
+                "get every file that no other beats), or name the quants without it"
+            )
         return tuple(dict.fromkeys(table.canonical(name) for name in names))
 
     @field_validator("imatrix", mode="before")
@@ -119,6 +124,14 @@ class GGUFExporter(Choosing, pillm.Exporter):
         from pillm_llamacpp.gates.examination import examine_folder
 
         yield from examine_folder(self, checkpoint, student=student, prove=prove)
+
+    def forecast(self, student: dict[str, Any], rows: int, tokens: int) -> pillm.ExportForecast | None:
+        """Return what a choice among quantisations will take; None where the quants are named, or the shape is unusual."""
+        if not self.chooses or self.device is None:
+            return None
+        from pillm_llamacpp.choosing.forecast import foretold
+
+        return foretold(student, pillm.device(self.device), self.probes, (rows, tokens), self.rows)
 
     def export(self, checkpoint: pillm.Checkpoint, out: Path, progress: pillm.Progress) -> Iterator[pillm.ModelFile]:
         """Write one GGUF per quantisation into `out`, each whole or not at all, and yield it when it is proved.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from pillm_llamacpp.converting.pretokenizer import WORD_PIECE
 from pillm_llamacpp.gates import logits, parity, proving, trial
 from pillm_llamacpp.inference.session import Settings
 from pillm_llamacpp.measuring.measures import Measures
+from pillm_llamacpp.measuring.texts import CHOICE
 from pillm_llamacpp.quantizing import quants as table
 from pillm_llamacpp.quantizing.quantization import publish, types_of
 from pillm_llamacpp.writing.making import make
@@ -67,8 +68,7 @@ class Packing:
         kept = {quant: self.finished.model(self.work.parent / self._name(quant), quant) for quant in self.options.quants}
         missing = tuple(quant for quant, model in kept.items() if model is None)
         proof = self._converted(full, missing)
-        shutil.rmtree(self.work / "reference", ignore_errors=True)  # of an attempt that was interrupted
-        measures = Measures(self._cores, self._threads_for(full), self.progress, self.work, self.options.fallback)
+        measures = self._measures(full)
         if set(self.options.quants) != {base}:
             measures.prepare(full, self.checkpoint, option=self.options.imatrix, quants=self.options.quants)
         if self.options.chooses:
@@ -87,6 +87,13 @@ class Packing:
 
     def _name(self, quant: str) -> str:
         return f"{self.stem}-{quant}.gguf"
+
+    def _measures(self, full: Path) -> Measures:
+        """Return what files are measured with: a choice rests on more rows, and takes up what an interrupted one measured."""
+        found = Measures(self._cores, self._threads_for(full), self.progress, self.work, self.options.fallback)
+        if self.options.chooses:
+            found.budget, found.state = replace(CHOICE, most=self.options.rows), pillm.sha256_file(full)
+        return found
 
     @property
     def _cores(self) -> int:

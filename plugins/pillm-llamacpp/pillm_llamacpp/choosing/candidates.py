@@ -36,6 +36,11 @@ def quantisations(profile: pillm.DeviceProfile, columns: Iterable[int]) -> tuple
     )
 
 
+def base(quant: str) -> str:
+    """Return the type that most of a quantisation's weights have."""
+    return _BASES[quant]
+
+
 def tensor_types(profile: pillm.DeviceProfile, columns: int) -> tuple[str, ...]:
     """Return the storage types to try for a tensor with rows of so many columns, small to large."""
     types = dict.fromkeys(_BASES.values())

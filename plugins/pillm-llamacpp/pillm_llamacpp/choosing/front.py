@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pillm
 from pillm_llamacpp.choosing.limits import Limits
+from pillm_llamacpp.choosing.reasons import Basis, reason_of
 
 WEIGHTS: Mapping[str, float] = {"quality": 5.0, "speed": 1.0, "size": 1.0}
 """What a loss counts: of all probability moved, of the full file's time per token, of its bytes."""
@@ -30,6 +31,15 @@ class Trial:
     divergence: pillm.Divergence | None = None
     """All that is known of it; None for the full file."""
     score: float | None = None
+    """By the first metric that applies; None for a file that was not scored, since another beats it without that."""
+    exact: float | None = None
+    """The share of rows that were answered exactly, which `min_exact` is about."""
+    scores: Mapping[str, pillm.Figure] = field(default_factory=dict)
+    """By every metric."""
+    lost: pillm.Difference | None = None
+    """The paired difference of the score to the full file's, over the same rows; None for the full file."""
+    cut: int = 0
+    """Answers that reached the limit of tokens."""
     tg_tps: float | None = None
     """Predicted for the device, as is the prefill's."""
     pp_tps: float | None = None
@@ -84,54 +94,32 @@ def costs(trials: Sequence[Trial], full: Trial, weights: Mapping[str, float]) ->
     return [sum(weights.get(name, 0.0) * cost for name, cost in one.items()) for one in told]
 
 
-def pick(trials: Sequence[Trial], limits: Limits, weights: Mapping[str, float], device: str) -> tuple[Trial, str]:
+def pick(
+    trials: Sequence[Trial], limits: Limits, weights: Mapping[str, float], device: str, basis: Basis | None = None
+) -> tuple[Trial, str]:
     """Return the file to ship and why, in a sentence; raise GateError where no file keeps to the limits.
 
     `trials` has the full file too. The pick is the cheapest by `costs` among those of the front that keep to the limits.
+    `basis` is what the figures rest on.
     """
     full = next(trial for trial in trials if trial.name == FULL)
-    exact = full.score
-    allowed = [trial for trial in trials if not limits.misses(trial, exact)]
+    allowed = [trial for trial in trials if not limits.misses(trial, full.exact)]
     if not allowed:
-        nearest = min(trials, key=lambda trial: (limits.shortfall(trial, exact), trial.bytes))
+        nearest = min(trials, key=lambda trial: (limits.shortfall(trial, full.exact), trial.bytes))
         raise pillm.GateError(
             f"none of {len(trials)} files keeps to the limits; {nearest.name} comes nearest: "
-            f"{'; '.join(limits.misses(nearest, exact))}. Loosen them, choose a smaller student, or name the quants yourself."
+            f"{'; '.join(limits.misses(nearest, full.exact))}. Loosen them, choose a smaller student, or name the quants "
+            "yourself."
         )
     shown = front(allowed)
     # the file in full precision is what the others are held against: it ships only where nothing else may
     compared = [trial for trial in shown if trial.name != FULL] or shown
     priced = costs(compared, full, weights)
     best = compared[priced.index(min(priced))]
-    return best, _reason(best, trials, compared, limits, weights, device)
+    return best, reason_of(best, full, (len(compared), len(trials)), _wanted(limits, weights, device), basis or Basis())
 
 
-def _reason(
-    best: Trial, trials: Sequence[Trial], compared: Sequence[Trial], limits: Limits, weights: Mapping[str, float], device: str
-) -> str:
+def _wanted(limits: Limits, weights: Mapping[str, float], device: str) -> Mapping[str, str]:
     ordered = [name for name, weight in sorted(weights.items(), key=lambda pair: -pair[1]) if weight > 0]
     cared = " and ".join([", ".join(ordered[:-1]), ordered[-1]]) if len(ordered) > 1 else "".join(ordered)
-    among = f"the {len(compared)} of {len(trials)} files that keep to the limits and that no other beats in everything"
-    pace = f", about {best.tg_tps:g} tokens per second on {device}" if best.tg_tps else ""
-    full = next(trial for trial in trials if trial.name == FULL)
-    score = f", score {best.score:.3f}" if best.score is not None else ""
-    if score and full.score is not None:
-        score += f" (F16 {full.score:.3f})"
-    asked = f"; {_asked(limits)}" if _asked(limits) else ""
-    return (
-        f"{best.name} is the best trade of {cared} among {among}: {best.bytes / 1e6:.2f} MB{pace}, divergence "
-        f"{best.kld:.2g} nats{score}{asked}."
-    )
-
-
-def _asked(limits: Limits) -> str:
-    told = []
-    if limits.min_exact is not None:
-        told.append(f"a score of at least {limits.min_exact:g}{' of F16' if limits.relative else ''}")
-    if limits.max_bytes is not None:
-        told.append(f"at most {limits.max_bytes / 1e6:g} MB")
-    if limits.max_ram is not None:
-        told.append(f"at most {limits.max_ram / 1e6:g} MB of memory")
-    if limits.min_tps is not None:
-        told.append(f"at least {limits.min_tps:g} tokens per second")
-    return "asked for: " + ", ".join(told) if told else ""
+    return {"cared": cared, "device": device, "asked": limits.asked()}

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pillm_llamacpp.choosing.front import Trial
 
+EXACT = "exact"
+"""The metric that `min_exact` is about."""
 _SCORE = re.compile(r"\s*(0?\.[0-9]+|[01](?:\.[0-9]*)?)\s*(of\s+F16)?\s*", re.IGNORECASE)
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?\s*")
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -27,9 +29,14 @@ class Limits:
     min_tps: float | None = None
     """Decoded tokens per second on the device."""
     min_exact: float | None = None
-    """The score, or the share of the F16 file's."""
+    """The share of validation rows that are answered exactly, or the share of the F16 file's."""
     relative: bool = True
     """Whether `min_exact` is a share of the F16 file's score."""
+
+    @property
+    def has_budget(self) -> bool:
+        """Return whether bytes, memory or speed are limited."""
+        return any(limit is not None for limit in (self.max_bytes, self.max_ram, self.min_tps))
 
     def least_score(self, exact: float | None) -> float | None:
         """Return the score that a file must reach, given the F16 file's; None where none is asked for or known."""
@@ -49,15 +56,28 @@ class Limits:
         """Return which limits of bytes, memory and speed are not kept to."""
         return [said for said, _ in self._missed_device(size, ram, speed)]
 
+    def asked(self) -> str:
+        """Return in words what was asked for; empty where nothing was."""
+        told = []
+        if self.min_exact is not None:
+            told.append(f"a score of at least {self.min_exact:g}{' of F16' if self.relative else ''}")
+        if self.max_bytes is not None:
+            told.append(f"at most {self.max_bytes / 1e6:g} MB")
+        if self.max_ram is not None:
+            told.append(f"at most {self.max_ram / 1e6:g} MB of memory")
+        if self.min_tps is not None:
+            told.append(f"at least {self.min_tps:g} tokens per second")
+        return ", ".join(told)
+
     def _missed(self, trial: Trial, exact: float | None) -> Iterator[tuple[str, float]]:
         yield from self._missed_device(trial.bytes, trial.ram, trial.tg_tps)
         least = self.least_score(exact)
         if least == 0 and self.relative and self.min_exact:
             yield "the F16 file itself answers no validation row exactly, so min_exact says nothing: leave it out", math.inf
-        if least is not None and trial.score is None:
+        if least is not None and trial.exact is None:
             yield f"its score was not measured, needed {least:.3f}", math.inf
-        elif least is not None and trial.score is not None and trial.score < least - 1e-9:
-            yield f"its score is {trial.score:.3f}, needed {least:.3f}", least / max(trial.score, 1e-9)
+        elif least is not None and trial.exact is not None and trial.exact < least - 1e-9:
+            yield f"its score is {trial.exact:.3f}, needed {least:.3f}", least / max(trial.exact, 1e-9)
 
     def _missed_device(self, size: int, ram: int, speed: float | None) -> Iterator[tuple[str, float]]:
         if self.max_bytes is not None and size > self.max_bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pillm_llamacpp.measuring.imatrix import follow
 from pillm_llamacpp.workers.client import Worker
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
+_FILES = "files.json"
 BLOCK = 1024
 """Columns whose products are kept with each other; wider weights have several such blocks, so that memory stays linear."""
 
@@ -32,6 +34,12 @@ class Moments:
         with np.load(path, allow_pickle=False) as found:
             return [found[f"arr_{number}"] for number in range(len(found.files))]
 
+    @classmethod
+    def read(cls, folder: Path) -> Moments:
+        """Return what `gather` left in a folder; raise OSError or ValueError where that is not whole."""
+        files = json.loads((folder / _FILES).read_text("utf-8"))
+        return cls({name: folder / file for name, file in files.items()})
+
 
 def gather(
     model: Path, texts: Sequence[str], *, threads: int, folder: Path, progress: pillm.Progress, context: int = 512
@@ -47,4 +55,5 @@ def gather(
             "folder": str(folder), "block": BLOCK,
         })  # fmt: skip
         last = follow(worker, progress, f"reading the activations of {model.name} on {len(texts)} conversations")
-    return Moments({name: folder / file for name, file in last["files"].items()})
+    (folder / _FILES).write_text(json.dumps(last["files"]), "utf-8")
+    return Moments.read(folder)

@@ -8,11 +8,11 @@ from pydantic import Field, field_validator, model_validator
 
 import pillm
 from pillm_llamacpp.choosing.front import WEIGHTS
-from pillm_llamacpp.choosing.limits import Limits, parse_score, parse_size
+from pillm_llamacpp.choosing.limits import EXACT, Limits, parse_score, parse_size
 
 AUTO = "auto"
 _NEEDED = "Only with quants=auto. "
-_ASKED = ("device", "min_exact", "max_bytes", "max_ram", "min_tps", "keep", "weights", "probes")
+_ASKED = ("device", "min_exact", "max_bytes", "max_ram", "min_tps", "keep", "weights", "probes", "metrics", "rows")
 
 
 class Choosing(pillm.Backend):
@@ -36,6 +36,17 @@ class Choosing(pillm.Backend):
         32, ge=0, le=1024, description=f"{_NEEDED}Groups of tensors to measure when types are searched for; 0: no search."
     )
 
+    metrics: tuple[str | dict[str, Any], ...] = Field(
+        (EXACT,),
+        min_length=1,
+        description=f"{_NEEDED}What files are scored by, the first that applies decides; in a recipe: its evaluate.metrics.",
+    )
+    rows: int | None = Field(
+        None,
+        ge=1,
+        description=f"{_NEEDED}Validation rows to compare and to score files on at the most; none: by the model's size.",
+    )
+
     @field_validator("max_bytes", "max_ram", mode="before")
     @classmethod
     def _sizes(cls, value: Any) -> Any:
@@ -47,6 +58,11 @@ class Choosing(pillm.Backend):
         if value is not None:
             parse_score(value)
         return value
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, (str, dict)) else value
 
     @field_validator("weights")
     @classmethod
@@ -64,6 +80,7 @@ class Choosing(pillm.Backend):
         if self.chooses:
             try:
                 pillm.device(str(self.device))
+                self.scoring()
             except pillm.ConfigError as error:
                 raise ValueError(str(error)) from error
         elif asked := [name for name in _ASKED if getattr(self, name) != type(self).model_fields[name].default]:
@@ -74,6 +91,21 @@ class Choosing(pillm.Backend):
     def chooses(self) -> bool:
         """Return whether the exporter chooses the quantisation itself."""
         return tuple(getattr(self, "quants", ())) == (AUTO,)
+
+    def scoring(self) -> tuple[pillm.Metric, ...]:
+        """Return the metrics that files are scored by; raise ConfigError for one that is not known.
+
+        What `min_exact` asks for is measured whatever they are.
+        """
+        tables = [{"use": one} if isinstance(one, str) else one for one in self.metrics]
+        if self.min_exact is not None and EXACT not in [table.get("use") for table in tables]:
+            tables.append({"use": EXACT})
+        unnamed = [table for table in tables if not isinstance(table.get("use"), str)]
+        if unnamed:
+            raise pillm.ConfigError(f"metrics: the table {unnamed[0]} needs 'use: NAME'")
+        return tuple(
+            pillm.metric(table["use"], **{key: value for key, value in table.items() if key != "use"}) for table in tables
+        )
 
     @property
     def limits(self) -> Limits:

@@ -6,16 +6,18 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from gguf import GGUFReader
 
 import pillm
 from pillm_llamacpp.choosing import candidates
 from pillm_llamacpp.choosing.allocation import Allocations
+from pillm_llamacpp.choosing.forecast import Forecast, Pace, forecast
 from pillm_llamacpp.choosing.front import WEIGHTS, Trial, front, pick
 from pillm_llamacpp.choosing.limits import Limits
 from pillm_llamacpp.choosing.losses import Matrix
+from pillm_llamacpp.choosing.reasons import Basis
 from pillm_llamacpp.choosing.trials import Bench, Mix, memory
 from pillm_llamacpp.choosing.tuning import BASE, Tuning
 from pillm_llamacpp.measuring.sizes import Sizer
@@ -43,6 +45,9 @@ class Choice:
     picked: Trial
     reason: str
     device: str
+    basis: Basis = field(default_factory=Basis)
+    decisions: tuple[dict[str, Any], ...] = ()
+    """What was settled before types were searched for, each by a paired difference over conversations."""
 
 
 class Search:
@@ -52,7 +57,7 @@ class Search:
         """Look at the full file and the device; raise ConfigError where no type suits both."""
         self._bench, self._wishes = bench, wishes
         profile = pillm.device(bench.device)
-        self._device = profile.name
+        self._device, self._thrifty = profile.name, False
         self._sizer = Sizer(bench.full)
         try:
             self.matrices = self._quantisable()
@@ -74,21 +79,41 @@ class Search:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._sizer.close()
 
-    def run(self) -> Choice:
-        """Try, search and choose; raise GateError where no file keeps to the limits."""
-        bench, wishes = self._bench, self._wishes
-        asked = self._within_limits()
-        searched = self._tuning.files + len(asked) + 1 if wishes.probes else 3
-        bench.progress.start(len(asked) + searched, unit="files", message=f"choosing a quantisation for {self._device}")
+    def forecast(self) -> Forecast:
+        """Return what the search will take; raise GateError where arithmetic shows that nothing keeps to the limits."""
+        limits = self._wishes.limits
+        sizes = [self._planned(self._types_of(quant)).bytes for quant in self._within_limits()]
+        tuning = self._tuning.files if self._wishes.probes else 0
+        return forecast(self.matrices, sizes, self._bench.full.stat().st_size, tuning, fitted=limits.has_budget)
+
+    def run(self, *, thrifty: bool = False) -> Choice:
+        """Try, search and choose; raise GateError where no file keeps to the limits.
+
+        A `thrifty` search keeps no file: the few that are scored and shipped are made twice.
+        """
+        bench, wishes, self._thrifty = self._bench, self._wishes, thrifty
+        asked, files = self._within_limits(), self.forecast().files
+        bench.progress.start(files, unit="files", message=f"choosing a quantisation for {self._device}")
+        bench.timed = Pace(files, bench.progress)
         self._tuning.settle()
         plain = self._tried([Mix(name=quant, quant=quant, imatrix=True) for quant in asked])
         trials = [*plain, *self._tuned(plain)] if wishes.probes else plain
         shown = {trial.name for trial in front(trials)}
-        scored = [bench.scored(trial) if trial.name in shown else trial for trial in trials]
-        every = [bench.whole(), *scored]
-        picked, reason = pick(every, wishes.limits, wishes.weights, self._device)
+        whole = bench.whole()
+        # a file that another beats in size, speed and divergence is not asked: nothing could make it the pick
+        every = [whole, *(self._scored(trial) if trial.name in shown else trial for trial in trials)]
+        picked, reason = pick(every, wishes.limits, wishes.weights, self._device, bench.basis)
         bench.progress.note(reason)
-        return Choice(trials=tuple(every), front=tuple(front(every)), picked=picked, reason=reason, device=self._device)
+        return Choice(
+            trials=tuple(every), front=tuple(front(every)), picked=picked, reason=reason, device=self._device,
+            basis=bench.basis, decisions=tuple(self._tuning.decisions),
+        )  # fmt: skip
+
+    def _scored(self, trial: Trial) -> Trial:
+        scored = self._bench.scored(trial)
+        if self._thrifty:
+            self._bench.drop(trial.name)
+        return scored
 
     def _quantisable(self) -> tuple[Matrix, ...]:
         names = {name for name, type_ in self._types_of(BASE).items() if type_ == BASE}
@@ -132,7 +157,7 @@ class Search:
             trials.append(self._bench.tried(mix))
             standing = {trial.name for trial in front(trials)}
             for trial in trials:
-                if trial.name not in standing:
+                if self._thrifty or trial.name not in standing:
                     self._bench.drop(trial.name)
         return trials
 
@@ -146,9 +171,10 @@ class Search:
             if chosen is None or self._misses(chosen):
                 continue
             better = self._bench.tried(self._mix(trial.quant + TUNED, trial.quant, chosen))
-            if better.kld < trial.kld and better.bytes <= trial.bytes:
+            helps = self._bench.found[trial.name].better(self._bench.found[better.name])
+            if helps and better.bytes <= trial.bytes:
                 found.append(better)
-            else:
+            if self._thrifty or not helps:
                 self._bench.drop(better.name)
         fitted = self._fitted(allocations, plain)
         return [*found, fitted] if fitted is not None else found
@@ -156,7 +182,7 @@ class Search:
     def _fitted(self, allocations: Allocations, plain: Sequence[Trial]) -> Trial | None:
         """Return a file that uses the whole budget, where there is one: no plain size need come near it."""
         limits = self._wishes.limits
-        if limits.max_bytes is None and limits.max_ram is None and limits.min_tps is None:
+        if not limits.has_budget:
             return None
         low, high = allocations.smallest, allocations.largest
         best = allocations.within(low)
@@ -171,7 +197,10 @@ class Search:
                 low, best = middle, chosen
         size = self._planned(best).bytes
         nearest = min(plain, key=lambda trial: abs(trial.bytes - size)).quant
-        return self._bench.tried(self._mix(nearest + FITTED, nearest, best))
+        fitted = self._bench.tried(self._mix(nearest + FITTED, nearest, best))
+        if self._thrifty:
+            self._bench.drop(fitted.name)
+        return fitted
 
     @staticmethod
     def _mix(name: str, quant: str, types: Mapping[str, str]) -> Mix:

@@ -12,9 +12,11 @@ from gguf import GGUFReader
 import pillm
 from pillm_llamacpp.choosing import candidates
 from pillm_llamacpp.choosing.allocation import Allocations
+from pillm_llamacpp.choosing.forecast import SETTLING
 from pillm_llamacpp.choosing.grids import decoded
 from pillm_llamacpp.choosing.losses import Matrix, groups, priced, product_error, spread
 from pillm_llamacpp.choosing.trials import Bench, Mix
+from pillm_llamacpp.measuring.divergence import Compared
 
 _HEAD, _EMBEDDING = "output.weight", "token_embd.weight"
 BASE, UNTOUCHED, ANCHOR = "Q8_0", "F16", "Q4_0"
@@ -28,11 +30,13 @@ class Tuning:
         self._bench, self.matrices = bench, matrices
         self._types = {one.name: candidates.tensor_types(profile, one.columns) for one in matrices}
         self.grouped = groups(matrices, probes) if probes else []
+        self.decisions: list[dict[str, Any]] = []
+        """What was settled before the search: what was tried, whether it is used, and the paired difference that says so."""
 
     @property
     def files(self) -> int:
         """Return how many files are made and measured at the most."""
-        return len(self.grouped) + len({type_ for types in self._types.values() for type_ in types}) + 4
+        return len(self.grouped) + len({type_ for types in self._types.values() for type_ in types}) + SETTLING
 
     @property
     def smallest(self) -> dict[str, str]:
@@ -54,36 +58,44 @@ class Tuning:
         types = {one.name: self.anchor(one.columns) for one in self.matrices}
         if bench.imatrix is None and bench.moments is None:
             return
-        last = bench.divergence(Mix(name="plain", quant=BASE, types=types))
+        last = bench.compared(Mix(name="plain", quant=BASE, types=types))
         if bench.imatrix is not None:
-            weighed = bench.divergence(Mix(name="weighed", quant=BASE, types=types, imatrix=True))
-            self._say("the importance matrix", last, weighed)
-            if weighed < last:
+            weighed = bench.compared(Mix(name="weighed", quant=BASE, types=types, imatrix=True))
+            if self._decided("the importance matrix", last, weighed):
                 last = weighed
             else:
                 bench.imatrix = None
         if bench.moments is not None:
-            rounded = self._rounded(types)
-            self._say("rounding with the activations in mind", last, rounded)
-            bench.rounds = rounded < last
+            bench.rounds = self._decided("rounding with the activations in mind", last, self._rounded(types))
 
-    def _rounded(self, types: Mapping[str, str]) -> float:
-        """Return the divergence with rounding; a tied embedding is left out of it where that is better.
+    def _rounded(self, types: Mapping[str, str]) -> Compared:
+        """Return the divergence with rounding; a tied embedding is left out of it where that is better beyond chance.
 
         Its rows are inputs too, and feel every error.
         """
-        bench, found = self._bench, {}
-        for skipped in ((), (_EMBEDDING,)) if _HEAD not in types else ((),):
-            bench.skipped = frozenset(skipped)
-            found[bench.skipped] = bench.divergence(Mix(name="rounded", quant=BASE, types=types, imatrix=True, rounded=True))
-        bench.skipped = min(found, key=lambda names: found[names])
-        return found[bench.skipped]
+        bench, mix = self._bench, Mix(name="rounded", quant=BASE, types=types, imatrix=True, rounded=True)
+        bench.skipped = frozenset()
+        every = bench.compared(mix)
+        if _HEAD in types:
+            return every
+        bench.skipped = frozenset({_EMBEDDING})
+        most = bench.compared(mix)
+        if every.better(most):
+            return most
+        bench.skipped = frozenset()
+        return every
 
-    def _say(self, what: str, before: float, after: float) -> None:
-        verdict = "is used" if after < before else "is dropped"
-        self._bench.progress.note(
-            f"{what} takes the divergence of a 4-bit file from {before:.3g} to {after:.3g} nats, so it {verdict}."
-        )
+    def _decided(self, what: str, before: Compared, after: Compared) -> bool:
+        """Say, and write down, whether something is used: where it lowers the divergence beyond chance."""
+        used, change = before.better(after), before.change(after)
+        verdict = "is used" if used else "is dropped"
+        self._bench.progress.note(f"{what} takes the divergence of a 4-bit file {before.told(after)}, so it {verdict}.")
+        self.decisions.append({
+            "what": what, "used": used, "before": before.divergence.mean, "after": after.divergence.mean,
+            "low": change.low if change else None, "high": change.high if change else None,
+            "rows": change.rows if change else 0,
+        })  # fmt: skip
+        return used
 
     def _probe(self, types: Mapping[str, str]) -> float:
         """Return the divergence of a file in which only these tensors are quantised."""
@@ -102,6 +114,15 @@ class Tuning:
     def _errors_in(self, type_: str, wanted: Mapping[str, str]) -> list[tuple[str, float]]:
         bench = self._bench
         mix = Mix(name=f"all-{type_}", quant=BASE, types=wanted, imatrix=True)
+        bench.progress.advance(1)
+        known: list[tuple[str, float]] | None = bench.ledger.get("errors", bench.told(mix))
+        if known is None:
+            known = self._new_errors(mix, wanted)
+            bench.ledger.add(known, "errors", bench.told(mix))
+        return known
+
+    def _new_errors(self, mix: Mix, wanted: Mapping[str, str]) -> list[tuple[str, float]]:
+        bench = self._bench
         try:
             whole = {tensor.name: tensor for tensor in GGUFReader(os.fspath(bench.full)).tensors}
             held = {tensor.name: tensor for tensor in GGUFReader(os.fspath(bench.make(mix))).tensors}

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_llamacpp.gates.fallbacks import Rule
-from pillm_llamacpp.measuring.divergence import Divergence, Reference
+from pillm_llamacpp.measuring import keeping
+from pillm_llamacpp.measuring.divergence import Compared, Reference
 from pillm_llamacpp.measuring.imatrix import Imatrix, gather, read, write
-from pillm_llamacpp.measuring.texts import affordable, texts_of
+from pillm_llamacpp.measuring.texts import NAMED, Budget, Texts, affordable, texts_of
 from pillm_llamacpp.quantizing.quantization import publish, quantize
 from pillm_llamacpp.quantizing.quants import AUTO, OFF, UNWEIGHTED, WITH_IMATRIX, needing_imatrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from pillm_llamacpp.measuring.texts import Texts
 
 CONTEXT = 2048
 
@@ -50,28 +49,49 @@ class Measures:
     imatrix: Imatrix | None = None
     used: bool = False
     """Whether a file was made with the importance matrix."""
+    budget: Budget = NAMED
+    """How many conversations files are compared on."""
+    state: str = ""
+    """A key of the unquantised file: what an interrupted export had measured with the same one is not measured again."""
+    texts: Texts = field(default_factory=Texts)
+    """What is read; known when `prepare` is done."""
 
     def prepare(self, full: Path, checkpoint: pillm.Checkpoint, *, option: str, quants: Sequence[str]) -> None:
         """Read the conversations with the unquantised file, for what the quantisations need."""
-        texts = affordable(texts_of(checkpoint), full.stat().st_size)
+        self.texts = texts = affordable(texts_of(checkpoint), full.stat().st_size, self.budget)
         if texts.validation:
             self._compare_with(full, texts)
         if option not in (AUTO, OFF):
             self.imatrix = read(Path(option))
         elif option == AUTO and texts.calibration and not UNWEIGHTED.issuperset(quants):
-            data = hashlib.sha256("\0".join(texts.calibration).encode("utf-8", "replace")).hexdigest()[:12]
-            self.imatrix = gather(
-                full, texts.calibration, threads=self.readers, context=CONTEXT, progress=self.progress,
-                datasets=[f"{len(texts.calibration)} training conversations of {checkpoint.label} (sha256 {data})"],
-            )  # fmt: skip
+            self.imatrix = self._gathered(full, texts, checkpoint.label)
+
+    def _gathered(self, full: Path, texts: Texts, label: str) -> Imatrix:
+        data = hashlib.sha256("\0".join(texts.calibration).encode("utf-8", "replace")).hexdigest()[:12]
+        name = f"{len(texts.calibration)} training conversations of {label} (sha256 {data})"
+        kept, key = self.work / "gathered.imatrix.gguf", keeping.key_of(self.state, name, CONTEXT)
+        if self.state and keeping.holds(kept, key):
+            return read(kept, own=True)
+        found = gather(full, texts.calibration, threads=self.readers, context=CONTEXT, progress=self.progress, datasets=[name])
+        if self.state:
+            keeping.clear(kept)
+            write(found, kept)
+            keeping.seal(kept, key)
+        return found
 
     def _compare_with(self, full: Path, texts: Texts) -> None:
-        folder = self.work / "reference"
-        folder.mkdir()
-        self.reference = Reference.of(
-            full, texts.validation, threads=self.readers, context=CONTEXT, folder=folder, progress=self.progress,
-            answers=texts.answers,
-        )  # fmt: skip
+        folder, key = self.work / "reference", keeping.key_of(self.state, texts.validation, texts.answers, CONTEXT)
+        if self.state and keeping.holds(folder, key):
+            self.reference = Reference(folder)
+        else:
+            keeping.clear(folder)
+            folder.mkdir()
+            self.reference = Reference.of(
+                full, texts.validation, threads=self.readers, context=CONTEXT, folder=folder, progress=self.progress,
+                answers=texts.answers,
+            )  # fmt: skip
+            if self.state:
+                keeping.seal(folder, key)
         if texts.seen:
             self.progress.note(
                 "there are no validation rows, so files are compared on rows that were trained on: their divergences come out "
@@ -96,27 +116,38 @@ class Measures:
         )
         return {"types": types, "divergence": self.measure(target), "imatrix": imatrix is not None}
 
-    def measure(self, path: Path) -> Divergence | None:
+    def measure(self, path: Path) -> pillm.Divergence | None:
         """Return a file's divergence from the unquantised one, where there are conversations."""
+        found = self.compare(path)
+        return found.divergence if found else None
+
+    def compare(self, path: Path) -> Compared | None:
+        """Return how far a file is from the unquantised one, in all and by conversation, where there are conversations."""
         if self.reference is None:
             return None
-        return self.reference.against(path, threads=self.readers, progress=self.progress)
+        return self.reference.compare(path, threads=self.readers, progress=self.progress)
 
     def _better(self, source: Path, target: Path, quant: str, imatrix: Imatrix) -> dict[str, Any]:
-        plain, weighted = (self.work / f"{kind}-{target.name}" for kind in ("plain", "weighted"))
-        facts = self._made(source, plain, quant, None)
-        # what does not fit the blocks was told already
-        types = quantize(source, weighted, quant, threads=self.threads, progress=pillm.Progress(), imatrix=imatrix)
-        without, with_it = facts["divergence"], self.measure(weighted)
-        helps = with_it is not None and with_it.mean < without.mean
-        if helps:
-            facts, self.used = {"types": types, "divergence": with_it, "imatrix": True}, True
-        publish(weighted if helps else plain, target)
-        (plain if helps else weighted).unlink()
-        became = f"{without.mean:.3g} to {with_it.mean:.3g}" if with_it else ""
+        files = [self.work / f"{kind}-{target.name}" for kind in ("plain", "weighted")]
+        found = []
+        for path, weights in zip(files, (None, imatrix), strict=True):
+            # what does not fit the blocks is told once
+            progress = pillm.Progress() if weights else self.progress
+            rule: Rule = "allow" if weights else self.fallback
+            types = quantize(source, path, quant, threads=self.threads, progress=progress, imatrix=weights, fallback=rule)
+            compared = self.compare(path)
+            if compared is None:
+                raise pillm.DataError("files are compared on texts, and there are none.")
+            found.append((types, compared))
+        helps = found[0][1].better(found[1][1])
+        self.used |= helps
+        publish(files[helps], target)
+        files[not helps].unlink()
         verdict = "is used" if helps else "is dropped"
-        self.progress.note(f"{quant}: the importance matrix takes the divergence from {became} nats, so it {verdict}.")
-        return facts
+        change = found[0][1].told(found[1][1])
+        self.progress.note(f"{quant}: the importance matrix takes the divergence {change}, so it {verdict}.")
+        types, compared = found[helps]
+        return {"types": types, "divergence": compared.divergence, "imatrix": helps}
 
     def keep(self, path: Path) -> None:
         """Write the importance matrix beside the files that were made with it, where there are any."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pillm
+from pillm_llamacpp.choosing.ledger import LEDGER_FILE
 
 _RECORD = "finished.json"
 
@@ -55,11 +56,15 @@ class Finished:
         self._write()
 
     def give_up(self) -> None:
-        """Leave only the record, and that only where a file was finished: the room is wanted for something else."""
+        """Leave only what was written down of finished files and of measurements: the room is wanted for something else."""
+        ledger = self.work / LEDGER_FILE
+        measured = ledger.read_bytes() if ledger.is_file() else b""
         shutil.rmtree(self.work, ignore_errors=True)
-        if self._told["models"]:
+        if self._told["models"] or measured:
             self.work.mkdir(parents=True, exist_ok=True)
             self._write()
+        if measured:
+            ledger.write_bytes(measured)
 
     def _write(self) -> None:
         part = self._path.with_name(_RECORD + ".part")
