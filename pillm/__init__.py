@@ -80,7 +80,11 @@ if TYPE_CHECKING:
     from pillm.intake.door import check_model_file as check_model_file
     from pillm.intake.door import check_model_folder as check_model_folder
     from pillm.intake.door import template_hash as template_hash
+    from pillm.intake.owncode import asked_code as asked_code
+    from pillm.intake.owncode import check_own_code as check_own_code
     from pillm.intake.rendering import limited_rendering as limited_rendering
+    from pillm.intake.storedtensors import StoredTensor as StoredTensor
+    from pillm.intake.storedtensors import stored_tensors as stored_tensors
     from pillm.judging import Judge as Judge
     from pillm.machines import LocalMachine as LocalMachine
     from pillm.machines import Machine as Machine
@@ -172,7 +176,9 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "intake.chattemplates": "chat_environment",
     "intake.door": "check_chat_template check_model_file check_model_folder template_hash",
+    "intake.owncode": "asked_code check_own_code",
     "intake.rendering": "limited_rendering",
+    "intake.storedtensors": "StoredTensor stored_tensors",
     "hubs": "Published Publisher Release ReleaseFile RemoteFile RemoteModel Source Standing",
     "judging": "Judge",
     "origins": "Origin",

@@ -70,7 +70,7 @@ def test_no_name_leaves_its_folder(label: str, base: str, weights: int | None) -
 def test_weights_are_counted_from_the_headers_alone(tmp_path: Path) -> None:
     header = json.dumps({"__metadata__": {"format": "pt"}, "a": {"dtype": "F16", "shape": [3, 5], "data_offsets": [0, 30]},
                          "b": {"dtype": "F16", "shape": [2], "data_offsets": [30, 34]}}).encode()  # fmt: skip
-    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(34))
     assert weights_of(tmp_path) == 17
     assert weights_of(tmp_path / "nowhere") is None
 

@@ -5,14 +5,13 @@ Source: "GGUF naming convention" in ggml's docs/gguf.md.
 
 from __future__ import annotations
 
-import json
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-MAX_HEADER = 100 * 2**20
-"""Bytes of the header of a safetensors file, as the format itself limits them."""
+from pillm.errors import DataError
+from pillm.intake.storedtensors import stored_tensors
+
 VERSION = re.compile(r"v\d+(?:\.\d+)*")
 _SIZE = re.compile(r"(?:\d+x)?\d+(?:\.\d+)?(?:[MBTQmbtq]|K)")
 """A small k counts tokens: Phi-3-mini-4k is a context length."""
@@ -87,24 +86,7 @@ def size_label(weights: int) -> str:
 
 def weights_of(folder: Path) -> int | None:
     """Return how many weights the safetensors files of a folder hold; None where they do not say it soundly."""
-    total = 0
     try:
-        for path in sorted(folder.glob("*.safetensors")):
-            with path.open("rb") as file:
-                (size,) = struct.unpack("<Q", file.read(8))
-                if size > MAX_HEADER:
-                    return None
-                header = json.loads(file.read(size))
-            for name, tensor in header.items():
-                if name != "__metadata__":
-                    total += _product(tensor["shape"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error, RecursionError):
+        return sum(tensor.weights for tensor in stored_tensors(folder).values()) or None
+    except DataError:
         return None
-    return total or None
-
-
-def _product(shape: list[int]) -> int:
-    count = 1
-    for side in shape:
-        count *= int(side)
-    return count

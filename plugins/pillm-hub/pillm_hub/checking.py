@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,6 @@ from pillm_hub.wanted import INDEX
 MOST_BYTES = 64 * 2**20
 VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")
 """Files whose keys are tokens: any word may stand there, and none is a setting."""
-NATIVE = frozenset({
-    "llama", "mistral", "ministral", "qwen2", "qwen3", "smollm3", "gemma", "gemma2", "gemma3", "gemma3_text", "phi", "phi3",
-    "granite", "olmo2", "bert", "modernbert",
-})  # fmt: skip
-"""Model types that transformers and llama.cpp know themselves: the code that such a repository also has is not needed."""
 
 
 def require_harmless(path: Path, at: str) -> None:
@@ -29,18 +23,18 @@ def require_harmless(path: Path, at: str) -> None:
     document = read_json(path, at)
     if path.name.endswith(".index.json"):
         return  # its keys are the names of tensors
-    kind = str(document.get("model_type")) if isinstance(document, dict) and path.name == "config.json" else ""
-    for place, key, value in _settings(document):
-        if key == "trust_remote_code" and value not in (False, None):
-            raise pillm.UnsafeError(
-                f"{at}: {path.name} says {place}{key}={value!r}, which would run code of the repository. Nothing of it was "
-                "opened. Use a model that needs no code of its own."
-            )
-        if key == "auto_map" and value and not (kind in NATIVE and not place and _stays_inside(value)):
-            raise pillm.UnsafeError(
-                f"{at}: {path.name} names Python code of its own ({place}auto_map), and no code of a repository is run. "
-                "Nothing of it was opened. Use a model type that transformers has itself, or this one converted to such."
-            )
+    if place := pillm.asked_code(document, path.name, _model_type(path, at)):
+        raise pillm.UnsafeError(
+            f"{at}: {path.name} asks for Python code of the repository to be run ({place}), and no code of a repository ever is. "
+            "Nothing of it was opened. Use a model type that transformers has itself, or this one converted to such."
+        )
+
+
+def _model_type(path: Path, at: str) -> str:
+    """Return what the config.json in a file's folder says that the model is; empty where there is none."""
+    config = path.with_name("config.json")
+    document = read_json(config, at) if config.is_file() else None
+    return str(document.get("model_type")) if isinstance(document, dict) else ""
 
 
 def shards_of(folder: Path, at: str) -> frozenset[str]:
@@ -92,23 +86,3 @@ def read_json(path: Path, at: str) -> Any:
         raise pillm.UnsafeError(f"{at}: {path.name} is nested deeper than any configuration. It was not used.") from error
     except ValueError as error:
         raise pillm.DataError(f"{at}: {path.name} is no JSON ({type(error).__name__}). Choose another revision.") from error
-
-
-def _stays_inside(value: Any) -> bool:
-    """Say whether an auto_map names only classes of its own repository, which are left out, and none of another one."""
-    classes = value.values() if isinstance(value, dict) else [value]
-    flat = [each for one in classes for each in (one if isinstance(one, list) else [one])]
-    return all(each is None or (isinstance(each, str) and "--" not in each and "/" not in each) for each in flat)
-
-
-def _settings(document: Any) -> Iterator[tuple[str, str, Any]]:
-    """Yield every key of a document with the place where it stands, however deep, without recursion."""
-    waiting: list[tuple[str, Any]] = [("", document)]
-    while waiting:
-        place, value = waiting.pop()
-        if isinstance(value, dict):
-            for key, item in value.items():
-                yield place, key, item
-                waiting.append((f"{place}{key}.", item))
-        elif isinstance(value, list):
-            waiting += [(f"{place}{number}.", item) for number, item in enumerate(value)]

@@ -31,7 +31,7 @@ def export(checkpoint: pillm.Checkpoint, out: Path, **options: Any) -> list[pill
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
 def test_a_folder_that_wants_to_run_its_own_code_is_refused(checkpoint: pillm.Checkpoint, tmp_path: Path, file: str) -> None:
     spoilt = copy(checkpoint, tmp_path)
-    add(spoilt.path / file, auto_map={"AutoTokenizer": ["evil.Own", None], "AutoConfig": "evil.Own"})
+    add(spoilt.path / file, auto_map={"AutoTokenizer": ["evil.Own", None], "AutoConfig": "evil--repo.Own"})
     (spoilt.path / "evil.py").write_text(EVIL.format(marker=str(tmp_path / "marker")))
     with pytest.raises(pillm.UnsafeError, match=f"auto_map in {file}") as caught:
         export(spoilt, tmp_path / "out")

@@ -10,7 +10,9 @@ import pytest
 from pillm_llamacpp import source
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.gates.examination import row_lengths
+from pillm_llamacpp_students import HIDDEN, write_student
 from pillm_llamacpp_tiny import write_model
+from pillm_llamacpp_zoo import add_beyond, sentence_pieces
 from safetensors.numpy import load_file, save_file
 
 import pillm
@@ -52,6 +54,26 @@ def test_the_token_gate_runs_on_the_tokenizer_alone(checkpoint: pillm.Checkpoint
     assert "3 special tokens" in found.detail
 
 
+def test_an_added_token_beyond_the_embedding_is_left_out_and_the_token_gate_holds(tmp_path: Path) -> None:
+    folder = write_student(tmp_path / "gemma", "gemma3")
+    tokenizer = sentence_pieces("never")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    told = {"bos_token": "<s>", "eos_token": "<|im_end|>", "unk_token": "<unk>", "tokenizer_class": "PreTrainedTokenizerFast"}
+    edit(folder / "tokenizer_config.json", **told)
+    (folder / "generation_config.json").unlink()
+    size = tokenizer.get_vocab_size()
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "model.embed_tokens.weight": np.zeros((size, HIDDEN), np.float16)}, folder / "model.safetensors")
+    edit(folder / "config.json", vocab_size=size)
+    add_beyond(folder, "<image_soft_token>")
+    found = examined(folder, prove=True)
+    assert wrong(found) == []
+    assert f"1 tokens have no row in the embedding of {size}: '<image_soft_token>' ({size})" in found["vocabulary"].detail
+    assert found["token gate"].state == "ok"
+    edit(folder / "generation_config.json", eos_token_id=size)
+    assert "has no row in the embedding" in examined(folder)["special tokens"].detail
+
+
 @pytest.mark.full
 def test_a_tokenizer_that_the_token_gate_refuses_is_broken(checkpoint: pillm.Checkpoint) -> None:
     told = examined(checkpoint.path, prove=True, pre="qwen2")["token gate"]
@@ -63,7 +85,7 @@ def test_a_tokenizer_that_the_token_gate_refuses_is_broken(checkpoint: pillm.Che
     ("file", "more", "name", "words"),
     [
         ("config.json", {"architectures": ["ParrotForCausalLM"]}, "architecture", "does not know the architecture Parrot"),
-        ("config.json", {"auto_map": {"AutoModel": "own.Own"}}, "code", "auto_map in config.json"),
+        ("config.json", {"model_type": "own", "auto_map": {"AutoModel": "own.Own"}}, "code", "auto_map in config.json"),
         ("config.json", {"tie_word_embeddings": False}, "output head", "there is no lm_head.weight"),
         ("config.json", {"vocab_size": 300}, "vocabulary", "have no row in the embedding of 300"),
         ("generation_config.json", {"eos_token_id": [2, 77]}, "special tokens", "token 77, which is the ordinary text"),

@@ -52,3 +52,11 @@ def test_texts_scores_and_types_are_what_the_merges_say() -> None:
 def test_a_token_beyond_the_embedding_is_refused() -> None:
     with pytest.raises(ValueError, match=r"token 1 of tokenizer\.json has no row"):
         vocabulary_of({"model": {"vocab": {"a": 0, "b": 1}}}, 1)
+
+
+@pytest.mark.parametrize("more", [{}, {"<image>": 2}])
+def test_an_added_token_beyond_the_embedding_is_left_out_whether_or_not_the_vocabulary_has_it_too(more: dict[str, int]) -> None:
+    added = [{"id": 1, "content": "</s>", "special": True}, {"id": 2, "content": "<image>", "special": True}]
+    made = vocabulary_of({"model": {"vocab": {"a": 0, "</s>": 1, **more}}, "added_tokens": added}, 2)
+    assert made.texts == [b"a", b"</s>"]
+    assert made.types == [NORMAL, CONTROL]

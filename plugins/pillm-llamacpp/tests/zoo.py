@@ -155,6 +155,7 @@ ANIMALS: dict[str, tuple[str, Callable[[], Tokenizer], dict[str, Any]]] = {
     "smollm3": ("SmolLM3ForCausalLM", _llama3, {**GROUPED, "num_hidden_layers": 4, "no_rope_layer_interval": 4}),
     "gemma2": ("Gemma2ForCausalLM", _never, GEMMA),
     "gemma3": ("Gemma3ForCausalLM", _never, {**GEMMA, "num_hidden_layers": 6}),
+    "gemma3-beyond": ("Gemma3ForCausalLM", _never, {**GEMMA, "num_hidden_layers": 6, "beyond": "<image_soft_token>"}),
     "phi3": ("Phi3ForCausalLM", _first, {**PHI, **UNTIED}),
     "phi3-strips": ("Phi3ForCausalLM", partial(sentence_pieces, "first", strips=True), {**PHI, **UNTIED}),
     "strips": ("LlamaForCausalLM", partial(sentence_pieces, "never", strips=True), {**GROUPED, **UNTIED}),
@@ -171,4 +172,14 @@ ANIMALS: dict[str, tuple[str, Callable[[], Tokenizer], dict[str, Any]]] = {
 def build(name: str, folder: Path) -> pillm.Checkpoint:
     """Write one of them."""
     kind, tokenizer, settings = ANIMALS[name]
-    return write(folder / name, kind, tokenizer(), **settings)
+    made = write(folder / name, kind, tokenizer(), **{key: value for key, value in settings.items() if key != "beyond"})
+    if "beyond" in settings:
+        add_beyond(made.path, settings["beyond"])
+    return made
+
+
+def add_beyond(folder: Path, text: str) -> None:
+    """Give a model's tokenizer a special token that the embedding has no row for, as Gemma 3's has one for images."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False)])
+    tokenizer.save(str(folder / "tokenizer.json"))

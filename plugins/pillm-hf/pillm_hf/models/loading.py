@@ -96,7 +96,7 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     look_at(folder)
-    _refuse_own_code(folder)
+    pillm.check_own_code(folder)
     try:
         with quiet():
             model, found = AutoModelForCausalLM.from_pretrained(
@@ -128,7 +128,7 @@ def load_config(folder: Path) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     look_at(folder)
-    _refuse_own_code(folder)
+    pillm.check_own_code(folder)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
@@ -164,18 +164,6 @@ def settled_dtype(asked: DType, device_map: str | None, warn: Warn = log.warning
     device = device_map or default_device()
     require_device(device)
     return choose_dtype(asked, default_device() if device == "auto" else device, warn)
-
-
-def _refuse_own_code(folder: Path) -> None:
-    config = pillm.Checkpoint(path=folder).config
-    if "auto_map" in config:
-        from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-        if config.get("model_type") not in CONFIG_MAPPING:
-            raise pillm.UnsafeError(
-                f"{folder} wants to run its own Python code (auto_map in config.json); pillm never does that. "
-                "Choose a model of an architecture that transformers has."
-            )
 
 
 def _require_whole(folder: Path, model: PreTrainedModel, found: dict[str, Any]) -> None:

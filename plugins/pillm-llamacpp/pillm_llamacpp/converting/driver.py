@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pillm_llamacpp.converting import hooks, predicting
+from pillm_llamacpp.converting import hooks, predicting, spm
 from pillm_llamacpp.converting.hooks import Refused
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -131,13 +131,15 @@ def encode(job: dict[str, Any]) -> hooks.Splits:
             first = first or found["text"]
             ids = tokenizer(found["text"], add_special_tokens=job["encoder"])["input_ids"]
             encoded.write(json.dumps({**found, "ids": ids}) + "\n")
-    Path(job["specials"]).write_text(json.dumps(specials(tokenizer)), "utf-8")
+    size = spm.vocabulary_size(json.loads((Path(job["model"]) / "config.json").read_text("utf-8")))
+    Path(job["specials"]).write_text(json.dumps(specials(tokenizer, size)), "utf-8")
     return hooks.Splits(hooks.space_before(tokenizer, first or ""), hooks.strips(tokenizer))
 
 
-def specials(tokenizer: Any) -> dict[str, list[int]]:
-    """Return each special token's text with its own id, then the ids that the text alone gets."""
-    known = {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+def specials(tokenizer: Any, size: int | None = None) -> dict[str, list[int]]:
+    """Return each special token's text with its own id, then the ids that the text alone gets; none beyond the embedding."""
+    held = tokenizer.added_tokens_decoder.items()
+    known = {token.content: number for number, token in held if token.special and (size is None or number < size)}
     return {text: [number, *tokenizer(text, add_special_tokens=False)["input_ids"]] for text, number in known.items()}
 
 

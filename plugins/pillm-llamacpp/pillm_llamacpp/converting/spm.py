@@ -65,20 +65,29 @@ def _steps(step: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
     return list(step.get(key) or []) if step.get("type") == "Sequence" else [step]
 
 
+def vocabulary_size(config: dict[str, Any]) -> int | None:
+    """Return how many rows the embedding of a model has, as its config.json says."""
+    size = (config.get("text_config") or config).get("vocab_size")
+    return size if isinstance(size, int) else None
+
+
 def vocabulary_of(tokenizer: dict[str, Any], size: int | None = None) -> Vocabulary:
     """Return the vocabulary of a SentencePiece-style tokenizer.json, filled with unused tokens up to `size`.
 
-    Raises ValueError where an id does not fit.
+    An added token beyond is left out, as the converter does: no text of the model can hold it (Gemma 3's token for an image).
+    Raises ValueError where another id does not fit.
     """
     model = tokenizer["model"]
-    added = {token["id"]: token for token in tokenizer.get("added_tokens") or []}
-    last = max([*model["vocab"].values(), *added], default=-1)
+    told = {token["id"]: token for token in tokenizer.get("added_tokens") or []}
+    added = {number: token for number, token in told.items() if size is None or number < size}
+    plain = {text: number for text, number in model["vocab"].items() if number in added or number not in told}
+    last = max([*plain.values(), *added], default=-1)
     count = last + 1 if size is None else size
     if last >= count:
         raise ValueError(f"token {last} of tokenizer.json has no row: the vocabulary of config.json has {count}")
     ranks = _ranks(model.get("merges") or [])
     made = Vocabulary([f"[PAD{i}]".encode() for i in range(count)], [-10000.0] * count, [UNUSED] * count)
-    for text, number in model["vocab"].items():
+    for text, number in plain.items():
         rank = ranks.get(text)
         made.texts[number] = text.encode("utf-8", "replace")
         made.scores[number] = -float(rank) if rank is not None else _NEVER_MERGED

@@ -13,6 +13,7 @@ from typing import Any
 
 import pillm
 from pillm_llamacpp.converting.pretokenizer import derive
+from pillm_llamacpp.converting.spm import vocabulary_size
 
 CONVERT_REMEDY = "pip install 'pillm-llamacpp[convert]'"
 _ENCODER = re.compile(r"(Bert|BERT|Roberta|RoBERTa|Camembert)(?!.*(ForCausalLM|LMHeadModel))")
@@ -51,7 +52,7 @@ def check(checkpoint: pillm.Checkpoint, tree: Path, quants: tuple[str, ...] = ()
     """
     folder, config = checkpoint.path, checkpoint.config
     settings = settings_of(folder)
-    refuse_code(folder, config, settings)
+    pillm.check_own_code(folder)
     check_architecture(folder, config, tree)
     check_weights(folder)
     check_experts(folder, config, quants)
@@ -65,7 +66,7 @@ def check(checkpoint: pillm.Checkpoint, tree: Path, quants: tuple[str, ...] = ()
     specials = contract.get("special_tokens")
     texts = texts_of(tokenizer or {})
     ends = () if encoder else ends_of(folder)
-    check_ends(folder, ends, texts)
+    check_ends(folder, ends, texts, vocabulary_size(config))
     named = tuple(texts[number][0] for number in ends if number in texts)
     stops = () if encoder else tuple(dict.fromkeys((*stops_of(contract, settings), *named)))
     return Findings(
@@ -116,25 +117,20 @@ def check_template(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def check_ends(folder: Path, ends: tuple[int, ...], texts: dict[int, tuple[str, bool]]) -> None:
-    """Raise DataError where generation_config.json ends answers at a token that is none, or that is ordinary text."""
+def check_ends(folder: Path, ends: tuple[int, ...], texts: dict[int, tuple[str, bool]], size: int | None = None) -> None:
+    """Raise DataError where generation_config.json ends answers at a token that is none, or that is ordinary text.
+
+    `size` is how many rows the embedding has.
+    """
     for number in ends if texts else ():
         text, added = texts.get(number, (None, False))
-        if not added:
-            what = f"the ordinary text {text!r}" if text is not None else "no token of tokenizer.json"
+        beyond = size is not None and number >= size
+        if not added or beyond:
+            what = "no token of tokenizer.json" if text is None else f"the ordinary text {text!r}"
+            what = f"{text!r}, which has no row in the embedding" if added and beyond else what
             raise pillm.DataError(
                 f"{folder}/generation_config.json ends an answer at token {number}, which is {what}; llama.cpp could not do "
                 "the same. Name the token that ends an answer in eos_token_id there."
-            )
-
-
-def refuse_code(folder: Path, config: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Raise UnsafeError where a folder wants to run code of its own."""
-    for name, content in {"config.json": config, "tokenizer_config.json": settings}.items():
-        if "auto_map" in content:
-            raise pillm.UnsafeError(
-                f"{folder} wants to run its own Python code (auto_map in {name}); pillm never does that. If transformers has "
-                "this architecture and tokenizer itself, remove auto_map from the file and export again."
             )
 
 

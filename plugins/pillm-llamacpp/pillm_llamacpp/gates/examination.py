@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pillm
 from pillm_llamacpp import source
 from pillm_llamacpp.converting.pretokenizer import derive
+from pillm_llamacpp.converting.spm import spaces_of, vocabulary_size
 from pillm_llamacpp.gates import checks
 from pillm_llamacpp.gates.adapters import ADAPTER_FILE, base_of, examine_adapter
 from pillm_llamacpp.gates.fallbacks import better
 from pillm_llamacpp.gates.rehearsing import try_tokenizer
-from pillm_llamacpp.gates.stored import Stored, stored_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,8 +111,8 @@ def examine(patient: Patient) -> Iterator[pillm.Finding]:
 
 
 def _code(patient: Patient) -> Iterator[pillm.Finding]:
-    checks.refuse_code(patient.folder, patient.config, patient.settings)
-    yield pillm.Finding("code", "ok", "the folder brings no Python code of its own")
+    pillm.check_own_code(patient.folder)
+    yield pillm.Finding("code", "ok", "no Python code of the folder is needed, and none is run")
 
 
 def _architecture(patient: Patient) -> Iterator[pillm.Finding]:
@@ -126,7 +126,7 @@ def _weights(patient: Patient) -> Iterator[pillm.Finding]:
     if not patient.whole:
         return
     checks.check_weights(patient.folder)
-    kinds = Counter(one.dtype for one in stored_tensors(patient.folder).values())
+    kinds = Counter(one.dtype for one in pillm.stored_tensors(patient.folder).values())
     told = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())
     if odd := sorted(set(kinds) - _FULL):
         said = f"tensors are stored as {told}; {', '.join(odd)} is no full precision"
@@ -138,7 +138,7 @@ def _weights(patient: Patient) -> Iterator[pillm.Finding]:
 def _head(patient: Patient) -> Iterator[pillm.Finding]:
     if not patient.whole or patient.encoder:
         return
-    names = stored_tensors(patient.folder)
+    names = pillm.stored_tensors(patient.folder)
     head, tied = "lm_head.weight" in names, bool(patient.config.get("tie_word_embeddings", False))
     if names and not head and not tied and "tie_word_embeddings" in patient.config:
         said = "config.json says that the head is not the embedding, and there is no lm_head.weight"
@@ -170,24 +170,26 @@ def _tokenizer(patient: Patient) -> Iterator[pillm.Finding]:
 
 def _vocabulary(patient: Patient) -> Iterator[pillm.Finding]:
     texts = checks.texts_of(patient.tokenizer or {})
-    rows = (patient.config.get("text_config") or patient.config).get("vocab_size")
-    if not texts or not isinstance(rows, int):
+    rows = vocabulary_size(patient.config)
+    if not texts or rows is None:
         return
-    if patient.whole and (table := _embedding(stored_tensors(patient.folder))) is not None:
+    if patient.whole and (table := _embedding(pillm.stored_tensors(patient.folder))) is not None:
         rows = min(rows, table)
     without = sorted(number for number in texts if number >= rows)
     if without and patient.whole:
-        remedy = "Resize the model's embedding to its tokenizer (resize_token_embeddings), and train the new rows."
         named = ", ".join(f"{texts[number][0]!r} ({number})" for number in without[:3])
-        yield pillm.Finding(
-            "vocabulary", "broken", f"{len(without)} tokens have no row in the embedding of {rows}: {named}", remedy
-        )
+        said = f"{len(without)} tokens have no row in the embedding of {rows}: {named}"
+        if spaces_of(patient.tokenizer or {}) is not None and all(texts[number][1] for number in without):
+            yield pillm.Finding("vocabulary", "note", said, "They are left out of the file: no text of this model holds them.")
+            return
+        remedy = "Resize the model's embedding to its tokenizer (resize_token_embeddings), and train the new rows."
+        yield pillm.Finding("vocabulary", "broken", said, remedy)
         return
     spare = rows - len(texts)
     yield pillm.Finding("vocabulary", "ok", f"{len(texts)} tokens" + (f", {spare} rows without one" if spare > 0 else ""))
 
 
-def _embedding(names: dict[str, Stored]) -> int | None:
+def _embedding(names: dict[str, pillm.StoredTensor]) -> int | None:
     found = [one.shape[0] for name, one in names.items()
              if name.endswith(("embed_tokens.weight", "word_embeddings.weight")) and len(one.shape) == 2]  # fmt: skip
     return found[0] if found else None
@@ -198,7 +200,7 @@ def _stops(patient: Patient) -> Iterator[pillm.Finding]:
         return
     texts = checks.texts_of(patient.tokenizer)
     ends = checks.ends_of(patient.folder)
-    checks.check_ends(patient.folder, ends, texts)
+    checks.check_ends(patient.folder, ends, texts, vocabulary_size(patient.config))
     stops = dict.fromkeys((*checks.stops_of(patient.contract, patient.settings), *(texts[number][0] for number in ends)))
     if not stops:
         raise pillm.DataError(

@@ -130,7 +130,7 @@ class Served:
 
             return {"vectors": embed(self, message["texts"])}
         if operation == "compare":
-            from pillm_llamacpp.gates.measuring import compare
+            from pillm_llamacpp.gates.nearness import compare
 
             return compare(self, **message)
         if operation in ("time", "reply", "memory"):

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+import pillm
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_LONGEST_HEADER = 100_000_000
-"""What the safetensors library itself allows, in bytes."""
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 FLOATS = ("F32", "F16", "BF16")
 
@@ -80,28 +79,19 @@ def _all(paths: Iterable[Path], folder: Path) -> dict[str, Stored]:
 
 def tensors(path: Path) -> dict[str, Stored]:
     """Return the tensors of one file, sorted by name; raise Refusal, naming the file, where it is damaged."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
-            raise Refusal("data", f"{path} is no safetensors file, or was not copied whole.")
-        header = _json(file.read(length), path)
-    header.pop("__metadata__", None)
-    return {name: _stored(name, header[name], path, 8 + length, size) for name in sorted(header)}
-
-
-def _stored(name: str, told: Any, path: Path, begin: int, size: int) -> Stored:
     try:
-        dtype, shape = str(told["dtype"]), tuple(int(length) for length in told["shape"])
-        first, end = (begin + int(place) for place in told["data_offsets"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise Refusal("data", f"{path}: what it says of the tensor {name!r} cannot be read ({error!r}).") from error
-    if dtype not in _BYTES:
-        raise Refusal("uncovered", f"the tensor {name} is stored as {dtype}")
-    found = Stored(name, dtype, shape, path, first)
-    if min(shape, default=1) < 1 or not begin <= first <= end <= size or end - first != found.nbytes:
-        raise Refusal("data", f"{path}: the tensor {name!r} does not lie in the file as its header says.")
-    return found
+        found = pillm.stored_tensors(path)
+    except pillm.DataError as error:
+        raise Refusal("data", str(error)) from error
+    return {name: _stored(name, found[name]) for name in sorted(found)}
+
+
+def _stored(name: str, told: pillm.StoredTensor) -> Stored:
+    if told.dtype not in _BYTES:
+        raise Refusal("uncovered", f"the tensor {name} is stored as {told.dtype}")
+    if min(told.shape, default=1) < 1:
+        raise Refusal("data", f"{told.path}: the tensor {name!r} holds nothing. Save the model again.")
+    return Stored(name, told.dtype, told.shape, told.path, told.start)
 
 
 def _json(text: bytes, path: Path) -> dict[str, Any]:
