@@ -1,0 +1,121 @@
+"""The part of a report that says what the shipped file would do on its device: predicted, and one answer of it emulated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pillm.artifacts import Evaluation, Plan
+from pillm.devices import device
+from pillm.errors import PillmError
+from pillm.records import JSONObject
+from pillm.report.elements import Markup, tag
+from pillm.report.plots import section
+from pillm.report.words import duration, size, speed
+from pillm.wording import code, escaped
+
+
+def on_device(
+    plans: Sequence[Plan], chosen: Evaluation | None, emulated: JSONObject | None, note: str | None
+) -> JSONObject | None:
+    """Return what is expected of the chosen file on its device; None where it was planned for none."""
+    plan = next((one for one in plans if chosen is not None and one.model == chosen.subject), None)
+    if plan is None or chosen is None:
+        return None
+    needed = sum(count for purpose, count in plan.memory.items() if purpose != "available")
+    return {
+        "device": plan.device,
+        "title": _title(plan.device),
+        "model": plan.model,
+        "basis": plan.basis,
+        "fits": plan.fits,
+        "tg_tps": plan.tg_tps,
+        "pp_tps": plan.pp_tps,
+        **_seconds(plan, chosen),
+        "memory": {"needed": needed, "available": plan.memory.get("available")},
+        "note": plan.basis_note,
+        "emulated": emulated,
+        "not_emulated": note,
+    }
+
+
+def _title(name: str) -> str:
+    try:
+        return device(name).title
+    except PillmError:  # a profile of the recipe's own, which is known by its path alone
+        return name
+
+
+def _seconds(plan: Plan, chosen: Evaluation) -> JSONObject:
+    """Return the typical lengths of prompt and answer, and how long they would take."""
+    asked, said = chosen.prompt_tokens, chosen.completion_tokens
+    first = asked / plan.pp_tps if asked is not None and plan.pp_tps else None
+    whole = first + said / plan.tg_tps if first is not None and said is not None and plan.tg_tps else None
+    return {"prompt_tokens": asked, "answer_tokens": said, "first_token_seconds": first, "answer_seconds": whole}
+
+
+def sentences(report: Mapping[str, Any]) -> list[str]:
+    """Return what is expected on the device, as sentences; none where nothing was planned."""
+    found = report.get("on_device")
+    if not found:
+        return []
+    return [one for one in (_expected(found), _memory(found), _emulated(found)) if one]
+
+
+def _expected(found: Mapping[str, Any]) -> str:
+    if found["tg_tps"] is None:
+        return f"How fast {found['model']} would be is not known: {found['title']} is not calibrated."
+    pace = f"{found['model']} would write about {speed(found['tg_tps'])} tokens per second (predicted, nothing was run there)"
+    whole, first = found["answer_seconds"], found["first_token_seconds"]
+    if whole is not None:
+        pace += (
+            f"; a typical answer, {found['answer_tokens']:.0f} tokens after a prompt of {found['prompt_tokens']:.0f}, would "
+            f"take {duration(whole)}, the first token {duration(first)}"
+        )
+    return f"{pace}. {found['note'].capitalize()}.".replace(". .", ".") if found["note"] else f"{pace}."
+
+
+def _memory(found: Mapping[str, Any]) -> str:
+    memory = found["memory"]
+    verdict = "It fits" if found["fits"] else "It does not fit"
+    return (
+        f"{verdict}: it needs {size(memory['needed'])} with what the system keeps, of {size(memory['available'])} (predicted)."
+    )
+
+
+def _emulated(found: Mapping[str, Any]) -> str:
+    told = found["emulated"]
+    if told is None:
+        return f"Its code for the device was not tried here: {found['not_emulated']}" if found["not_emulated"] else ""
+    asked = f"Asked the held-out row {told['row']!r} with the device's own program on its processor as an emulator plays it"
+    if told["same"]:
+        return f"{asked}, it answered the same {told['compared']} {told['unit']} as here."
+    unit = str(told["unit"]).removesuffix("s")
+    return f"{asked}, it answered otherwise than here from {unit} {told['parts_at'] + 1} of {told['compared']} on."
+
+
+def markdown_part(report: Mapping[str, Any]) -> str:
+    """Return the part as Markdown, or nothing."""
+    found = report.get("on_device")
+    if not found:
+        return ""
+    parts = [f"## On a {escaped(found['title'])}", *(escaped(one) for one in sentences(report))]
+    if found["emulated"]:
+        told = found["emulated"]
+        parts.append(f"- asked: {code(told['prompt'])}\n- emulated: {code(told['answer'])}\n- here: {code(told['here'])}")
+    return "\n\n".join(parts)
+
+
+def device_section(report: Mapping[str, Any]) -> Markup | None:
+    """Return the part as HTML, or None."""
+    found = report.get("on_device")
+    if not found:
+        return None
+    told = found["emulated"]
+    shown = told and [
+        tag("div", tag("dt", name), tag("dd", tag("code", told[key])))
+        for name, key in (("asked", "prompt"), ("emulated", "answer"), ("here", "here"))
+    ]
+    lines = [tag("p", one) for one in sentences(report)]
+    said = tag("dl", *shown, class_="said") if shown else None
+    return section("device", f"On a {found['title']}", "", *lines, said)

@@ -1,0 +1,75 @@
+#!/bin/sh
+# Ask a model file, talk to it, or serve it to this machine.
+#
+#   run_decoder.sh [options] FILE.gguf PROMPT     print the answer
+#   run_decoder.sh [options] FILE.gguf            talk to it; Ctrl-C ends
+#   run_decoder.sh [options] --serve FILE.gguf    answer on http://127.0.0.1:8080/v1 as OpenAI's servers do
+#
+#   --tokens N      tokens after which an answer is cut (256)
+#   --context N     tokens of prompt and answer (2048)
+#   --threads N     cores to compute with (all)
+#   --port N        port of --serve (8080)
+#   --key-file F    file with the key that callers of --serve must show; without one, every program of this machine may ask
+#   --dry-run       print the command and change nothing
+#
+# Answers are greedy: the same prompt gives the same answer. The chat template is in the file.
+set -eu
+# shellcheck source-path=SCRIPTDIR source=steps.sh
+. "$(dirname -- "$0")/steps.sh"
+
+TOKENS=256 CONTEXT=2048 THREADS=$(cores) PORT=8080 KEY_FILE='' SERVE=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --dry-run) DRY=yes ;;
+    --serve) SERVE=yes ;;
+    --tokens | --context | --threads | --port | --key-file)
+        value "$1" $# ${2+"$2"}
+        [ "$1" = --key-file ] || number "$1" "$2"
+        case $1 in
+        --tokens) TOKENS=$2 ;; --context) CONTEXT=$2 ;; --threads) THREADS=$2 ;; --port) PORT=$2 ;; --key-file) KEY_FILE=$2 ;;
+        esac
+        shift
+        ;;
+    -h | --help) usage && exit 0 ;;
+    --) shift && break ;;
+    -*) wrong "$1" ;;
+    *) break ;;
+    esac
+    shift
+done
+[ $# -gt 0 ] || stop 2 "name a .gguf file. See: $NAME.sh --help"
+MODEL=$1
+PROMPT=${2-}
+[ $# -le 2 ] || stop 2 'quote the prompt: it is one word of the command line.'
+[ -f "$MODEL" ] || stop 2 "there is no file $MODEL."
+
+if [ -n "$SERVE" ]; then
+    [ -z "$PROMPT" ] || stop 2 '--serve takes no prompt.'
+    exe=$(program llama-server) || exit $?
+    # the defaults are made for large machines: four answers at once, 8 GiB of prompt cache, every web page may ask
+    set -- --model "$MODEL" --ctx-size "$CONTEXT" --predict "$TOKENS" --threads "$THREADS" --threads-batch "$THREADS" \
+        --batch-size 256 --ubatch-size 128 --parallel 1 --cache-ram 64 --ctx-checkpoints 2 --load-mode mmap --temp 0 --jinja \
+        --no-ui --no-slots --metrics --offline --host 127.0.0.1 --port "$PORT" --cors-origins localhost
+    if [ -n "$KEY_FILE" ]; then
+        [ -f "$KEY_FILE" ] || stop 2 "there is no file $KEY_FILE."
+        set -- "$@" --api-key-file "$KEY_FILE"
+    fi
+    step "$exe" "$@" || ended $? llama-server
+    exit 0
+fi
+exe=$(program llama-completion) || exit $?
+set -- --model "$MODEL" --ctx-size "$CONTEXT" --predict "$TOKENS" --threads "$THREADS" --temp 0 --jinja --conversation \
+    --no-warmup --no-escape --offline --no-perf --simple-io
+if [ -z "$PROMPT" ]; then
+    step "$exe" "$@" || ended $? llama-completion
+    exit 0
+fi
+set -- "$@" --single-turn --no-display-prompt --prompt "$PROMPT"
+if [ -n "$DRY" ]; then
+    step "$exe" "$@"
+    exit 0
+fi
+code=0
+answer=$("$exe" "$@" 2>/dev/null </dev/null) || code=$?
+ended $code llama-completion
+printf '%s\n' "${answer% \[end of text\]}"

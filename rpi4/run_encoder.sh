@@ -1,0 +1,57 @@
+#!/bin/sh
+# Embed texts with a model file: one line of numbers, of length 1, for each line of text.
+#
+#   run_encoder.sh [options] FILE.gguf TEXT
+#   run_encoder.sh [options] FILE.gguf <texts.txt     one text a line
+#
+#   --pooling KIND  none, mean, cls, last or rank; by default what the file says (decoders: mean)
+#   --threads N     cores to compute with (all)
+#   --json          one JSON document, as OpenAI's servers answer, instead of lines
+#   --dry-run       print the command and change nothing
+set -eu
+# shellcheck source-path=SCRIPTDIR source=steps.sh
+. "$(dirname -- "$0")/steps.sh"
+
+POOLING='' THREADS=$(cores) JSON=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --dry-run) DRY=yes ;;
+    --json) JSON=yes ;;
+    --pooling | --threads)
+        value "$1" $# ${2+"$2"}
+        case $1 in --pooling) POOLING=$2 ;; --threads) number "$1" "$2" && THREADS=$2 ;; esac
+        shift
+        ;;
+    -h | --help) usage && exit 0 ;;
+    --) shift && break ;;
+    -*) wrong "$1" ;;
+    *) break ;;
+    esac
+    shift
+done
+[ $# -gt 0 ] || stop 2 "name a .gguf file. See: $NAME.sh --help"
+MODEL=$1
+[ $# -le 2 ] || stop 2 'quote the text: it is one word of the command line.'
+[ -f "$MODEL" ] || stop 2 "there is no file $MODEL."
+case $POOLING in '' | none | mean | cls | last | rank) ;; *) stop 2 "--pooling knows none, mean, cls, last and rank, not '$POOLING'." ;; esac
+exe=$(program llama-embedding) || exit $?
+
+format=array
+[ -z "$JSON" ] || format=json
+text=${2-}
+[ $# -eq 2 ] || text=$(cat)
+[ -n "$text" ] || stop 2 'there is no text to embed.'
+set -- --model "$MODEL" --threads "$THREADS" --embd-normalize 2 --embd-output-format $format --no-warmup --no-escape --offline --prompt "$text"
+[ -z "$POOLING" ] || set -- "$@" --pooling "$POOLING"
+if [ -n "$DRY" ]; then
+    step "$exe" "$@"
+    exit 0
+fi
+code=0
+found=$("$exe" "$@" 2>/dev/null </dev/null) || code=$?
+ended $code llama-embedding
+if [ -n "$JSON" ]; then
+    printf '%s\n' "$found"
+else
+    printf '%s\n' "$found" | sed 's/^\[\[//; s/\]\]$//; s/\],\[/\n/g' | tr ',' ' '
+fi

@@ -1,0 +1,106 @@
+# shellcheck shell=sh
+# What the scripts of this folder share; sourced by them, not run.
+# Exit codes are pillm's: 0 done, 1 failed, 2 wrong command line, 4 something is missing, 5 network, 6 refused as unsafe.
+
+NAME=$(basename -- "$0" .sh)
+ROOT=${PILLM_ROOT:-} # what /proc, /sys and /etc are read below: a recorded board, in tests
+PREFIX=${PILLM_LLAMACPP:-${XDG_DATA_HOME:-$HOME/.local/share}/pillm/llama.cpp}
+DRY=
+
+say() {
+    printf '%s: %s\n' "$NAME" "$*" >&2
+}
+
+# stop CODE WORDS: say why, and end
+stop() {
+    code=$1
+    shift
+    say "$*"
+    exit "$code"
+}
+
+# step COMMAND ...: show a command, and run it unless nothing shall be done
+step() {
+    line=
+    for word; do
+        line="$line $(quoted "$word")"
+    done
+    printf '+%s\n' "$line" >&2
+    if [ -z "$DRY" ]; then
+        "$@"
+    fi
+}
+
+quoted() {
+    case $1 in
+    '' | *[!A-Za-z0-9_./:=,+@%-]*) printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")" ;;
+    *) printf '%s' "$1" ;;
+    esac
+}
+
+# usage: print the comment that a script begins with
+usage() {
+    sed -n '2,/^[^#]/{s/^# \{0,1\}//p;}' "$0" | sed '/^shellcheck /d'
+}
+
+# value OPTION COUNT VALUE: refuse an option without its value
+value() {
+    [ "$2" -ge 2 ] || stop 2 "$1 needs a value. See: $NAME.sh --help"
+}
+
+wrong() {
+    stop 2 "$1 is not understood. See: $NAME.sh --help"
+}
+
+# a number, or the end
+number() {
+    case $2 in
+    '' | *[!0-9]*) stop 2 "$1 needs a whole number, not '$2'." ;;
+    esac
+}
+
+sha256_of() {
+    sha256sum <"$1" | cut -d ' ' -f 1
+}
+
+bytes_of() {
+    wc -c <"$1" | tr -d ' '
+}
+
+# room DIRECTORY BYTES WHAT: stop where a disk has no room; the folder need not be there yet
+room() {
+    at=$1
+    while [ ! -d "$at" ]; do
+        at=$(dirname -- "$at")
+    done
+    free=$(df -Pk -- "$at" | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge $(($2 / 1024)) ] || stop 1 "$3 needs $(($2 / 1000000)) MB, and $at has $((free / 1000)) MB free. Nothing was changed."
+}
+
+# program NAME: where one of llama.cpp's programs is
+program() {
+    if [ -x "$PREFIX/bin/$1" ]; then
+        printf '%s' "$PREFIX/bin/$1"
+    else
+        command -v "$1" || stop 4 "$1 is not installed here. Build it with: setup_pi.sh"
+    fi
+}
+
+# ended CODE PROGRAM: say why a program ended
+ended() {
+    case $1 in
+    0) ;;
+    132) stop 1 "$2 was built for another CPU (illegal instruction). Build it on this board: setup_pi.sh" ;;
+    137) stop 1 "$2 was killed, most often because memory ran out. A smaller file or --context needs less." ;;
+    134 | 139) stop 1 "$2 crashed (status $1)." ;;
+    *) stop 1 "$2 failed with status $1." ;;
+    esac
+}
+
+cores() {
+    nproc 2>/dev/null || echo 4
+}
+
+memory_mib() {
+    awk '/^MemTotal:/ { print int($2 / 1024) }' "$ROOT/proc/meminfo"
+}
