@@ -88,8 +88,10 @@ if TYPE_CHECKING:
     from pillm.judging import Judge as Judge
     from pillm.machines import LocalMachine as LocalMachine
     from pillm.machines import Machine as Machine
+    from pillm.models import NamedBase as NamedBase
     from pillm.models import fetch_model as fetch_model
     from pillm.models import find_model as find_model
+    from pillm.models import named_base as named_base
     from pillm.origins import Origin as Origin
     from pillm.performance.benchmark import BenchWork as BenchWork
     from pillm.performance.timer import Host as Host
@@ -183,7 +185,7 @@ _HOMES = {
     "judging": "Judge",
     "origins": "Origin",
     "machines": "LocalMachine Machine",
-    "models": "fetch_model find_model",
+    "models": "NamedBase fetch_model find_model named_base",
     "performance.benchmark": "BenchWork",
     "performance.timer": "Host Hosted TimedReply Timer Timing",
     "pipeline": "run",

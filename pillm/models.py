@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from pillm.artifacts import Checkpoint
 from pillm.errors import ConfigError, DataError, PluginError
@@ -49,6 +50,26 @@ def fetch_model(
     model = source.find(bare, revision)
     path = source.fetch(model, progress or Progress("fetch"), only)
     return Checkpoint(path=path, name=model.name.rpartition("/")[2], origin=model.identity)
+
+
+class NamedBase(NamedTuple):
+    """The model that an adapter says that it was trained on: a folder or a name, and the commit of a hub's model."""
+
+    name: str
+    revision: str | None
+
+
+def named_base(adapter: Path) -> NamedBase:
+    """Return the model that an adapter's folder names as its base; raise DataError where it names none."""
+    path = adapter / "adapter_config.json"
+    try:
+        settings = json.loads(path.read_text("utf-8"))
+        name, revision = settings["base_model_name_or_path"], settings.get("revision")
+        if not isinstance(name, str) or not name:
+            raise ValueError("it is no text")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path} names no base_model_name_or_path. Save the adapter again with its base.") from error
+    return NamedBase(name, str(revision) if revision else None)
 
 
 def is_remote(name: str) -> bool:

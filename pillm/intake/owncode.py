@@ -1,7 +1,7 @@
 """The one rule about models that bring Python code: it is never run, and a model that needs it is refused.
 
-Some published models name code (`auto_map`) although transformers has their architecture itself, Phi-3 and Phi-4 among them. There
-the code is left out; what the model computes is that of transformers, which the gates compare a file with.
+Some published models name code (`auto_map`) although transformers has their architecture itself, Phi-3 and Phi-4 among them.
+There the code is left out; what the model computes is that of transformers, which the gates compare a file with.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pillm.errors import DataError, UnsafeError
 
 FILES: Final = ("config.json", "tokenizer_config.json")
 NATIVE: Final = frozenset("""
-    afmoe albert apertus arcee bamba bart bert bert-generation big_bird biogpt bitnet bloom camembert codegen cohere cohere2 ctrl
-    cwm dbrx deberta deberta-v2 deepseek_v2 deepseek_v3 diffllama distilbert doge dots1 electra ernie ernie4_5 ernie4_5_moe
-    eurobert exaone4 exaone_moe falcon falcon_h1 falcon_mamba flex_olmo gemma gemma2 gemma3 gemma3_text gemma3n gemma3n_text
-    gemma4 gemma4_text glm glm4 glm4_moe gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite granitemoe granitemoehybrid
-    granitemoeshared helium hunyuan_v1_dense hunyuan_v1_moe internlm3 jais2 jamba jetmoe lfm2 lfm2_moe llama llama4 llama4_text
-    mamba mamba2 marian mbart megatron-bert minicpm3 minimax minimax_m2 ministral ministral3 mistral mixtral modernbert
-    modernbert-decoder mpnet mpt nanochat nemotron nemotron_h nomic_bert olmo olmo2 olmo3 olmo_hybrid olmoe openai-gpt opt
-    persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5 qwen3_5_text qwen3_moe qwen3_next recurrent_gemma rembert roberta
-    roberta-prelayernorm roformer rwkv seed_oss smollm3 stablelm starcoder2 vaultgemma xglm xlm-roberta xlm-roberta-xl xlnet
-    xlstm zamba zamba2
+    afmoe albert apertus arcee bamba bart bert bert-generation big_bird biogpt bitnet bloom camembert codegen cohere
+    cohere2 ctrl cwm dbrx deberta deberta-v2 deepseek_v2 deepseek_v3 diffllama distilbert doge dots1 electra ernie
+    ernie4_5 ernie4_5_moe eurobert exaone4 exaone_moe falcon falcon_h1 falcon_mamba flex_olmo gemma gemma2 gemma3
+    gemma3_text gemma3n gemma3n_text gemma4 gemma4_text glm glm4 glm4_moe gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj
+    granite granitemoe granitemoehybrid granitemoeshared helium hunyuan_v1_dense hunyuan_v1_moe internlm3 jais2 jamba
+    jetmoe lfm2 lfm2_moe llama llama4 llama4_text mamba mamba2 marian mbart megatron-bert minicpm3 minimax minimax_m2
+    ministral ministral3 mistral mixtral modernbert modernbert-decoder mpnet mpt nanochat nemotron nemotron_h nomic_bert
+    olmo olmo2 olmo3 olmo_hybrid olmoe openai-gpt opt persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5
+    qwen3_5_text qwen3_moe qwen3_next recurrent_gemma rembert roberta roberta-prelayernorm roformer rwkv seed_oss
+    smollm3 stablelm starcoder2 vaultgemma xglm xlm-roberta xlm-roberta-xl xlnet xlstm zamba zamba2
 """.split())  # noqa: SIM905 - a row reads better than a column  # fmt: skip
 """Model types of text models that transformers has itself; a test of pillm-hf holds them against its own table."""
 

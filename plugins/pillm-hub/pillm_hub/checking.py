@@ -25,8 +25,8 @@ def require_harmless(path: Path, at: str) -> None:
         return  # its keys are the names of tensors
     if place := pillm.asked_code(document, path.name, _model_type(path, at)):
         raise pillm.UnsafeError(
-            f"{at}: {path.name} asks for Python code of the repository to be run ({place}), and no code of a repository ever is. "
-            "Nothing of it was opened. Use a model type that transformers has itself, or this one converted to such."
+            f"{at}: {path.name} asks for Python code of the repository to be run ({place}), and none ever is. Nothing of it was "
+            "opened. Use a model type that transformers has itself, or this one converted to such."
         )
 
 

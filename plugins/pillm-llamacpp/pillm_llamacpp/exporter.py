@@ -18,10 +18,10 @@ from pillm_llamacpp.quantizing import quants as table
 from pillm_llamacpp.quantizing.quants import AUTO, OFF
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from pillm_llamacpp.gates.checks import Findings
-    from pillm_llamacpp.writing.sources import Laid
+    from pillm_llamacpp.packing import Packing
+    from pillm_llamacpp.quantizing.finished import Finished
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -59,6 +59,10 @@ class GGUFExporter(Choosing, pillm.Exporter):
         "warn",
         description="Where rows do not fit a K-quant's blocks of 256 and another type is stored: refuse, warn or allow.",
         json_schema_extra={"key": False},
+    )
+    logits: Literal["check", "skip"] = Field(
+        "check",
+        description="Whether what the files compute is compared with the checkpoint; skip: they say that it was not proved.",
     )
     assets: bool = Field(True, description="Copy the tokenizer's files beside the model files.")
     keep_work: bool = Field(
@@ -101,6 +105,16 @@ class GGUFExporter(Choosing, pillm.Exporter):
             raise ValueError(f"{reason}. Leave imatrix at {AUTO!r}, or give it a file")
         return self
 
+    @model_validator(mode="after")
+    def _only_what_an_adapter_alone_has(self) -> Self:
+        given = {"writer": self.writer != AUTO, "imatrix": self.imatrix not in (AUTO, OFF), "pre": self.pre is not None}
+        if self.adapter == "only" and (odd := [name for name, is_given in given.items() if is_given]):
+            raise ValueError(
+                "an adapter alone has no tokenizer, is stored in no type below Q8_0, and only pillm writes it: leave out "
+                f"{odd[0]}"
+            )
+        return self
+
     def identity(self) -> dict[str, Any]:
         """Return the options and the source that the files are made with."""
         file = Path(self.imatrix)
@@ -137,51 +151,50 @@ class GGUFExporter(Choosing, pillm.Exporter):
         """Write one GGUF per quantisation into `out`, each whole or not at all, and yield it when it is proved.
 
         Raises MissingDependency where the converter is not installed, DataError where the folder is not a model that
-        llama.cpp knows, BackendError where token ids or logits differ, StorageError where the disk is full.
+        llama.cpp knows, ConfigError where the memory does not hold the checkpoint, BackendError where token ids or logits
+        differ, StorageError where the disk is full.
         """
         from pillm_llamacpp.choosing import picking
         from pillm_llamacpp.gates.checks import check
+        from pillm_llamacpp.gates.room import precision
         from pillm_llamacpp.measuring.measures import check_imatrix
+        from pillm_llamacpp.packing import Packing
+        from pillm_llamacpp.writing.alone import Alone
         from pillm_llamacpp.writing.sources import laid_out
 
         self.check()
         with laid_out(checkpoint, self.base) as laid:
-            for folder in laid.folders:
-                for note in pillm.check_model_folder(folder):
-                    progress.note(f"{folder.name}: {note}.")
+            for note in laid.notes:
+                progress.note(f"{note}.")
             whole = replace(laid.checkpoint, name=checkpoint.label, told=checkpoint.told, origin=checkpoint.origin)
             card = pillm.card_of(whole, version=self.release, license=self.license, title=self.title)
             findings = check(whole, source.require(), self.quants)
+            held = precision(whole.path, whole.config) if self.logits == "check" else None
+            if held is None:
+                card = replace(card, lineage={**card.lineage, "pillm.logits": "not proved"})
+                progress.warn("what the files compute is not compared with the checkpoint (logits=skip), and they say so.")
             if self.adapter == "only":
-                from pillm_llamacpp.writing.alone import alone
-
-                quants = self.quants if "quants" in self.model_fields_set else ("F16",)
-                metadata = {"general.name": card.name, **({"general.license": card.license} if card.license else {})}
-                yield from alone(
-                    laid, quants, out / (self.file_name or card.stem), progress, metadata=metadata, threads=self.threads or 1
-                )
+                yield from Alone(self, laid, findings, card, out, progress, held).files()
                 return
             check_imatrix(self.imatrix, self.quants, whole)
             if self.chooses:
                 picking.check(self, whole)
-            yield from self._packed(checkpoint, laid._replace(checkpoint=whole), findings, out, card, progress)
+            work = out / ".gguf-work"
+
+            def packing(finished: Finished) -> Packing:
+                return Packing(self, whole, findings, card, work, progress, finished, laid.adapter, held)
+
+            yield from self._packed(checkpoint, work, packing)
 
     def _packed(
-        self,
-        checkpoint: pillm.Checkpoint,
-        laid: Laid,
-        findings: Findings,
-        out: Path,
-        card: pillm.Card,
-        progress: pillm.Progress,
+        self, checkpoint: pillm.Checkpoint, work: Path, packing: Callable[[Finished], Packing]
     ) -> Iterator[pillm.ModelFile]:
-        from pillm_llamacpp.packing import Packing
         from pillm_llamacpp.quantizing.finished import Finished, state_of
 
-        work, finished = out / ".gguf-work", None
+        out, finished = work.parent, None
         try:
             finished = Finished(work, state_of(checkpoint.path, self.parents(checkpoint), self.identity()))
-            yield from Packing(self, laid.checkpoint, findings, card, work, progress, finished, laid.adapter).files()
+            yield from packing(finished).files()
             shutil.rmtree(work, ignore_errors=True)
         # an interruption leaves all as it is, for the same command to go on with
         except Exception as error:

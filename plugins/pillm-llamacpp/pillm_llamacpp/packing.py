@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pillm_llamacpp.exporter import GGUFExporter
     from pillm_llamacpp.gates.checks import Findings
     from pillm_llamacpp.gates.proving import Proof
+    from pillm_llamacpp.gates.room import Precision
     from pillm_llamacpp.quantizing.finished import Finished
 
 
@@ -48,6 +49,8 @@ class Packing:
     """What an interrupted export had made already."""
     adapter: Path | None = None
     """An adapter that is merged into the checkpoint's weights."""
+    precision: Precision | None = "float32"
+    """How the checkpoint is held while it is asked; None: it is not asked."""
 
     @property
     def stem(self) -> str:
@@ -121,8 +124,8 @@ class Packing:
             tree=str(source.require()), model=str(self.checkpoint.path.resolve()), outfile=str(full),
             outtype=full.stem.rpartition("-")[2].lower(), pre=self.options.pre, derived=self.findings.pre,
             stops=self.findings.stops, keys={**_keys(self.checkpoint), **pillm.metadata_of(self.card)}, day=day,
-            rows=logits.ROWS, tokens=logits.TOKENS, encoder=self.findings.encoder,
-            adapter=str(self.adapter) if self.adapter else None,
+            rows=logits.ROWS if self.precision else 0, tokens=logits.TOKENS, encoder=self.findings.encoder,
+            adapter=str(self.adapter) if self.adapter else None, precision=self.precision or "float32",
         )  # fmt: skip
         kinds = dict.fromkeys((table.base_of(self.options.quants), *table.direct(quants)))
         outputs = {kind: self.work / self._name(kind) for kind in kinds}
@@ -150,11 +153,14 @@ class Packing:
             facts = measures.make(full, made, quant)
         near = self.tried(made, proof)
         mix = ", ".join(f"{count} x {kind}" for kind, count in facts["types"].items())
-        self.progress.note(f"{quant}: {mix}; {near}.")
+        self.progress.note(f"{quant}: {mix}{f'; {near}' if near else ''}.")
         return self.named(made, quant, proof, agreement=near, **facts)
 
-    def tried(self, made: Path, proof: Proof) -> pillm.Agreement:
-        """Return how near a file of the working folder is to the checkpoint; raise BackendError where it does not answer."""
+    def tried(self, made: Path, proof: Proof) -> pillm.Agreement | None:
+        """Return how near a file of the working folder is to the checkpoint, where that is asked.
+
+        Raises BackendError where it does not answer.
+        """
         return trial.attempt(made, proof, threads=self._threads_for(made))
 
     def named(self, made: Path, quant: str, proof: Proof, **facts: Any) -> pillm.ModelFile:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pillm_llamacpp.exporter import GGUFExporter
+from pillm_llamacpp.writing.writer import Writing
 from pillm_llamacpp_students import Q_PROJ, contents, write_adapter
 from pillm_llamacpp_tiny import write_model
 
@@ -63,6 +64,11 @@ def test_an_adapter_alone_is_a_file_that_llama_cpp_adds_to_its_base(
     (model,) = export(adapter, tmp_path / "out", adapter="only", base=str(checkpoint.path))
     assert model.path.name == "mine-lora-F16.gguf"
     assert model.types == {"F16": 2}
+    near = model.agreement
+    assert near
+    assert near.top1 is not None
+    assert near.top1 + near.ties / near.places > 0.999
+    assert not (tmp_path / "out" / ".gguf-work").exists()
     keys, tensors = contents(model.path)
     assert keys["general.type"][1] == "adapter"
     assert list(tensors) == ["blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"]
@@ -81,6 +87,29 @@ def test_an_adapter_alone_has_few_types_and_needs_an_adapter(checkpoint: pillm.C
     with pytest.raises(pillm.ConfigError, match="is a whole model, not an adapter's folder"):
         export(checkpoint, tmp_path / "out", adapter="only")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.full
+def test_an_adapter_that_computes_otherwise_on_its_base_gets_no_file(
+    checkpoint: pillm.Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = write_adapter(tmp_path / "mine", checkpoint.path)
+    told_of = Writing.__init__
+
+    def swapped(self: Writing, **told: Any) -> None:
+        weaker = write_adapter(tmp_path / "weaker", checkpoint.path, lora_alpha=4).path if told.get("alone") else None
+        told_of(self, **{**told, **({"adapter": str(weaker)} if weaker else {})})
+
+    monkeypatch.setattr(Writing, "__init__", swapped)
+    with pytest.raises(pillm.BackendError, match=r"logits: lora-F16\.gguf and the checkpoint differ by"):
+        export(adapter, tmp_path / "out", adapter="only")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("more", [{"writer": "converter"}, {"pre": "gpt-2"}, {"imatrix": "mine.dat"}])
+def test_what_an_adapter_alone_has_no_use_for_is_refused(more: dict[str, str]) -> None:
+    with pytest.raises(pillm.ConfigError, match=f"leave out {next(iter(more))}"):
+        pillm.exporter("gguf", adapter="only", **more)
 
 
 def test_a_dora_alone_is_refused_with_the_way_out(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pillm_llamacpp import source
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.gates.examination import row_lengths
-from pillm_llamacpp_students import HIDDEN, write_student
+from pillm_llamacpp_students import HIDDEN, write_adapter, write_student
 from pillm_llamacpp_tiny import write_model
 from pillm_llamacpp_zoo import add_beyond, sentence_pieces
 from safetensors.numpy import load_file, save_file
@@ -27,7 +27,7 @@ def edit(path: Path, **more: Any) -> None:
 
 
 def examined(folder: Path, **asked: Any) -> dict[str, pillm.Finding]:
-    options = {name: asked.pop(name) for name in ("quants", "pre") if name in asked}
+    options = {name: asked.pop(name) for name in ("quants", "pre", "base") if name in asked}
     return {one.name: one for one in GGUFExporter(**options).examine(pillm.Checkpoint(path=folder), **asked)}
 
 
@@ -87,7 +87,7 @@ def test_a_tokenizer_that_the_token_gate_refuses_is_broken(checkpoint: pillm.Che
         ("config.json", {"architectures": ["ParrotForCausalLM"]}, "architecture", "does not know the architecture Parrot"),
         ("config.json", {"model_type": "own", "auto_map": {"AutoModel": "own.Own"}}, "code", "auto_map in config.json"),
         ("config.json", {"tie_word_embeddings": False}, "output head", "there is no lm_head.weight"),
-        ("config.json", {"vocab_size": 300}, "vocabulary", "have no row in the embedding of 300"),
+        ("config.json", {"vocab_size": 300}, "files", "vocab_size is 300"),
         ("generation_config.json", {"eos_token_id": [2, 77]}, "special tokens", "token 77, which is the ordinary text"),
         ("generation_config.json", {"eos_token_id": 9999}, "special tokens", "no token of tokenizer.json"),
         ("tokenizer_config.json", {"eos_token": "."}, "special tokens", "'.' is no token of its own"),
@@ -109,7 +109,7 @@ def test_what_would_stop_an_export_is_named(
     ("template", "words"),
     [
         ("{{ raise_exception('no questions') }}", "does not render a question: no questions"),
-        ("{% if %}", "does not render a question"),
+        ("{{ messages[0].content.nothing.at_all }}", "does not render a question"),
         ("hello", "without its words"),
         (None, "has no chat template"),
     ],
@@ -130,7 +130,7 @@ def test_tokens_without_rows_and_repeated_texts_are_found(checkpoint: pillm.Chec
     edit(folder / "tokenizer.json", added_tokens=[*document["added_tokens"], {**added, "id": 400, "content": "<new>"}])
     assert "'<new>' (400)" in examined(folder)["vocabulary"].detail
     edit(folder / "tokenizer.json", added_tokens=[*document["added_tokens"], {**added, "id": 399, "content": "<|im_end|>"}])
-    assert "tokens 2 and 399 have the same text" in examined(folder)["tokenizer"].detail
+    assert "<|im_end|>" in examined(folder)["files"].detail
 
 
 def test_weights_in_fewer_bits_or_in_a_pickle_are_found(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
@@ -182,22 +182,46 @@ def test_without_the_converter_that_is_said_and_the_rest_still_looked_at(
 
 def test_a_folder_that_cannot_be_read_is_one_finding(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
+    assert wrong(examined(tmp_path)) == ["files"]
+    (tmp_path / "config.json").unlink()
     assert wrong(examined(tmp_path)) == ["folder"]
 
 
-def test_of_an_adapter_its_base_is_examined_too(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
-    told = {"peft_type": "LORA", "r": 8, "base_model_name_or_path": str(checkpoint.path)}
-    edit(tmp_path / "adapter_config.json", **told)
-    assert "holds no weights" in examined(tmp_path)["adapter"].detail
-    save_file({"a": np.ones(1, np.float32)}, tmp_path / "adapter_model.safetensors")
-    found = examined(tmp_path)
+def test_of_an_adapter_its_base_is_examined_too_by_the_steps_of_an_export(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "mine", checkpoint.path).path
+    found = examined(folder)
     assert wrong(found) == []
-    assert "LoRA of rank 8" in found["adapter"].detail
-    assert "architecture" in found
-    edit(tmp_path / "adapter_config.json", base_model_name_or_path="somebody/nowhere")
-    assert wrong(examined(tmp_path)) == ["base"]
-    edit(tmp_path / "adapter_config.json", peft_type="PROMPT_TUNING")
-    assert "cannot be merged" in examined(tmp_path)["adapter"].detail
+    assert "LoRA of rank 4" in found["adapter"].detail
+    assert found.keys() >= {"architecture", "output head", "memory", "files"}
+    settings = folder / "adapter_config.json"
+    edit(settings, base_model_name_or_path="somebody-nowhere")
+    assert wrong(examined(folder)) == ["base"]
+    assert wrong(examined(folder, base=str(checkpoint.path))) == []
+    edit(settings, peft_type="PROMPT_TUNING")
+    assert "only LoRA and DoRA are merged here" in examined(folder)["adapter"].detail
+    (folder / "adapter_model.safetensors").unlink()
+    edit(settings, peft_type="LORA")
+    assert "holds no adapter_model.safetensors" in examined(folder)["adapter"].detail
+
+
+def test_an_adapters_own_tokenizer_is_the_one_that_is_examined_and_its_path_is_named(
+    checkpoint: pillm.Checkpoint, tmp_path: Path
+) -> None:
+    folder = write_adapter(tmp_path / "mine", checkpoint.path).path
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(checkpoint.path / name, folder / name)
+    digits = {"type": "Digits", "individual_digits": True}
+    level = json.loads((folder / "tokenizer.json").read_text())["pre_tokenizer"]
+    edit(folder / "tokenizer.json", pre_tokenizer={"type": "Sequence", "pretokenizers": [digits, level]})
+    edit(folder / "generation_config.json", eos_token_id=9999)
+    found = examined(folder)
+    assert "'smollm'" in found["pre-tokenizer"].detail
+    assert wrong(found) == ["special tokens"]
+    assert found["special tokens"].detail.startswith(f"{folder}/generation_config.json ends an answer at token 9999")
+
+
+def test_a_base_for_a_whole_model_is_wrong_as_it_is_for_an_export(checkpoint: pillm.Checkpoint) -> None:
+    assert "is a whole model" in examined(checkpoint.path, base="nano-base")["base"].detail
 
 
 def test_row_lengths_are_those_of_the_settings_that_say_so() -> None:

@@ -15,7 +15,8 @@ import pillm
 
 def test_a_whole_model_is_taken_as_it_is(checkpoint: pillm.Checkpoint) -> None:
     with laid_out(checkpoint, None) as laid:
-        assert laid == (checkpoint, None, (checkpoint.path,))
+        assert (laid.checkpoint, laid.adapter) == (checkpoint, None)
+        assert laid.told(str(checkpoint.path)) == str(checkpoint.path)
     assert parents(checkpoint, None) == {}
     with pytest.raises(pillm.ConfigError, match="is a whole model, so it has no `base`"), laid_out(checkpoint, "nano-base"):
         pass
@@ -69,7 +70,7 @@ def test_a_base_of_a_hub_is_fetched_at_the_revision_that_was_trained_on(
     asked: list[tuple[str, str | None]] = []
     monkeypatch.setattr(pillm, "fetch_model", lambda *told: asked.append(told) or checkpoint)
     with laid_out(adapter, None) as laid:
-        assert checkpoint.path.resolve() in laid.folders
+        assert (laid.checkpoint.path / "model.safetensors").resolve().parent == checkpoint.path.resolve()
     assert asked == [("owner/model", "f" * 40)]
 
     def unreachable(*_: object) -> None:
@@ -100,6 +101,36 @@ def test_a_base_with_other_weights_than_were_trained_on_is_refused(checkpoint: p
 def test_the_hash_of_a_base_is_the_one_that_the_trainers_write(checkpoint: pillm.Checkpoint) -> None:
     hub = pytest.importorskip("pillm_hf.models.hub")
     assert sources._weights_hash(checkpoint.path) == hub.weights_hash(checkpoint.path)
+
+
+def test_an_error_names_the_files_that_a_person_knows(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "mine", checkpoint.path)
+    with pytest.raises(pillm.DataError) as caught, laid_out(adapter, None) as laid:
+        place = laid.checkpoint.path
+        raise pillm.DataError(f"{place}/tokenizer.json is odd, and {place} too: {place}/model.safetensors.index.json")
+    base = checkpoint.path.resolve()
+    assert str(caught.value) == f"{base}/tokenizer.json is odd, and {adapter.path} too: {base}/model.safetensors.index.json"
+
+
+def test_a_folder_is_looked_at_before_anything_of_it_is_read(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "mine", checkpoint.path)
+    deep = "[" * 100_000 + "]" * 100_000
+    (adapter.path / "adapter_config.json").write_text(deep)
+    for read in (lambda: parents(adapter, None), lambda: laid_out(adapter, None).__enter__()):
+        with pytest.raises(pillm.UnsafeError, match=r"mine/adapter_config\.json: it is nested deeper"):
+            read()
+    base = write_model(tmp_path / "base")
+    (base.path / "generation_config.json").write_text(deep)
+    adapter = write_adapter(tmp_path / "other", base.path)
+    with pytest.raises(pillm.UnsafeError, match=r"base/generation_config\.json: it is nested deeper"), laid_out(adapter, None):
+        pass
+
+
+def test_an_adapter_of_another_base_is_refused_with_both_shapes(tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "mine", write_model(tmp_path / "narrow", hidden=96, layers=1).path)
+    told = r"mine does not fit its base: it changes .*q_proj.weight, 256 x 256, .* 96 x 96"
+    with pytest.raises(pillm.DataError, match=told), laid_out(adapter, None):
+        pass
 
 
 def test_an_adapter_that_is_not_merged_here_is_refused_before_its_base_is_looked_for(tmp_path: Path) -> None:

@@ -160,13 +160,7 @@ def adapter_of(folder: Path) -> Path | None:
 
 def base_of(adapter: Path) -> Source:
     """Return the model that an adapter was trained on; raise DataError where its configuration does not say."""
-    path = adapter / "adapter_config.json"
-    try:
-        settings = json.loads(path.read_text("utf-8"))
-        base, revision = settings["base_model_name_or_path"], settings.get("revision")
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise pillm.DataError(f"{path} names no base_model_name_or_path. Save the adapter again with its base.") from error
-    return locate(str(base), revision)
+    return locate(*pillm.named_base(adapter))
 
 
 def _listing(folder: Path) -> dict[str, str]:

@@ -57,6 +57,10 @@ class Conversion:
     """Whether the file is there already, and only tokenizer and model are asked."""
     adapter: str | None = None
     """An adapter that the model is asked with, unmerged; peft puts it on."""
+    apart: bool = False
+    """Whether the adapter stays out of the file, which holds the base alone."""
+    precision: str = "float32"
+    """How the model's weights are held while it is asked: `float32`, or `stored` and widened layer by layer."""
     metadata: dict[str, str] = field(default_factory=dict)
     """What replaces the metadata that the converter guesses (`general.name`, `general.license`)."""
 

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-FITS_IN_32_BIT = 4_000_000_000
-"""Bytes of weights up to which they are widened: 16-bit sums break ties at random."""
 PLACES = 64
 """The last ones of each probe: there the answer is."""
 MOST_BYTES = 64 * 1024 * 1024
@@ -33,11 +31,35 @@ def _loaded(job: dict[str, Any], kind: str) -> Any:
     import torch
     import transformers
 
-    weights = sum(path.stat().st_size for path in Path(job["model"]).glob("*.safetensors"))
-    dtype = torch.float32 if weights < FITS_IN_32_BIT else "auto"
+    stored = job["precision"] == "stored"
+    dtype = "auto" if stored else torch.float32  # 16-bit sums would break ties at random
     # the other ways of attending leave out what some models do to the scores (Gemma 2 caps them)
     options = {"dtype": dtype, "local_files_only": True, "attn_implementation": "eager"}
-    return getattr(transformers, kind).from_pretrained(job["model"], **options).eval()
+    model = getattr(transformers, kind).from_pretrained(job["model"], **options).eval()
+    return layer_by_layer(model) if stored else model
+
+
+def layer_by_layer(model: Any) -> Any:
+    """Let a model compute in 32 bit while it holds its weights as they are stored: each layer widens its own as it is used."""
+    import torch
+
+    def widen(module: Any, _: Any) -> None:
+        module.kept_weights = {name: weight for name, weight in module._parameters.items() if weight is not None}
+        for name, weight in module.kept_weights.items():
+            module._parameters[name] = torch.nn.Parameter(weight.float(), requires_grad=False)
+
+    def give_back(module: Any, *_: Any) -> None:
+        module._parameters.update(module.__dict__.pop("kept_weights"))
+
+    short = (torch.bfloat16, torch.float16)
+    for module in model.modules():
+        if any(weight is not None and weight.dtype in short for weight in module._parameters.values()):
+            module.register_forward_pre_hook(widen)
+            module.register_forward_hook(give_back, always_call=True)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.dtype in short:
+                module._buffers[name] = buffer.float()
+    return model
 
 
 def _logits(job: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,39 +1,34 @@
-"""What can be told of an adapter's folder, and where the model that it belongs on is."""
+"""What can be told of an adapter's folder alone, and of the files of any folder."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pillm
-from pillm_llamacpp.gates.checks import read_json
+from pillm_llamacpp.writing.adapter import settings_of
+from pillm_llamacpp.writing.sources import adapter_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-ADAPTER_FILE = "adapter_config.json"
+
+def examine_adapter(folder: Path) -> pillm.Finding:
+    """Return whether an adapter can be exported, as far as it can be told without its base."""
+    try:
+        pairs = adapter_of(folder).pairs
+        name = pillm.named_base(folder).name
+    except pillm.PillmError as error:
+        return pillm.Finding("adapter", "broken", str(error))
+    ranks = sorted({pair.b.shape[1] for pair in pairs.values()})
+    dora = ", with magnitudes (DoRA)" if settings_of(folder).get("use_dora") else ""
+    said = f"LoRA of rank {', '.join(map(str, ranks))} on {name}, {len(pairs)} weights{dora}"
+    return pillm.Finding("adapter", "ok", said)
 
 
-def base_of(folder: Path) -> Path | None:
-    """Return the folder of the model that an adapter belongs on, where it is on this machine."""
-    name = (read_json(folder / ADAPTER_FILE) or {}).get("base_model_name_or_path")
-    return pillm.model_folder(name) if isinstance(name, str) and name else None
-
-
-def examine_adapter(folder: Path) -> Iterator[pillm.Finding]:
-    """Yield what was found of the adapter alone."""
-    settings = read_json(folder / ADAPTER_FILE) or {}
-    kind, rank = settings.get("peft_type") or "LORA", settings.get("r")
-    name = settings.get("base_model_name_or_path")
-    if kind != "LORA":
-        yield pillm.Finding("adapter", "broken", f"it is a {kind} adapter, which cannot be merged into a model's weights",
-                            "Train with the trainer lora or dora.")  # fmt: skip
-        return
-    if not any(folder.glob("*.safetensors")):
-        yield pillm.Finding("adapter", "broken", f"{folder} holds no weights (*.safetensors)", "Save the adapter again.")
-        return
-    dora = ", with magnitudes (DoRA)" if settings.get("use_dora") else ""
-    yield pillm.Finding("adapter", "ok", f"LoRA of rank {rank} on {name}{dora}")
-    if base_of(folder) is None:
-        yield pillm.Finding("base", "missing", f"the model that it belongs on, {name!r}, is in no folder of this machine",
-                            f"Write its folder into {ADAPTER_FILE} (base_model_name_or_path).")  # fmt: skip
+def look_at_files(folder: Path) -> pillm.Finding:
+    """Look at every file in a limited process, as an export will before anything else reads them."""
+    try:
+        notes = pillm.check_model_folder(folder)
+    except pillm.PillmError as error:
+        return pillm.Finding("files", "broken", str(error))
+    return pillm.Finding("files", "note" if notes else "ok", "; ".join(notes) or "none contradicts itself")

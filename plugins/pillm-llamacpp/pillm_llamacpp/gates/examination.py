@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pillm
@@ -11,9 +11,12 @@ from pillm_llamacpp import source
 from pillm_llamacpp.converting.pretokenizer import derive
 from pillm_llamacpp.converting.spm import spaces_of, vocabulary_size
 from pillm_llamacpp.gates import checks
-from pillm_llamacpp.gates.adapters import ADAPTER_FILE, base_of, examine_adapter
+from pillm_llamacpp.gates.adapters import examine_adapter, look_at_files
 from pillm_llamacpp.gates.fallbacks import better
 from pillm_llamacpp.gates.rehearsing import try_tokenizer
+from pillm_llamacpp.gates.room import examine_memory
+from pillm_llamacpp.writing.adapter import is_adapter
+from pillm_llamacpp.writing.sources import Laid, laid_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +53,10 @@ class Patient:
 def examine_folder(
     exporter: GGUFExporter, checkpoint: pillm.Checkpoint, *, student: dict[str, Any] | None, prove: bool
 ) -> Iterator[pillm.Finding]:
-    """Yield what was found of a model's or an adapter's folder; `student` is the config.json of what will be trained of it."""
+    """Yield what was found of a model's or an adapter's folder, by the steps of an export.
+
+    `student` is the config.json of what will be trained of it.
+    """
     tree = None
     try:
         tree = source.require()
@@ -58,37 +64,38 @@ def examine_folder(
     except pillm.MissingDependency as error:
         if student is None:  # else the run asks after its tools itself
             yield pillm.Finding("converter", "missing", str(error))
-    if not (checkpoint.path / "config.json").is_file() and (checkpoint.path / ADAPTER_FILE).is_file():
-        yield from examine_adapter(checkpoint.path)
-        base = base_of(checkpoint.path)
-        if base is None:
+    if student is not None:
+        yield from _examined(exporter, Laid(checkpoint), student, tree)
+        return
+    files = look_at_files(checkpoint.path)
+    if files.wrong:
+        yield files  # and nothing else reads them
+        return
+    if is_adapter(checkpoint.path):
+        about = examine_adapter(checkpoint.path)
+        yield about
+        if about.wrong:
             return
-        checkpoint = pillm.Checkpoint(path=base)
-    found = list(_examined(exporter, checkpoint, student, tree))
-    if student is None and not any(one.wrong for one in found):
-        found.append(_files(checkpoint))
-    yield from found
-    if prove and tree is not None and not any(one.wrong for one in found):
-        yield try_tokenizer(checkpoint, checks.check(checkpoint, tree, exporter.quants), pre=exporter.pre, tree=tree)
-
-
-def _files(checkpoint: pillm.Checkpoint) -> pillm.Finding:
-    """Look at every file in a limited process, as an export will."""
+    found = []
     try:
-        notes = pillm.check_model_folder(checkpoint.path)
+        with laid_out(checkpoint, exporter.base) as laid:
+            found = [*_examined(exporter, laid, None, tree), examine_memory(laid.checkpoint, exporter.logits)]
+            if prove and tree is not None and not any(one.wrong for one in found):
+                told = checks.check(laid.checkpoint, tree, exporter.quants)
+                found.append(try_tokenizer(laid.checkpoint, told, pre=exporter.pre, tree=tree))
+            found = [replace(one, detail=laid.told(one.detail), remedy=laid.told(one.remedy)) for one in found]
     except pillm.PillmError as error:
-        return pillm.Finding("files", "broken", str(error))
-    return pillm.Finding("files", "note" if notes else "ok", "; ".join(notes) or "none contradicts itself")
+        absent = isinstance(error, (pillm.MissingDependency, pillm.Unavailable))
+        found = [pillm.Finding("base", "missing" if absent else "broken", str(error))]
+    yield from [files, *found]
 
 
-def _examined(
-    exporter: GGUFExporter, checkpoint: pillm.Checkpoint, student: dict[str, Any] | None, tree: Path | None
-) -> Iterator[pillm.Finding]:
-    folder = checkpoint.path
+def _examined(exporter: GGUFExporter, laid: Laid, student: dict[str, Any] | None, tree: Path | None) -> Iterator[pillm.Finding]:
+    folder = laid.checkpoint.path
     try:
         patient = Patient(
-            folder=folder, config=student or checkpoint.config, quants=exporter.quants, pre=exporter.pre, tree=tree,
-            whole=student is None, contract=checkpoint.contract, settings=checks.settings_of(folder),
+            folder=folder, config=student or laid.checkpoint.config, quants=exporter.quants, pre=exporter.pre, tree=tree,
+            whole=student is None, contract=laid.checkpoint.contract, settings=checks.settings_of(folder),
             tokenizer=checks.read_json(folder / "tokenizer.json"),
         )  # fmt: skip
     except pillm.PillmError as error:

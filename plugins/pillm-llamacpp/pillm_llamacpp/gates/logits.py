@@ -32,16 +32,16 @@ _ADVICE = (
 
 
 def measure(
-    worker: Worker, made: Converted, rows: int | None = None, progress: pillm.Progress | None = None
+    worker: Worker, made: Converted, rows: int | None = None, progress: pillm.Progress | None = None, lora: Path | None = None
 ) -> tuple[pillm.Agreement, list[dict[str, Any]]]:
     """Return how near the file that a worker has open is to its checkpoint, over the first rows, and what each row gave.
 
-    Raises BackendError where a number is not finite.
+    `lora` is the file of an adapter that lies on it. Raises BackendError where a number is not finite.
     """
     found: list[dict[str, Any]] = []
     offset = 0
     for row in made.predicted[:rows]:
-        asked = {"ids": row["ids"], "places": row["places"], "width": row["width"]}
+        asked = {"ids": row["ids"], "places": row["places"], "width": row["width"], "lora": str(lora) if lora else None}
         gave = worker.ask(op="compare", reference=str(made.reference), offset=offset, **asked)
         offset += row["places"] * row["width"]
         if "unfinite" in gave:
@@ -63,7 +63,7 @@ def largest_allowed(found: Sequence[dict[str, Any]]) -> float:
     return LARGEST * max(1.0, max((one["peak"] for one in found), default=0.0) / PEAK)
 
 
-def check(worker: Worker, path: Path, made: Converted, progress: pillm.Progress) -> pillm.Agreement:
+def check(worker: Worker, path: Path, made: Converted, progress: pillm.Progress, lora: Path | None = None) -> pillm.Agreement:
     """Return how near a file in full precision is to its checkpoint; raise BackendError where that is not near enough.
 
     Where the two choose another token although the checkpoint's own logits of the two are nearer than `TIE`, that is a tie
@@ -72,7 +72,7 @@ def check(worker: Worker, path: Path, made: Converted, progress: pillm.Progress)
     progress.start(
         len(made.predicted), unit="conversations", message=f"comparing the logits of {path.name} with the checkpoint's"
     )
-    near, found = measure(worker, made, progress=progress)
+    near, found = measure(worker, made, progress=progress, lora=lora)
     bound = largest_allowed(found)
     if near.largest > bound:
         number = max(range(len(found)), key=lambda index: found[index]["largest"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
+import llama_cpp.llama_cpp as llama
 import numpy as np
 
 from pillm_llamacpp.inference.engine import Context
@@ -16,15 +18,17 @@ if TYPE_CHECKING:
     Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def compare(served: Served, *, reference: str, offset: int, ids: list[int], places: int, width: int) -> Packet:
+def compare(
+    served: Served, *, reference: str, offset: int, ids: list[int], places: int, width: int, lora: str | None = None
+) -> Packet:
     """Return how the logits at the last `places` of some ids differ from those in a file of 32-bit numbers, from `offset` on.
 
     `largest` is the largest difference and `at` its place; `peak` the largest logit of the checkpoint, counted from the mean
     of its place; `others` the places where another token is chosen: (place, theirs, mine, by how much the checkpoint prefers
-    theirs). All but those are None where a logit is no finite number.
+    theirs). All but those are None where a logit is no finite number. `lora` is an adapter's file that lies on the model.
     """
     theirs = np.fromfile(reference, "<f4", places * width, offset=4 * offset).reshape(places, width).astype(np.float64)
-    mine = _logits(served, ids, places).astype(np.float64)
+    mine = _logits(served, ids, places, lora).astype(np.float64)
     width = min(width, mine.shape[1])  # rows that no token has
     theirs, mine = theirs[:, :width], mine[:, :width]
     for who, numbers in (("the checkpoint", theirs), ("the file", mine)):
@@ -41,15 +45,18 @@ def compare(served: Served, *, reference: str, offset: int, ids: list[int], plac
     }
 
 
-def _logits(served: Served, ids: list[int], places: int) -> Any:
+def _logits(served: Served, ids: list[int], places: int, lora: str | None) -> Any:
     """Return the logits of the last places, with a cache in 32 bit: only the weights are as they ship."""
     count = len(ids)
     if not 0 < places <= count:
         raise Refusal("backend", f"{places} of {count} places cannot be compared")
+    adapter = _adapter(served, lora) if lora else None  # before the context, which makes room for it
     context = Context(
         served.model, served.log, cells=count, threads=served.threads, batch=count, outputs=count, exact=True
     )  # fmt: skip
     try:
+        if adapter:
+            _put_on(context, adapter)
         context.tokens[:count] = ids
         context.positions[:count] = np.arange(count)
         context.owners[:count] = 0
@@ -59,6 +66,21 @@ def _logits(served: Served, ids: list[int], places: int) -> Any:
         return context.logits(places).copy()
     finally:
         context.close()
+        if adapter:
+            llama.llama_adapter_lora_free(adapter)
+
+
+def _adapter(served: Served, path: str) -> Any:
+    found = llama.llama_adapter_lora_init(served.model.handle, path.encode())
+    if not found:
+        raise Refusal("data", f"llama.cpp cannot put {path} on its base: {served.log.reason()}")
+    return found
+
+
+def _put_on(context: Context, adapter: Any) -> None:
+    adapters = (llama.llama_adapter_lora_p_ctypes * 1)(ctypes.cast(adapter, llama.llama_adapter_lora_p_ctypes))
+    if llama.llama_set_adapters_lora(context.handle, adapters, 1, (ctypes.c_float * 1)(1.0)):
+        raise Refusal("backend", "llama.cpp did not take the adapter")
 
 
 def _divergence(theirs: Matrix, mine: Matrix) -> Matrix:

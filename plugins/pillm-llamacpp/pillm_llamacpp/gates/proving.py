@@ -22,9 +22,11 @@ class Proof(NamedTuple):
     """What was proved of a file in full precision, and with what, so that smaller files can be tried with it too."""
 
     parity: pillm.Parity
-    agreement: pillm.Agreement
+    agreement: pillm.Agreement | None
+    """None where the checkpoint was not asked (`logits=skip`)."""
     rows: Sequence[Row]
     made: Converted
+    encoder: bool = False
 
 
 def prove(
@@ -39,6 +41,9 @@ def prove(
         check_finite(worker, path)
         longest = max((len(row["ids"]) for row in made.predicted), default=0)
         worker.ask(op="open", path=str(path), threads=threads, context=longest + 8, parallel=1)
-        near = embeddings.check(worker, path, made) if told.encoder else logits.check(worker, path, made, progress)
-    progress.note(f"parity: {proved.rows} {'texts' if told.encoder else 'conversations'}, no difference; {near}.")
-    return Proof(proved, near, rows, made)
+        near = None
+        if made.predicted:
+            near = embeddings.check(worker, path, made) if told.encoder else logits.check(worker, path, made, progress)
+    compared = near or "not compared with what the checkpoint computes (logits=skip)"
+    progress.note(f"parity: {proved.rows} {'texts' if told.encoder else 'conversations'}, no difference; {compared}.")
+    return Proof(proved, near, rows, made, told.encoder)

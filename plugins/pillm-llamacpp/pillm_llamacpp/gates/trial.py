@@ -26,9 +26,10 @@ ANSWER = 8
 """After how many tokens the answer is cut."""
 
 
-def attempt(path: Path, proof: Proof, *, threads: int) -> pillm.Agreement:
-    """Return how near a file is to its checkpoint; raise BackendError where it does not load, compute or answer in time.
+def attempt(path: Path, proof: Proof, *, threads: int) -> pillm.Agreement | None:
+    """Return how near a file is to its checkpoint, None where that was not asked.
 
+    Raises BackendError where it does not load, compute or answer in time.
     It is tried with what the file in full precision was proved with.
     """
     rows, made = proof.rows, proof.made
@@ -37,9 +38,13 @@ def attempt(path: Path, proof: Proof, *, threads: int) -> pillm.Agreement:
     room = max([len(ids), *(len(one["ids"]) for one in made.predicted[:ROWS])]) + 2 * ANSWER
     with Worker(what) as worker, _in_time(worker, what):
         worker.ask(op="open", path=str(path), threads=threads, context=room, parallel=1)
-        if proof.agreement.cosine is not None:
-            return embeddings.measure(worker, made, ROWS)
-        near, _ = logits.measure(worker, made, ROWS)
+        asked = proof.agreement is not None
+        if proof.encoder:
+            near = embeddings.measure(worker, made, ROWS) if asked else None
+            if near is None:
+                worker.ask(op="embed", texts=[row.messages[-1]["content"]])
+            return near
+        near = logits.measure(worker, made, ROWS)[0] if asked else None
         _answer(worker, row, what)
         return near
 

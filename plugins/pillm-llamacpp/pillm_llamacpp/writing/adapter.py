@@ -7,12 +7,15 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pillm_llamacpp.workers.refusal import Refusal
 from pillm_llamacpp.writing.shards import FLOATS, Reader, Stored, tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -121,6 +124,19 @@ def read(folder: Path) -> Adapter:
     if not pairs:
         raise Refusal("data", f"{folder / WEIGHTS} holds no weights. Train the adapter again.")
     return Adapter(folder, pairs)
+
+
+def require_fit(pairs: Mapping[str, Pair], shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:
+    """Raise Refusal where an adapter was made for another base than the one whose tensors have these shapes."""
+    for name, pair in pairs.items():
+        told = (pair.b.shape[0], pair.a.shape[1])
+        if shapes.get(name) != told:
+            has = " x ".join(map(str, shapes[name])) if name in shapes else "no such weight"
+            raise Refusal(
+                "data",
+                f"{folder} does not fit its base: it changes {name}, {told[0]} x {told[1]}, and the base has {has}. Name the "
+                "right base: -o base=FOLDER",
+            )
 
 
 _MERGED = "Leave out `adapter` to merge it into its base."

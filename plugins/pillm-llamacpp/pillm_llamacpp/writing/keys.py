@@ -63,6 +63,8 @@ def add_adapter_keys(writer: Any, gguf: Any, folder: Path, alpha: float, job: Pa
     add_general(writer, gguf, folder, job["metadata"])
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    for name, value in job["keys"].items():
+        writer.add_string(name, str(value))
 
 
 def add_general(writer: Any, gguf: Any, folder: Path, override: Mapping[str, str]) -> None:

@@ -27,8 +27,8 @@ def make(
     work = Path(told.outfile).parent
     if how != "converter":
         writing = Writing(
-            tree=told.tree, texts=told.model, weights=told.model, adapter=told.adapter, pre=told.pre, derived=told.derived,
-            stops=told.stops, keys=told.keys, metadata=told.metadata, threads=threads,
+            tree=told.tree, texts=told.model, weights=told.model, adapter=None if told.apart else told.adapter, pre=told.pre,
+            derived=told.derived, stops=told.stops, keys=told.keys, metadata=told.metadata, threads=threads,
         )  # fmt: skip
         try:
             return _written(writing, told, probes, outputs, progress)
@@ -39,7 +39,7 @@ def make(
         progress.note(f"the converter writes this model: {reason}.")
     else:
         reason = "writer=converter"
-    if told.adapter:
+    if told.adapter and not told.apart:
         raise pillm.DataError(
             f"{told.adapter} lies on a model that only the converter writes ({reason}), and it merges no adapter. Nothing was "
             "written. Merge it with the program that trained it (peft's merge_and_unload), and export the folder that it makes."

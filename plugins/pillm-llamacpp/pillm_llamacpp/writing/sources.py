@@ -9,6 +9,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import pillm
@@ -16,8 +17,11 @@ from pillm_llamacpp.workers.client import error_of
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from pillm_llamacpp.writing.adapter import Adapter
+
+CONFIG = "adapter_config.json"
 _BASE_FILE = "base.json"
 """Where pillm's trainers write which weights an adapter was trained on."""
 _TOKENIZER = (
@@ -34,17 +38,26 @@ class Laid(NamedTuple):
     checkpoint: pillm.Checkpoint
     """A folder that holds everything, the base's weights too; for an adapter made of links."""
     adapter: Path | None = None
-    folders: tuple[Path, ...] = ()
-    """Where it all comes from."""
+    notes: tuple[str, ...] = ()
+    """What is worth knowing of the folders that it all comes from."""
+    links: Mapping[Path, Path] = MappingProxyType({})
+    """Where the files of the folder of links are, the last of them the folder itself."""
+
+    def told(self, text: str) -> str:
+        """Return a text with the paths that a person knows, in place of those of the links."""
+        for link, path in self.links.items():
+            text = text.replace(str(link), str(path))
+        return text
 
 
 @contextmanager
 def laid_out(checkpoint: pillm.Checkpoint, base: str | None) -> Iterator[Laid]:
-    """Give a model's parts in one folder for as long as the context lasts.
+    """Give a model's parts in one folder for as long as the context lasts; each folder is looked at before it is read.
 
     `base` is an adapter's base, a folder or a name that a plugin knows; none: what its settings name. Raises DataError
-    where the adapter is not of a kind that is merged here, or its base is not found or is not the one it was trained
-    on, ConfigError where a base is given to a whole model, MissingDependency where peft is not installed.
+    where the adapter is not of a kind that is merged here, or its base is not found, is not the one it was trained
+    on or does not fit it, ConfigError where a base is given to a whole model, MissingDependency where peft is not
+    installed, and what `pillm.check_model_folder` raises. Errors within the context name the files that the links lead to.
     """
     from pillm_llamacpp.writing import adapter
 
@@ -52,44 +65,68 @@ def laid_out(checkpoint: pillm.Checkpoint, base: str | None) -> Iterator[Laid]:
     if not adapter.is_adapter(folder):
         if base is not None:
             raise pillm.ConfigError(f"{folder} is a whole model, so it has no `base`; that option is for an adapter's folder.")
-        yield Laid(checkpoint, None, (folder,))
+        yield Laid(checkpoint, None, _looked_at(folder))
         return
     if find_spec("peft") is None:
         raise pillm.MissingDependency(
             "peft, which the merged file is compared with, is not installed. Nothing was written. Get it with: pip install peft"
         )
+    pairs = adapter_of(folder).pairs
+    weights = base_of(checkpoint, base)
+    notes = _looked_at(*_near(folder)[1:], weights)
+    _require_weights(folder, weights)
+    told = {name: tensor.shape for name, tensor in pillm.stored_tensors(weights).items()}
     try:
-        adapter.read(folder)
+        adapter.require_fit(pairs, told, folder)
     except Refusal as refusal:
         raise error_of(refusal.kind, str(refusal)) from refusal
-    weights = base_of(checkpoint, base)
-    _require_weights(folder, weights)
     with TemporaryDirectory(prefix="pillm-") as place:
-        whole = Path(place) / checkpoint.label
-        _link(folder, weights, whole)
-        yield Laid(pillm.Checkpoint(path=whole, name=checkpoint.label), folder.resolve(), (*_near(folder), weights))
+        whole = Path(place).resolve() / checkpoint.label
+        links = {**_link(folder, weights, whole), whole: folder}
+        laid = Laid(pillm.Checkpoint(path=whole, name=checkpoint.label), folder.resolve(), (*_looked_at(folder), *notes), links)
+        try:
+            yield laid
+        except pillm.PillmError as error:
+            error.args = tuple(laid.told(str(one)) for one in error.args)
+            raise
+
+
+def _looked_at(*folders: Path) -> tuple[str, ...]:
+    """Have folders checked before anything of them is read; return what is worth knowing."""
+    return tuple(f"{folder.name}: {note}" for folder in folders for note in pillm.check_model_folder(folder))
+
+
+def adapter_of(folder: Path) -> Adapter:
+    """Return the adapter of a folder, which is looked at first; raise DataError where it is damaged or of a strange kind."""
+    from pillm_llamacpp.writing import adapter
+
+    _looked_at(folder)
+    try:
+        return adapter.read(folder)
+    except Refusal as refusal:
+        raise error_of(refusal.kind, str(refusal)) from refusal
 
 
 def parents(checkpoint: pillm.Checkpoint, base: str | None) -> dict[str, str]:
     """Return the hash of the weights that an adapter changes; nothing for a whole model."""
     from pillm_llamacpp.writing.adapter import is_adapter
 
-    return {"base": _weights_hash(base_of(checkpoint, base))} if is_adapter(checkpoint.path) else {}
+    if not is_adapter(checkpoint.path):
+        return {}
+    _looked_at(checkpoint.path)
+    return {"base": _weights_hash(base_of(checkpoint, base))}
 
 
 def base_of(checkpoint: pillm.Checkpoint, named: str | None) -> Path:
-    """Return the folder of the model that an adapter was trained on; raise DataError where it is not on this machine."""
-    from pillm_llamacpp.writing.adapter import CONFIG, settings_of
+    """Return the folder of the model that an adapter was trained on, fetched where it is a hub's; raise DataError without one.
 
-    try:
-        settings = {} if named else settings_of(checkpoint.path)
-    except Refusal as refusal:
-        raise error_of(refusal.kind, str(refusal)) from refusal
-    told, revision = named or settings.get("base_model_name_or_path"), settings.get("revision")
-    found = pillm.model_folder(str(told)) if told else None
-    if told and found is None:
+    `named` is what a person says that it is, a folder or a name.
+    """
+    told, revision = (named, None) if named else pillm.named_base(checkpoint.path)
+    found = pillm.model_folder(told)
+    if found is None:
         with suppress(pillm.DataError):  # what is no model anywhere is said below
-            found = _fetched(str(told), revision)
+            found = _fetched(told, revision)
     if found is None or not (found / "config.json").is_file():
         who = "the option `base`" if named else f"{checkpoint.path / CONFIG}"
         raise pillm.DataError(
@@ -140,8 +177,11 @@ def _hash_at(path: Path, size: int, changed: int) -> str:
     return pillm.sha256_file(path)
 
 
-def _link(folder: Path, base: Path, whole: Path) -> None:
-    """Lay out a folder of links: the base's weights, and each other file from where it is nearest to the training."""
+def _link(folder: Path, base: Path, whole: Path) -> dict[Path, Path]:
+    """Lay out a folder of links: the base's weights, and each other file from where it is nearest to the training.
+
+    Returns where each link leads.
+    """
     near = _near(folder)
     whole.mkdir()
     chosen = {path.name: path for path in base.glob("model*.safetensors*")}
@@ -153,6 +193,7 @@ def _link(folder: Path, base: Path, whole: Path) -> None:
     chosen |= _from([*near[1:], base], ("config.json",)) | _from(near, _RECORDS)
     for name, path in chosen.items():
         (whole / name).symlink_to(path)
+    return {whole / name: path for name, path in sorted(chosen.items(), key=lambda item: -len(item[0]))}
 
 
 def _near(folder: Path) -> list[Path]:

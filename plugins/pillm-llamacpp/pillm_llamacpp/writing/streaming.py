@@ -82,15 +82,7 @@ def _pairs(folder: str | None, plan: Sequence[Part]) -> dict[str, adapter.Pair]:
     if folder is None:
         return {}
     pairs = adapter.read(Path(folder)).pairs
-    shapes = {part.source.name: part.source.shape for part in plan if part.source}
-    for name, pair in pairs.items():
-        told = (pair.b.shape[0], pair.a.shape[1])
-        if shapes.get(name) != told:
-            raise Refusal(
-                "data",
-                f"{folder} does not fit its base: it changes {name}, {told[0]} x {told[1]}, and the base has "
-                f"{' x '.join(map(str, shapes[name])) if name in shapes else 'no such weight'}. Name the right base.",
-            )
+    adapter.require_fit(pairs, {part.source.name: part.source.shape for part in plan if part.source}, Path(folder))
     return pairs
 
 
