@@ -53,6 +53,34 @@ def test_a_model_that_wants_its_own_code_is_refused(base: Path, tmp_path: Path) 
         load_model(copy, torch.float32)
 
 
+def test_a_model_that_names_code_it_does_not_need_is_loaded_and_the_code_is_not_run(base: Path, tmp_path: Path) -> None:
+    """Phi-4-mini names such code although transformers has its architecture."""
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    folder = Path(shutil.copytree(base, tmp_path / "phi"))
+    size = json.loads((base / "config.json").read_text("utf-8"))["vocab_size"]
+    shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 0}
+    Phi3ForCausalLM(Phi3Config(vocab_size=size, **shape)).save_pretrained(folder)
+    own = {"AutoConfig": "evil.Own", "AutoModelForCausalLM": "evil.Own", "AutoTokenizer": "Xenova/gpt-4o"}
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "auto_map": own}), "utf-8")
+    (folder / "evil.py").write_text("raise SystemExit('code from a model folder ran')", "utf-8")
+    assert type(load_model(folder, torch.float32)) is Phi3ForCausalLM
+    assert load_chat(folder).prompt([{"role": "user", "content": "?"}])
+    config["auto_map"] = {**own, "AutoModel": "acme/other--evil.Own"}
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(pillm.UnsafeError, match="own Python code"):
+        load_model(folder, torch.float32)
+
+
+def test_every_model_type_that_code_is_left_out_of_is_one_of_transformers() -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    from pillm.intake.owncode import NATIVE
+
+    assert set(CONFIG_MAPPING_NAMES) >= NATIVE
+
+
 def test_bitsandbytes_cannot_fetch_compiled_code(tmp_path: Path) -> None:
     """With the package `kernels` installed, importing bitsandbytes on some processors downloads a binary."""
     import subprocess

@@ -21,6 +21,8 @@ from pillm_hub.names import COMMIT, is_revision
 
 HASHED_AT_A_GLANCE = 64 * 2**20
 """Files up to so many bytes are hashed anew when they are used; larger ones were when they came."""
+WEIGHTS = "config.json or weights that its index names"
+TOKENIZERS = frozenset({"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"})
 SPARE = 64 * 2**20
 """Bytes of a disk that a download leaves free."""
 
@@ -79,19 +81,28 @@ class Cache:
             part.replace(ref)
 
     def whole(self, commit: str) -> Path | None:
-        """Return the folder of a commit where its configuration and all its weights are here, else None.
+        """Return the folder of a commit where its configuration, its tokenizer and all its weights are here, else None.
 
-        Weights come last, so where they are, everything is. Raises UnsafeError for a file that is none of the cache's.
+        An adapter may have its base's tokenizer. Raises UnsafeError for a file that is none of the cache's.
+        """
+        return None if self.lacking(commit) else self.snapshot(commit)
+
+    def lacking(self, commit: str) -> str:
+        """Return what of a commit is not here, in words, the weights first; empty where all is.
+
+        Another program may have fetched some files and not others, so that none of them vouches for the rest.
         """
         folder, at = self.snapshot(commit), f"{self.repository}@{commit[:12]}"
         if not folder.is_dir():
-            return None
+            return WEIGHTS
         for path in folder.iterdir():
             require_own_file(path, self.root, at) if not path.is_dir() or path.is_symlink() else None
         names = {path.name for path in folder.iterdir()}
         shards = shards_of(folder, at)
         weights = shards <= names if shards else any(name.endswith(".safetensors") for name in names)
-        return folder if weights and names & {"config.json", "adapter_config.json"} else None
+        if not weights or not names & {"config.json", "adapter_config.json"}:
+            return WEIGHTS
+        return "" if names & TOKENIZERS or "config.json" not in names else "a tokenizer"
 
     def link(self, commit: str, name: str, digest: str) -> Path:
         """Put a file of a commit in its place: a link to its blob, or a copy where the disk knows no links."""

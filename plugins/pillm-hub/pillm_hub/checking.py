@@ -25,7 +25,7 @@ def require_harmless(path: Path, at: str) -> None:
         return  # its keys are the names of tensors
     if place := pillm.asked_code(document, path.name, _model_type(path, at)):
         raise pillm.UnsafeError(
-            f"{at}: {path.name} asks for Python code of the repository to be run ({place}), and none ever is. Nothing of it was "
+            f"{at}: {path.name} asks for Python code of the repository ({place}), and none is ever run. Nothing of it was "
             "opened. Use a model type that transformers has itself, or this one converted to such."
         )
 

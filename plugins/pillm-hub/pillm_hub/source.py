@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic.config import JsonDict
 
 import pillm
-from pillm_hub.cache import Cache
+from pillm_hub.cache import WEIGHTS, Cache
 from pillm_hub.checking import require_harmless, shards_of
 from pillm_hub.download import TIMEOUT_SECONDS, Meter, fetch_all
 from pillm_hub.library import hub_api
@@ -97,10 +97,10 @@ class HubSource(pillm.Source):
         folder = self._looked_into(held, model, [file.name for file in small])
         if only is None:
             fetch_all(held, model.commit, self._shards(folder, model, weights), meter, self.endpoint)
-            if held.whole(model.commit) is None:
-                raise pillm.DataError(
-                    f"{model.label} lacks config.json or weights that its index names. Choose another revision."
-                )
+            if (lacking := held.lacking(model.commit)) == WEIGHTS:
+                raise pillm.DataError(f"{model.label} lacks {lacking}. Choose another revision.")
+            if lacking:
+                progress.note(f"{model.label} has no tokenizer of its own; it serves where another folder brings one.")
             for (endpoint, name, revision), asked in _ASKED.items():
                 if (endpoint, name, asked.commit) == (self.endpoint, model.name, model.commit):
                     held.remember(revision or "", model.commit)

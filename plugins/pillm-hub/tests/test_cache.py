@@ -76,9 +76,19 @@ def test_a_commit_is_whole_once_its_weights_are_here(held: Cache) -> None:
     held.link(COMMIT, "config.json", SHA256)
     assert held.whole(COMMIT) is None
     held.link(COMMIT, "model.safetensors", SHA256)
+    assert held.whole(COMMIT) is None
+    held.link(COMMIT, "tokenizer.json", SHA256)
     assert held.whole(COMMIT) == held.snapshot(COMMIT)
     (held.snapshot(COMMIT) / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2.safetensors"}}')
     assert held.whole(COMMIT) is None
+
+
+def test_a_commit_without_its_tokenizer_is_not_whole_but_an_adapter_may_have_its_bases(held: Cache) -> None:
+    for name in ("config.json", "model.safetensors", "tokenizer_config.json"):
+        held.link(COMMIT, name, SHA256)
+    assert held.lacking(COMMIT) == "a tokenizer"
+    (held.snapshot(COMMIT) / "config.json").rename(held.snapshot(COMMIT) / "adapter_config.json")
+    assert held.whole(COMMIT) == held.snapshot(COMMIT)
 
 
 def test_a_revision_is_remembered_and_a_commit_needs_no_memory(held: Cache) -> None:

@@ -52,6 +52,7 @@ def test_a_setting_that_asks_for_code_is_found_however_deep(tmp_path: Path, docu
     [
         ({"trust_remote_code": False, "auto_map": None}, "config.json"),
         ({"model_type": "phi3", "auto_map": {"AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"}}, "config.json"),
+        ({"model_type": "phi3", "auto_map": {"AutoConfig": "a.B", "AutoTokenizer": "Xenova/gpt-4o"}}, "config.json"),
         ({"model": {"vocab": {"auto_map": 7, "trust_remote_code": 8}}}, "tokenizer.json"),
         ({"weight_map": {"auto_map": "model.safetensors"}}, INDEX),
     ],

@@ -10,6 +10,7 @@ from pillm_llamacpp import source
 from pillm_llamacpp.converting import conversion as convert
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.gates.checks import check, is_encoder
+from pillm_llamacpp_zoo import build
 
 import pillm
 
@@ -38,6 +39,18 @@ def test_a_folder_that_wants_to_run_its_own_code_is_refused(checkpoint: pillm.Ch
     assert caught.value.exit_code == 6
     assert not (tmp_path / "marker").exists()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.full
+def test_code_that_transformers_does_not_need_is_left_out_and_the_model_exported(tmp_path: Path) -> None:
+    made = build("phi4", tmp_path)
+    own = {"AutoConfig": "evil.Own", "AutoModelForCausalLM": "evil.Own", "AutoTokenizer": "Xenova/gpt-4o"}
+    add(made.path / "config.json", auto_map=own)
+    (made.path / "evil.py").write_text(EVIL.format(marker=str(tmp_path / "marker")))
+    assert not [one for one in GGUFExporter().examine(made) if one.wrong]
+    (model,) = export(made, tmp_path / "out", quants=["F16"], assets=False)
+    assert model.agreement
+    assert not (tmp_path / "marker").exists()
 
 
 def test_the_converter_itself_runs_no_code_of_the_folder(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:

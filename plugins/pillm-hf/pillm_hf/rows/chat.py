@@ -12,6 +12,7 @@ from typing import Any
 
 import pillm
 
+_MEGABYTES = 256  # a template that passed its trial may still misbehave over one row
 _MARK = "zq7pillm7qz"  # stands for an answer; no template contains it
 
 
@@ -57,7 +58,7 @@ class Chat:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         plain = [pillm.template_message(message) for message in messages]
-        with pillm.limited_rendering():
+        with pillm.limited_rendering(megabytes=_MEGABYTES):
             texts, spans = render_jinja_template(
                 [plain],
                 tools=list(tools) or None,
@@ -133,7 +134,7 @@ class Chat:
 
     def _render(self, messages: Iterable[pillm.Message], tools: Sequence[Any], **settings: Any) -> str:
         try:
-            with pillm.limited_rendering():
+            with pillm.limited_rendering(megabytes=_MEGABYTES):
                 return str(
                     self.tokenizer.apply_chat_template(
                         [pillm.template_message(message) for message in messages],

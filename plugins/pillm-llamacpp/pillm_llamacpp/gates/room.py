@@ -37,8 +37,8 @@ def precision(folder: Path, config: dict[str, object], *, free: int | None = Non
         return "stored"
     raise pillm.ConfigError(
         f"{folder} cannot be compared with its files here: that takes {least / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
-        "are free. Nothing was converted. Free some memory, export on a larger machine, or do without this proof: -o logits=skip "
-        "(the files and their card will say that it was not given)."
+        "are free. Nothing was converted. Free some memory, export on a larger machine, or do without this proof: "
+        "-o logits=skip (the files and their card will say that it was not given)."
     )
 
 
