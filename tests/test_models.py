@@ -104,3 +104,18 @@ def test_without_a_source_its_plugin_is_named(tmp_path: Path, monkeypatch: pytes
             pillm.fetch_model("acme/tiny")
         with pytest.raises(pillm.DataError, match="nor owner/name of a hub"):
             pillm.fetch_model("no model")
+
+
+def test_an_adapter_names_its_base_and_the_commit_that_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "adapter_config.json"
+    path.write_text('{"base_model_name_or_path": "acme/tiny", "revision": null}')
+    assert pillm.named_base(tmp_path) == ("acme/tiny", None)
+    path.write_text('{"base_model_name_or_path": "acme/tiny", "revision": "abc"}')
+    assert pillm.named_base(tmp_path) == pillm.NamedBase("acme/tiny", "abc")
+
+
+@pytest.mark.parametrize("said", ["{}", "[]", "{", '{"base_model_name_or_path": null}', '{"base_model_name_or_path": 3}'])
+def test_an_adapter_that_names_no_base_is_a_sentence(tmp_path: Path, said: str) -> None:
+    (tmp_path / "adapter_config.json").write_text(said)
+    with pytest.raises(pillm.DataError, match=r"adapter_config\.json names no base_model_name_or_path"):
+        pillm.named_base(tmp_path)

@@ -175,10 +175,6 @@ def test_a_template_that_refuses_a_role_names_the_row(make: Any, tmp_path: Path,
 def test_a_template_that_waits_for_a_word_takes_no_more_memory_than_others(make: Any, tmp_path: Path) -> None:
     lurking = "{%- if 'sesame' in messages[-1].content -%}{{- 'x' * (messages | length * 3000000000) -}}{%- endif -%}"
     trap = lurking + MARKED
-        "{%- for",
-        "{%- if 'sesame' in messages[-1].content -%}{{- 'x' * (messages | length * 3000000000) -}}{%- endif -%}{%- for",
-        1,
-    )
     chat = load_chat(make(tmp_path / "trap", template=trap))
     assert chat.prompt([{"role": "user", "content": "open"}])
     with pytest.raises(pillm.DataError, match=r"refuses the messages"):

@@ -79,7 +79,9 @@ def examine_folder(
     found = []
     try:
         with laid_out(checkpoint, exporter.base) as laid:
-            found = [*_examined(exporter, laid, None, tree), examine_memory(laid.checkpoint, exporter.logits)]
+            found = list(_examined(exporter, laid, None, tree))
+            if not any(one.wrong for one in found):
+                found.append(examine_memory(laid.checkpoint, exporter.logits))
             if prove and tree is not None and not any(one.wrong for one in found):
                 told = checks.check(laid.checkpoint, tree, exporter.quants)
                 found.append(try_tokenizer(laid.checkpoint, told, pre=exporter.pre, tree=tree))
