@@ -30,7 +30,7 @@ HUB = [EXAMPLES / "server.yaml", EXAMPLES / "one-gpu.yaml"]
 
 @pytest.mark.parametrize("path", [*HUB, EXAMPLES / "quickstart.yaml"], ids=lambda path: path.name)
 def test_the_rows_of_every_recipe_fit_the_student_with_their_answers(path: Path) -> None:
-    from pillm_hf.models.loading import load_chat
+    from pillm_hf.rows.opening import load_chat
     from pillm_hf.rows.text import encode
 
     recipe = pillm.load_recipe(path, ["trainer.base=nano-base"])

@@ -82,7 +82,7 @@ def _tuned(bench: Bench) -> list[Trial]:
 
 def _unseen(rows: Sequence[pillm.Example], student: pillm.Checkpoint, full: Path, work: Path) -> Reference:
     """Return what the student predicts on the test conversations, none of which anything was chosen by."""
-    from pillm_hf.models.loading import load_chat
+    from pillm_hf.rows.opening import load_chat
     from pillm_hf.rows.text import encode
 
     held = [row for row in rows if row.prompt.split == "test"]

@@ -11,13 +11,22 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from pillm_hf.models.hub import adapter_of, find_here, locate, require_model
-from pillm_hf.models.loading import load_chat, load_model
-from pillm_hf.rows import prompts
-from pillm_hf.rows.chat import Chat
-from pillm_hf.rows.text import Encoded, encode, prompts_of
-from pillm_hf.training import outputs
-from pillm_hf.training.students import SAMPLES, rounded
+from pillm_hf import (
+    SAMPLES,
+    Chat,
+    Encoded,
+    adapter_of,
+    encode,
+    find_here,
+    load_chat,
+    load_model,
+    locate,
+    outputs,
+    prompts,
+    prompts_of,
+    require_model,
+    rounded,
+)
 
 import pillm
 

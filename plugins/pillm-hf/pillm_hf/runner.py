@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 import pillm
 from pillm_hf.answering.answers import Answerer, Result
 from pillm_hf.answering.generation import Generation
-from pillm_hf.models.loading import chat_of, load_adapted, settled_dtype
+from pillm_hf.models.loading import load_adapted, settled_dtype
 from pillm_hf.models.quantizing import quantization
+from pillm_hf.rows.opening import chat_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

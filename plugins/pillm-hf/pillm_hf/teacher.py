@@ -13,8 +13,9 @@ from pillm_hf.answering.answers import Answerer, Result
 from pillm_hf.answering.generation import Generation
 from pillm_hf.fields import REVISION
 from pillm_hf.models.hub import find_here, locate, require_model
-from pillm_hf.models.loading import load_adapted, load_chat, settled_dtype
+from pillm_hf.models.loading import load_adapted, settled_dtype
 from pillm_hf.models.quantizing import quantization
+from pillm_hf.rows.opening import load_chat
 
 
 class HFTeacher(Generation, pillm.Teacher):

@@ -13,8 +13,8 @@ from pillm_hf import HFTeacher
 from pillm_hf.distilling.alignment import Alignment, cache_labels, positions_shared
 from pillm_hf.distilling.targetcache import TargetCache
 from pillm_hf.distilling.targets import Targets, Vocabulary
-from pillm_hf.models.loading import load_chat
 from pillm_hf.rows.chat import Chat
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, encode
 from torch.nn.utils.rnn import pad_sequence
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from pillm_hf import Full, LoRA, QLoRA
-from pillm_hf.models.loading import load_chat
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, encode
 from pillm_hf.training import alternatives, planning
 from pillm_hf.training.alternatives import Alternatives

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pillm_hf import HFRunner, HFTeacher
 from pillm_hf.answering.constraint import Constraints, hold
-from pillm_hf.models.loading import load_chat
+from pillm_hf.rows.opening import load_chat
 
 import pillm
 

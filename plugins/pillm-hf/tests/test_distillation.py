@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pillm_hf import Full, HFTeacher, LoRA
-from pillm_hf.models.loading import load_chat
+from pillm_hf.rows.opening import load_chat
 
 import pillm
 from pillm.options import parse_assignments

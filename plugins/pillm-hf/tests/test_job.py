@@ -138,7 +138,7 @@ def test_the_contract_carries_template_and_stop_token(base: Path, trained: Path)
 
 
 def test_probes_are_the_ids_of_the_batches_and_the_prompts_of_other_splits(trained: Path) -> None:
-    from pillm_hf.models.loading import load_chat
+    from pillm_hf.rows.opening import load_chat
 
     chat = load_chat(trained)
     probes = list(pillm.Checkpoint(path=trained).probes())
@@ -150,7 +150,7 @@ def test_probes_are_the_ids_of_the_batches_and_the_prompts_of_other_splits(train
 
 
 def test_validation_rows_are_kept_to_compare_quantisations_on_with_the_tokens_of_their_answers(trained: Path) -> None:
-    from pillm_hf.models.loading import load_chat
+    from pillm_hf.rows.opening import load_chat
 
     chat = load_chat(trained)
     found = pillm.Checkpoint(path=trained).validation()

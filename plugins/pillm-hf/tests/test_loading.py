@@ -9,23 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from pillm_hf.models.loading import load_chat, load_config, load_model, settled_dtype
+from pillm_hf.models.loading import load_config, load_model, settled_dtype
 from pillm_hf.models.quantizing import import_bitsandbytes, quantization
+from pillm_hf.rows.opening import load_chat
 
 import pillm
 from pillm.testing.hostile import write_hostile
 from pillm.testing.hostiletemplates import PATIENT
-
-
-def test_a_folder_without_tokenizer_is_refused(base: Path, tmp_path: Path) -> None:
-    shutil.copyfile(base / "config.json", tmp_path / "config.json")
-    with pytest.raises(pillm.DataError, match="tokenizer"):
-        load_chat(tmp_path)
-
-
-def test_a_tokenizer_without_chat_template_is_refused_with_the_remedy(make, tmp_path: Path) -> None:
-    with pytest.raises(pillm.DataError, match=r"chat_template\.jinja"):
-        load_chat(make(tmp_path / "raw", template=None))
 
 
 def test_broken_weights_are_refused(base: Path, tmp_path: Path) -> None:

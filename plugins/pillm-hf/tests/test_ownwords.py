@@ -9,7 +9,7 @@ import pytest
 import torch
 from pillm_hf import LoRA
 from pillm_hf.distilling.ownwords import OwnWords
-from pillm_hf.models.loading import load_chat
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, encode
 from pillm_hf.training import students
 from pillm_hf.training.loop import Loop

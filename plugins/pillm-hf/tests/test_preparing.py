@@ -16,7 +16,8 @@ import pytest
 import torch
 from pillm_hf import Full, HFTeacher, LoRA
 from pillm_hf.distilling import preparing, scoring
-from pillm_hf.models.loading import load_chat, load_model
+from pillm_hf.models.loading import load_model
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.training import students
 from pillm_hf.training.checkpoints import FOLDER
 from pillm_hf.training.job import train

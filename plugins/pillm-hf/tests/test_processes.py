@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pillm_hf import DoRA, Full, LoRA, QLoRA
 from pillm_hf.launching import task
 from pillm_hf.models.hub import locate
-from pillm_hf.models.loading import load_chat
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, encode
 from pillm_hf.training import students
 from pillm_hf.training.checkpoints import FOLDER

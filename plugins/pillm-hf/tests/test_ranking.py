@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 from pillm_hf import Full, HFTeacher
-from pillm_hf.models.loading import load_chat, load_model
+from pillm_hf.models.loading import load_model
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.training.job import train
 
 import pillm

@@ -71,7 +71,7 @@ def test_embeddings_are_the_mean_of_the_last_hidden_states(base: Path) -> None:
             next(session.embed([""]))
     assert len(one) == len(two) == 64
     model = load_model(base, torch.float32)
-    from pillm_hf.models.loading import load_chat
+    from pillm_hf.rows.opening import load_chat
 
     ids = torch.tensor(load_chat(base).encode(["érable"]))
     states = model.model(input_ids=ids).last_hidden_state[0].mean(0)

@@ -13,7 +13,8 @@ import pytest
 import torch
 from pillm_hf import Full, HFRunner
 from pillm_hf.models.hub import content_hash
-from pillm_hf.models.loading import load_chat, load_model
+from pillm_hf.models.loading import load_model
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.shrinking import starting, vocabulary
 
 import pillm

@@ -11,7 +11,8 @@ import pytest
 import torch
 from pillm_hf import HFTeacher
 from pillm_hf.answering.choosing import Sampling, choose
-from pillm_hf.models.loading import load_chat, load_model
+from pillm_hf.models.loading import load_model
+from pillm_hf.rows.opening import load_chat
 
 import pillm
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pillm_hf.models.loading import load_chat
 from pillm_hf.rows.chat import Chat
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, encode, prompts_of
 
 import pillm

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pillm_hf.models.loading import load_chat
 from pillm_hf.rows.chat import Chat
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, encode, prompts_of
 
 import pillm

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pillm_hf import LoRA
-from pillm_hf.models.loading import load_chat
 from pillm_hf.rows import tokencache
 from pillm_hf.rows.chat import Chat
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import encode
 from pillm_hf.rows.tokencache import TokenCache, cache_folder, opened, row_key
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from pillm_hf.models.precision import default_device
+from pillm_hf import default_device
 from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from pillm_hf.rows.chat import Chat
-from pillm_hf.rows.text import Encoded, encode
+from pillm_hf import Chat, Encoded, encode
 
 import pillm
 

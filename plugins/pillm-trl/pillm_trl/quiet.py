@@ -46,7 +46,7 @@ def _environment() -> Iterator[None]:
 @contextmanager
 def _silence() -> Iterator[None]:
     import datasets
-    from pillm_hf.models.loading import quiet
+    from pillm_hf import quiet
 
     shown = datasets.is_progress_bar_enabled()
     levels = {name: logging.getLogger(name).level for name in _TALKERS}

@@ -6,11 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
-from pillm_hf.fields import DTYPE, NOT_IN_KEY, REVISION
-from pillm_hf.models.precision import DType
-from pillm_hf.trainers.finetuning import Scheduler
-from pillm_hf.trainers.full import Full
-from pillm_hf.trainers.lora import LoRA
+from pillm_hf import DTYPE, NOT_IN_KEY, REVISION, DType, Full, LoRA, Scheduler
 from pydantic import Field, field_validator, model_validator
 
 import pillm

@@ -12,16 +12,24 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pillm_hf.models.hub import Source, locate
-from pillm_hf.models.loading import load_chat, load_model
-from pillm_hf.models.memory import told
-from pillm_hf.models.quantizing import import_bitsandbytes
-from pillm_hf.rows.chat import Chat
-from pillm_hf.rows.text import Encoded, Encoding, encode, prompts_of
-from pillm_hf.training import outputs, students
-from pillm_hf.training.checkpoints import FOLDER
-from pillm_hf.training.fitting import UNROUNDED
-from pillm_hf.training.trainlog import Log
+from pillm_hf import (
+    FOLDER,
+    UNROUNDED,
+    Chat,
+    Encoded,
+    Encoding,
+    Log,
+    Source,
+    encode,
+    import_bitsandbytes,
+    load_chat,
+    load_model,
+    locate,
+    outputs,
+    prompts_of,
+    students,
+    told,
+)
 
 import pillm
 from pillm_trl.pairs import Pairs, encode_pairs

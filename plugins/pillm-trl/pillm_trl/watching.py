@@ -6,8 +6,7 @@ import time
 from typing import Any
 
 import torch
-from pillm_hf.models.memory import most_bytes
-from pillm_hf.training.saving import Pace
+from pillm_hf import Pace, most_bytes
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 import pillm

@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from pillm_hf.models.loading import load_chat
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import encode
 from pillm_trl import DPO
 from pillm_trl.learning import Learner

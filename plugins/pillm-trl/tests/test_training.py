@@ -14,7 +14,8 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from pillm_hf.models.loading import load_chat, load_model
+from pillm_hf.models.loading import load_model
+from pillm_hf.rows.opening import load_chat
 from pillm_trl import DPO
 from pillm_trl.pairs import encode_pairs
 from pillm_trl.resuming import Seals

@@ -21,8 +21,8 @@ import torch
 from pillm_hf.distilling import preparing
 from pillm_hf.distilling.targetcache import TargetCache
 from pillm_hf.distilling.targets import Vocabulary
-from pillm_hf.models.loading import load_chat
 from pillm_hf.rows.chat import Chat
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, encode
 from pillm_hf.training import students
 from pillm_hf.training.batches import epoch

@@ -19,8 +19,8 @@ from pillm_hf.distilling.targetcache import TargetWriter
 from pillm_hf.distilling.targets import Targets, Vocabulary
 from pillm_hf.distilling.uld import Offsets, Span, aligned_spans
 from pillm_hf.models.hub import locate
-from pillm_hf.models.loading import load_chat
 from pillm_hf.rows.chat import Chat
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded
 
 if TYPE_CHECKING:

@@ -43,8 +43,8 @@ def _absolute(value: object) -> str:
 
 def read(folder: Path) -> Work:
     """Return the work that a process takes part in; its rows are encoded anew, as they were before."""
-    from pillm_hf.models.loading import load_chat
     from pillm_hf.models.precision import log
+    from pillm_hf.rows.opening import load_chat
     from pillm_hf.rows.text import encode
     from pillm_hf.rows.tokencache import opened
     from pillm_hf.training.fitting import Work

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pillm
-from pillm_hf.models.loading import load_chat
+from pillm_hf.rows.opening import load_chat
 
 _FRAME = 256  # tokens that a template may write around the messages
 _ANSWER = 2  # the shortest answer, with its end of turn

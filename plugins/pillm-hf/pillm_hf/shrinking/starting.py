@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_hf.models.hub import TOKENIZER_FILES
-from pillm_hf.models.loading import load_chat, load_config, quiet
+from pillm_hf.models.loading import load_config, quiet
 from pillm_hf.rows.chat import Chat
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, encode, prompts_of
 from pillm_hf.shrinking import cutting as shrinking
 from pillm_hf.shrinking import shapes, vocabulary

@@ -12,10 +12,11 @@ import pillm
 from pillm_hf.distilling import preparing
 from pillm_hf.launching.launch import launch
 from pillm_hf.models.hub import locate
-from pillm_hf.models.loading import load_chat, load_model
+from pillm_hf.models.loading import load_model
 from pillm_hf.models.memory import told
 from pillm_hf.models.quantizing import import_bitsandbytes
 from pillm_hf.rows.chat import Chat
+from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, Encoding, encode, prompts_of
 from pillm_hf.rows.tokencache import opened
 from pillm_hf.shrinking import starting
