@@ -101,7 +101,7 @@ def test_an_adapter_that_computes_otherwise_on_its_base_gets_no_file(
         told_of(self, **{**told, **({"adapter": str(weaker)} if weaker else {})})
 
     monkeypatch.setattr(Writing, "__init__", swapped)
-    with pytest.raises(pillm.BackendError, match=r"logits: lora-F16\.gguf and the checkpoint differ by"):
+    with pytest.raises(pillm.BackendError, match=r"logits: mine-lora-F16\.gguf and the checkpoint differ by"):
         export(adapter, tmp_path / "out", adapter="only")
     assert not list((tmp_path / "out").iterdir())
 

@@ -10,7 +10,7 @@ import pytest
 from pillm_llamacpp import source
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.gates.examination import row_lengths
-from pillm_llamacpp_students import HIDDEN, write_adapter, write_student
+from pillm_llamacpp_students import HIDDEN, Q_PROJ, write_adapter, write_student
 from pillm_llamacpp_tiny import write_model
 from pillm_llamacpp_zoo import add_beyond, sentence_pieces
 from safetensors.numpy import load_file, save_file
@@ -27,7 +27,7 @@ def edit(path: Path, **more: Any) -> None:
 
 
 def examined(folder: Path, **asked: Any) -> dict[str, pillm.Finding]:
-    options = {name: asked.pop(name) for name in ("quants", "pre", "base") if name in asked}
+    options = {name: asked.pop(name) for name in ("quants", "pre", "base", "adapter") if name in asked}
     return {one.name: one for one in GGUFExporter(**options).examine(pillm.Checkpoint(path=folder), **asked)}
 
 
@@ -202,6 +202,13 @@ def test_of_an_adapter_its_base_is_examined_too_by_the_steps_of_an_export(checkp
     (folder / "adapter_model.safetensors").unlink()
     edit(settings, peft_type="LORA")
     assert "holds no adapter_model.safetensors" in examined(folder)["adapter"].detail
+
+
+def test_a_dora_is_exported_merged_and_not_alone(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
+    lengths = {f"{Q_PROJ}.lora_magnitude_vector": np.ones(256, np.float32)}
+    folder = write_adapter(tmp_path / "mine", checkpoint.path, lengths, use_dora=True).path
+    assert "with magnitudes (DoRA)" in examined(folder)["adapter"].detail
+    assert "a file of its own has no place for its lengths" in examined(folder, adapter="only")["adapter"].detail
 
 
 def test_an_adapters_own_tokenizer_is_the_one_that_is_examined_and_its_path_is_named(

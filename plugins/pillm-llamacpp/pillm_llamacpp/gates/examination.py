@@ -72,7 +72,7 @@ def examine_folder(
         yield files  # and nothing else reads them
         return
     if is_adapter(checkpoint.path):
-        about = examine_adapter(checkpoint.path)
+        about = examine_adapter(checkpoint.path, alone=exporter.adapter == "only")
         yield about
         if about.wrong:
             return

@@ -63,7 +63,7 @@ class Alone:
         try:
             shutil.rmtree(work, ignore_errors=True)  # of an attempt that was interrupted
             work.mkdir(parents=True)
-            parts = self._written(dict.fromkeys((base_of(quants), *quants)), work)
+            parts = self._written({quant: work / f"{stem}-lora-{quant}.gguf" for quant in (base_of(quants), *quants)})
             near = self._proved(parts, base_of(quants), work) if self.precision else {}
             for quant, path in outputs.items():
                 types = types_of(parts[quant])
@@ -77,15 +77,14 @@ class Alone:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def _written(self, quants: Mapping[str, None], work: Path) -> dict[str, Path]:
-        """Return the file of each storage type, none of which has its name yet; all their numbers are finite."""
+    def _written(self, parts: dict[str, Path]) -> dict[str, Path]:
+        """Write a file of each storage type, none of which has its place yet; all their numbers are finite."""
         folder = str(self.laid.checkpoint.path)
         names = {"general.name": self.card.name, **({"general.license": self.card.license} if self.card.license else {})}
         writing = Writing(
             tree=str(source.require()), texts=folder, weights=folder, adapter=str(self.laid.adapter), metadata=names,
             keys=self.card.lineage, threads=self.options.threads or 1, alone=True,
         )  # fmt: skip
-        parts = {quant: work / f"lora-{quant}.gguf" for quant in quants}
         write(writing, parts, self.progress)
         for path in parts.values():
             with Worker(f"the check of {path.name}'s weights") as worker:
