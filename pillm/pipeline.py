@@ -19,6 +19,7 @@ from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, read_choice, read_training
 from pillm.report.filechecks import check_files
+from pillm.report.findings import CHOOSING_SET
 from pillm.results import tell
 from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
 from pillm.runrows import RunRows
@@ -101,7 +102,7 @@ def _stages(this: _Run) -> RunResult:
     checkpoint = train(labelled, recipe.trainer, this.folder / "train", settings=settings, progress=progress)
     named = replace(checkpoint, name=recipe.name, told=recipe.told.to_json())
     models = export(named, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
-    evaluations = _evaluate(this, checkpoint, models)
+    evaluations = _evaluate(this, checkpoint, models, labelled)
     benchmarks = _bench(this, models)
     tell(this.folder, evaluations, benchmarks)
     target = recipe.device.name if recipe.device else None
@@ -126,7 +127,8 @@ def _stages(this: _Run) -> RunResult:
         notes=this.rows.notes,
         checks=check_files(models, checkpoint),
     )
-    report = publish_report(this.folder, facts, this.progress.for_stage("report"), seed=recipe.file.seed)
+    progress = this.progress.for_stage("report")
+    report = publish_report(this.folder, facts, progress, seed=recipe.file.seed, making=recipe.making)
     return RunResult(folder=this.folder, report=report, models=tuple(models), gates=tuple(gates))
 
 
@@ -153,7 +155,7 @@ def _all_heard(labelled: Labelled) -> None:
         )
 
 
-def _evaluate(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -> list[Evaluation]:
+def _evaluate(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile], labelled: Labelled) -> list[Evaluation]:
     recipe, sets = this.recipe, this.rows.sets
     if not sets:
         this.progress.for_stage("evaluate").warn("no rows are held out: nothing can be scored. Set split.test in the recipe.")
@@ -184,7 +186,19 @@ def _evaluate(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -
             found += score(subject, some)
         except (BackendError, ConfigError, DataError) as error:  # it would have told more; without it the run is whole
             this.progress.for_stage("evaluate").warn(f"{subject.kind} {subject.name} was not scored: {error}")
-    return found
+    return found + _to_choose_on(this, models, labelled, scoring)
+
+
+def _to_choose_on(this: _Run, models: Sequence[ModelFile], labelled: Labelled, scoring: Scoring) -> list[Evaluation]:
+    """Score several files on the validation rows, unless their exporter chose: nothing is chosen on what is reported."""
+    if len(models) < 2 or read_choice(this.folder / "export"):
+        return []
+    answers = {row.prompt.id: row.answer.message for row in labelled if row.prompt.split == CHOOSING_SET}
+    rows = [row for row in this.rows.sides[CHOOSING_SET] if row.id in answers][: this.recipe.file.evaluate.max_rows]
+    if not rows:
+        return []
+    apart = replace(scoring, sets={CHOOSING_SET: rows}, teacher_answers={CHOOSING_SET: answers}, row_keys={})
+    return [one for model in models for one in score(model_subject(model, this.recipe.runner), apart)]
 
 
 def _witnesses(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -> list[Subject]:

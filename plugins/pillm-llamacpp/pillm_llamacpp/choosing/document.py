@@ -7,13 +7,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pillm
 from pillm_llamacpp.choosing.trials import patterns
 
 if TYPE_CHECKING:
     from pillm_llamacpp.choosing.front import Trial
     from pillm_llamacpp.choosing.search import Choice
 
-CHOICE_FILE, VERSION = "choice.json", 1
+VERSION = 1
 
 
 def document(choice: Choice, kept: Collection[str]) -> dict[str, Any]:
@@ -43,4 +44,4 @@ def _trial(trial: Trial, **flags: bool) -> dict[str, Any]:
 def write(choice: Choice, kept: Collection[str], folder: Path) -> None:
     """Write `choice.json` into a folder."""
     text = json.dumps(document(choice, kept), ensure_ascii=False, indent=2, allow_nan=False)
-    (folder / CHOICE_FILE).write_text(text + "\n", "utf-8")
+    (folder / pillm.CHOICE_FILE).write_text(text + "\n", "utf-8")
