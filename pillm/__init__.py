@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pillm.agreement import Agreement as Agreement
+    from pillm.artifacts import CHOICE_FILE as CHOICE_FILE
     from pillm.artifacts import Benchmark as Benchmark
     from pillm.artifacts import BenchPlan as BenchPlan
     from pillm.artifacts import Checkpoint as Checkpoint
@@ -35,17 +36,22 @@ if TYPE_CHECKING:
     from pillm.batches import BatchMode as BatchMode
     from pillm.batches import BatchStatus as BatchStatus
     from pillm.batches import BatchTeacher as BatchTeacher
+    from pillm.cards.beside import modelfile_from as modelfile_from
+    from pillm.cards.beside import write_card as write_card
     from pillm.cards.card import Card as Card
     from pillm.cards.card import card_of as card_of
     from pillm.cards.card import card_to_json as card_to_json
     from pillm.cards.lineage import read_lineage as read_lineage
     from pillm.cards.metadata import metadata_of as metadata_of
+    from pillm.cards.preference import Preference as Preference
+    from pillm.cards.preference import preferred_file as preferred_file
     from pillm.contract import Contract as Contract
     from pillm.contract import template_message as template_message
     from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
     from pillm.devices.planner import plan as plan
     from pillm.divergence import Divergence as Divergence
+    from pillm.encoders import is_encoder as is_encoder
     from pillm.errors import BackendError as BackendError
     from pillm.errors import ConfigError as ConfigError
     from pillm.errors import DataError as DataError
@@ -157,18 +163,22 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "agreement": "Agreement",
-    "artifacts": "Benchmark BenchPlan Checkpoint DeviceFacts Evaluation Figure ModelFile Parity Plan Probe sha256_file",
+    "artifacts": "CHOICE_FILE Benchmark BenchPlan Checkpoint DeviceFacts Evaluation Figure ModelFile Parity Plan Probe "
+    "sha256_file",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
+    "cards.beside": "modelfile_from write_card",
     "cards.card": "Card card_of card_to_json",
     "cards.lineage": "read_lineage",
     "cards.metadata": "metadata_of",
+    "cards.preference": "Preference preferred_file",
     "contract": "Contract template_message",
     "devices": "DeviceProfile device",
     "devices.planner": "plan",
     "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
     "StorageError Unavailable UnknownBackend UnsafeError",
+    "encoders": "is_encoder",
     "examination": "Finding",
     "expansion": "Expanded Expansion expand",
     "forecasts": "ExportForecast TrainingForecast",

@@ -25,7 +25,7 @@ from pillm.records import JSONObject, digest
 from pillm.stages.settings import Labelling
 from pillm.yamlfile import parse_yaml
 
-RESERVED_SETS = ("test", "answers")
+RESERVED_SETS = ("test", "validation", "answers")
 _SET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 log = logging.getLogger(__name__)
 
@@ -87,15 +87,18 @@ class Recipe:
     @property
     def told(self) -> Told:
         """Return what the recipe says of the result's making and terms: what its files carry."""
-        terms, file = self.file.terms, self.file
-        making = {
+        return self.file.terms.told(digest(self.making))
+
+    @property
+    def making(self) -> JSONObject:
+        """Return what in the recipe makes the files: what its hash is of."""
+        file = self.file
+        return {
             "seed": file.seed,
             "split": file.split.model_dump(mode="json"),
             "label": file.label.model_dump(mode="json", exclude={"max_cost", "max_tokens", "prices", "judge"}),
             "backends": [backend.identity() for backend in (*self.filters, self.teacher, self.trainer, self.exporter)],
         }
-        said = {"base": terms.base, "teacher": terms.teacher, "data": terms.data}
-        return Told(recipe=digest(making), license=terms.license, terms=said, accepted=tuple(terms.accepted))
 
     @property
     def bench(self) -> BenchPlan:
@@ -204,7 +207,7 @@ def _check(recipe: Recipe) -> None:
     """Refuse now what would fail only after hours: names of sets and gates, runners that cannot read what is made."""
     for name in recipe.sets:
         if name in RESERVED_SETS:
-            raise ConfigError(f"evaluate.sets: {name!r} is taken: it names the held-out rows or a folder of pillm's own.")
+            raise ConfigError(f"evaluate.sets: {name!r} is taken: it names rows of the split or a folder of pillm's own.")
         if not _SET_NAME.fullmatch(name):
             raise ConfigError(
                 f"evaluate.sets: {name!r} is not a name. Use up to 32 small letters, digits, dashes, underscores."

@@ -150,16 +150,17 @@ class GGUFExporter(Choosing, pillm.Exporter):
                 for note in pillm.check_model_folder(folder):
                     progress.note(f"{folder.name}: {note}.")
             whole = replace(laid.checkpoint, name=checkpoint.label, told=checkpoint.told, origin=checkpoint.origin)
-            card = pillm.card_of(whole, version=self.release, license=self.license, title=self.title)
+            foreign = (checkpoint.path, laid.folders[-1]) if laid.adapter else None
+            card = pillm.card_of(whole, version=self.release, license=self.license, title=self.title, adapter=foreign)
             findings = check(whole, source.require(), self.quants)
             if self.adapter == "only":
                 from pillm_llamacpp.writing.alone import alone
 
                 quants = self.quants if "quants" in self.model_fields_set else ("F16",)
-                metadata = {"general.name": card.name, **({"general.license": card.license} if card.license else {})}
-                yield from alone(
-                    laid, quants, out / (self.file_name or card.stem), progress, metadata=metadata, threads=self.threads or 1
-                )
+                card = replace(card, relation="adapter")
+                target, keys = out / (self.file_name or card.stem), pillm.metadata_of(card)
+                yield from alone(laid, quants, target, progress, keys=keys, threads=self.threads or 1)
+                pillm.write_card(out, card)
                 return
             check_imatrix(self.imatrix, self.quants, whole)
             if self.chooses:

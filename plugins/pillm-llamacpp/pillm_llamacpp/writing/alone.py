@@ -14,14 +14,20 @@ from pillm_llamacpp.workers.client import Worker
 from pillm_llamacpp.writing.writer import Uncovered, Writing, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pillm_llamacpp.writing.sources import Laid
 
 
 def alone(
-    laid: Laid, quants: Sequence[str], target: Path, progress: pillm.Progress, *, metadata: dict[str, str], threads: int
+    laid: Laid,
+    quants: Sequence[str],
+    target: Path,
+    progress: pillm.Progress,
+    *,
+    keys: Mapping[str, str | int | list[str]],
+    threads: int,
 ) -> Iterator[pillm.ModelFile]:
     """Write `target`-lora-QUANT.gguf for each storage type and yield it.
 
@@ -34,8 +40,8 @@ def alone(
         raise pillm.ConfigError(f"an adapter alone is not stored as {strange[0]}. Ask for one of {', '.join(DIRECT)}.")
     folder = str(laid.checkpoint.path)
     writing = Writing(
-        tree=str(source.require()), texts=folder, weights=folder, adapter=str(laid.adapter), metadata=metadata,
-        threads=threads, alone=True,
+        tree=str(source.require()), texts=folder, weights=folder, adapter=str(laid.adapter), keys=keys, threads=threads,
+        alone=True,
     )  # fmt: skip
     outputs = {quant: target.with_name(f"{target.name}-lora-{quant}.gguf") for quant in quants}
     parts = {quant: path.with_name(path.name + ".whole.part") for quant, path in outputs.items()}
