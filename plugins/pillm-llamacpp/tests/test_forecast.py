@@ -23,6 +23,7 @@ HALF = {
 """Qwen2.5-0.5B's shape."""
 
 
+@pytest.mark.full
 def test_a_search_makes_no_more_files_and_no_more_bytes_than_were_told(
     exported: dict[str, pillm.ModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
