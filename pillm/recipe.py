@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pillm.artifacts import BenchPlan
 from pillm.backends import Backend, Exporter, Filter, Metric, Runner, Teacher, Trainer
@@ -170,7 +170,8 @@ def _merge(data: JSONObject, changes: Mapping[str, Any]) -> JSONObject:
 def _build(path: Path, data: JSONObject) -> Recipe:
     file = read_recipe_file(data)
     base = path.parent
-    metrics = [{"use": one} if isinstance(one, str) else one for one in file.evaluate.metrics]
+    tables = [{"use": one} if isinstance(one, str) else one for one in file.evaluate.metrics]
+    metrics: tuple[Metric, ...] = tuple(_backend("metric", table) for table in tables)
     checkpoint_runner, bench_runner = file.checkpoint_runner, file.bench_runner
     return Recipe(
         path=path,
@@ -178,11 +179,11 @@ def _build(path: Path, data: JSONObject) -> Recipe:
         prompts=base / file.prompts,
         teacher=_backend("teacher", file.teacher),
         trainer=_backend("trainer", file.trainer),
-        exporter=_backend("exporter", _for_the_recipe(file.exporter, file, base, metrics)),
+        exporter=_exporter(file.exporter, file, base, metrics),
         runner=_backend("runner", file.runner),
         checkpoint_runner=_backend("runner", checkpoint_runner) if checkpoint_runner else None,
         bench_runner=_backend("runner", bench_runner) if bench_runner else None,
-        metrics=tuple(_backend("metric", table) for table in metrics),
+        metrics=metrics,
         judge=Judge(teacher=_backend("teacher", file.label.judge)) if file.label.judge else None,
         filters=tuple(_backend("filter", table) for table in file.filters),
         gates=parse_gates(file.gates),
@@ -190,17 +191,19 @@ def _build(path: Path, data: JSONObject) -> Recipe:
     )
 
 
-def _for_the_recipe(table: BackendTable, file: RecipeFile, base: Path, metrics: Sequence[BackendTable]) -> BackendTable:
-    """Return an exporter's options; one that chooses its quantisations does so for the recipe's device and by its metrics.
+def _exporter(table: BackendTable, file: RecipeFile, base: Path, metrics: Sequence[Metric]) -> Exporter:
+    """Return the exporter; one that chooses its quantisations does so for the recipe's device and by its metrics.
 
     Options that it was given stay. Metrics that ask a teacher are left out: they would cost money for each file.
     """
-    if table.get("quants") not in ("auto", ["auto"]):
-        return table
-    told = file.device
-    found: dict[str, Any] = {"device": str(base / told) if is_path(told) else told} if told is not None else {}
-    own = [one for one in metrics if not isinstance(_backend("metric", one), ConsultingMetric)]
-    return {**found, **({"metrics": own} if own else {}), **table}
+    told, chooses = file.device, table.get("quants") in ("auto", ["auto"])
+    if chooses and told is not None and "device" not in table:
+        table = {**table, "device": str(base / told) if is_path(told) else told}
+    built: Exporter = _backend("exporter", table)
+    asked = [metric.options() for metric in metrics if not isinstance(metric, ConsultingMetric)]
+    if chooses and asked and "metrics" in type(built).model_fields.keys() - table.keys():
+        return cast("Exporter", _backend("exporter", {**table, "metrics": asked}))
+    return built
 
 
 def _check(recipe: Recipe) -> None:
