@@ -47,6 +47,13 @@ if TYPE_CHECKING:
     from pillm.cards.preference import preferred_file as preferred_file
     from pillm.contract import Contract as Contract
     from pillm.contract import template_message as template_message
+    from pillm.deployment.bundle import Bundle as Bundle
+    from pillm.deployment.deploying import Deployment as Deployment
+    from pillm.deployment.deploying import Service as Service
+    from pillm.deployment.deploying import deploy as deploy
+    from pillm.deployment.deploying import roll_back as roll_back
+    from pillm.deployment.packing import bundle_of as bundle_of
+    from pillm.deployment.smoke import SmokeTest as SmokeTest
     from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
     from pillm.devices.planner import plan as plan
@@ -173,6 +180,10 @@ _HOMES = {
     "cards.metadata": "metadata_of",
     "cards.preference": "Preference preferred_file",
     "contract": "Contract template_message",
+    "deployment.bundle": "Bundle",
+    "deployment.smoke": "SmokeTest",
+    "deployment.deploying": "Deployment Service deploy roll_back",
+    "deployment.packing": "bundle_of",
     "devices": "DeviceProfile device",
     "devices.planner": "plan",
     "divergence": "Divergence",
