@@ -17,6 +17,12 @@ import pillm
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.fixture
+def model() -> pillm.ModelFile:
+    """Return the file of the board's self-test: small, and sure of every word."""
+    return pillm.ModelFile.of(ROOT / "rpi4" / "selftest" / "tiny.gguf", "Q4_K_M")
+
+
 def both(model: pillm.ModelFile, asked: list[pillm.Request]) -> list[tuple[pillm.Answer, pillm.Answer]]:
     """Return what the file says here and as on the board."""
     here = answers(pillm.runner("local", max_tokens=48), model, asked)
@@ -25,9 +31,9 @@ def both(model: pillm.ModelFile, asked: list[pillm.Request]) -> list[tuple[pillm
     return list(zip(here, there, strict=True))  # type: ignore[arg-type]
 
 
-def test_the_board_answers_the_same_tokens_as_this_machine(gguf: pillm.ModelFile) -> None:
+def test_the_board_answers_the_same_tokens_as_this_machine(model: pillm.ModelFile) -> None:
     program(PROGRAM)
-    ((here, there),) = both(gguf, [request(r"a tab \t, a quote ' and " + SENTENCES[0])])
+    ((here, there),) = both(model, [request(r"a tab \t, a quote ' and " + SENTENCES[0])])
     assert there.token_ids == here.token_ids
     assert (there.content, there.finish_reason) == (here.content, here.finish_reason)
     assert there.usage is not None
@@ -55,15 +61,15 @@ def test_every_flag_is_one_that_the_program_has() -> None:
     assert [flag for flag in FLAGS if flag not in words] == []
 
 
-def test_a_prompt_that_the_template_refuses_and_an_answer_that_takes_too_long_are_failures(gguf: pillm.ModelFile) -> None:
+def test_a_prompt_that_the_template_refuses_and_an_answer_that_takes_too_long_are_failures(model: pillm.ModelFile) -> None:
     program(PROGRAM)
-    (late,) = answers(EmulatedRunner(timeout=0.05), gguf, [request()])
+    (late,) = answers(EmulatedRunner(timeout=0.05), model, [request()])
     assert isinstance(late, pillm.Failure)
     assert late.kind == "server"
     assert "under qemu" in late.message
 
 
-def test_a_file_that_would_take_minutes_is_refused_with_the_option_that_waits(gguf: pillm.ModelFile, tmp_path: Path) -> None:
+def test_a_file_that_would_take_minutes_is_refused_with_the_option_that_waits(model: pillm.ModelFile, tmp_path: Path) -> None:
     program(PROGRAM)
     large = tmp_path / "large.gguf"
     with large.open("wb") as file:

@@ -15,6 +15,7 @@ from pillm_llamacpp_boardtools import ROOT, RPI4, Board, flags, known, need, pri
 
 import pillm
 
+TINY = RPI4 / "selftest" / "tiny.gguf"
 SCRIPTS = sorted(path for path in RPI4.rglob("*.sh") if path.name != "steps.sh")
 
 
@@ -51,9 +52,9 @@ def test_the_pages_use_scripts_and_options_that_there_are(page: str) -> None:
 
 
 @pytest.fixture
-def model(board: Board, gguf: pillm.ModelFile) -> Path:
+def model(board: Board) -> Path:
     path = board.home / "it's a $(touch evil) model.gguf"
-    shutil.copyfile(gguf.path, path)
+    shutil.copyfile(TINY, path)
     return path
 
 
@@ -66,7 +67,7 @@ def model(board: Board, gguf: pillm.ModelFile) -> Path:
         ("bench/run.sh {}", "llama-bench"),
     ],
 )  # fmt: skip
-def test_every_flag_is_one_that_the_program_of_the_board_has(self, board: Board, model: Path, command: str, name: str) -> None:
+def test_every_flag_is_one_that_the_program_of_the_board_has(board: Board, model: Path, command: str, name: str) -> None:
     board.has(name)
     words = [str(model) if word == "{}" else word for word in command.split()]
     line = printed(board.run(words[0], "--dry-run", *words[1:]))
@@ -75,13 +76,13 @@ def test_every_flag_is_one_that_the_program_of_the_board_has(self, board: Board,
     assert [flag for flag in used if flag not in known(name)] == []
 
 
-def test_the_answer_and_nothing_else_is_printed(board: Board, model: Path, gguf: pillm.ModelFile) -> None:
+def test_the_answer_and_nothing_else_is_printed(board: Board, model: Path) -> None:
     board.has("llama-completion")
     prompt = 'Bonjour, \\n it\'s "$HOME" `touch evil`'
     said = board.run("run_decoder.sh", "--tokens", 12, "--threads", 1, model, prompt).stdout
     asked = pillm.Request(key="k", prompt=pillm.Prompt(id="p", messages=({"role": "user", "content": prompt},)),
                           messages=({"role": "user", "content": prompt},))  # fmt: skip
-    with pillm.runner("local", max_tokens=12).open(gguf) as session:
+    with pillm.runner("local", max_tokens=12).open(pillm.ModelFile.of(model, "Q4_K_M")) as session:
         ((_, answer),) = session.answer(iter([asked]))
     assert isinstance(answer, pillm.Answer)
     assert said.strip() == answer.content.strip()
@@ -138,9 +139,7 @@ def test_a_board_that_throttled_voids_its_figures_and_keeps_them(
 @pytest.mark.parametrize(
     "command", ["run_decoder.sh {} hello", "run_encoder.sh {} hello", "bench/run.sh {}", "run_decoder.sh --serve {}"]
 )
-def test_the_way_a_program_ends_is_put_in_words(
-    self, board: Board, model: Path, end: str, complaint: str, command: str
-) -> None:
+def test_the_way_a_program_ends_is_put_in_words(board: Board, model: Path, end: str, complaint: str, command: str) -> None:
     (board.programs / "bin").mkdir(parents=True)
     for name in PROGRAMS:
         script(board.programs / "bin" / name, end)
