@@ -48,9 +48,8 @@ class Backend(BaseModel):
         """Return what this backend is, as far as its results depend on it; keys are made of it.
 
         An option at its default is left out, so that a new option re-buys nothing: its default must do what was done
-        before it was there. A default that changes would pass old results off as new ones: give the option another name,
-        or override this and say the value always. Override it too to add the content of files that an option only names.
-        It must not import anything heavy.
+        before it was there. A default that changes would pass old results off as new ones: give the option another name, or
+        override this and say it always. Override it too to add the content of files that are only named. Import nothing heavy.
         """
         kept = {
             name: getattr(self, name)
@@ -231,7 +230,6 @@ class Exporter(Backend):
 
     def parents(self, checkpoint: Checkpoint) -> dict[str, str]:
         """Return, by name, the hash of what else the files are made from, such as the base of an adapter."""
-        del checkpoint
         return {}
 
     def forecast(self, student: JSONObject, rows: int, tokens: int) -> ExportForecast | None:

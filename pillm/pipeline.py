@@ -243,10 +243,12 @@ def _emulate(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Eval
     sizes = {model.label: model.bytes for model in models}
     chosen = pick(evaluations, sizes, read_choice(this.folder / "export"))
     rows = next(iter(this.rows.sets.values()), [])
-    emulator = find_emulator(recipe.device.name) if recipe.device else None
-    if chosen is None or emulator is None or not rows:
+    if chosen is None or recipe.device is None or not rows:
         return None, None
     model = next(one for one in models if one.label == chosen.evaluation.subject)
+    emulator = find_emulator(recipe.device.name, model.path.suffix.lstrip("."))
+    if emulator is None:
+        return None, None
     trial = Trial(
         model=model,
         row=replace(rows[0], reference=None, given=None),

@@ -108,6 +108,23 @@ def test_the_same_run_again_is_up_to_date_everywhere(tmp_path: Path) -> None:
     assert verify(tmp_path / "run") == []
 
 
+def test_a_run_for_a_device_that_can_be_played_ends_with_an_answer_of_it(tmp_path: Path) -> None:
+    source = (
+        "from typing import ClassVar\nfrom pillm import hookimpl\nfrom pillm.testing.fakes import TableRunner\n"
+        "class Played(TableRunner):\n    'Plays.'\n    name: ClassVar[str] = 'played'\n    emulates: ClassVar[str] = 'pi4'\n"
+        "@hookimpl\ndef pillm_runners():\n    return [Played]\n"
+    )
+    with installed_plugin(tmp_path / "played", "played", source):
+        go(tmp_path, "device=pi4-2gb")
+        told = json.loads((tmp_path / "run" / "evaluate" / "emulated" / "emulated.json").read_text())
+        assert (told["runner"], told["same"], told["model"][-6:]) == ("played", True, ".table")
+        events: list[Event] = []
+        go(tmp_path, "device=pi4-2gb", readers=(events.append,))
+        assert states(events)["emulate"] == "up-to-date"
+        assert set(states(events).values()) == {"up-to-date"}
+    assert verify(tmp_path / "run") == []
+
+
 def test_a_training_option_trains_again_and_never_labels(tmp_path: Path) -> None:
     go(tmp_path)
     events: list[Event] = []
