@@ -17,7 +17,7 @@ PACKAGE = ROOT / "pillm"
 ORDER = """
     errors machines intake records reasoning replies yamlfile prices files database batchlog seen jsonl tablefile tokenizers
     templates taskfile likeness extraction wording origins preferences rowformats rows rowfiles agreement rendered
-    divergence artifacts forecasts examination contract progress backends batches hubs kinds provenance options hookspecs
+    divergence artifacts forecasts examination contract progress distributions capabilities backends batches hubs kinds provenance options hookspecs
     judging tournament metrics tasks validation repair choosing plugins models tablesources answers store amending cards
     verification publishing stages expansion devices tracing gates recipefile recipe runrows subjects probing report
     results runfolder outlook pipeline rehearsal cli
