@@ -27,6 +27,7 @@ COMMANDS = {
     "Use": {
         "init": "Write a recipe and sample rows to start from.",
         "plan": "Say whether a model fits a device, and how fast it would be.",
+        "embed": "Turn texts into vectors.",
         "chat": "Talk to a model file or a checkpoint.",
         "data": "Make, expand, split and convert rows.",
         "card": "Write the card of a run's files anew: scores, terms, lineage.",

@@ -33,7 +33,7 @@ def _shared(name: str) -> ModuleType:
 
 
 tiny = _shared("tiny")
-for _name in ("llamatools", "zoo", "students", "benching"):
+for _name in ("llamatools", "zoo", "students", "benching", "walks"):
     _shared(_name)
 
 
