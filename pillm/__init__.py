@@ -146,6 +146,7 @@ if TYPE_CHECKING:
     from pillm.rows import read_examples as read_examples
     from pillm.rows import read_prompts as read_prompts
     from pillm.stages.benchmarking import bench as bench
+    from pillm.stages.embedding import embed as embed
     from pillm.stages.evaluation import Scope as Scope
     from pillm.stages.evaluation import evaluate as evaluate
     from pillm.stages.exporting import export as export
@@ -221,6 +222,7 @@ _HOMES = {
     "replies": "read_reply",
     "rows": "PromptFile read_examples read_prompts",
     "stages.benchmarking": "bench",
+    "stages.embedding": "embed",
     "stages.evaluation": "Scope evaluate",
     "stages.exporting": "export",
     "stages.intervals": "Difference difference",

@@ -37,7 +37,7 @@ def look_ahead(recipe: Recipe, folder: Path) -> Outlook:
     """Return what can be told of a run before anything is asked, downloaded or written.
 
     Raises ConfigError where the device cannot hold the student, DataError where it could not be exported, what `rows_of`
-    refuses, and what the trainer refuses of the rows and of the teacher.
+    refuses, and what trainer, teacher and runners refuse of the rows and of the teacher.
     """
     recipe.trainer.check_teacher(recipe.teacher)
     base = recipe.trainer.base_checkpoint(fetch=False)
@@ -45,8 +45,18 @@ def look_ahead(recipe: Recipe, folder: Path) -> Outlook:
     _examine(recipe, base)
     rows = rows_of(recipe)
     recipe.trainer.check_prompts(rows.sides["train"], recipe.contract)
+    _check_answering(recipe, rows)
     obstacles = {str(error): error for error in _obstacles(recipe, folder)}
     return Outlook(rows=rows, plan=planned, obstacles=tuple(obstacles.values()))
+
+
+def _check_answering(recipe: Recipe, rows: RunRows) -> None:
+    """Let what will answer refuse rows whose answers it could not hold to what it is told to, such as a schema."""
+    recipe.teacher.check_prompts([row for side, found in rows.sides.items() if side != "test" for row in found])
+    scored = [row for found in rows.sets.values() for row in found]
+    for runner in (recipe.runner, recipe.checkpoint_runner):
+        if runner is not None:
+            runner.check_prompts(scored)
 
 
 def make_ready(recipe: Recipe, folder: Path) -> RunRows:

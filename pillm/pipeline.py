@@ -214,7 +214,7 @@ def _witnesses(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) 
     if recipe.checkpoint_runner is not None and (adapter / "adapter_config.json").is_file():
         unmerged = Checkpoint(path=adapter, name="adapter")
         found.append(checkpoint_subject(unmerged, recipe.checkpoint_runner, "adapter", checkpoint_key(unmerged)))
-    if recipe.bench_runner is not None and recipe.bench_runner.answers:
+    if recipe.bench_runner is not None and "answer" in recipe.bench_runner.capabilities:
         found += [device_subject(model, recipe.bench_runner) for model in models]
     return found
 

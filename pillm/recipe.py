@@ -233,7 +233,7 @@ def _check_runners(recipe: Recipe) -> None:
                 f"{', '.join(sorted(exporter.writes))}. Choose another runner."
             )
     for part, runner in (("runner", recipe.runner), ("checkpoint_runner", other)):
-        if runner is not None and not runner.answers:
+        if runner is not None and "answer" not in runner.capabilities:
             raise ConfigError(
                 f"{part} {runner.name!r} times models and does not answer, so it could score nothing. "
                 f"Give it as bench_runner, and choose a {part} that answers."

@@ -262,7 +262,7 @@ class Timer(TableRunner):
     """Times tables and answers nothing."""
 
     name = "timer"
-    answers = False
+    capabilities = frozenset({"bench"})
 
     def open(self, model):
         session = super().open(model)

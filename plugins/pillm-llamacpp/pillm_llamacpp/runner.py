@@ -15,6 +15,7 @@ class LocalRunner(Decoding, pillm.Runner):
 
     name: ClassVar[str] = "local"
     reads: ClassVar[frozenset[str]] = frozenset({"gguf"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"answer", "bench", "embed", "grammar", "logprobs", "prefix"})
 
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
         """Open a GGUF file; raise DataError where it is none, BackendError where llama.cpp cannot load it."""

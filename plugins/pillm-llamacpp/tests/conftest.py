@@ -35,7 +35,11 @@ def _shared(name: str) -> ModuleType:
 
 
 tiny = _shared("tiny")
+<<<<<<< HEAD
 for _name in ("llamatools", "zoo", "students", "benching", "boardtools", "loopback"):
+=======
+for _name in ("llamatools", "zoo", "students", "benching", "walks"):
+>>>>>>> part-local
     _shared(_name)
 
 

@@ -1,12 +1,16 @@
-"""llama.cpp's own tools, built once from the pinned source into the user's cache."""
+"""llama.cpp's own tools in tests: run one, or skip the test where it cannot be built here."""
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import shutil
+=======
+>>>>>>> part-local
 import subprocess
 from pathlib import Path
 
 import pytest
+<<<<<<< HEAD
 from pillm_llamacpp import source
 from pillm_llamacpp.building.compiling import Build, build
 from pillm_llamacpp.building.targets import TARGETS
@@ -14,6 +18,11 @@ from pillm_llamacpp.building.targets import TARGETS
 import pillm
 
 TOOLS = ("llama-imatrix", "llama-quantize", "llama-perplexity")
+=======
+from pillm_llamacpp import building
+
+import pillm
+>>>>>>> part-local
 
 
 def run_tool(name: str, *arguments: object) -> str:
@@ -27,6 +36,7 @@ def run_tool(name: str, *arguments: object) -> str:
 
 def tool(name: str) -> Path:
     """Return the path of a tool, built where that was not done before."""
+<<<<<<< HEAD
     folder = source.cache_folder() / f"tools-{source.VERSION}-{source.SHA256[:8]}"
     path = folder / "bin" / name
     if not path.is_file():
@@ -34,3 +44,9 @@ def tool(name: str) -> Path:
             pytest.skip("cmake, ninja, a compiler and the source archive are needed to build llama.cpp's tools")
         build(Build(target=TARGETS["this"], programs=TOOLS, out=folder), pillm.Progress("build"))
     return path
+=======
+    try:
+        return building.tool(name)
+    except pillm.MissingDependency as error:
+        pytest.skip(str(error))
+>>>>>>> part-local
