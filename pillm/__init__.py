@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pillm.artifacts import DeviceFacts as DeviceFacts
     from pillm.artifacts import Evaluation as Evaluation
     from pillm.artifacts import Figure as Figure
+    from pillm.artifacts import Lengths as Lengths
     from pillm.artifacts import ModelFile as ModelFile
     from pillm.artifacts import Parity as Parity
     from pillm.artifacts import Plan as Plan
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
     from pillm.devices.planner import plan as plan
+    from pillm.devices.planner import plan_table as plan_table
+    from pillm.devices.probe import probe_machine as probe_machine
     from pillm.divergence import Divergence as Divergence
     from pillm.encoders import is_encoder as is_encoder
     from pillm.errors import BackendError as BackendError
@@ -171,7 +174,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "agreement": "Agreement",
-    "artifacts": "CHOICE_FILE Benchmark BenchPlan Checkpoint DeviceFacts Evaluation Figure ModelFile Parity Plan Probe "
+    "artifacts": "CHOICE_FILE Benchmark BenchPlan Checkpoint DeviceFacts Evaluation Figure Lengths ModelFile Parity Plan Probe "
     "sha256_file",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
@@ -186,7 +189,8 @@ _HOMES = {
     "deployment.deploying": "Deployment Service deploy roll_back",
     "deployment.packing": "bundle_of",
     "devices": "DeviceProfile device",
-    "devices.planner": "plan",
+    "devices.planner": "plan plan_table",
+    "devices.probe": "probe_machine",
     "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
     "StorageError Unavailable UnknownBackend UnsafeError",

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
+from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, DeviceFacts, ModelFile
 from pillm.contract import Contract
 from pillm.distributions import home_of
 from pillm.errors import BackendError
@@ -273,6 +273,21 @@ class Runner(Backend):
     @abstractmethod
     def open(self, model: ModelFile | Checkpoint) -> Session:
         """Open a model; raise BackendError where it cannot be loaded."""
+
+    def probe(self) -> DeviceFacts:
+        """Return what the machine is that models run on, by default this one; raise Unavailable where it cannot be reached."""
+        from pillm.devices.probe import probe_machine
+        from pillm.machines import LocalMachine
+
+        return probe_machine(LocalMachine())
+
+    def speed_files(self, folder: Path) -> Sequence[ModelFile]:
+        """Return model files of two sizes, written into a folder, to time a machine with; empty: this runner has none.
+
+        Their weights may be random: only their speed is of use.
+        """
+        del folder
+        return ()
 
 
 class Metric(Backend):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
 from pillm.backends import Runner
+from pillm.devices.lengths import typical_lengths
 from pillm.devices.planner import plan
 from pillm.emulation import FOLDER, Emulated, Trial, find_emulator, try_emulated
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
@@ -230,7 +232,7 @@ def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
             measured = replace(measured, device=profile.name, details=details)
         found.append(measured)
         if profile is not None and model.path.suffix == ".gguf":
-            predicted = plan(model, profile)
+            predicted = plan(model, profile, lengths=typical_lengths(chain.from_iterable(this.rows.sides.values())))
             this.plans[model.label] = predicted
             if predicted.tg_tps is not None and predicted.pp_tps is not None:
                 found.append(_as_benchmark(predicted))
@@ -292,6 +294,7 @@ def _as_benchmark(predicted: Plan) -> Benchmark:
         pp_tps=predicted.pp_tps or 0.0,
         tg_tps=predicted.tg_tps or 0.0,
         details={"source": predicted.source},
+        ttft_ms=1000 * predicted.ttft_s if predicted.ttft_s else None,
     )
 
 

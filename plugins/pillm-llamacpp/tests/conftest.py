@@ -35,11 +35,7 @@ def _shared(name: str) -> ModuleType:
 
 
 tiny = _shared("tiny")
-<<<<<<< HEAD
-for _name in ("llamatools", "zoo", "students", "benching", "boardtools", "loopback"):
-=======
-for _name in ("llamatools", "zoo", "students", "benching", "walks"):
->>>>>>> part-local
+for _name in ("llamatools", "zoo", "students", "benching", "boardtools", "loopback", "walks"):
     _shared(_name)
 
 

@@ -1,32 +1,17 @@
-"""llama.cpp's own tools in tests: run one, or skip the test where it cannot be built here."""
+"""llama.cpp's own tools in tests: run one, or skip the test where it was not built."""
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-import shutil
-=======
->>>>>>> part-local
 import subprocess
 from pathlib import Path
 
 import pytest
-<<<<<<< HEAD
-from pillm_llamacpp import source
-from pillm_llamacpp.building.compiling import Build, build
+from pillm_llamacpp.building.built import Built, command, kept_folder
 from pillm_llamacpp.building.targets import TARGETS
-
-import pillm
-
-TOOLS = ("llama-imatrix", "llama-quantize", "llama-perplexity")
-=======
-from pillm_llamacpp import building
-
-import pillm
->>>>>>> part-local
 
 
 def run_tool(name: str, *arguments: object) -> str:
-    """Run a tool and return all that it said; skip the test where it cannot be built here."""
+    """Run a tool and return all that it said; skip the test where it was not built."""
     done = subprocess.run(
         [str(tool(name)), *map(str, arguments)], capture_output=True, text=True, check=False, errors="replace", timeout=300
     )
@@ -35,18 +20,8 @@ def run_tool(name: str, *arguments: object) -> str:
 
 
 def tool(name: str) -> Path:
-    """Return the path of a tool, built where that was not done before."""
-<<<<<<< HEAD
-    folder = source.cache_folder() / f"tools-{source.VERSION}-{source.SHA256[:8]}"
-    path = folder / "bin" / name
-    if not path.is_file():
-        if not (source.archive_path().is_file() and shutil.which("cmake") and shutil.which("ninja") and shutil.which("c++")):
-            pytest.skip("cmake, ninja, a compiler and the source archive are needed to build llama.cpp's tools")
-        build(Build(target=TARGETS["this"], programs=TOOLS, out=folder), pillm.Progress("build"))
-    return path
-=======
-    try:
-        return building.tool(name)
-    except pillm.MissingDependency as error:
-        pytest.skip(str(error))
->>>>>>> part-local
+    """Return the path of a tool; building takes minutes, so a test never does it by itself."""
+    built = Built(TARGETS["this"], kept_folder(TARGETS["this"]))
+    if built.lacking((name,)):
+        pytest.skip(f"{name} is not built: {command(built.target, '--programs', name)}")
+    return built.path(name)

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pillm_llamacpp import building
+from pillm_llamacpp.building import tools
 
 import pillm
 
@@ -82,7 +82,7 @@ def bench(file: Path, *, pp: int = 0, tg: int = 0) -> float:
     options = {"-p": pp, "-n": tg, "-r": 1, "-t": THREADS, "--repack": int(repacks()), "-o": "json"}
     words = [str(word) for pair in options.items() for word in pair]
     done = subprocess.run(
-        [str(building.tool("llama-bench")), "-m", str(file), *words], capture_output=True, text=True, check=True
+        [str(tools.tool("llama-bench")), "-m", str(file), *words], capture_output=True, text=True, check=True
     )
     (row,) = json.loads(done.stdout)
     return float(row["samples_ts"][0])
@@ -110,7 +110,7 @@ def _server(file: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     options = ["-c", "1024", "-np", "1", "-t", str(THREADS), "--no-ui", "--host", "127.0.0.1", "--port", str(port)]
     options += [] if repacks() else ["--no-repack"]
-    command = [str(building.tool("llama-server")), "-m", str(file), *options]
+    command = [str(tools.tool("llama-server")), "-m", str(file), *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             url = f"http://127.0.0.1:{port}"

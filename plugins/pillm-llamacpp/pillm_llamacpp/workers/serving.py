@@ -20,8 +20,8 @@ from pillm_llamacpp.inference.sampling import Chooser, Grammar
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
-    from pillm_llamacpp.inference.timing import Stopwatch
     from pillm_llamacpp.inference.embedding import Embedder
+    from pillm_llamacpp.inference.timing import Stopwatch
     from pillm_llamacpp.workers.pipe import Packet
 
 _GRAMMARS = 64
