@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pillm.agreement import Agreement as Agreement
+    from pillm.artifacts import CHOICE_FILE as CHOICE_FILE
     from pillm.artifacts import Benchmark as Benchmark
     from pillm.artifacts import BenchPlan as BenchPlan
     from pillm.artifacts import Checkpoint as Checkpoint
     from pillm.artifacts import DeviceFacts as DeviceFacts
     from pillm.artifacts import Evaluation as Evaluation
     from pillm.artifacts import Figure as Figure
+    from pillm.artifacts import Lengths as Lengths
     from pillm.artifacts import ModelFile as ModelFile
     from pillm.artifacts import Parity as Parity
     from pillm.artifacts import Plan as Plan
@@ -35,17 +37,31 @@ if TYPE_CHECKING:
     from pillm.batches import BatchMode as BatchMode
     from pillm.batches import BatchStatus as BatchStatus
     from pillm.batches import BatchTeacher as BatchTeacher
+    from pillm.cards.beside import modelfile_from as modelfile_from
+    from pillm.cards.beside import write_card as write_card
     from pillm.cards.card import Card as Card
     from pillm.cards.card import card_of as card_of
     from pillm.cards.card import card_to_json as card_to_json
     from pillm.cards.lineage import read_lineage as read_lineage
     from pillm.cards.metadata import metadata_of as metadata_of
+    from pillm.cards.preference import Preference as Preference
+    from pillm.cards.preference import preferred_file as preferred_file
     from pillm.contract import Contract as Contract
     from pillm.contract import template_message as template_message
+    from pillm.deployment.bundle import Bundle as Bundle
+    from pillm.deployment.deploying import Deployment as Deployment
+    from pillm.deployment.deploying import Service as Service
+    from pillm.deployment.deploying import deploy as deploy
+    from pillm.deployment.deploying import roll_back as roll_back
+    from pillm.deployment.packing import bundle_of as bundle_of
+    from pillm.deployment.smoke import SmokeTest as SmokeTest
     from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
     from pillm.devices.planner import plan as plan
+    from pillm.devices.planner import plan_table as plan_table
+    from pillm.devices.probe import probe_machine as probe_machine
     from pillm.divergence import Divergence as Divergence
+    from pillm.encoders import is_encoder as is_encoder
     from pillm.errors import BackendError as BackendError
     from pillm.errors import ConfigError as ConfigError
     from pillm.errors import DataError as DataError
@@ -135,6 +151,7 @@ if TYPE_CHECKING:
     from pillm.rows import read_examples as read_examples
     from pillm.rows import read_prompts as read_prompts
     from pillm.stages.benchmarking import bench as bench
+    from pillm.stages.embedding import embed as embed
     from pillm.stages.evaluation import Scope as Scope
     from pillm.stages.evaluation import evaluate as evaluate
     from pillm.stages.exporting import export as export
@@ -159,18 +176,27 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "agreement": "Agreement",
-    "artifacts": "Benchmark BenchPlan Checkpoint DeviceFacts Evaluation Figure ModelFile Parity Plan Probe sha256_file",
+    "artifacts": "CHOICE_FILE Benchmark BenchPlan Checkpoint DeviceFacts Evaluation Figure Lengths ModelFile Parity Plan Probe "
+    "sha256_file",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
+    "cards.beside": "modelfile_from write_card",
     "cards.card": "Card card_of card_to_json",
     "cards.lineage": "read_lineage",
     "cards.metadata": "metadata_of",
+    "cards.preference": "Preference preferred_file",
     "contract": "Contract template_message",
+    "deployment.bundle": "Bundle",
+    "deployment.smoke": "SmokeTest",
+    "deployment.deploying": "Deployment Service deploy roll_back",
+    "deployment.packing": "bundle_of",
     "devices": "DeviceProfile device",
-    "devices.planner": "plan",
+    "devices.planner": "plan plan_table",
+    "devices.probe": "probe_machine",
     "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
     "StorageError Unavailable UnknownBackend UnsafeError",
+    "encoders": "is_encoder",
     "examination": "Finding",
     "expansion": "Expanded Expansion expand",
     "forecasts": "ExportForecast TrainingForecast",
@@ -202,6 +228,7 @@ _HOMES = {
     "replies": "read_reply",
     "rows": "PromptFile read_examples read_prompts",
     "stages.benchmarking": "bench",
+    "stages.embedding": "embed",
     "stages.evaluation": "Scope evaluate",
     "stages.exporting": "export",
     "stages.intervals": "Difference difference",

@@ -15,6 +15,8 @@ from pillm.errors import DataError
 from pillm.performance.benchmark import Basis as Basis
 from pillm.performance.benchmark import Benchmark as Benchmark
 from pillm.performance.benchmark import BenchPlan as BenchPlan
+from pillm.plans import Lengths as Lengths
+from pillm.plans import Plan as Plan
 from pillm.records import JSONObject, canonical
 from pillm.rendered import RenderedText, read_rendered
 
@@ -218,28 +220,6 @@ class DeviceFacts:
     kernel: str | None = None
     profile: str | None = None
     """The name of the device profile that fits; None: none does."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Whether a model fits a device and how fast it would be there: arithmetic, nothing was run."""
-
-    model: str
-    device: str
-    quant: str
-    fits: bool
-    bytes: int
-    memory: dict[str, int]
-    """Bytes by purpose: weights, kv_cache, compute, runtime, reserve; and what the device has as `available`."""
-    tg_tps: float | None
-    pp_tps: float | None
-    context: int
-    verdict: str
-    alternatives: tuple[str, ...] = ()
-    basis: Basis = "predicted"
-    basis_note: str = ""
-    """What weakens the figures: that they are extrapolated; else empty."""
-    source: str = ""
 
 
 def to_json(artifact: Any) -> JSONObject:

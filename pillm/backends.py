@@ -6,20 +6,19 @@ False}`, so that tuning it never re-buys or re-makes anything. Heavy imports go 
 
 from __future__ import annotations
 
-import importlib.metadata
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
+from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, DeviceFacts, ModelFile
 from pillm.contract import Contract
+from pillm.distributions import home_of
 from pillm.errors import BackendError
 from pillm.examination import Finding
 from pillm.forecasts import ExportForecast, TrainingForecast
@@ -48,9 +47,8 @@ class Backend(BaseModel):
         """Return what this backend is, as far as its results depend on it; keys are made of it.
 
         An option at its default is left out, so that a new option re-buys nothing: its default must do what was done
-        before it was there. A default that changes would pass old results off as new ones: give the option another name,
-        or override this and say the value always. Override it too to add the content of files that an option only names.
-        It must not import anything heavy.
+        before it was there. A default that changes would pass old results off as new ones: give the option another name, or
+        override this and say it always. Override it too to add the content of files that are only named. Import nothing heavy.
         """
         kept = {
             name: getattr(self, name)
@@ -77,7 +75,7 @@ class Backend(BaseModel):
         """Return the version of the distribution that provides this backend; "0" where it is not installed."""
         if told := cls.__dict__.get("distribution_version"):  # a parent's own may be another distribution's
             return str(told)
-        home = _home(cls)
+        home = home_of(cls)
         return home.version if home else "0"
 
     @classmethod
@@ -85,7 +83,7 @@ class Backend(BaseModel):
         """Return the name of the distribution that provides this backend; None where it is not installed."""
         if told := cls.__dict__.get("distribution_name"):
             return str(told)
-        home = _home(cls)
+        home = home_of(cls)
         return home.name if home else None
 
 
@@ -97,19 +95,6 @@ def _is_default(value: Any, field: FieldInfo) -> bool:
     if isinstance(value, Backend) and isinstance(default, Backend):
         return value.identity() == default.identity()  # tuning it is no difference
     return isinstance(value, bool) == isinstance(default, bool) and bool(value == default)  # True == 1, and is not the same
-
-
-def _home(cls: type[Backend]) -> importlib.metadata.Distribution | None:
-    """Return the installed distribution that a class comes from, by the name of its package."""
-    return _home_of(cls.__module__.partition(".")[0])
-
-
-@lru_cache(maxsize=64)  # a script is no distribution: every installed one is read to find that out
-def _home_of(package: str) -> importlib.metadata.Distribution | None:
-    for name in (package.replace("_", "-"), *importlib.metadata.packages_distributions().get(package, ())):
-        with suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.distribution(name)
-    return None
 
 
 class Teacher(Backend):
@@ -125,6 +110,12 @@ class Teacher(Backend):
 
         What labelling hands in has an attribute `stopping`. Once it is true nothing more may be sent: what is in flight
         may finish, what only waits to be sent again becomes a failure that may pass.
+        """
+
+    def check_prompts(self, prompts: Sequence[Prompt]) -> None:
+        """Raise ConfigError where answers to these prompts could not be held to what the options promise.
+
+        A run asks before the first one is asked. It must be quick and open no model.
         """
 
     def estimate(self, request: Request) -> Usage | None:
@@ -231,7 +222,6 @@ class Exporter(Backend):
 
     def parents(self, checkpoint: Checkpoint) -> dict[str, str]:
         """Return, by name, the hash of what else the files are made from, such as the base of an adapter."""
-        del checkpoint
         return {}
 
     def forecast(self, student: JSONObject, rows: int, tokens: int) -> ExportForecast | None:
@@ -269,14 +259,35 @@ class Runner(Backend):
 
     reads: ClassVar[frozenset[str]] = frozenset({"gguf"})
     """The kinds of model it opens: "gguf" files, "checkpoint" folders, or both."""
-    answers: ClassVar[bool] = True
-    """Whether its sessions answer; one that only times models serves as a recipe's `bench_runner`."""
+    capabilities: ClassVar[frozenset[str]] = frozenset({"answer"})
+    """What its sessions can do, of `pillm.capabilities`; one that only times models serves as a recipe's `bench_runner`."""
     emulates: ClassVar[str] = ""
     """The devices whose processor it plays here, by how their names begin: a run for one ends with an answer of it."""
+
+    def check_prompts(self, prompts: Sequence[Prompt]) -> None:
+        """Raise ConfigError where answers to these prompts could not be held to what the options promise.
+
+        A run asks before a teacher is paid. It must be quick and open no model.
+        """
 
     @abstractmethod
     def open(self, model: ModelFile | Checkpoint) -> Session:
         """Open a model; raise BackendError where it cannot be loaded."""
+
+    def probe(self) -> DeviceFacts:
+        """Return what the machine is that models run on, by default this one; raise Unavailable where it cannot be reached."""
+        from pillm.devices.probe import probe_machine
+        from pillm.machines import LocalMachine
+
+        return probe_machine(LocalMachine())
+
+    def speed_files(self, folder: Path) -> Sequence[ModelFile]:
+        """Return model files of two sizes, written into a folder, to time a machine with; empty: this runner has none.
+
+        Their weights may be random: only their speed is of use.
+        """
+        del folder
+        return ()
 
 
 class Metric(Backend):

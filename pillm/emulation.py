@@ -55,11 +55,15 @@ class Trial:
     folder: Path
 
 
-def find_emulator(device: str) -> Runner | None:
-    """Return the installed runner that plays the processor of a device, with its usual options; None where there is none."""
-    for name, claims in registry().provided("runner").items():
-        plays = cast(type[Runner], claims[0][1]).emulates
-        if plays and (device == plays or device.startswith(f"{plays}-")) and len(claims) == 1:
+def find_emulator(device: str, kind: str) -> Runner | None:
+    """Return the installed runner that plays a device's processor and reads that kind of file; None where there is none.
+
+    It has its usual options; where several do, the first by name is taken.
+    """
+    for name, claims in sorted(registry().provided("runner").items()):
+        runner = cast(type[Runner], claims[0][1])
+        plays = runner.emulates and (device == runner.emulates or device.startswith(f"{runner.emulates}-"))
+        if plays and kind in runner.reads and len(claims) == 1:
             return cast(Runner, build("runner", name, {}))
     return None
 

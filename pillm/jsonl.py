@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pillm.errors import DataError
 from pillm.records import JSONObject
@@ -72,11 +72,16 @@ def read_lines(path: Path) -> Iterator[tuple[str, JSONObject]]:
     if not path.is_file():
         raise DataError(f"{path} is not a file. Give a JSONL file with one object per line.")
     with path.open("rb") as file:
-        # readline with a limit: a file of gigabytes without a newline must not fill the memory
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
-            where = f"{path.name}:{number}"
-            if line.strip():
-                yield where, _parse_line(line.removeprefix(BOM) if number == 1 else line, where)
+        yield from parse_lines(file, path.name)
+
+
+def parse_lines(file: IO[bytes], name: str) -> Iterator[tuple[str, JSONObject]]:
+    """Yield (`name:line`, object) for each line of an open file; raise DataError that names the place."""
+    # readline with a limit: a file of gigabytes without a newline must not fill the memory
+    for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
+        where = f"{name}:{number}"
+        if line.strip():
+            yield where, _parse_line(line.removeprefix(BOM) if number == 1 else line, where)
 
 
 def _parse_line(line: bytes, where: str) -> JSONObject:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from pillm.artifacts import Checkpoint, Plan
 from pillm.backends import Trainer
+from pillm.devices.lengths import typical_lengths
 from pillm.devices.planner import plan
 from pillm.devices.quants import find_quant
 from pillm.errors import ConfigError, DataError, PillmError
@@ -37,16 +39,27 @@ def look_ahead(recipe: Recipe, folder: Path) -> Outlook:
     """Return what can be told of a run before anything is asked, downloaded or written.
 
     Raises ConfigError where the device cannot hold the student, DataError where it could not be exported, what `rows_of`
-    refuses, and what the trainer refuses of the rows and of the teacher.
+    refuses, and what trainer, teacher and runners refuse of the rows and of the teacher.
     """
     recipe.trainer.check_teacher(recipe.teacher)
     base = recipe.trainer.base_checkpoint(fetch=False)
     planned = _plan(recipe, base)
     _examine(recipe, base)
     rows = rows_of(recipe)
+    planned = _timed(recipe, base, planned, rows)
     recipe.trainer.check_prompts(rows.sides["train"], recipe.contract)
+    _check_answering(recipe, rows)
     obstacles = {str(error): error for error in _obstacles(recipe, folder)}
     return Outlook(rows=rows, plan=planned, obstacles=tuple(obstacles.values()))
+
+
+def _check_answering(recipe: Recipe, rows: RunRows) -> None:
+    """Let what will answer refuse rows whose answers it could not hold to what it is told to, such as a schema."""
+    recipe.teacher.check_prompts([row for side, found in rows.sides.items() if side != "test" for row in found])
+    scored = [row for found in rows.sets.values() for row in found]
+    for runner in (recipe.runner, recipe.checkpoint_runner):
+        if runner is not None:
+            runner.check_prompts(scored)
 
 
 def make_ready(recipe: Recipe, folder: Path) -> RunRows:
@@ -93,6 +106,14 @@ def planned_student(trainer: Trainer, base: Checkpoint) -> Checkpoint | JSONObje
     """Return what a device is planned for: the base, or the shape of a student that is made smaller of it."""
     shape = trainer.planned_shape()
     return base if shape is None else {**shape, "name": base.label}
+
+
+def _timed(recipe: Recipe, base: Checkpoint | None, planned: Plan | None, rows: RunRows) -> Plan | None:
+    """Return a plan with the times of a middling request of the rows, where their answers are known."""
+    lengths = typical_lengths(chain.from_iterable(rows.sides.values()))
+    if planned is None or base is None or recipe.device is None or lengths is None:
+        return planned
+    return plan(planned_student(recipe.trainer, base), recipe.device, quant=planned.quant, lengths=lengths)
 
 
 def _plan(recipe: Recipe, base: Checkpoint | None) -> Plan | None:

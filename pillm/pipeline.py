@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
 from pillm.backends import Runner
+from pillm.devices.lengths import typical_lengths
 from pillm.devices.planner import plan
 from pillm.emulation import FOLDER, Emulated, Trial, find_emulator, try_emulated
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
@@ -22,7 +24,7 @@ from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, read_choice, read_training
 from pillm.report.filechecks import check_files
-from pillm.report.findings import pick
+from pillm.report.findings import CHOOSING_SET, pick
 from pillm.results import tell
 from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
 from pillm.runrows import RunRows
@@ -105,7 +107,7 @@ def _stages(this: _Run) -> RunResult:
     checkpoint = train(labelled, recipe.trainer, this.folder / "train", settings=settings, progress=progress)
     named = replace(checkpoint, name=recipe.name, told=recipe.told.to_json())
     models = export(named, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
-    evaluations = _evaluate(this, checkpoint, models)
+    evaluations = _evaluate(this, checkpoint, models, labelled)
     benchmarks = _bench(this, models)
     tell(this.folder, evaluations, benchmarks)
     target = recipe.device.name if recipe.device else None
@@ -133,7 +135,8 @@ def _stages(this: _Run) -> RunResult:
         emulated=to_json(emulated) if emulated else None,
         not_emulated=why_not,
     )
-    report = publish_report(this.folder, facts, this.progress.for_stage("report"), seed=recipe.file.seed)
+    progress = this.progress.for_stage("report")
+    report = publish_report(this.folder, facts, progress, seed=recipe.file.seed, making=recipe.making)
     return RunResult(folder=this.folder, report=report, models=tuple(models), gates=tuple(gates))
 
 
@@ -160,7 +163,7 @@ def _all_heard(labelled: Labelled) -> None:
         )
 
 
-def _evaluate(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -> list[Evaluation]:
+def _evaluate(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile], labelled: Labelled) -> list[Evaluation]:
     recipe, sets = this.recipe, this.rows.sets
     if not sets:
         this.progress.for_stage("evaluate").warn("no rows are held out: nothing can be scored. Set split.test in the recipe.")
@@ -191,7 +194,19 @@ def _evaluate(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -
             found += score(subject, some)
         except (BackendError, ConfigError, DataError) as error:  # it would have told more; without it the run is whole
             this.progress.for_stage("evaluate").warn(f"{subject.kind} {subject.name} was not scored: {error}")
-    return found
+    return found + _to_choose_on(this, models, labelled, scoring)
+
+
+def _to_choose_on(this: _Run, models: Sequence[ModelFile], labelled: Labelled, scoring: Scoring) -> list[Evaluation]:
+    """Score several files on the validation rows, unless their exporter chose: nothing is chosen on what is reported."""
+    if len(models) < 2 or read_choice(this.folder / "export"):
+        return []
+    answers = {row.prompt.id: row.answer.message for row in labelled if row.prompt.split == CHOOSING_SET}
+    rows = [row for row in this.rows.sides[CHOOSING_SET] if row.id in answers][: this.recipe.file.evaluate.max_rows]
+    if not rows:
+        return []
+    apart = replace(scoring, sets={CHOOSING_SET: rows}, teacher_answers={CHOOSING_SET: answers}, row_keys={})
+    return [one for model in models for one in score(model_subject(model, this.recipe.runner), apart)]
 
 
 def _witnesses(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) -> list[Subject]:
@@ -201,7 +216,7 @@ def _witnesses(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) 
     if recipe.checkpoint_runner is not None and (adapter / "adapter_config.json").is_file():
         unmerged = Checkpoint(path=adapter, name="adapter")
         found.append(checkpoint_subject(unmerged, recipe.checkpoint_runner, "adapter", checkpoint_key(unmerged)))
-    if recipe.bench_runner is not None and recipe.bench_runner.answers:
+    if recipe.bench_runner is not None and "answer" in recipe.bench_runner.capabilities:
         found += [device_subject(model, recipe.bench_runner) for model in models]
     return found
 
@@ -217,7 +232,7 @@ def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
             measured = replace(measured, device=profile.name, details=details)
         found.append(measured)
         if profile is not None and model.path.suffix == ".gguf":
-            predicted = plan(model, profile)
+            predicted = plan(model, profile, lengths=typical_lengths(chain.from_iterable(this.rows.sides.values())))
             this.plans[model.label] = predicted
             if predicted.tg_tps is not None and predicted.pp_tps is not None:
                 found.append(_as_benchmark(predicted))
@@ -227,12 +242,15 @@ def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
 def _emulate(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evaluation]) -> tuple[Emulated | None, str | None]:
     """Let the file that the report speaks of answer one held-out row on its device's processor, where that can be played."""
     recipe = this.recipe
-    chosen = pick(evaluations, {model.label: model.bytes for model in models})
+    sizes = {model.label: model.bytes for model in models}
+    chosen = pick(evaluations, sizes, read_choice(this.folder / "export"))
     rows = next(iter(this.rows.sets.values()), [])
-    emulator = find_emulator(recipe.device.name) if recipe.device else None
-    if chosen is None or emulator is None or not rows:
+    if chosen is None or recipe.device is None or not rows:
         return None, None
-    model = next(one for one in models if one.label == chosen.subject)
+    model = next(one for one in models if one.label == chosen.evaluation.subject)
+    emulator = find_emulator(recipe.device.name, model.path.suffix.lstrip("."))
+    if emulator is None:
+        return None, None
     trial = Trial(
         model=model,
         row=replace(rows[0], reference=None, given=None),
@@ -276,6 +294,7 @@ def _as_benchmark(predicted: Plan) -> Benchmark:
         pp_tps=predicted.pp_tps or 0.0,
         tg_tps=predicted.tg_tps or 0.0,
         details={"source": predicted.source},
+        ttft_ms=1000 * predicted.ttft_s if predicted.ttft_s else None,
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pillm.artifacts import sha256_file
+from pillm.cards.beside import README, SUMS
+from pillm.cards.card import CARD_FILE
 from pillm.errors import ConfigError, DataError, GateError, StorageError
 from pillm.hubs import Published, Publisher, Release, ReleaseFile
 from pillm.progress import Progress
@@ -14,12 +16,11 @@ from pillm.records import JSONObject
 from pillm.store import read_manifest
 from pillm.verification import verify
 
-CARD = "card.json"
-BESIDE = ("README.md", CARD, "SHA256SUMS", "Modelfile", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
-"""What goes out beside the files that an export's manifest lists, where it lies in the run, its card folder or its export."""
-BY_HAND = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
-"""What a person may have changed or added after the export."""
-PLACES = ("export", "", "card", "cards")
+ADDED = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+"""What a person may have added after the export, beside its files or in the run's folder; it goes out with them."""
+BY_HAND = (README, *ADDED)
+"""What need not be as the export made it."""
+AGAIN = "Make the export anew: the command that made it, `pillm run` or `pillm export`, does it; nothing is trained for it."
 
 
 def prepare_release(
@@ -34,16 +35,13 @@ def prepare_release(
     export = next((folder for folder in (run / "export", run) if (read_manifest(folder) or {}).get("verb") == "export"), None)
     if export is None:
         raise DataError(f"{run} holds no finished export, so there is nothing to publish. Give the folder of a run.")
-    _require_publishable(run)
+    _require_publishable(export)
     _require_whole(export)
     found = {name: export / name for name in (read_manifest(export) or {})["files"]}
-    for place in PLACES:
-        for name in BESIDE:
-            if (run / place / name).is_file():
-                found.setdefault(name, run / place / name)
+    added = {name: place / name for place in (run, export) for name in ADDED if (place / name).is_file()}
     files = tuple(
         ReleaseFile(path=path, name=name, bytes=path.stat().st_size, sha256=sha256_file(path))
-        for name, path in sorted(found.items())
+        for name, path in sorted((added | found).items())
     )
     _require_sums(files)
     said = message or f"Upload {run.resolve().name} with pillm"
@@ -61,50 +59,45 @@ def push(release: Release, publisher: Publisher, *, progress: Progress | None = 
     return done
 
 
-def _require_publishable(run: Path) -> None:
-    card, path = _card(run)
+def _require_publishable(export: Path) -> None:
+    card, path = _card(export)
     if card.get("publishable") is True:
         return
     reasons = card.get("reasons")
     listed = [str(reason).rstrip(".") for reason in reasons] if isinstance(reasons, list) else []
     why = "; ".join(listed) or "it gives no reason, and does not say `publishable: true`"
     raise GateError(
-        f"{path} says that these files may not be published: {why}. Nothing was sent. Settle that, then write it anew."
+        f"{path} says that these files may not be published: {why}. Nothing was sent. Settle that, "
+        "in the recipe or with `pillm export --terms`, and make the export anew."
     )
 
 
-def _card(run: Path) -> tuple[JSONObject, Path]:
-    path = next((run / place / CARD for place in PLACES if (run / place / CARD).is_file()), None)
-    if path is None:
-        raise ConfigError(
-            f"{run} has no {CARD}, which says under which licence its files may be published. "
-            f"Write it with `pillm card {run}`, read it, then push again."
-        )
+def _card(export: Path) -> tuple[JSONObject, Path]:
+    path = export / CARD_FILE
+    if not path.is_file():
+        raise ConfigError(f"{export} has no {CARD_FILE}, which says under which licence its files may be published. {AGAIN}")
     try:
         card = json.loads(path.read_text("utf-8"))
         if not isinstance(card, dict):
             raise TypeError("it holds no object")
     except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}). Write it anew with `pillm card {run}`.") from error
+        raise DataError(f"{path} is damaged ({error}). {AGAIN}") from error
     return card, path
 
 
 def _require_whole(export: Path) -> None:
     for problem in verify(export):
         if problem.path.name not in BY_HAND:
-            raise StorageError(f"{problem.path} {problem.reason}. Nothing was sent. Export again, then push again.")
+            raise StorageError(f"{problem.path} {problem.reason}. Nothing was sent. {AGAIN}")
 
 
 def _require_sums(files: tuple[ReleaseFile, ...]) -> None:
     """Raise StorageError where SHA256SUMS lists another hash than a file has."""
     by_name = {file.name: file for file in files}
-    sums = by_name.get("SHA256SUMS")
+    sums = by_name.get(SUMS)
     for sha256, name in _listed(sums.path) if sums else ():
         if name in by_name and by_name[name].sha256 != sha256:
-            path = by_name[name].path
-            raise StorageError(
-                f"{path} is not the file that SHA256SUMS lists. Nothing was sent. Write the card and its sums anew."
-            )
+            raise StorageError(f"{by_name[name].path} is not the file that {SUMS} lists. Nothing was sent. {AGAIN}")
 
 
 def _listed(sums: Path) -> Iterator[tuple[str, str]]:

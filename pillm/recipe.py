@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pillm.artifacts import BenchPlan
 from pillm.backends import Backend, Exporter, Filter, Metric, Runner, Teacher, Trainer
@@ -25,7 +25,7 @@ from pillm.records import JSONObject, digest
 from pillm.stages.settings import Labelling
 from pillm.yamlfile import parse_yaml
 
-RESERVED_SETS = ("test", "answers")
+RESERVED_SETS = ("test", "validation", "answers")
 _SET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 log = logging.getLogger(__name__)
 
@@ -87,15 +87,18 @@ class Recipe:
     @property
     def told(self) -> Told:
         """Return what the recipe says of the result's making and terms: what its files carry."""
-        terms, file = self.file.terms, self.file
-        making = {
+        return self.file.terms.told(digest(self.making))
+
+    @property
+    def making(self) -> JSONObject:
+        """Return what in the recipe makes the files: what its hash is of."""
+        file = self.file
+        return {
             "seed": file.seed,
             "split": file.split.model_dump(mode="json"),
             "label": file.label.model_dump(mode="json", exclude={"max_cost", "max_tokens", "prices", "judge"}),
             "backends": [backend.identity() for backend in (*self.filters, self.teacher, self.trainer, self.exporter)],
         }
-        said = {"base": terms.base, "teacher": terms.teacher, "data": terms.data}
-        return Told(recipe=digest(making), license=terms.license, terms=said, accepted=tuple(terms.accepted))
 
     @property
     def bench(self) -> BenchPlan:
@@ -167,7 +170,8 @@ def _merge(data: JSONObject, changes: Mapping[str, Any]) -> JSONObject:
 def _build(path: Path, data: JSONObject) -> Recipe:
     file = read_recipe_file(data)
     base = path.parent
-    metrics = [{"use": one} if isinstance(one, str) else one for one in file.evaluate.metrics]
+    tables = [{"use": one} if isinstance(one, str) else one for one in file.evaluate.metrics]
+    metrics: tuple[Metric, ...] = tuple(_backend("metric", table) for table in tables)
     checkpoint_runner, bench_runner = file.checkpoint_runner, file.bench_runner
     return Recipe(
         path=path,
@@ -175,11 +179,11 @@ def _build(path: Path, data: JSONObject) -> Recipe:
         prompts=base / file.prompts,
         teacher=_backend("teacher", file.teacher),
         trainer=_backend("trainer", file.trainer),
-        exporter=_backend("exporter", _for_the_recipe(file.exporter, file, base, metrics)),
+        exporter=_exporter(file.exporter, file, base, metrics),
         runner=_backend("runner", file.runner),
         checkpoint_runner=_backend("runner", checkpoint_runner) if checkpoint_runner else None,
         bench_runner=_backend("runner", bench_runner) if bench_runner else None,
-        metrics=tuple(_backend("metric", table) for table in metrics),
+        metrics=metrics,
         judge=Judge(teacher=_backend("teacher", file.label.judge)) if file.label.judge else None,
         filters=tuple(_backend("filter", table) for table in file.filters),
         gates=parse_gates(file.gates),
@@ -187,24 +191,26 @@ def _build(path: Path, data: JSONObject) -> Recipe:
     )
 
 
-def _for_the_recipe(table: BackendTable, file: RecipeFile, base: Path, metrics: Sequence[BackendTable]) -> BackendTable:
-    """Return an exporter's options; one that chooses its quantisations does so for the recipe's device and by its metrics.
+def _exporter(table: BackendTable, file: RecipeFile, base: Path, metrics: Sequence[Metric]) -> Exporter:
+    """Return the exporter; one that chooses its quantisations does so for the recipe's device and by its metrics.
 
     Options that it was given stay. Metrics that ask a teacher are left out: they would cost money for each file.
     """
-    if table.get("quants") not in ("auto", ["auto"]):
-        return table
-    told = file.device
-    found: dict[str, Any] = {"device": str(base / told) if is_path(told) else told} if told is not None else {}
-    own = [one for one in metrics if not isinstance(_backend("metric", one), ConsultingMetric)]
-    return {**found, **({"metrics": own} if own else {}), **table}
+    told, chooses = file.device, table.get("quants") in ("auto", ["auto"])
+    if chooses and told is not None and "device" not in table:
+        table = {**table, "device": str(base / told) if is_path(told) else told}
+    built: Exporter = _backend("exporter", table)
+    asked = [metric.options() for metric in metrics if not isinstance(metric, ConsultingMetric)]
+    if chooses and asked and "metrics" in type(built).model_fields.keys() - table.keys():
+        return cast("Exporter", _backend("exporter", {**table, "metrics": asked}))
+    return built
 
 
 def _check(recipe: Recipe) -> None:
     """Refuse now what would fail only after hours: names of sets and gates, runners that cannot read what is made."""
     for name in recipe.sets:
         if name in RESERVED_SETS:
-            raise ConfigError(f"evaluate.sets: {name!r} is taken: it names the held-out rows or a folder of pillm's own.")
+            raise ConfigError(f"evaluate.sets: {name!r} is taken: it names rows of the split or a folder of pillm's own.")
         if not _SET_NAME.fullmatch(name):
             raise ConfigError(
                 f"evaluate.sets: {name!r} is not a name. Use up to 32 small letters, digits, dashes, underscores."
@@ -227,7 +233,7 @@ def _check_runners(recipe: Recipe) -> None:
                 f"{', '.join(sorted(exporter.writes))}. Choose another runner."
             )
     for part, runner in (("runner", recipe.runner), ("checkpoint_runner", other)):
-        if runner is not None and not runner.answers:
+        if runner is not None and "answer" not in runner.capabilities:
             raise ConfigError(
                 f"{part} {runner.name!r} times models and does not answer, so it could score nothing. "
                 f"Give it as bench_runner, and choose a {part} that answers."

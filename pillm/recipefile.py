@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pillm.cards.card import Told
 from pillm.choosing import Choosing
 from pillm.errors import ConfigError, did_you_mean
 from pillm.records import JSONObject
@@ -93,6 +95,11 @@ class TermsSection(Section):
         [], description="Whose terms you have read and keep, where they are not simply free."
     )
 
+    def told(self, recipe: str | None = None) -> Told:
+        """Return it as a checkpoint carries it into its files; `recipe` is the hash of what makes them."""
+        said = {"base": self.base, "teacher": self.teacher, "data": self.data}
+        return Told(recipe=recipe, license=self.license, terms=said, accepted=tuple(self.accepted))
+
 
 class RecipeFile(Section):
     """A pillm recipe: prompts, backends, splits, evaluation and gates of one run."""
@@ -119,6 +126,16 @@ class RecipeFile(Section):
     bench: BenchSection = BenchSection()
     terms: TermsSection = TermsSection()
     gates: dict[str, float | str | list[float | str]] = Field({}, description="What every shipped file must reach.")
+
+
+def read_terms(said: Mapping[str, object]) -> TermsSection:
+    """Return the checked keys of a recipe's `terms` alone; raise ConfigError with every fault in a sentence."""
+    try:
+        return TermsSection(**said)
+    except ValidationError as error:
+        raise ConfigError(
+            " ".join(_sentence({**detail, "loc": ("terms", *detail["loc"])}) for detail in error.errors())
+        ) from error
 
 
 def read_recipe_file(data: JSONObject) -> RecipeFile:

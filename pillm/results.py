@@ -11,9 +11,11 @@ from typing import Any
 from pillm.artifacts import Benchmark, Evaluation, Figure
 from pillm.cards.beside import refresh
 from pillm.cards.card import Card
+from pillm.cards.preference import Preference
 from pillm.errors import DataError
 from pillm.files import lock, write_json
 from pillm.records import JSONObject, digest
+from pillm.report.choicefile import read_choice
 from pillm.report.findings import pick
 from pillm.store import MANIFEST, entry_of, read_manifest
 
@@ -22,8 +24,10 @@ def tell(run: Path, evaluations: Sequence[Evaluation], benchmarks: Sequence[Benc
     """Write the card of a run's exported files anew, with scores, speeds and the file to take, and return it."""
     export = run / "export"
     models = (read_manifest(export) or {}).get("results", {}).get("models", ())
-    chosen = pick(evaluations, {Path(one["path"]).name: one["bytes"] for one in models})
-    return refresh(export, evaluations, benchmarks, chosen=chosen.subject if chosen else None)
+    sizes = {Path(one["path"]).name: one["bytes"] for one in models}
+    picked = pick(evaluations, sizes, read_choice(export))
+    chosen = Preference(picked.evaluation.subject, picked.why) if picked else None
+    return refresh(export, evaluations, benchmarks, chosen=chosen)
 
 
 def tell_again(folder: Path) -> tuple[Path, Card]:
@@ -58,7 +62,8 @@ def _report(folder: Path) -> JSONObject:
 
 def _evaluation(said: JSONObject) -> Evaluation:
     metrics = {name: Figure(**figure) for name, figure in said["metrics"].items()}
-    return Evaluation(subject=said["subject"], kind=said["kind"], set=said["set"], rows=said["rows"], metrics=metrics)
+    names = ("subject", "kind", "set", "rows", "quant")
+    return Evaluation(**{name: said.get(name) for name in names}, metrics=metrics)
 
 
 def _benchmark(said: JSONObject) -> Benchmark:

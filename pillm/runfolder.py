@@ -19,6 +19,7 @@ from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, write_report
 from pillm.store import (
+    MAKING,
     MANIFEST,
     Lineage,
     is_current,
@@ -103,8 +104,13 @@ def sizes_of(recipe: Recipe) -> dict[str, int]:
     return {name: size for name, size in sizes.items() if size}
 
 
-def publish_report(folder: Path, facts: RunFacts, progress: Progress, *, seed: int) -> JSONObject:
-    """Write the report and, last, the root manifest; both stay as they are where nothing below them changed."""
+def publish_report(
+    folder: Path, facts: RunFacts, progress: Progress, *, seed: int, making: JSONObject | None = None
+) -> JSONObject:
+    """Write the report and, last, the root manifest; both stay as they are where nothing below them changed.
+
+    `making` is what in the recipe made the files, for whoever recomputes its hash.
+    """
     manifests = _stage_manifests(folder)
     parents = {path.relative_to(folder).as_posix(): sha256_file(path) for path in manifests}
     gates = [asdict(gate) for gate in facts.gates if isinstance(gate, GateResult)]
@@ -120,6 +126,6 @@ def publish_report(folder: Path, facts: RunFacts, progress: Progress, *, seed: i
     (folder / MANIFEST).unlink(missing_ok=True)
     report = write_report(facts, folder)
     files = [folder / name for name in (RECIPE_FILE, *REPORTS)] + manifests
-    write_manifest(folder, Lineage(verb="run", key=key, seed=seed), files)
+    write_manifest(folder, Lineage(verb="run", key=key, seed=seed, results={MAKING: making} if making else {}), files)
     progress.finish(f"{folder / 'report.html'}")
     return report

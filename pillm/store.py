@@ -26,6 +26,8 @@ from pillm.records import JSONObject, digest
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 2
+MAKING = "making"
+"""Where in the results of a run's manifest stands what in the recipe made the files: they carry its hash."""
 EXEMPT = re.compile(r"events\.jsonl|pillm\.log(\.[0-9]+)?")
 """Files that go on growing after a manifest is written: the event stream and the log, with its rotations."""
 

@@ -8,15 +8,21 @@ from pathlib import Path
 
 from pillm.artifacts import CONTRACT_FILE, Checkpoint, sha256_file
 from pillm.cards.card import CARD_FILE, read_card
-from pillm.cards.lineage import LINEAGE_FILE, data_hash, read_lineage
+from pillm.cards.lineage import LINEAGE_FILE, data_hash, keys_of, read_lineage
+from pillm.cards.metadata import MetadataValue, metadata_of
 from pillm.contract import Contract
 from pillm.devices.ggufheader import read_header
 from pillm.errors import DataError, PillmError
+from pillm.intake.door import template_hash
 from pillm.records import JSONObject, digest
 from pillm.rows import read_examples
-from pillm.store import MANIFEST, read_manifest
+from pillm.store import MAKING, MANIFEST, read_manifest
+from pillm.tokenizers import tokenizer_hash
 
-PREFIX = "pillm."
+RECIPE_FILE = "recipe.yaml"
+LISTS = ("general.languages", "general.tags")
+CHANGED = ("general.name",)
+"""What an exporter may write otherwise than the card says: llama.cpp reads from a name how to treat blanks."""
 _SIDES = ("train", "validation", "calibration")
 
 
@@ -40,22 +46,34 @@ class Traced:
 
 
 def trace(path: Path | str, run: Path | str | None = None) -> list[Traced]:
-    """Hold a GGUF file's hash and lineage against a run, by default the one that it lies in; return every comparison.
+    """Hold a GGUF file's hash and metadata against a run, by default the one that it lies in; return every comparison.
 
-    Of the run its export, its checkpoint's lineage and contract, and its labelled rows are asked, as far as they are there.
-    Raises DataError where the file is no GGUF file, or no export is found to hold it against.
+    Of the run its export with card, contract and tokenizer, its checkpoint's lineage, its labelled rows and its recipe are
+    asked, as far as they are there; what can be computed from what lies there is computed anew. Raises
+    DataError where the file is no GGUF file, or no export is found to hold it against.
     """
     path = Path(path)
-    header = read_header(path)
+    header = read_header(path, texts=LISTS)
     folder = _export_folder(path, Path(run) if run is not None else None)
     manifest = read_manifest(folder)
     if manifest is None:
         raise DataError(f"{folder / MANIFEST} is damaged: nothing can be held against it. Export again.")
-    said = {key: str(value) for key, value in header.metadata.items() if key.startswith(PREFIX)}
+    said = {key: _plain(value) for key, value in {**header.metadata, **header.texts}.items()}
     found = [_bytes(path, folder, manifest)]
-    for where, recorded in _recorded(folder, manifest, Path(run) if run is not None else folder.parent):
+    home = Path(run) if run is not None else folder.parent
+    if "pillm.version" in said and (version := manifest.get("versions", {}).get("pillm")):
+        found.append(_compared("pillm.version", said["pillm.version"], str(version), folder / MANIFEST))
+    for where, recorded in _recorded(folder, manifest, home):
         found += [_compared(key, said.get(key, ""), value, where) for key, value in recorded.items()]
-    return found
+    return found + _recipe(home, said.get("pillm.recipe", ""))
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _told(keys: Mapping[str, MetadataValue]) -> dict[str, str]:
+    return {key: _plain(value) for key, value in keys.items() if key not in CHANGED}
 
 
 def _export_folder(path: Path, run: Path | None) -> Path:
@@ -91,17 +109,22 @@ def _compared(key: str, said: str, recorded: str, where: Path) -> Traced:
 def _recorded(export: Path, manifest: JSONObject, run: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     """Yield what a run records of the keys of a file, place by place; what is not there says nothing."""
     if (export / CARD_FILE).is_file():
-        yield export / CARD_FILE, read_card(export / CARD_FILE).lineage
+        yield export / CARD_FILE, _told(metadata_of(read_card(export / CARD_FILE)))
     if (export / CONTRACT_FILE).is_file():  # computed, not read: the hash that stands in it may have been left as it was
-        yield export / CONTRACT_FILE, {"pillm.contract": Contract.read(export / CONTRACT_FILE, "Export again.").hash}
+        contract = Contract.read(export / CONTRACT_FILE, "Export again.")
+        template = {"pillm.template": template_hash(contract.template)} if contract.template else {}
+        yield export / CONTRACT_FILE, {"pillm.contract": contract.hash, **template}
     trained = _trained(manifest, run)
+    tokenizer = next((path for place in (export, trained) if place and (path := place / "tokenizer.json").is_file()), None)
+    if tokenizer is not None:
+        yield tokenizer, {"pillm.tokenizer": tokenizer_hash(tokenizer)}
     if trained is None:
         return
     made = read_manifest(trained) or {}
     yield trained / MANIFEST, {"pillm.train": str(made["key"]), "pillm.seed": str(made["seed"])}
     lineage = read_lineage(Checkpoint(path=trained))
     if lineage:
-        yield trained / LINEAGE_FILE, _of_lineage(lineage)
+        yield trained / LINEAGE_FILE, keys_of(lineage)
     labelled = run / "label" / "labelled.jsonl"
     if labelled.is_file():
         whole = (read_manifest(run) or {}).get("verb") == "run"
@@ -117,16 +140,18 @@ def _trained(manifest: JSONObject, run: Path) -> Path | None:
     return exact or next((place for place in found if place == run / "train"), None)
 
 
-def _of_lineage(lineage: JSONObject) -> dict[str, str]:
-    teacher, base = lineage.get("teacher") or {}, lineage.get("base") or {}
-    said = {
-        "pillm.data": (lineage.get("data") or {}).get("hash"),
-        "pillm.teacher": teacher.get("name"),
-        "pillm.teacher.revision": teacher.get("revision") or teacher.get("content"),
-        "pillm.base": base.get("name"),
-        "pillm.base.revision": base.get("revision") or base.get("content"),
-    }
-    return {key: str(value) for key, value in said.items() if value is not None}
+def _recipe(run: Path, said: str) -> list[Traced]:
+    """Compute the recipe's hash anew from what the run's manifest says of it, and hold the recipe that lies there to that."""
+    manifest = read_manifest(run) or {}
+    making, listed = manifest.get("results", {}).get(MAKING), manifest.get("files", {}).get(RECIPE_FILE)
+    if making is None or listed is None:
+        return []
+    recipe = run / RECIPE_FILE
+    there = sha256_file(recipe) if recipe.is_file() else ""
+    return [
+        _compared("pillm.recipe", said, digest(making), run / MANIFEST),
+        _compared(f"sha256 of {RECIPE_FILE}", there, str(listed["sha256"]), run / MANIFEST),
+    ]
 
 
 def _rows_hash(labelled: Path, parents: Mapping[str, str] | None) -> str:

@@ -11,6 +11,7 @@ import pytest
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, Figure
 from pillm.cards.beside import refresh
 from pillm.cards.card import read_card
+from pillm.cards.preference import Preference
 from pillm.errors import DataError
 from pillm.records import Prompt
 from pillm.stages.exporting import export
@@ -40,12 +41,13 @@ def folder(tmp_path: Path) -> Path:
 def measured(folder: Path) -> None:
     evaluation = Evaluation(subject="student-Q8_0.table", kind="model", set="test", rows=9, metrics={"exact": FIGURE})
     fast = Benchmark(model="student-Q8_0.table", device="pi4", basis="measured", pp_tps=9, tg_tps=3)
-    refresh(folder, [evaluation], [fast], chosen="student-Q8_0.table")
+    refresh(folder, [evaluation], [fast], chosen=Preference("student-Q8_0.table", "it was scored"))
 
 
 def test_an_export_has_its_card_from_the_first(folder: Path) -> None:
     card = read_card(folder / "card.json")
     assert (card.publishable, card.license, card.reasons) == (True, "mit", ())
+    assert [one.file for one in card.files if one.chosen] == ["student-Q8_0.table"]
     assert [one.file for one in card.files] == ["student-F16.table", "student-Q8_0.table"]
     assert (folder / "README.md").read_text().startswith("---\nlicense: mit\n")
     assert verify(folder) == []
@@ -54,7 +56,7 @@ def test_an_export_has_its_card_from_the_first(folder: Path) -> None:
 def test_the_sums_are_what_sha256sum_reads(folder: Path) -> None:
     done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=folder, capture_output=True, text=True, check=True)
     names = {line.partition(":")[0] for line in done.stdout.splitlines()}
-    assert names == {path.name for path in folder.iterdir()} - {"SHA256SUMS", "manifest.json"}
+    assert names == {path.name for path in folder.iterdir()} - {"SHA256SUMS", "README.md", "manifest.json"}
     data = bytearray((folder / "student-F16.table").read_bytes())
     data[3] ^= 1
     (folder / "student-F16.table").write_bytes(data)
@@ -89,8 +91,29 @@ def test_the_modelfile_takes_the_chosen_file(tmp_path: Path, folder: Path) -> No
 
     with amend(folder, "export") as work:
         write_text(work / "Modelfile", "# FROM ./not-this\nFROM ./student-F16.table\nPARAMETER temperature 0\n")
-    measured(folder)
-    assert (folder / "Modelfile").read_text() == "# FROM ./not-this\nFROM ./student-Q8_0.table\nPARAMETER temperature 0\n"
+    for _ in range(2):
+        measured(folder)
+        assert (folder / "Modelfile").read_text() == (
+            "# FROM ./not-this\n# It takes this file: it was scored.\nFROM ./student-Q8_0.table\nPARAMETER temperature 0\n"
+        )
+    refresh(folder, (), ())
+    assert (
+        "# It takes this file: the least rounded of the quantised files; nothing was measured"
+        in (folder / "Modelfile").read_text()
+    )
+
+
+def test_a_readme_that_a_person_changed_keeps_the_sums_true(folder: Path) -> None:
+    (folder / "README.md").write_text("# Mine")
+    subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=folder, check=True)
+
+
+def test_damaged_sums_are_written_anew(folder: Path) -> None:
+    whole = (folder / "SHA256SUMS").read_text()
+    (folder / "SHA256SUMS").write_text("0000  student-F16.table\n")
+    refresh(folder, (), ())
+    assert (folder / "SHA256SUMS").read_text() == whole
+    assert verify(folder) == []
 
 
 def test_a_folder_that_is_no_export_is_refused(tmp_path: Path, folder: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, Figure, ModelFile
 from pillm.cards.card import Card, card_of, card_to_json, read_card, with_results
 from pillm.cards.lineage import write_lineage
+from pillm.cards.preference import Preference
 from pillm.cli.formats import format_schema
 from pillm.contract import Contract
 from pillm.errors import DataError
@@ -69,6 +70,33 @@ def test_a_model_that_was_fetched_is_what_it_was(tmp_path: Path) -> None:
     assert card.stem == "Tiny-1B-Instruct-v1.0"
     assert (card.license, card.publishable, card.tags) == ("apache-2.0", True, ())
     assert [(part.role, part.name, part.revision) for part in card.parts] == [("base", "acme/Tiny-1B-Instruct", "c0ffee")]
+    assert card.relation == "quantized"
+
+
+def test_a_foreign_adapter_names_its_base_and_brings_terms_of_its_own(tmp_path: Path) -> None:
+    adapter, base = tmp_path / "adapter", tmp_path / "base"
+    for folder, license_ in ((adapter, "cc-by-nc-4.0"), (base, "apache-2.0")):
+        folder.mkdir()
+        (folder / "README.md").write_text(f"---\nlicense: {license_}\n---\n")
+    settings = {"base_model_name_or_path": "acme/Tiny-1B", "revision": "c0ffee"}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    card = card_of(Checkpoint(path=adapter, origin="eve/poems@feed"), adapter=(adapter, base))
+    assert [(part.name, part.revision, part.license) for part in card.parts] == [
+        ("acme/Tiny-1B", "c0ffee", "apache-2.0"), ("eve/poems", "feed", "cc-by-nc-4.0"),
+    ]  # fmt: skip
+    assert (card.relation, card.publishable, card.license) == ("finetune", False, "apache-2.0")
+    assert any("eve/poems is under cc-by-nc-4.0" in reason for reason in card.reasons)
+    alone = card_of(Checkpoint(path=adapter))
+    assert [(part.name, part.license) for part in alone.parts] == [("acme/Tiny-1B", None), ("adapter", "cc-by-nc-4.0")]
+    (adapter / "adapter_config.json").write_text("{")
+    with pytest.raises(DataError, match=r"adapter_config\.json is damaged"):
+        card_of(Checkpoint(path=adapter))
+
+
+@pytest.mark.parametrize(("name", "purpose"), [("BertModel", "feature-extraction"), ("LlamaForCausalLM", "text-generation")])
+def test_an_encoder_is_for_embeddings(tmp_path: Path, name: str, purpose: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": [name]}))
+    assert card_of(Checkpoint(path=tmp_path)).purpose == purpose
 
 
 def test_scores_and_speeds_go_to_their_files(checkpoint: Checkpoint) -> None:
@@ -78,10 +106,10 @@ def test_scores_and_speeds_go_to_their_files(checkpoint: Checkpoint) -> None:
     fast = Benchmark(model="a-Q8_0.gguf", device="pi4", basis="predicted", pp_tps=5.123, tg_tps=2.0)
     # a teacher may have a file's name
     evaluations = [scored("teacher", "a-Q8_0.gguf"), scored("model", "a-Q8_0.gguf"), scored("model", "a-Q8_0.gguf", "hard")]
-    card = with_results(card_of(checkpoint), [MODEL], evaluations, [fast], chosen="a-Q8_0.gguf")
+    card = with_results(card_of(checkpoint), [MODEL], evaluations, [fast], chosen=Preference("a-Q8_0.gguf", "it is small"))
     (file,), (teacher,) = card.files, card.compared
     assert sorted(file.scores) == ["hard", "test"]
-    assert file.chosen
+    assert (file.chosen, card.chosen_by) == (True, "it is small")
     assert asdict(file.speeds[0]) == {"device": "pi4", "basis": "predicted", "pp_tps": 5.12, "tg_tps": 2.0}
     assert (teacher.kind, sorted(teacher.scores)) == ("teacher", ["test"])
 

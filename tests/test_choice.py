@@ -57,6 +57,17 @@ def test_the_figures_stand_in_the_order_of_the_heads() -> None:
     assert cells({**TRIALS[3], "pp_tps": None, "kept": True}, "Q4_0-tuned")[-1] == "kept"
 
 
+def test_the_page_says_what_the_figures_rest_on() -> None:
+    said = choice_section(report(metric="fields", rests_on={"compared": 204, "scored": 200}))
+    assert said is not None
+    assert "compared with the unquantised one on 204 validation texts." in said
+    assert "The score is fields on 200 rows, asked of the files on the line alone." in said
+    trained = choice_section(report(rests_on={"compared": 9, "seen": True}))
+    assert trained is not None
+    assert "on 9 rows that were trained on." in trained
+    assert "The score is" not in trained
+
+
 def test_markdown_has_the_table_and_the_reason() -> None:
     said = markdown(report())
     assert "## How the quantisation was chosen" in said

@@ -68,6 +68,15 @@ def test_a_trial_without_name_size_or_divergence_is_left_out(wrong: dict[str, An
     assert len(found["trials"]) == 1
 
 
+def test_what_it_rests_on_is_read_where_it_makes_sense() -> None:
+    found = accepted({**WHOLE, "metric": "fields", "rests_on": {"compared": 204, "scored": -1, "seen": True}})
+    assert found is not None
+    assert (found["metric"], found["compared"], found["scored"], found["seen"]) == ("fields", 204, None, True)
+    odd = accepted({**WHOLE, "metric": 3, "rests_on": [1]})
+    assert odd is not None
+    assert (odd["metric"], odd["compared"], odd["scored"], odd["seen"]) == (None, None, None, False)
+
+
 def test_long_words_and_many_trials_are_cut() -> None:
     trials = [{**TRIAL, "name": f"{number}" * 100} for number in range(MAX_TRIALS + 50)]
     found = accepted({**WHOLE, "reason": "x" * 10_000, "picked": "nobody", "trials": trials})
@@ -80,7 +89,12 @@ def test_long_words_and_many_trials_are_cut() -> None:
 @settings(deadline=None, max_examples=60)
 @given(JSON)
 def test_no_words_of_a_stranger_break_a_report(said: Any) -> None:
-    for one in (said, {**WHOLE, "trials": [TRIAL, said]}, {**WHOLE, "device": said, "reason": said}):
+    for one in (
+        said,
+        {**WHOLE, "rests_on": said, "metric": said},
+        {**WHOLE, "trials": [TRIAL, said]},
+        {**WHOLE, "device": said, "reason": said},
+    ):
         report = build_report(RunFacts(recipe="r", rows=ROWS, choice=accepted(one)))
         Draft202012Validator(SCHEMA).validate(report)
         assert "<script" not in page(report)

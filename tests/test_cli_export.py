@@ -32,6 +32,34 @@ def test_each_quantisation_becomes_a_file(cli: Cli, checkpoint: Path, tmp_path: 
     assert all(Path(model["path"]).stat().st_size == model["bytes"] for model in done.json)
 
 
+def test_terms_that_nobody_else_says_are_said_here(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    command = ("export", checkpoint, "--exporter", "table", "--out", tmp_path / "export")
+    cli(*command)
+    reasons = cli("card", tmp_path / "export", "--json").json["reasons"]
+    assert any("the terms of the teacher echo are not known" in reason for reason in reasons)
+    for role in ("teacher", "data"):
+        assert any(f"export with --terms {role}=LICENCE" in reason for reason in reasons)
+    said = ("--terms", "teacher=isc", "--terms", "data=CC0-1.0", "--terms", "license=MIT")
+    assert cli(*command, *said).code == 0, "the advice is true"
+    card = cli("card", tmp_path / "export", "--json").json
+    assert (card["publishable"], card["license"]) == (True, "MIT")
+    assert [(part["role"], part["license"], part["said_by"]) for part in card["parts"]] == [
+        ("teacher", "isc", "recipe"), ("data", "CC0-1.0", "recipe"),
+    ]  # fmt: skip
+
+
+def test_terms_of_licences_that_ask_for_something_are_accepted_by_name(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    command = ("export", checkpoint, "--exporter", "table", "--out", tmp_path / "export")
+    said = ("--terms", "teacher=my-terms", "--terms", "data=my-terms", "--terms", "license=MIT")
+    cli(*command, *said)
+    assert cli("card", tmp_path / "export", "--json").json["publishable"] is False
+    cli(*command, *said, "--terms", "accepted=teacher,data")
+    assert cli("card", tmp_path / "export", "--json").json["publishable"] is True
+    done = cli(*command, "--terms", "techer=isc")
+    assert done.code == 2
+    assert "teacher" in done.err
+
+
 def test_the_table_names_file_size_and_hash(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     done = cli("export", checkpoint, "--exporter", "table", "--out", tmp_path / "export")
     assert "student-F16.table" in done.out

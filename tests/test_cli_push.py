@@ -33,8 +33,8 @@ def run(tmp_path: Path) -> Path:
     export = tmp_path / "run" / "export"
     export.mkdir(parents=True)
     (export / "student-F16.table").write_bytes(b"GGUF" * 600)
+    (export / "card.json").write_text('{"publishable": true}')
     write_manifest(export, Lineage(verb="export", key="k"))
-    (export.parent / "card.json").write_text('{"publishable": true}')
     return export.parent
 
 
@@ -69,7 +69,8 @@ def test_a_place_that_cannot_be_asked_does_not_stop_the_look_but_the_sending(cli
 
 
 def test_a_card_that_forbids_it_ends_with_3_and_its_reasons(cli: Cli, shelf: Path, run: Path) -> None:
-    (run / "card.json").write_text(json.dumps({"publishable": False, "reasons": ["no licence for the data"]}))
+    (run / "export" / "card.json").write_text(json.dumps({"publishable": False, "reasons": ["no licence for the data"]}))
+    write_manifest(run / "export", Lineage(verb="export", key="k"))
     for more in ([], ["--yes"]):
         done = cli("push", run, "acme/student", "--publisher", "shelf", *more)
         assert done.code == 3

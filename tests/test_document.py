@@ -92,6 +92,7 @@ def test_the_pick_says_how_much_was_kept() -> None:
     report = build_report(RunFacts(recipe="x", rows={}, models=[model(Path("a.gguf"))], evaluations=evaluations))
     assert report["pick"] == {
         "model": "a.gguf", "quant": "Q8_0", "bytes": 5, "score": 0.6, "teacher": 0.8, "base": 0.1, "kept": pytest.approx(0.75),
+        "by": "only", "why": "it is the only file",
     }  # fmt: skip
     silent = build_report(RunFacts(recipe="x", rows={}, evaluations=[scored("t", "teacher", 0.0), evaluations[2]]))
     assert silent["pick"]["kept"] is None

@@ -45,22 +45,58 @@ def run(folder: Path, right: dict[str, set[int]], rows: int = 10, set_: str = "t
     return found
 
 
-def test_the_smallest_file_within_two_hundredths_of_the_best_is_picked() -> None:
-    found = [evaluation("f16", "model", 0.95), evaluation("q8", "model", 0.955), evaluation("q4", "model", 0.935)]
-    chosen = pick(found, SIZES)
+def scores(set_: str, **means: float) -> list[Evaluation]:
+    """Return what files scored on a set, their quantisation the name in capitals."""
+    return [replace(evaluation(name, "model", mean, set_), quant=name.upper()) for name, mean in means.items()]
+
+
+def test_the_smallest_file_within_two_hundredths_of_the_best_on_validation_rows_is_picked() -> None:
+    reported = scores("test", f16=0.5, q8=0.9, q4=0.1)
+    chosen = pick([*reported, *scores("validation", f16=0.95, q8=0.955, q4=0.935)], SIZES)
     assert chosen is not None
-    assert chosen.subject == "q4"
-    worse = pick([*found[:2], evaluation("q4", "model", 0.934)], SIZES)
+    assert (chosen.evaluation, chosen.by) == (reported[2], "validation"), "how it scores on reported rows plays no part"
+    assert chosen.why == "the smallest file that scores within 0.02 of the best on the validation rows"
+    worse = pick([*reported, *scores("validation", f16=0.95, q8=0.955, q4=0.934)], SIZES)
     assert worse is not None
-    assert worse.subject == "q8"
+    assert worse.evaluation is reported[1]
 
 
-def test_only_files_on_the_main_set_are_picked() -> None:
-    assert pick([], {}) is None
-    assert pick([evaluation("t", "teacher", 1.0)], {}) is None
+def test_what_the_exporter_chose_is_picked() -> None:
+    found = [*scores("test", f16=1.0, q8=1.0, q4=0.2), *scores("validation", f16=1.0, q8=1.0, q4=0.2)]
+    chosen = pick(found, SIZES, {"picked": "Q4"})
+    assert chosen is not None
+    assert (chosen.evaluation.subject, chosen.by) == ("q4", "choice")
+    assert "choice.json" in chosen.why
+    for nothing in ({"picked": None}, {"picked": "Q5"}, {}):
+        other = pick(found, SIZES, nothing)
+        assert other is not None
+        assert other.evaluation.subject == "q8"
+
+
+def test_without_validation_rows_the_pick_says_that_it_was_made_on_what_is_reported() -> None:
+    for unseen in ([], scores("validation", q8=1.0)):  # not all were scored there
+        chosen = pick([*scores("test", f16=0.95, q8=0.955, q4=0.935), *unseen], SIZES)
+        assert chosen is not None
+        assert (chosen.evaluation.subject, chosen.by) == ("q4", "reported")
+        assert "on test, the very rows that are reported" in chosen.why
+
+
+def test_the_only_file_was_not_chosen_by_anything() -> None:
     chosen = pick([evaluation("q4", "model", 0.1), evaluation("q8", "model", 1.0, "community")], SIZES)
     assert chosen is not None
-    assert (chosen.subject, chosen.set) == ("q4", "test")
+    assert (chosen.evaluation.subject, chosen.evaluation.set, chosen.by) == ("q4", "test", "only")
+
+
+def test_where_no_file_was_scored_none_is_picked() -> None:
+    assert pick([], {}) is None
+    assert pick([evaluation("t", "teacher", 1.0)], {}) is None
+
+
+def test_rows_that_were_chosen_on_are_no_wrong_rows(tmp_path: Path) -> None:
+    found = [*run(tmp_path, {"q4": set()}, rows=2), *run(tmp_path, {"q4": set()}, rows=3, set_="validation")]
+    predictions = load_predictions(found)
+    assert [row["set"] for row in wrong_rows(found, predictions, found[0])] == ["test", "test"]
+    assert wrong_count(predictions, found[0], "exact") == 2
 
 
 def test_the_main_metric_and_set_fall_back_to_the_first() -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillm.stages.intervals import difference, figure
+import pillm
+from pillm.stages.intervals import Difference, difference, figure
 
 
 def plain_bootstrap(values: list[float], resamples: int = 4000) -> tuple[float, float]:
@@ -147,3 +148,8 @@ def test_a_difference_resamples_whole_groups_too() -> None:
     assert alone is not None
     assert together is not None
     assert together.low < alone.low
+
+
+def test_the_paired_difference_is_public() -> None:
+    assert pillm.difference is difference
+    assert pillm.Difference is Difference

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillm.artifacts import Checkpoint
-from pillm.cards.lineage import LINEAGE_FILE, Making, data_hash, lineage_of, read_lineage, write_lineage
+from pillm.cards.lineage import LINEAGE_FILE, Making, data_hash, lineage_of, read_lineage, teacher_record, write_lineage
 from pillm.errors import DataError
 from pillm.origins import Origin
 from pillm.records import Answer, Example, Prompt
@@ -46,7 +46,7 @@ def making(rows: list[Example], **more: object) -> Making:
         "seed": 7,
         "sides": {"train": rows},
         "trainer": TableTrainer(),
-        "teacher": EchoTeacher(),
+        "teacher": teacher_record(EchoTeacher()),
         "contract": "C",
     }
     return Making(**{**known, **more})  # type: ignore[arg-type]
@@ -64,7 +64,9 @@ def test_base_and_teacher_bring_their_cards_terms_and_never_a_path(tmp_path: Pat
     folder = tmp_path / "0123456789abcdef0123456789abcdef01234567"
     folder.mkdir()
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
-    found = lineage_of(making([example(1)], trainer=BasedTrainer(folder=folder), teacher=CardedTeacher(folder=folder)))
+    found = lineage_of(
+        making([example(1)], trainer=BasedTrainer(folder=folder), teacher=teacher_record(CardedTeacher(folder=folder)))
+    )
     assert found["base"] == {
         "name": "owner/tiny", "revision": folder.name, "license": "apache-2.0", "link": None, "content": None,
     }  # fmt: skip

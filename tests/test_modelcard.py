@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
@@ -19,7 +20,8 @@ CARD = Card(
     terms="May be.",
     parts=(Part(role="base", name="nano-base", license="mit", said_by="model card"), Part(role="teacher", name="big"),
            Part(role="data", name="rows", license="CC0-1.0", rows=9)),
-    languages=("fr-CA", "en", "fr"), tags=("distillation",), lineage={"pillm.data": "d1"}, system="Be brief.",
+    languages=("fr-CA", "en", "fr"), tags=("distillation",), chosen_by="it is small_ish", lineage={"pillm.data": "d1"},
+    system="Be brief.",
     files=(CardFile(file="n-F16.gguf", quant="F16", bytes=4_000_000, sha256="a" * 64),
            CardFile(file="n-Q8_0.gguf", quant="Q8_0", bytes=2_000_000, sha256="b" * 64, chosen=True,
                     scores={"test": {"exact": FIGURE}},
@@ -43,6 +45,25 @@ def test_the_front_matter_is_what_a_hub_sorts_by(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_what_was_not_trained_is_the_base_in_another_format(tmp_path: Path) -> None:
+    fetched = replace(CARD, relation="quantized", parts=CARD.parts[:1])
+    said, text = read(tmp_path, fetched)
+    assert said["base_model_relation"] == "quantized"
+    assert "A model of 2.0M parameters: nano-base as it is, packed for llama.cpp." in text
+    said, text = read(tmp_path, replace(fetched, relation="adapter"))
+    assert said["base_model_relation"] == "adapter"
+    assert "llama-cli -m BASE.gguf --lora n-Q8_0.gguf" in text
+
+
+def test_an_encoder_embeds_and_does_not_chat(tmp_path: Path) -> None:
+    said, text = read(tmp_path, replace(CARD, purpose="feature-extraction"))
+    assert said["pipeline_tag"] == "feature-extraction"
+    assert "pillm embed n-Q8_0.gguf" in text
+    assert "llama-embedding -m n-Q8_0.gguf" in text
+    assert "chat" not in text
+    assert "ollama" not in text.lower()
+
+
 def test_a_licence_that_no_hub_knows_is_other_with_its_name(tmp_path: Path) -> None:
     said, _ = read(tmp_path, Card(name="x", basename="x", license="my-terms"))
     assert (said["license"], said["license_name"]) == ("other", "my-terms")
@@ -54,7 +75,7 @@ def test_scores_have_intervals_and_speeds_say_how_they_are_known(tmp_path: Path)
     assert "| n-Q8\\_0.gguf | 0.900 [0.800, 0.950] |" in text
     assert "| `n-Q8_0.gguf` | pi4-4gb | predicted | 90.0 | 31.3 |" in text
     assert "| `n-Q8_0.gguf` | here | measured | 900 | 310 |" in text
-    assert "Take `n-Q8_0.gguf` (2.00 MB)" in text
+    assert "Take `n-Q8_0.gguf` (2.00 MB): it is small\\_ish." in text
 
 
 def test_it_tells_how_to_run_what_is_there(tmp_path: Path) -> None:

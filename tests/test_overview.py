@@ -33,7 +33,7 @@ def test_there_are_four_cards() -> None:
 def test_what_is_not_known_has_no_card() -> None:
     assert cards(report(pick=None)).count('<section class="card">') == 1
     assert cards(report(benchmarks=[])).count('<section class="card">') == 3
-    assert "smallest file within 0.02" in cards(report(sizes={}))
+    assert "Chosen: the smallest file that scores within 0.02" in cards(report(sizes={}))
     assert "✗ token parity: 2 mismatches" in cards(report(parity={"rows": 9, "mismatches": 2}))
     assert "Score kept" not in cards(report(pick={**report()["pick"], "kept": None, "teacher": None}))
     assert "badge" not in hero(report(gates=[]))

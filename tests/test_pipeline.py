@@ -67,8 +67,10 @@ def test_a_run_makes_every_stage_and_a_report_that_balances(tmp_path: Path) -> N
     rows = report["rows"]
     assert rows["in"] == rows["answered"] + rows["rejected"] + rows["failed"] + rows["pending"] == 25
     assert {(one["kind"], one["set"]) for one in report["evaluations"]} == {
-        (kind, name) for kind in ("teacher", "checkpoint", "model") for name in ("test", "handwritten")
+        *((kind, name) for kind in ("teacher", "checkpoint", "model") for name in ("test", "handwritten")),
+        ("model", "validation"),
     }
+    assert report["pick"]["by"] == "validation"
     assert {model["quant"] for model in report["models"]} == {"F16", "Q8_0"}
     assert {one["basis"] for one in report["benchmarks"]} == {"measured"}
     assert report["training"]["steps"] == report["training"]["rows"] == len(report["training"]["loss"])
@@ -78,12 +80,48 @@ def test_a_run_makes_every_stage_and_a_report_that_balances(tmp_path: Path) -> N
     assert result.gates_met
 
 
+@pytest.mark.parametrize(
+    ("override", "by", "words"),
+    [
+        ("split.validation=0", "reported", "the very rows that are reported"),
+        ("exporter.quants=[F16]", "only", "it is the only file"),
+        ("evaluate.max_rows=1", "validation", "on the validation rows"),
+    ],
+)
+def test_the_file_to_take_is_chosen_on_no_row_that_is_reported_or_the_report_says_so(
+    tmp_path: Path, override: str, by: str, words: str
+) -> None:
+    report = go(tmp_path, override).report
+    assert report["pick"]["by"] == by
+    assert any(one["set"] == "validation" for one in report["evaluations"]) is (by == "validation")
+    assert all(one["rows"] <= 2 for one in report["evaluations"] if one["set"] == "validation")
+    for text in ("report.md", "report.html", "export/README.md"):
+        assert words in (tmp_path / "run" / text).read_text(), text
+
+
 def test_the_same_run_again_is_up_to_date_everywhere(tmp_path: Path) -> None:
     first = go(tmp_path)
     events: list[Event] = []
     second = go(tmp_path, readers=(events.append,))
     assert set(states(events).values()) == {"up-to-date"}
     assert second.report == first.report
+    assert verify(tmp_path / "run") == []
+
+
+def test_a_run_for_a_device_that_can_be_played_ends_with_an_answer_of_it(tmp_path: Path) -> None:
+    source = (
+        "from typing import ClassVar\nfrom pillm import hookimpl\nfrom pillm.testing.fakes import TableRunner\n"
+        "class Played(TableRunner):\n    'Plays.'\n    name: ClassVar[str] = 'played'\n    emulates: ClassVar[str] = 'pi4'\n"
+        "@hookimpl\ndef pillm_runners():\n    return [Played]\n"
+    )
+    with installed_plugin(tmp_path / "played", "played", source):
+        go(tmp_path, "device=pi4-2gb")
+        told = json.loads((tmp_path / "run" / "evaluate" / "emulated" / "emulated.json").read_text())
+        assert (told["runner"], told["same"], told["model"][-6:]) == ("played", True, ".table")
+        events: list[Event] = []
+        go(tmp_path, "device=pi4-2gb", readers=(events.append,))
+        assert states(events)["emulate"] == "up-to-date"
+        assert set(states(events).values()) == {"up-to-date"}
     assert verify(tmp_path / "run") == []
 
 
@@ -224,7 +262,7 @@ class Timer(TableRunner):
     """Times tables and answers nothing."""
 
     name = "timer"
-    answers = False
+    capabilities = frozenset({"bench"})
 
     def open(self, model):
         session = super().open(model)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import struct
 import time
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import pytest
@@ -16,74 +14,17 @@ import pytest
 from pillm.artifacts import Checkpoint, ModelFile, to_json
 from pillm.cli.cards import plan_lines
 from pillm.devices import device
-from pillm.devices.planner import decode_rate, decode_speed, memory_needed, plan, plan_shape, prefill_speed, size_text
+from pillm.devices.memory import memory_needed, size_text
+from pillm.devices.planner import plan, plan_shape
 from pillm.devices.quants import BY_REQUEST
-from pillm.devices.shapes import ModelShape, from_config
+from pillm.devices.shapes import from_config
+from pillm.devices.speed import decode_speed, prefill_speed
 from pillm.errors import ConfigError, DataError
+from tests.benchmarks.planning.rows import MODELS, config, rows_of
 
-MEASUREMENTS = Path(__file__).parent / "data/pi4_sweep.csv"
-
-
-def config(
-    type_: str, hidden: int, wide: int, layers: int, heads: tuple[int, int, int], vocabulary: int, **more: Any
-) -> dict[str, Any]:
-    return {
-        "model_type": type_, "hidden_size": hidden, "intermediate_size": wide, "num_hidden_layers": layers,
-        "num_attention_heads": heads[0], "num_key_value_heads": heads[1], "head_dim": heads[2], "vocab_size": vocabulary,
-        "tie_word_embeddings": False, **more,
-    }  # fmt: skip
-
-
-SHAPES = {
-    "Llama-3.2-1B": config("llama", 2048, 8192, 16, (32, 8, 64), 128256, tie_word_embeddings=True),
-    "Qwen2.5-0.5B-Instruct": config("qwen2", 896, 4864, 24, (14, 2, 64), 151936),
-    "Qwen3-0.6B": config("qwen3", 1024, 3072, 28, (16, 8, 128), 151936),
-    "Gemma-3-270M-it": config("gemma3_text", 640, 2048, 18, (4, 1, 256), 262144, tie_word_embeddings=True),
-    "Gemma-3-1B-it": config("gemma3_text", 1152, 6912, 26, (4, 1, 256), 262144, tie_word_embeddings=True),
-}
+SHAPES = MODELS
 LLAMA_8B = config("llama", 4096, 14336, 32, (32, 8, 128), 128256, max_position_embeddings=8192)
 NANO = config("qwen2", 256, 768, 4, (8, 2, 32), 4096, tie_word_embeddings=True, max_position_embeddings=1024)
-
-
-def clean_rows() -> list[dict[str, str]]:
-    with MEASUREMENTS.open(encoding="utf-8") as file:
-        return list(csv.DictReader(line for line in file if not line.startswith("#")))
-
-
-def shape_for(row: dict[str, str]) -> ModelShape:
-    return from_config(SHAPES[row["model"]], row["model"]).quantised(row["quant"])
-
-
-def errors(predicted: list[float], truth: list[float]) -> list[float]:
-    return [abs(one / other - 1) for one, other in zip(predicted, truth, strict=True)]
-
-
-def test_decode_errs_two_percent_on_the_published_rows_from_their_streamed_bytes() -> None:
-    rows = [row for row in clean_rows() if not row["quant"].startswith("IQ3")]
-    profile = device("pi4-4gb")
-    predicted = []
-    for row in rows:
-        streamed = float(row["streamed_mb"]) * 1e6 + 256 * int(row["kv_bytes_per_token"])
-        predicted.append(decode_rate(streamed, int(row["layers"]), profile) or 0.0)
-    assert len(rows) == 75
-    assert fmean(errors(predicted, [float(row["tg128"]) for row in rows])) <= 0.0125
-
-
-def test_decode_and_prefill_err_little_from_shapes_alone() -> None:
-    rows, profile = clean_rows(), device("pi4-4gb")
-    decode = errors([decode_speed(shape_for(row), profile) or 0.0 for row in rows], [float(row["tg128"]) for row in rows])
-    assert fmean(decode) <= 0.025
-    assert max(decode) <= 0.06, "the compute-bound IQ3 types too"
-    paged = [row for row in rows if row["quant"] != "F16"]
-    prefill = errors([prefill_speed(shape_for(row), profile) or 0.0 for row in paged], [float(row["pp512"]) for row in paged])
-    assert fmean(prefill) <= 0.035
-
-
-def test_streamed_bytes_and_caches_are_those_of_the_published_files() -> None:
-    for row in clean_rows():
-        shape = shape_for(row)
-        assert sum(tensor.bytes for tensor in shape.streamed) / 1e6 == pytest.approx(float(row["streamed_mb"]), rel=0.035)
-        assert shape.kv_per_token * 2 == int(row["kv_bytes_per_token"])
 
 
 def test_memory_adds_up_and_the_verdict_follows_it(tmp_path: Path) -> None:
@@ -114,7 +55,7 @@ def test_a_model_far_from_the_fitted_ones_is_called_extrapolated_and_less_truste
 
 
 def test_every_measured_file_lies_within_the_fitted_range() -> None:
-    sizes = [shape_for(row).file_bytes for row in clean_rows()]
+    sizes = [row.shape.file_bytes for row in rows_of("pi4")]
     profile = device("pi4-4gb")
     assert all(profile.fitted(size) for size in sizes)
     assert not profile.fitted(int(0.99 * min(sizes)))

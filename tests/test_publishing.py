@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import pillm
 from pillm.store import Lineage, write_manifest
-from pillm.testing import installed_plugin
+from pillm.testing import EchoTeacher, installed_plugin
+from pillm.testing.fakes import TableExporter, TableTrainer
 from pillm.testing.shelf import SHELF
 
 CARD = {"publishable": True, "reasons": []}
@@ -24,20 +28,31 @@ def run(tmp_path: Path) -> Path:
     for name in ("student-F16.table", "student-Q8_0.table"):
         (export / name).write_text(f"TABLE {name}")
     (export / "contract.json").write_text("{}")
-    write_manifest(export, Lineage(verb="export", key="k"))
+    (export / "README.md").write_text("# Student")
     (export.parent / "recipe.yaml").write_text("secret: path")
     write(export.parent, CARD)
-    (export.parent / "README.md").write_text("# Student")
     return export.parent
 
 
 def write(run: Path, card: object) -> None:
-    """Write a card."""
-    (run / "card.json").write_text(json.dumps(card))
+    """Write a card, vouched for."""
+    (run / "export" / "card.json").write_text(json.dumps(card))
+    write_manifest(run / "export", Lineage(verb="export", key="k"))
+
+
+def made(folder: Path) -> list[pillm.ModelFile]:
+    """Label, train and export three rows, verb by verb."""
+    rows = [
+        pillm.Prompt(id=f"r{n}", messages=({"role": "user", "content": f"say {n}"},), license="MIT", source="d")
+        for n in range(3)
+    ]
+    labelled = pillm.label(rows, EchoTeacher(), folder / "label")
+    checkpoint = pillm.train(labelled, TableTrainer(), folder / "train")
+    told = {"license": "mit", "terms": {"teacher": "isc"}}
+    return pillm.export(replace(checkpoint, told=told), TableExporter(), folder / "export")
 
 
 def test_a_release_holds_the_exported_files_and_the_card_and_nothing_else(run: Path) -> None:
-    (run / "export" / "manifest.json").stat()
     found = pillm.prepare_release(run, "acme/student")
     assert [file.name for file in found.files] == [
         "README.md", "card.json", "contract.json", "student-F16.table", "student-Q8_0.table",
@@ -47,9 +62,16 @@ def test_a_release_holds_the_exported_files_and_the_card_and_nothing_else(run: P
 
 
 def test_the_folder_of_an_export_is_enough(run: Path) -> None:
-    write(run / "export", CARD)
-    write_manifest(run / "export", Lineage(verb="export", key="k"))  # as a card's writer does
-    assert len(pillm.prepare_release(run / "export", "acme/student").files) == 4
+    assert len(pillm.prepare_release(run / "export", "acme/student").files) == 5
+
+
+def test_what_a_person_changed_or_added_goes_out_too(run: Path) -> None:
+    (run / "export" / "README.md").write_text("# My student")
+    (run / "export" / "LICENSE").write_text("MIT")
+    (run / "NOTICE").write_text("Thanks")
+    found = {file.name: file.path for file in pillm.prepare_release(run, "acme/student").files}
+    assert found["README.md"].read_text() == "# My student"
+    assert (found["LICENSE"], found["NOTICE"]) == (run / "export" / "LICENSE", run / "NOTICE")
 
 
 def test_a_card_that_does_not_allow_it_holds_everything_back_with_its_reasons(run: Path) -> None:
@@ -65,14 +87,30 @@ def test_a_card_that_does_not_say_yes_says_no(run: Path, card: object) -> None:
         pillm.prepare_release(run, "acme/student")
 
 
-def test_without_a_card_it_is_said_how_to_make_one(run: Path) -> None:
-    (run / "card.json").unlink()
-    with pytest.raises(pillm.ConfigError, match=r"no card\.json.*`pillm card "):
-        pillm.prepare_release(run, "acme/student")
-    for broken in ("{", "[]"):
-        (run / "card.json").write_text(broken)
-        with pytest.raises(pillm.DataError, match="damaged"):
-            pillm.prepare_release(run, "acme/student")
+@pytest.mark.parametrize("name", ["card.json", "SHA256SUMS", "student-F16.table"])
+@pytest.mark.parametrize("broken", [None, "{", "[]"])
+def test_the_advice_for_what_is_lost_or_damaged_is_true(tmp_path: Path, name: str, broken: str | None) -> None:
+    made(tmp_path)
+    path = tmp_path / "export" / name
+    whole = path.read_bytes()
+    path.unlink() if broken is None else path.write_text(broken)
+    with pytest.raises(pillm.PillmError, match=rf"{name}.*Make the export anew: the command that made it"):
+        pillm.prepare_release(tmp_path, "acme/student")
+    made(tmp_path)
+    assert path.read_bytes() == whole
+    assert name in [file.name for file in pillm.prepare_release(tmp_path, "acme/student").files]
+
+
+def test_a_readme_may_be_edited_and_the_sums_still_hold_on_the_other_side(tmp_path: Path) -> None:
+    made(tmp_path)
+    (tmp_path / "export" / "README.md").write_text("# Mine")
+    release = pillm.prepare_release(tmp_path, "acme/student")
+    there = tmp_path / "there"
+    there.mkdir()
+    for file in release.files:
+        shutil.copyfile(file.path, there / file.name)
+    subprocess.run(["sha256sum", "--quiet", "--strict", "-c", "SHA256SUMS"], cwd=there, check=True)
+    assert (there / "README.md").read_text() == "# Mine"
 
 
 def test_a_file_that_is_not_what_was_made_is_not_published(run: Path) -> None:
@@ -82,20 +120,27 @@ def test_a_file_that_is_not_what_was_made_is_not_published(run: Path) -> None:
 
 
 def test_a_card_that_was_changed_by_hand_is_not_believed(run: Path) -> None:
-    write(run / "export", {"publishable": False, "reasons": ["no licence"]})
-    write_manifest(run / "export", Lineage(verb="export", key="k"))
-    (run / "card.json").unlink()
-    write(run / "export", CARD)
+    write(run, {"publishable": False, "reasons": ["no licence"]})
+    (run / "export" / "card.json").write_text(json.dumps(CARD))
     with pytest.raises(pillm.StorageError, match=r"card\.json was changed"):
+        pillm.prepare_release(run, "acme/student")
+
+
+def test_a_card_is_read_where_it_is_written_and_nowhere_else(run: Path) -> None:
+    (run / "card.json").write_text(json.dumps(CARD))
+    write(run, {"publishable": False, "reasons": ["no licence"]})
+    with pytest.raises(pillm.GateError, match="no licence"):
         pillm.prepare_release(run, "acme/student")
 
 
 def test_sums_that_do_not_fit_are_not_published(run: Path) -> None:
     right = pillm.sha256_file(run / "export" / "student-F16.table")
-    (run / "SHA256SUMS").write_text(f"{right}  student-F16.table\n{right} *./student-Q8_0.table\n")
+    (run / "export" / "SHA256SUMS").write_text(f"{right}  student-F16.table\n{right} *./student-Q8_0.table\n")
+    write(run, CARD)
     with pytest.raises(pillm.StorageError, match="not the file that SHA256SUMS lists"):
         pillm.prepare_release(run, "acme/student")
-    (run / "SHA256SUMS").write_text(f"{right}  student-F16.table\n")
+    (run / "export" / "SHA256SUMS").write_text(f"{right}  student-F16.table\n")
+    write(run, CARD)
     assert "SHA256SUMS" in [file.name for file in pillm.prepare_release(run, "acme/student").files]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -37,6 +38,11 @@ class Choosy(TableExporter):
     name = "choosy"
     device: str | None = None
 
+class Scoring(Choosy):
+    \"\"\"Chooses by metrics.\"\"\"
+    name = "scoring"
+    metrics: tuple[str | dict, ...] = ("exact",)
+
 class Other(TableRunner):
     \"\"\"Reads GGUF files alone.\"\"\"
     name = "gguf-only"
@@ -45,7 +51,7 @@ class Other(TableRunner):
 class Timer(TableRunner):
     \"\"\"Times tables and answers nothing.\"\"\"
     name = "timer"
-    answers = False
+    capabilities = frozenset({"bench"})
 
 @pillm.hookimpl
 def pillm_runners():
@@ -53,7 +59,7 @@ def pillm_runners():
 
 @pillm.hookimpl
 def pillm_exporters():
-    return [Choosy]
+    return [Choosy, Scoring]
 """
 
 
@@ -158,6 +164,17 @@ def test_an_exporter_that_chooses_does_so_for_the_recipes_device_unless_it_is_to
     another = recipe(tmp_path, GOOD, *told, "exporter.quants=auto", "exporter.device=pi5-8gb")
     assert another.exporter.options()["device"] == "pi5-8gb"
     assert recipe(tmp_path, GOOD, *told).exporter.options()["device"] is None
+
+
+def test_an_exporter_that_chooses_scores_by_the_recipes_metrics_unless_it_is_told_others(tmp_path: Path) -> None:
+    told = ("exporter.use=scoring", "evaluate.metrics=[fields, {use: judge, teacher: {use: echo}}]")
+
+    def metrics(*words: str) -> Any:
+        return recipe(tmp_path, GOOD, *told, *words).exporter.options()["metrics"]
+
+    assert metrics("exporter.quants=auto") == [{"use": "fields"}], "a judge would be paid for every file"
+    assert metrics("exporter.quants=auto", "exporter.metrics=[json]") == ["json"]
+    assert metrics() == ["exact"], "named quantisations are not scored"
 
 
 def test_the_resolved_recipe_spells_every_option_out_and_loads_again(tmp_path: Path) -> None:

@@ -175,6 +175,63 @@ def test_a_rehearsal_tells_what_training_would_take_with_answers_assumed_where_n
     assert after.stages[1].basis == "last run"
 
 
+TRYING = '''
+from pathlib import Path
+import pillm
+from pillm.testing import TableExporter, TableTrainer
+
+class Based(TableTrainer):
+    """Has a base of a million parameters on this machine."""
+
+    name = "based"
+    folder: str
+
+    def base_checkpoint(self, *, fetch=True):
+        return pillm.Checkpoint(path=Path(self.folder))
+
+class Trying(TableExporter):
+    """Tries more files than it ships."""
+
+    name = "trying"
+
+    def forecast(self, student, rows, tokens):
+        if student.get("odd"):
+            raise pillm.DataError("an odd student.")
+        return pillm.ExportForecast(files=60, tokens=60 * tokens, disk_bytes=student["hidden_size"] * 1_000_000)
+
+@pillm.hookimpl
+def pillm_trainers():
+    return [Based]
+
+@pillm.hookimpl
+def pillm_exporters():
+    return [Trying]
+'''
+
+
+def test_a_rehearsal_counts_every_file_that_an_export_tries(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text('{"hidden_size": 7}')
+    (base / "model.safetensors").write_bytes(b"x" * 2_000_000)
+    words = ["exporter.use=trying", "trainer.use=based", f"trainer.folder={base}", "split.validation=2"]
+    with installed_plugin(tmp_path / "trying", "trying", TRYING):
+        found = rehearse(load_recipe(tmp_path / "recipe.yaml", words), tmp_path / "run")
+        (base / "config.json").write_text('{"odd": true}')
+        odd = rehearse(load_recipe(tmp_path / "recipe.yaml", words), tmp_path / "run")
+    assert found.export is not None
+    assert found.export.files == 60
+    assert found.export.tokens > 0
+    assert found.disk_bytes is not None
+    assert found.disk_bytes > 11_000_000, "the checkpoint, and all that the export says"
+    stage = found.stages[2]
+    assert (stage.stage, stage.basis) == ("export", "rough arithmetic")
+    assert any(line.startswith("         at most 60 files are made and measured, ") for line in rehearsal_lines(found))
+    assert found.to_json()["export"]["files"] == 60
+    assert odd.export is None
+    assert odd.stages[2].seconds is None
+
+
 TOOLED = '''
 import pillm
 from pillm.testing import TableExporter

@@ -52,14 +52,15 @@ def test_a_file_of_known_hosts_that_ssh_would_misread_is_refused() -> None:
 
 def test_a_socket_there_is_reached_through_a_socket_here(board: LoopbackBoard) -> None:
     with tempfile.TemporaryDirectory() as short, board.remote() as remote:
-        there, here = Path(short) / "there", Path(short) / "here"
+        there = Path(short) / "there"
         with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as asking:
             listening.bind(str(there))
             listening.listen()
             remote.connect()
-            remote.connection.forward(here, str(there))
-            asking.connect(str(here))
-            answering, _ = listening.accept()
-            with answering:
-                answering.sendall(b"hello")
-                assert asking.recv(5) == b"hello"
+            with remote.connection.forward(str(there)) as here:
+                asking.connect(str(here))
+                answering, _ = listening.accept()
+                with answering:
+                    answering.sendall(b"hello")
+                    assert asking.recv(5) == b"hello"
+            assert not here.exists()

@@ -24,7 +24,10 @@ def test_free_parts_may_be_published_under_the_bases_licence() -> None:
 def test_what_nobody_says_is_not_resolved() -> None:
     verdict = judge((*FREE[:1], Part(role="teacher", name="gateway-7"), *FREE[2:]), "MIT")
     assert not verdict.publishable
-    assert verdict.reasons == ("the terms of the teacher gateway-7 are not known: set terms.teacher in the recipe",)
+    assert verdict.reasons == (
+        "the terms of the teacher gateway-7 are not known: set terms.teacher in the recipe, or export with "
+        "--terms teacher=LICENCE",
+    )
 
 
 def test_rows_without_a_licence_are_counted_and_a_person_can_say_it() -> None:

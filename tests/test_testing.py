@@ -406,7 +406,7 @@ def test_a_runner_that_does_not_answer_is_only_timed(tmp_path):
         """Times tables and answers nothing."""
 
         name: ClassVar[str] = "timer"
-        answers: ClassVar[bool] = False
+        capabilities: ClassVar[frozenset[str]] = frozenset({"bench"})
         session: ClassVar[type[Session]]
 
         def open(self, model):
@@ -425,7 +425,7 @@ def test_a_runner_that_does_not_answer_is_only_timed(tmp_path):
     Timer.session = Timed
     assert check_runner(Timer(), Checkpoint(path=tmp_path)) == []
     Timer.session = Idle
-    with pytest.raises(ConformanceError, match=r"does not answer, and its session has no bench\(\) either"):
+    with pytest.raises(ConformanceError, match=r"says that it can bench, and its session has no bench\(\)"):
         check_runner(Timer(), Checkpoint(path=tmp_path))
 
 

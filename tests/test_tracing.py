@@ -12,16 +12,16 @@ import pytest
 
 from pillm.artifacts import Checkpoint, ModelFile
 from pillm.backends import Exporter
-from pillm.cards.card import Told, card_of
+from pillm.cards.card import Told, card_of, read_card
 from pillm.cards.metadata import metadata_of
 from pillm.devices.ggufheader import read_header
 from pillm.errors import DataError
 from pillm.progress import Progress
-from pillm.records import Prompt
+from pillm.records import Prompt, digest
 from pillm.stages.exporting import export
 from pillm.stages.labelling import label
 from pillm.stages.training import Training, train
-from pillm.store import read_manifest
+from pillm.store import Lineage, read_manifest, write_manifest
 from pillm.testing import EchoTeacher
 from pillm.testing.fakes import TableTrainer
 from pillm.tracing import Traced, trace
@@ -44,12 +44,18 @@ class HeaderExporter(Exporter):
 def made(folder: Path, changed: int | None = None, recipe: str = "R") -> Path:
     """Run the verbs on six rows, one of them changed, and return the file."""
     rows = [
-        Prompt(id=f"r{n}", messages=({"role": "user", "content": f"say {n}{'!' if n == changed else ''}"},), source="d")
+        Prompt(
+            id=f"r{n}",
+            messages=({"role": "user", "content": f"say {n}{'!' if n == changed else ''}"},),
+            source="d",
+            license="MIT",
+            language="fr",
+        )
         for n in range(6)
     ]
     labelled = label(rows, EchoTeacher(), folder / "label")
     checkpoint = train(labelled, TableTrainer(), folder / "train", settings=Training(seed=3, teacher=EchoTeacher()))
-    told = Told(recipe=recipe).to_json()
+    told = Told(recipe=recipe, license="mit", terms={"teacher": "isc"}).to_json()
     (model,) = export(Checkpoint(path=checkpoint.path, name="x", told=told), HeaderExporter(), folder / "export")
     return model.path
 
@@ -69,9 +75,10 @@ def test_a_file_agrees_with_its_run_where_it_lies_and_elsewhere(tmp_path: Path) 
         "lineage.json",
         "labelled.jsonl",
     }
-    assert {"sha256", "pillm.recipe", "pillm.data", "pillm.train", "pillm.seed", "pillm.teacher", "pillm.contract"} <= {
-        one.what for one in found
-    }
+    assert {one.what for one in found} >= {
+        "sha256", "pillm.recipe", "pillm.data", "pillm.train", "pillm.seed", "pillm.teacher", "pillm.contract", "pillm.terms",
+        "pillm.versions", "pillm.license.data", "pillm.license.teacher", "general.languages", "general.license",
+    }  # fmt: skip
     renamed = Path(shutil.copyfile(file, tmp_path / "mine.gguf"))
     assert wrong(trace(renamed, tmp_path / "run")) == []
     assert wrong(trace(renamed, tmp_path / "run" / "export")) == []
@@ -124,6 +131,45 @@ def test_a_changed_contract_or_recipe_is_found(tmp_path: Path) -> None:
     assert wrong(trace(file)) == [("pillm.contract", "contract.json")]
     other = made(tmp_path / "other", recipe="another")
     assert ("pillm.recipe", "card.json") in wrong(trace(file, other.parent.parent))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("general.license", "apache-2.0"),
+        ("general.languages", ["en", "fr"]),
+        ("pillm.terms", "May be published by anybody."),
+        ("pillm.license.teacher", "mit"),
+        ("pillm.versions", "pillm 9"),
+        ("pillm.template", "f" * 64),
+        ("pillm.tokenizer", "0" * 64),
+        ("pillm.version", "9.9"),
+    ],
+)
+def test_whatever_a_file_says_otherwise_is_found(tmp_path: Path, key: str, value: str | list[str]) -> None:
+    file = made(tmp_path / "run")
+    contract = json.loads((tmp_path / "run" / "export" / "contract.json").read_text())
+    (tmp_path / "run" / "export" / "contract.json").write_text(json.dumps({**contract, "template": "{{ messages }}"}))
+    tokenizer = {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
+    (tmp_path / "run" / "export" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    keys = metadata_of(read_card(tmp_path / "run" / "export" / "card.json"))
+    file.write_bytes(gguf({"general.architecture": "llama", **keys, key: value}, [("t", (32,), 0, 0)], 128))
+    assert key in [what for what, _ in wrong(trace(file))]
+
+
+def test_the_recipes_hash_is_computed_anew_from_what_the_run_recorded(tmp_path: Path) -> None:
+    run, making = tmp_path / "run", {"seed": 3, "backends": []}
+    file = made(run, recipe=digest(making))
+    recipe = run / "recipe.yaml"
+    recipe.write_text("seed: 3\n")
+    write_manifest(run, Lineage(verb="run", key="k", results={"making": making}), [recipe])
+    found = trace(file)
+    assert wrong(found) == []
+    assert {("pillm.recipe", run), ("sha256 of recipe.yaml", run)} <= {(one.what, one.where.parent) for one in found}
+    recipe.write_text("seed: 4\n")
+    assert wrong(trace(file)) == [("sha256 of recipe.yaml", "manifest.json")]
+    write_manifest(run, Lineage(verb="run", key="k", results={"making": {**making, "seed": 4}}), [recipe])
+    assert wrong(trace(file)) == [("pillm.recipe", "manifest.json")]
 
 
 def test_an_export_says_what_the_run_told_it_when_that_changes(tmp_path: Path) -> None:

@@ -4,74 +4,95 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from pillm.amending import amend
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, sha256_file
 from pillm.cards.card import CARD_FILE, Card, card_of, card_to_json, read_card, with_results
 from pillm.cards.modelcard import model_card
+from pillm.cards.preference import Preference, preferred_file
 from pillm.errors import DataError
 from pillm.files import write_text
 from pillm.records import JSONObject
 from pillm.store import MANIFEST, exempt, read_manifest
 
 README, SUMS, MODELFILE = "README.md", "SHA256SUMS", "Modelfile"
-_FROM = re.compile(r"^FROM \./.*$", re.MULTILINE)
+_FROM = re.compile(r"^(?:# It takes .*\n)?FROM \./.*$", re.MULTILINE)
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write `card.json` into a folder; raise StorageError where that fails."""
+    write_text(folder / CARD_FILE, _card_text(card))
 
 
 def write_beside(folder: Path, card: Card) -> None:
     """Write a card and what is made of it into the folder of its files."""
     for name, text in _texts(folder, card).items():
         write_text(folder / name, text)
-    write_text(folder / SUMS, sums_of(folder, {one.file: one.sha256 for one in card.files}))
 
 
-def _texts(folder: Path, card: Card) -> dict[str, str]:
-    """Return what is made of a card, by file."""
+def _card_text(card: Card) -> str:
+    return json.dumps(card_to_json(card), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _texts(folder: Path, card: Card, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what is made of a card, by file, and sums over it and all that is there; `more` are texts that change too."""
     there = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     beside = [name for name in there if not exempt(name) and name != MANIFEST]
-    return {
-        CARD_FILE: json.dumps(card_to_json(card), ensure_ascii=False, indent=2, allow_nan=False) + "\n",
-        README: model_card(card, [*beside, SUMS]),
-    }
+    texts = {CARD_FILE: _card_text(card), README: model_card(card, [*beside, SUMS]), **(more or {})}
+    known = {name: sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    return {**texts, SUMS: sums_of(folder, {one.file: one.sha256 for one in card.files} | known)}
 
 
-def sums_of(folder: Path, known: dict[str, str]) -> str:
-    """Return `SHA256SUMS` over a folder's files, as `sha256sum -c` reads it; `known` are hashes that need not be made again."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    kept = [name for name in names if name not in (SUMS, MANIFEST) and not exempt(name)]
+def sums_of(folder: Path, known: Mapping[str, str]) -> str:
+    """Return `SHA256SUMS` over a folder's files, as `sha256sum -c` reads it; `known` are hashes that need not be made again.
+
+    The README is not among them: people go on writing it, here and on a hub.
+    """
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} | set(known)
+    kept = sorted(name for name in names if name not in (SUMS, README, MANIFEST) and not exempt(name))
     return "".join(f"{known.get(name) or sha256_file(folder / name)}  {name}\n" for name in kept)
 
 
 def refresh(
-    folder: Path, evaluations: Sequence[Evaluation], benchmarks: Sequence[Benchmark], *, chosen: str | None = None
+    folder: Path, evaluations: Sequence[Evaluation], benchmarks: Sequence[Benchmark], *, chosen: Preference | None = None
 ) -> Card:
     """Write the card of exported files anew with what was measured since, and return it; nothing is written where it stands so.
 
-    The model files stay as they are; `chosen` is the label of the one to take. Raises DataError where `folder` holds no
-    export, or one without a card.
+    The model files stay as they are; `chosen` is the one to take, by default what `preferred_file` says. Raises DataError
+    where `folder` holds no export, or one without a card.
     """
     manifest = read_manifest(folder)
     if manifest is None or manifest.get("verb") != "export":
         raise DataError(f"{folder} holds no finished export; its manifest is missing or damaged. Export again.")
     models = _models(folder, manifest)
+    chosen = chosen or preferred_file(models, folder)
     told = with_results(read_card(folder / CARD_FILE), models, evaluations, benchmarks, chosen=chosen)
-    texts = _texts(folder, told) | _modelfile(folder, chosen)
-    if any(not (folder / name).is_file() or (folder / name).read_text("utf-8") != text for name, text in texts.items()):
+    texts = _texts(folder, told, _modelfile(folder, chosen))
+    if any(_read(folder / name) != text.encode() for name, text in texts.items()):
         with amend(folder, "export") as work:
             for name, text in texts.items():
                 write_text(work / name, text)
-            write_text(work / SUMS, sums_of(work, {model.path.name: model.sha256 for model in models}))
     return told
 
 
-def _modelfile(folder: Path, chosen: str | None) -> dict[str, str]:
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _modelfile(folder: Path, chosen: Preference | None) -> dict[str, str]:
     """Return the Modelfile that takes the chosen file, where there is one."""
     path = folder / MODELFILE
     if chosen is None or not path.is_file():
         return {}
-    return {MODELFILE: _FROM.sub(lambda _: f"FROM ./{chosen}", path.read_text("utf-8"), count=1)}
+    return {MODELFILE: _FROM.sub(lambda _: modelfile_from(chosen), path.read_text("utf-8"), count=1)}
+
+
+def modelfile_from(chosen: Preference) -> str:
+    """Return the line of a Modelfile that names the file it takes, after one that says why that one."""
+    return f"# It takes this file: {' '.join(chosen.why.split())}.\nFROM ./{chosen.file}"
 
 
 def _models(folder: Path, manifest: JSONObject) -> list[ModelFile]:
@@ -84,4 +105,4 @@ def export_card(checkpoint: Checkpoint, models: Sequence[ModelFile], folder: Pat
     """Return the card of what an exporter just made: the one that it wrote itself, else that of the checkpoint."""
     path = folder / CARD_FILE
     card = read_card(path) if path.is_file() else card_of(checkpoint)
-    return with_results(card, models)
+    return with_results(card, models, chosen=preferred_file(models, folder))

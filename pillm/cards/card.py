@@ -6,19 +6,23 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pillm.artifacts import Basis, Benchmark, Checkpoint, Evaluation, Figure, ModelFile, to_json
-from pillm.cards.lineage import read_lineage
+from pillm.cards.lineage import ADAPTER_CONFIG, keys_of, lineage_of_foreign, read_lineage
 from pillm.cards.naming import ModelName, split_name, student_name, weights_of
+from pillm.cards.preference import Preference
 from pillm.cards.terms import Part, judge, parts_of
 from pillm.contract import Contract
+from pillm.encoders import is_encoder
 from pillm.errors import DataError
-from pillm.origins import license_of
 from pillm.records import JSONObject
 
 CARD_FILE = "card.json"
 CARD_VERSION = 1
+
+Relation: TypeAlias = Literal["finetune", "quantized", "adapter"]
+Purpose: TypeAlias = Literal["text-generation", "feature-extraction"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +63,7 @@ class CardFile:
     bytes: int
     sha256: str
     chosen: bool = False
-    """Whether it is the one to take: the smallest that is about as good as the best."""
+    """Whether it is the one to take."""
     scores: dict[str, dict[str, Figure]] = field(default_factory=dict)
     """By set and metric."""
     speeds: tuple[Speed, ...] = ()
@@ -100,6 +104,11 @@ class Card:
     """What the metadata of every file says under `pillm.`: hashes of recipe, data and contract, teacher, seed, versions."""
     system: str | None = None
     """The system message that the student was taught under, where it is the same for all rows that had none."""
+    relation: Relation = "finetune"
+    """What it is of its base: trained from it, the same in another format, or an adapter to be put on it."""
+    purpose: Purpose = "text-generation"
+    chosen_by: str = ""
+    """Why the chosen file was chosen, as the end of a sentence."""
     stop_tokens: tuple[str, ...] = ()
     files: tuple[CardFile, ...] = ()
     compared: tuple[Compared, ...] = ()
@@ -121,16 +130,21 @@ def card_of(
     version: str = "v1.0",
     license: str | None = None,
     title: str | None = None,
+    adapter: tuple[Path, Path | None] | None = None,
 ) -> Card:
     """Return the card of a checkpoint before anything was made of it: no files, no scores.
 
-    A licence that is given outweighs the run's. Raises DataError where the checkpoint's lineage is damaged.
+    A licence that is given outweighs the run's. `adapter` are the folders of an adapter and of its base that the
+    checkpoint is laid out of, by default its own where it is an adapter. Raises DataError where the checkpoint's lineage
+    is damaged.
     """
-    lineage, told = read_lineage(checkpoint) or _fetched(checkpoint), told_of(checkpoint)
+    adapter = adapter or ((checkpoint.path, None) if (checkpoint.path / ADAPTER_CONFIG).is_file() else None)
+    lineage, told = read_lineage(checkpoint) or lineage_of_foreign(checkpoint, adapter), told_of(checkpoint)
     parts = parts_of(lineage, told.terms)
     base = next((part for part in parts if part.role == "base"), None)
     name = student_name(checkpoint.label, base.name if base else None, weights_of(checkpoint.path), version)
-    if "train" not in lineage and base:  # it is what it was: nobody tuned it
+    as_it_was = "train" not in lineage and adapter is None
+    if as_it_was and base:  # nobody tuned it
         was = split_name(base.name)
         name = replace(was, size_label=name.size_label or was.size_label, version=version)
     verdict = judge(parts, license or told.license, told.accepted)
@@ -153,14 +167,13 @@ def card_of(
         lineage=_lineage(lineage, told, checkpoint),
         system=contract.system,
         stop_tokens=contract.stop_tokens,
+        relation="quantized" if as_it_was else "finetune",
+        purpose="feature-extraction" if _embeds(checkpoint) else "text-generation",
     )
 
 
-def _fetched(checkpoint: Checkpoint) -> JSONObject:
-    """Return where a model comes from that was fetched and not trained here; empty for a folder that nobody tells of."""
-    name, _, revision = checkpoint.origin.partition("@")
-    license_, link = license_of(checkpoint.path)
-    return {"base": {"name": name, "revision": revision or None, "license": license_, "link": link}} if name else {}
+def _embeds(checkpoint: Checkpoint) -> bool:
+    return (checkpoint.path / "config.json").is_file() and is_encoder(checkpoint.config)
 
 
 def told_of(checkpoint: Checkpoint) -> Told:
@@ -171,19 +184,7 @@ def told_of(checkpoint: Checkpoint) -> Told:
 
 def _lineage(lineage: JSONObject, told: Told, checkpoint: Checkpoint) -> dict[str, str]:
     """Return the `pillm.` keys of a file, without what is not known."""
-    teacher, base, data = (lineage.get(name) or {} for name in ("teacher", "base", "data"))
-    found = {
-        "pillm.recipe": told.recipe,
-        "pillm.data": data.get("hash"),
-        "pillm.train": lineage.get("train"),
-        "pillm.seed": lineage.get("seed"),
-        "pillm.teacher": teacher.get("name"),
-        "pillm.teacher.revision": teacher.get("revision") or teacher.get("content"),
-        "pillm.base": base.get("name"),
-        "pillm.base.revision": base.get("revision") or base.get("content"),
-        "pillm.contract": checkpoint.contract.get("hash"),
-        "pillm.versions": ", ".join(f"{name} {version}" for name, version in lineage.get("versions", {}).items()) or None,
-    }
+    found = {"pillm.recipe": told.recipe, **keys_of(lineage), "pillm.contract": checkpoint.contract.get("hash")}
     return {name: str(value) for name, value in found.items() if value is not None}
 
 
@@ -193,16 +194,16 @@ def with_results(
     evaluations: Sequence[Evaluation] = (),
     benchmarks: Sequence[Benchmark] = (),
     *,
-    chosen: str | None = None,
+    chosen: Preference | None = None,
 ) -> Card:
-    """Return a card with its files and what was measured of them; `chosen` is the label of the one to take."""
+    """Return a card with its files and what was measured of them; `chosen` is the one to take."""
     files = tuple(
         CardFile(
             file=model.path.name,
             quant=model.quant,
             bytes=model.bytes,
             sha256=model.sha256,
-            chosen=model.label == chosen,
+            chosen=chosen is not None and model.label == chosen.file,
             scores={one.set: one.metrics for one in evaluations if (one.kind, one.subject) == ("model", model.label)},
             speeds=tuple(
                 Speed(device=one.device, basis=one.basis, pp_tps=round(one.pp_tps, 2), tg_tps=round(one.tg_tps, 2))
@@ -218,7 +219,7 @@ def with_results(
         for key in subjects
         for kind, name in [key]
     )
-    return replace(card, files=files, compared=compared)
+    return replace(card, files=files, compared=compared, chosen_by=chosen.why if chosen else "")
 
 
 def card_to_json(card: Card) -> JSONObject:

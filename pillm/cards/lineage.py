@@ -18,6 +18,7 @@ from pillm.records import Example, JSONObject, digest
 
 LINEAGE_FILE = "lineage.json"
 LINEAGE_VERSION = 1
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,8 @@ class Making:
     seed: int
     sides: Mapping[str, Sequence[Example]]
     trainer: Trainer
-    teacher: Teacher | None
+    teacher: JSONObject | None
+    """Who answered, as `teacher_record` says it; None: whoever the rows name."""
     contract: str
     """The hash of the prompt contract that the trainer wrote."""
 
@@ -82,16 +84,21 @@ def _data(sides: Mapping[str, Sequence[Example]], rows: Sequence[Example]) -> JS
     }
 
 
-def _teacher(teacher: Teacher | None, rows: Sequence[Example]) -> JSONObject | None:
-    """Return who answered: the teacher of the run, else whoever the rows name."""
-    if all(row.source != "teacher" for row in rows):
-        return None  # every answer came with its row
-    if teacher is None:
-        names = sorted({row.answer.model for row in rows if row.source == "teacher" and row.answer.model})
-        return {"name": ", ".join(names) or "unknown", "revision": None, "content": None, "license": None, "link": None}
+def teacher_record(teacher: Teacher) -> JSONObject:
+    """Return a teacher as lineages name it: its name, revision and content, and the licence that its card names."""
     identity = teacher.identity()
     content = identity.get("sha256") or identity.get("model")
-    return {"use": teacher.name, **_origin(teacher.origin()), "content": content}
+    return {"use": teacher.name, **origin_record(teacher.origin()), "content": content}
+
+
+def _teacher(teacher: JSONObject | None, rows: Sequence[Example]) -> JSONObject | None:
+    """Return who answered: the teacher that is told, else whoever the rows name."""
+    if all(row.source != "teacher" for row in rows):
+        return None  # every answer came with its row
+    if teacher is not None:
+        return teacher
+    names = sorted({row.answer.model for row in rows if row.source == "teacher" and row.answer.model})
+    return {"name": ", ".join(names) or "unknown", "revision": None, "content": None, "license": None, "link": None}
 
 
 def _base(trainer: Trainer) -> JSONObject | None:
@@ -100,15 +107,57 @@ def _base(trainer: Trainer) -> JSONObject | None:
         return None
     name, _, short = (base.origin or base.label).partition("@")
     commit = base.path.name if short and base.path.name.startswith(short) else short or None
-    return {**_origin(Origin(name=name, revision=commit, folder=base.path)), "content": trainer.identity().get("base")}
+    return {**origin_record(Origin(name=name, revision=commit, folder=base.path)), "content": trainer.identity().get("base")}
 
 
-def _origin(origin: Origin) -> JSONObject:
+def origin_record(origin: Origin) -> JSONObject:
+    """Return where a model comes from, as lineages say it: never a path."""
     license_, link = license_of(origin.folder)
     name = origin.name
     if name.startswith((".", "/", "~")) or Path(name).exists():
         name = Path(name).name  # where it lies on this machine is nobody's business
     return {"name": name, "revision": origin.revision, "license": license_, "link": link}
+
+
+def lineage_of_foreign(checkpoint: Checkpoint, adapter: tuple[Path, Path | None] | None) -> JSONObject:
+    """Return where a model comes from that was not trained here; empty for a folder that nobody tells of.
+
+    `adapter` are the folders of an adapter and, where it is here, of its base: the adapter names it, and both have terms.
+    """
+    name, _, revision = checkpoint.origin.partition("@")
+    if adapter is None:
+        return {"base": origin_record(Origin(name=name, revision=revision or None, folder=checkpoint.path))} if name else {}
+    own, beneath = adapter
+    settings = _settings_of(own)
+    base = str(settings.get("base_model_name_or_path") or "")
+    return {
+        "base": origin_record(Origin(name=base, revision=settings.get("revision"), folder=beneath)),
+        "adapter": origin_record(Origin(name=name or own.resolve().name, revision=revision or None, folder=own)),
+    }
+
+
+def _settings_of(adapter: Path) -> JSONObject:
+    try:
+        found = json.loads((adapter / ADAPTER_CONFIG).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{adapter / ADAPTER_CONFIG} is damaged ({error}). Copy it anew from where it was trained.") from error
+    return found if isinstance(found, dict) else {}
+
+
+def keys_of(lineage: JSONObject) -> dict[str, str]:
+    """Return what the files of a model say of its making under `pillm.`, by key, without what is not known."""
+    teacher, base, data = (lineage.get(name) or {} for name in ("teacher", "base", "data"))
+    found = {
+        "pillm.data": data.get("hash"),
+        "pillm.train": lineage.get("train"),
+        "pillm.seed": lineage.get("seed"),
+        "pillm.teacher": teacher.get("name"),
+        "pillm.teacher.revision": teacher.get("revision") or teacher.get("content"),
+        "pillm.base": base.get("name"),
+        "pillm.base.revision": base.get("revision") or base.get("content"),
+        "pillm.versions": ", ".join(f"{name} {version}" for name, version in lineage.get("versions", {}).items()) or None,
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def read_lineage(checkpoint: Checkpoint) -> JSONObject:

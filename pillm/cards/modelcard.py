@@ -41,27 +41,32 @@ def _front_matter(card: Card) -> str:
         said["license_link"] = card.license_link
     if card.base:
         said["base_model"] = card.base.name
-        said["base_model_relation"] = "finetune"
+        said["base_model_relation"] = card.relation
     data = sorted({part.name for part in card.parts if part.role == "data" and part.name})
     said |= {"datasets": data} if data else {}
     languages = sorted({language.partition("-")[0].lower() for language in card.languages})
     said |= {"language": languages} if languages else {}
-    said |= {"pipeline_tag": "text-generation", "library_name": "gguf", "tags": sorted({*card.tags, "gguf"})}
+    said |= {"pipeline_tag": card.purpose, "library_name": "gguf", "tags": sorted({*card.tags, "gguf"})}
     return yaml.safe_dump(said, allow_unicode=True, sort_keys=False)
 
 
 def _lead(card: Card) -> str:
     teacher = next((part for part in card.parts if part.role == "teacher"), None)
     pieces = [f"A model of {card.size_label} parameters" if card.size_label else "A model"]
-    pieces.append(f", trained from {escaped(card.base.name)}" if card.base else ", trained" if teacher else "")
+    pieces.append(_descent(card, teacher is not None))
     pieces.append(f" on answers of {escaped(teacher.name)}" if teacher else "")
     chosen = next((one for one in card.files if one.chosen), None)
-    take = (
-        f" Take {code(chosen.file)} ({size(chosen.bytes)}): the smallest file that scores within 0.02 of the best."
-        if chosen
-        else ""
-    )
+    take = f" Take {code(chosen.file)} ({size(chosen.bytes)}): {escaped(card.chosen_by)}." if chosen else ""
     return "".join(pieces) + ". Made with pillm." + take
+
+
+def _descent(card: Card, taught: bool) -> str:
+    """Return what a model is of its base."""
+    if card.base is None:
+        return ", trained" if taught else ""
+    name = escaped(card.base.name or "an unnamed model")
+    told = {"finetune": f", trained from {name}", "quantized": f": {name} as it is, packed for llama.cpp"}
+    return told.get(card.relation, f", an adapter to be put on {name}")
 
 
 def _files(card: Card) -> str:
@@ -107,16 +112,24 @@ def _use(card: Card, beside: Sequence[str]) -> str:
     file = next((one.file for one in card.files if one.chosen), card.files[-1].file if card.files else "")
     if not file.endswith(".gguf"):
         return ""
-    commands = ["# llama.cpp", f"llama-cli -m {file} --jinja --temp 0"]
-    if "Modelfile" in beside:
-        commands += ["# Ollama", f"ollama create {card.stem.lower()} -f Modelfile", f"ollama run {card.stem.lower()}"]
-    commands += ["# pillm", f"pillm chat {file}"]
-    notes = []
+    commands, notes = _commands(card, file, beside), []
     if "grammar.gbnf" in beside:
         notes.append(f"To hold answers to their schema, give llama.cpp {code('--grammar-file grammar.gbnf')}.")
     if card.system:
         notes.append(f"It was taught under this system message, and wants it: {code(card.system)}")
     return "\n\n".join(["## Use", "```sh\n" + "\n".join(commands) + "\n```", *notes])
+
+
+def _commands(card: Card, file: str, beside: Sequence[str]) -> list[str]:
+    if card.purpose == "feature-extraction":
+        asked = f'llama-embedding -m {file} -p "a text"'
+        return ["# llama.cpp", asked, "# pillm", f"pillm embed {file} texts.jsonl --out vectors.jsonl"]
+    if card.relation == "adapter":
+        return ["# llama.cpp", f"llama-cli -m BASE.gguf --lora {file} --jinja --temp 0"]
+    commands = ["# llama.cpp", f"llama-cli -m {file} --jinja --temp 0"]
+    if "Modelfile" in beside:
+        commands += ["# Ollama", f"ollama create {card.stem.lower()} -f Modelfile", f"ollama run {card.stem.lower()}"]
+    return [*commands, "# pillm", f"pillm chat {file}"]
 
 
 def _made(card: Card) -> str:

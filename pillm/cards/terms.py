@@ -85,6 +85,8 @@ def parts_of(lineage: JSONObject, told: Mapping[str, str | None] | None = None) 
     """Return what a student was made from; `told` is what a person says of the terms, by role, and outweighs the rest."""
     told = told or {}
     found = [_model(role, lineage[role], told.get(role)) for role in ("base", "teacher") if lineage.get(role)]
+    if lineage.get("adapter"):  # somebody else's, trained from the base: it has terms of its own
+        found.insert(1, _model("base", lineage["adapter"], told.get("base")))
     return (*found, *_data(lineage.get("data") or {}, told.get("data")))
 
 
@@ -120,7 +122,7 @@ def judge(parts: Sequence[Part], license_: str | None, accepted: Iterable[str] =
     if not parts:
         reasons.append("nobody says what it was made from: it carries no lineage")
     if chosen is None:
-        reasons.append("no licence is set for it: set terms.license in the recipe, or the exporter's license")
+        reasons.append("no licence is set for it: set terms.license in the recipe, or export with --terms license=LICENCE")
     made = f"Made from {_listed([str(part) for part in parts])}." if parts else ""
     consent = sorted({part.role for part in parts if part.role in taken and _against(part, chosen)})
     kept = f" Its publisher says that the terms of its {_listed(consent)} are kept." if consent else ""
@@ -137,7 +139,8 @@ def _against(part: Part, chosen: str | None) -> list[str]:
     who = f"the {part.role}{f' {part.name}' if part.name else ''}"
     if part.license is None:
         rows = f" ({part.rows} rows)" if part.rows else ""
-        return [f"the terms of {who}{rows} are not known: set terms.{part.role} in the recipe"]
+        remedy = f"set terms.{part.role} in the recipe, or export with --terms {part.role}=LICENCE"
+        return [f"the terms of {who}{rows} are not known: {remedy}"]
     if part.kind in FREE:
         return []
     if part.kind is None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pillm.artifacts import Plan
+
+SHARE = 90
+"""Per cent of the measured speeds that lie within an interval."""
 
 
 def megabytes(count: float) -> str:
@@ -14,7 +19,7 @@ def megabytes(count: float) -> str:
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """Return the verdict, the memory by purpose, the speeds and the alternatives of a plan."""
+    """Return the verdict, the memory by purpose, the speeds, the times and the alternatives of a plan."""
     lines = [
         f"{plan.model} ({plan.quant}, {megabytes(plan.bytes)} MB) on {plan.device}: {'fits' if plan.fits else 'does not fit'}",
         plan.verdict,
@@ -25,14 +30,40 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += [f"  {name.replace('_', ' '):10} {megabytes(size):>9} MB" for name, size in used.items()]
     total = f"  {'together':10} {megabytes(sum(used.values())):>9} MB"
     lines.append(total + (f" of {megabytes(available)} MB" if available else ""))
+    lines.append(f"  {'on disk':10} {megabytes(plan.bytes + (plan.prefix_bytes or 0)):>9} MB")
     lines.append("")
     basis = f"{plan.basis}, extrapolated" if plan.basis_note else plan.basis
-    for name, speed in (("prefill", plan.pp_tps), ("decode", plan.tg_tps)):
-        known = f"{speed:9,.1f} tokens/s ({basis})" if speed is not None else "unknown: nobody measured this device"
+    for name, speed, span in (("prefill", plan.pp_tps, plan.pp_interval), ("decode", plan.tg_tps, plan.tg_interval)):
+        known = f"{speed:9,.1f} tokens/s ({_spanned(basis, span)})" if speed is not None else "unknown: nobody measured it here"
         lines.append(f"  {name:10} {known}")
     lines.append(f"  {'context':10} {plan.context:9,} tokens")
+    lines += _times(plan)
     if plan.alternatives:
         lines += ["", "Instead:", *(f"  {one}" for one in plan.alternatives)]
     if plan.source:
         lines += ["", f"Source: {plan.source}"]
     return lines
+
+
+def seconds(count: float | None) -> str:
+    """Return a time as text, with as many digits as a prediction deserves."""
+    if count is None:
+        return "unknown"
+    return f"{count:.2f} s" if count < 10 else f"{count:.0f} s" if count < 600 else f"{count / 60:.0f} min"
+
+
+def _times(plan: Plan) -> Iterator[str]:
+    lengths = plan.lengths
+    if lengths is None:
+        return
+    reckoned = " (reckoned from characters)" if lengths.estimated else ""
+    yield ""
+    yield f"  a prompt of {lengths.prompt:,} tokens and an answer of {lengths.answer:,}, the model loaded{reckoned}:"
+    yield f"  {'first token':16} {seconds(plan.ttft_s):>9}    {'answer':8} {seconds(plan.answer_s):>9}"
+    if lengths.prefix:
+        first, whole = seconds(plan.ttft_saved_s), seconds(plan.answer_saved_s)
+        yield f"  {'first token':16} {first:>9}    {'answer':8} {whole:>9}    the first {lengths.prefix:,} tokens saved"
+
+
+def _spanned(basis: str, span: tuple[float, float] | None) -> str:
+    return f"{basis}; {SHARE} %: {span[0]:,g} to {span[1]:,g}" if span else basis

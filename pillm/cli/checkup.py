@@ -17,9 +17,11 @@ from pathlib import Path
 from pillm import __version__
 from pillm.cli.catalogue import clashes, failures
 from pillm.cli.requirements import unmet
+from pillm.devices.probe import facts_text, probe_machine
 from pillm.errors import BackendError
 from pillm.examination import Finding, State
 from pillm.intake.asking import Size, look
+from pillm.machines import LocalMachine
 from pillm.plugins import PluginStatus, registry
 
 PROBE_SECONDS = 120
@@ -55,11 +57,9 @@ def _python() -> Finding:
 
 
 def _machine() -> Iterator[Finding]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    flags = _cpu_flags()
-    fast = [flag for flag in ("avx2", "avx512_bf16", "amx_bf16", "asimddp", "i8mm") if flag in flags]
-    yield Finding("machine", "ok", f"{platform.machine()}, {os.cpu_count()} cores ({', '.join(fast) or 'no fast flags'}), "
-                  f"{memory / 1024**3:.1f} GiB of memory")  # fmt: skip
+    facts = probe_machine(LocalMachine())
+    found = f"{facts_text(facts)}; profile {facts.profile or 'none fits'}"
+    yield Finding("machine", "ok", found)
     free = shutil.disk_usage(Path.cwd()).free
     state: State = "ok" if free > LEAST_FREE else "note"
     remedy = "" if state == "ok" else "Free some space: a run needs a few times the size of its models."
@@ -74,14 +74,6 @@ def _intake() -> Finding:
         return Finding("file checks", "broken", str(error), "Free some memory, or run on a machine that can start processes.")
     took = (time.perf_counter() - began) * 1000
     return Finding("file checks", "ok", f"a limited process looks at models before any library opens them ({took:.0f} ms)")
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return set()
-    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith(("flags", "Features"))), set())
 
 
 def _plugins() -> Iterator[Finding]:

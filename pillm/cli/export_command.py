@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,27 +14,47 @@ from pillm.cli.choices import assignments, backend_option, out_folder
 from pillm.cli.targets import model_of
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.errors import ConfigError
+from pillm.options import parse_assignments
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from pillm.artifacts import ModelFile
+    from pillm.records import JSONObject
+
+
+def _told(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ...]) -> JSONObject:
+    from pillm.recipefile import read_terms
+
+    said = parse_assignments(pairs)
+    accepted = {"accepted": str(said["accepted"]).split(",")} if isinstance(said.get("accepted"), str) else {}
+    return read_terms(said | accepted).told().to_json()
 
 
 @cli_command("export")
 @click.argument("checkpoint", type=click.Path(path_type=str))
 @backend_option("exporter")
 @assignments("exporter")
+@click.option(
+    "--terms",
+    multiple=True,
+    metavar="NAME=LICENCE",
+    callback=_told,
+    help="What cards and rows do not say, repeated: license, base, teacher, data, accepted; as `terms` in a recipe.",
+)
 @out_folder(help="Where the model files go.")
 @click.pass_obj
-def command(terminal: Terminal, /, checkpoint: str, exporter: str, options: dict[str, Any], out: Path) -> None:
-    """Pack CHECKPOINT, a model's or an adapter's folder or owner/name[@revision] of a hub, into files for devices."""
+def command(terminal: Terminal, /, checkpoint: str, exporter: str, options: dict[str, Any], out: Path, **chosen: Any) -> None:
+    """Pack CHECKPOINT, a model's or an adapter's folder or owner/name[@revision] of a hub, into files for devices.
+
+    Teacher, base and data are named in its card as far as their own cards and rows say what they are and under what terms.
+    """
     built = pillm.exporter(exporter, **options)
     found = model_of(checkpoint, terminal)
     if not isinstance(found, pillm.Checkpoint):
         raise ConfigError(f"{checkpoint} is a file, and an export starts from a model folder. Give the one it was made from.")
     with terminal.progress("export") as progress:
-        models = pillm.export(found, built, out, progress=progress)
+        models = pillm.export(replace(found, told=chosen["terms"] or None), built, out, progress=progress)
     terminal.result([to_json(model) for model in models], models_table(models), *_choice(out))
 
 

@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 import pillm
-from pillm.artifacts import to_json
-from pillm.cli.cards import plan_lines
+from pillm.artifacts import Plan, to_json
+from pillm.cli.cards import megabytes, plan_lines, seconds
+from pillm.cli.choices import assignments, backend_option
 from pillm.cli.targets import model_of
 from pillm.cli.terminal import Terminal, cli_command
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from pillm.devices import device_names
+    from pillm.devices import THIS_MACHINE, device_names
 
-    return [CompletionItem(name) for name in device_names() if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in (*device_names(), THIS_MACHINE) if name.startswith(incomplete)]
 
 
 @cli_command("plan")
-@click.argument("model")
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option(
-    "--device", required=True, metavar="NAME", shell_complete=_complete, help="A device profile, such as pi4-4gb, or a file."
-)
+    "--device", "devices", multiple=True, metavar="NAME", shell_complete=_complete,
+    help="A device profile, such as pi4-4gb, a file, or this-machine; may be given several times.",
+)  # fmt: skip
 @click.option("--context", type=click.IntRange(1), help="Tokens of context; by default what the profile says.")
 @click.option("--quant", metavar="NAME", help="Plan for this quantisation of a checkpoint, such as Q4_K_M.")
+@click.option("--prompt-tokens", type=click.IntRange(1), help="Tokens of a prompt: tells the time to the first token too.")
+@click.option("--answer-tokens", type=click.IntRange(1), help="Tokens of its answer: tells the seconds per answer.")
+@click.option("--prefix-tokens", type=click.IntRange(0), default=0, help="Tokens that every prompt begins with, to be saved.")
+@click.option("--table", is_flag=True, help="One row for each quantisation that suits the device.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the plans, as FILE.html or FILE.svg.")
+@click.option(
+    "--calibrate", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.yaml",
+    help="First time this machine for half a minute and write its profile, then plan for it.",
+)  # fmt: skip
+@backend_option("runner", required=False, more=" times the machine for --calibrate; by default local")
+@assignments("runner")
 @click.pass_context
-def command(ctx: click.Context, /, model: str, device: str, context: int | None, quant: str | None) -> None:
+def command(
+    ctx: click.Context, /, models: tuple[str, ...], devices: tuple[str, ...], runner: str | None, options: dict[str, Any],
+    **chosen: Any,
+) -> None:  # fmt: skip
     """Say whether MODEL (a .gguf file, a model folder, a config.json) fits a device. Arithmetic: nothing is run.
 
     Of owner/name of a hub only config.json is fetched.
@@ -36,8 +56,85 @@ def command(ctx: click.Context, /, model: str, device: str, context: int | None,
     Exit 3 where it does not fit.
     """
     terminal: Terminal = ctx.obj
-    planned = Path(model) if Path(model).exists() else model_of(model, terminal, only=("config.json",))
-    found = pillm.plan(planned, pillm.device(device), context=context, quant=quant)
-    terminal.result(to_json(found), *plan_lines(found))
-    if not found.fits:
+    if chosen["calibrate"]:
+        devices = (*devices, _calibrated(chosen["calibrate"], runner, options, terminal))
+    elif runner or options:
+        raise click.UsageError("a runner times the machine: say --calibrate FILE.yaml.")
+    if not models and chosen["calibrate"]:
+        terminal.result({"profile": str(chosen["calibrate"])}, f"Wrote {chosen['calibrate']}.")
+        return
+    if not models or not devices:
+        raise click.UsageError("name a MODEL and a --device, such as pi4-4gb.")
+    plans = _plans(models, devices, chosen, terminal)
+    if chosen["plot"]:
+        from pillm.report.planplot import write_plot
+
+        write_plot(plans, chosen["plot"])
+        terminal.say(f"Drew {chosen['plot']}.")
+    if len(plans) == 1 and not chosen["table"]:
+        terminal.result(to_json(plans[0]), *plan_lines(plans[0]))
+    else:
+        terminal.result({"plans": [to_json(one) for one in plans]}, _table(plans))
+    fitting = [one.fits for one in plans]
+    if not (any(fitting) if chosen["table"] else all(fitting)):
         ctx.exit(3)
+
+
+def _calibrated(out: Path, runner: str | None, options: dict[str, Any], terminal: Terminal) -> str:
+    from pillm.cli.calibrating import calibrate
+
+    path = calibrate(out, runner or "local", options, terminal)
+    terminal.say(f"Wrote {path}; give it as --device {path.resolve()}.")
+    return str(path.resolve())
+
+
+def _plans(models: tuple[str, ...], devices: tuple[str, ...], chosen: dict[str, Any], terminal: Terminal) -> list[Plan]:
+    lengths = _lengths(chosen)
+    profiles = [pillm.device(name) for name in devices]
+    found = []
+    for text in models:
+        model = Path(text) if Path(text).exists() else model_of(text, terminal, only=("config.json",))
+        for profile in profiles:
+            if chosen["table"]:
+                found += pillm.plan_table(model, profile, context=chosen["context"], lengths=lengths)
+            else:
+                found.append(pillm.plan(model, profile, context=chosen["context"], quant=chosen["quant"], lengths=lengths))
+    return found
+
+
+def _lengths(chosen: dict[str, Any]) -> pillm.Lengths | None:
+    prompt, answer = chosen["prompt_tokens"], chosen["answer_tokens"]
+    if prompt is None and answer is None:
+        if chosen["prefix_tokens"]:
+            raise click.UsageError("--prefix-tokens is a part of --prompt-tokens; say that too.")
+        return None
+    return pillm.Lengths(
+        prompt=prompt or max(128, chosen["prefix_tokens"]), answer=answer or 64, prefix=chosen["prefix_tokens"]
+    )
+
+
+def _table(plans: list[Plan]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    several = {name: len({getattr(one, name) for one in plans}) > 1 for name in ("model", "device")}
+    names = [name for name, shown in several.items() if shown]
+    for head in (*names, "quant"):
+        table.add_column(head, no_wrap=True)
+    timed = plans[0].lengths is not None
+    saved = timed and plans[0].lengths is not None and plans[0].lengths.prefix > 0
+    for head in ("MB", "RAM MB", "pp t/s", "tg t/s", *(("TTFT", "answer") if timed else ()), *(("saved",) if saved else ())):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("fits")
+    for one in plans:
+        needed = sum(size for purpose, size in one.memory.items() if purpose != "available")
+        cells = [*(getattr(one, name) for name in names), one.quant, megabytes(one.bytes), megabytes(needed)]
+        cells += [_speed(one.pp_tps), _speed(one.tg_tps)]
+        cells += [seconds(one.ttft_s), seconds(one.answer_s)] if timed else []
+        cells += [seconds(one.answer_saved_s)] if saved else []
+        table.add_row(*cells, "yes" if one.fits else "no")
+    return table
+
+
+def _speed(speed: float | None) -> str:
+    return f"{speed:,.1f}" if speed else "?"

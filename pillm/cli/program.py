@@ -27,6 +27,8 @@ COMMANDS = {
     "Use": {
         "init": "Write a recipe and sample rows to start from.",
         "plan": "Say whether a model fits a device, and how fast it would be.",
+        "deploy": "Put a model to work on boards, look after it, go back.",
+        "embed": "Turn texts into vectors.",
         "chat": "Talk to a model file or a checkpoint.",
         "data": "Make, expand, split and convert rows.",
         "card": "Write the card of a run's files anew: scores, terms, lineage.",

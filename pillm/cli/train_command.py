@@ -16,7 +16,6 @@ from pillm.cli.terminal import Terminal, cli_command
 from pillm.contract import Contract
 from pillm.forecasts import TrainingForecast
 from pillm.stages.labelling import LABELLED, contract_beside
-from pillm.stages.stored import store_of
 from pillm.stages.training import Training, as_labelled, forecast
 
 
@@ -42,13 +41,11 @@ def command(terminal: Terminal, /, labelled: Path, trainer: str, options: dict[s
         terminal.result({"launch": plan}, plan or f"Trainer {trainer!r} starts no further processes with these options.")
         return
     rows = labelled / LABELLED if labelled.is_dir() else labelled
-    examples = pillm.read_examples(rows)
-    if not examples:
+    examples = pillm.Rows(rows)
+    if not len(examples):
         raise pillm.DataError(f"{rows} holds no rows, so there is nothing to train on. Label some first: pillm label ...")
     probes = tuple(replace(example.prompt, reference=None, given=None, rejected=None) for example in examples)
-    settings = Training(
-        contract=_contract(rows, chosen), seed=chosen["seed"], probes=probes, answers=store_of(pillm.Rows(rows), None)
-    )
+    settings = Training(contract=_contract(rows, chosen), seed=chosen["seed"], probes=probes)
     if chosen["dry_run"]:
         expected = forecast(examples, built, settings)
         document = None if expected is None else {**to_json(expected), "fits": expected.fits}

@@ -1,30 +1,34 @@
 """Say before a run whether a model fits a device and how fast it would be there: arithmetic over shapes.
 
-Decode streams every weight once a token (fit on published llama-bench rows; see the profiles for figures and sources):
-1/tg = (streamed bytes + 256 * KV bytes per token) / bandwidth + layers * overhead. Prefill counts cycles per weight and
-core, by storage type. Nothing is run and nothing is measured; what nobody measured is left out.
+Nothing is run and nothing is measured; what nobody measured is left out. The speeds are those of `speed`, the memory that
+of `memory`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pillm.artifacts import Plan
-from pillm.devices import DeviceProfile, device, device_names
-from pillm.devices.quants import BY_REQUEST, QUANTS, bits
+from pillm.artifacts import Lengths, Plan
+from pillm.devices import DeviceProfile
+from pillm.devices import device as device_of
+from pillm.devices.memory import MIB, memory_needed, size_text
+from pillm.devices.offers import faster, rounded, smaller, suited
+from pillm.devices.quants import QUANTS, bits
 from pillm.devices.shapes import ModelShape, shape_of
+from pillm.devices.speed import (
+    Load,
+    answer_seconds,
+    decode_seconds,
+    first_token_seconds,
+    interval,
+    load_of,
+    prefill_speed,
+    well_known,
+)
 from pillm.errors import ConfigError
 
-KV_PAD = 256
-PP = 512
-KV_BYTES = 2
-_MIB = 2**20
-_COMPUTE_SHARE = 0.05
-_FASTER = 1.15
 _LEAST_TRUST = 1
 
 
@@ -35,33 +39,59 @@ def plan(
     context: int | None = None,
     quant: str | None = None,
     types: Mapping[str, str] | None = None,
+    lengths: Lengths | None = None,
 ) -> Plan:
     """Return whether a model fits a device, how fast it would be, and what would do instead.
 
     `model` is a ModelFile, a Checkpoint, the path of a .gguf file, a model folder or a config.json, or what a config.json
     would hold. `quant` asks what
     another quantisation would be; a checkpoint is planned in the device's first choice. `types` asks, on top of that, for
-    a storage type of some tensors, by their names in GGUF. `context` counts tokens.
+    a storage type of some tensors, by their names in GGUF. `context` counts tokens. With `lengths`, the time to the first
+    token and to the end of an answer is told too.
     Raises DataError for a model that cannot be read, ConfigError for an unknown device, quantisation, tensor or type.
     """
-    profile = device if isinstance(device, DeviceProfile) else _device(device)
+    profile = device if isinstance(device, DeviceProfile) else device_of(device)
     shape = shape_of(model)
     if quant is not None or _is_unquantised_config(model):
         shape = shape.quantised(quant or suited(shape, profile)[0])
     if types:
         shape = shape.with_types(types)
+    return plan_shape(shape, profile, context, lengths)
+
+
+def plan_table(
+    model: Any, device: str | Path | DeviceProfile, *, context: int | None = None, lengths: Lengths | None = None
+) -> list[Plan]:
+    """Return a plan for each quantisation that the device does not run badly, largest first.
+
+    Raises what `plan` raises.
+    """
+    profile = device if isinstance(device, DeviceProfile) else device_of(device)
+    shape = shape_of(model)
+    wanted = dict.fromkeys((shape.quant, *_tabled(profile), *suited(shape, profile)))
+    order = sorted((name for name in wanted if name in QUANTS), key=list(QUANTS).index)
+    return [plan_shape(shape.quantised(quant), profile, context, lengths) for quant in order]
+
+
+def plan_shape(shape: ModelShape, profile: DeviceProfile, context: int | None = None, lengths: Lengths | None = None) -> Plan:
+    """Return the plan of a shape as it is stored; `context` defaults to the profile's, at most what the model knows.
+
+    Raises ConfigError for lengths or a context that are not possible.
+    """
     if context is not None and context < 1:
         raise ConfigError(f"a context of {context} tokens is not possible. Give 1 or more.")
-    return plan_shape(shape, profile, context)
-
-
-def plan_shape(shape: ModelShape, profile: DeviceProfile, context: int | None = None) -> Plan:
-    """Return the plan of a shape as it is stored; `context` defaults to the profile's, at most what the model knows."""
     tokens = context or min(profile.context, shape.context or profile.context)
     memory = memory_needed(shape, profile, tokens)
-    needed = sum(size for purpose, size in memory.items() if purpose != "available")
-    fits = needed <= memory["available"]
-    speed = decode_speed(shape, profile)
+    used = sum(size for purpose, size in memory.items() if purpose != "available")
+    fits = used <= memory["available"]
+    load = load_of(shape)
+    seconds = decode_seconds(load, profile)
+    speeds = {"tg_tps": 1 / seconds if seconds else None, "pp_tps": prefill_speed(shape, profile)}
+    note = _extrapolated(shape, profile)
+    known = {
+        "tg_interval": None if note or not well_known(load, profile, "decode_cycles") else profile.decode_error,
+        "pp_interval": None if note or not well_known(load, profile, "cycles") else profile.prefill_error,
+    }
     return Plan(
         model=shape.name,
         device=profile.name,
@@ -69,78 +99,36 @@ def plan_shape(shape: ModelShape, profile: DeviceProfile, context: int | None = 
         fits=fits,
         bytes=shape.file_bytes,
         memory=memory,
-        tg_tps=_rounded(speed),
-        pp_tps=_rounded(prefill_speed(shape, profile)),
+        tg_tps=rounded(speeds["tg_tps"]),
+        pp_tps=rounded(speeds["pp_tps"]),
+        tg_interval=_span(speeds["tg_tps"], known["tg_interval"]),
+        pp_interval=_span(speeds["pp_tps"], known["pp_interval"]),
         context=tokens,
-        verdict=_verdict(shape, profile, tokens, (needed, speed)),
-        alternatives=tuple(_faster(shape, profile, tokens) if fits else _smaller(shape, profile, tokens)),
-        basis_note=_extrapolated(shape, profile),
+        verdict=_verdict(shape, profile, tokens, (used, speeds["tg_tps"])),
+        alternatives=tuple(faster(shape, profile) if fits else smaller(shape, profile, tokens)),
+        basis_note=note,
         source=_source(shape, profile),
+        **(_times(load, profile, lengths) if lengths else {}),
     )
 
 
-def memory_needed(shape: ModelShape, profile: DeviceProfile, context: int) -> dict[str, int]:
-    """Return bytes by purpose at a context of so many tokens, and what the device has as `available`."""
-    padded = -(-context // KV_PAD) * KV_PAD
-    batch = min(profile.ubatch, context)
-    # logits of a whole batch, three rows of the feed-forward part, six of the hidden state, and the attention's scores
-    row = shape.vocabulary + 3 * shape.feed_forward + 6 * shape.hidden + shape.heads * padded
-    return {
-        "weights": shape.file_bytes,
-        "kv_cache": padded * shape.kv_per_token * KV_BYTES,
-        "compute": batch * row * 4,
-        "runtime": profile.runtime_mib * _MIB,
-        "reserve": profile.reserve_mib * _MIB,
-        "available": profile.ram_mib * _MIB,
-    }
+def _times(load: Load, profile: DeviceProfile, lengths: Lengths) -> dict[str, Any]:
+    """Return what a Plan says of requests of some lengths, with the prefix computed and, where there is one, saved."""
+    found: dict[str, Any] = {"lengths": lengths}
+    for name, saved in (("", 0), ("_saved", lengths.prefix)):
+        if name and not saved:
+            continue
+        first = first_token_seconds(load, profile, lengths.prompt, saved=saved)
+        whole = answer_seconds(load, profile, lengths.prompt, lengths.answer, saved=saved)
+        found |= {f"ttft{name}_s": rounded(first), f"answer{name}_s": rounded(whole)}
+    if lengths.prefix:
+        found["prefix_bytes"] = lengths.prefix * load.kv_bytes
+    return found
 
 
-def decode_speed(shape: ModelShape, profile: DeviceProfile) -> float | None:
-    """Return tokens per second of tg128 from an empty context, or None where the device is not calibrated."""
-    if profile.bandwidth_gbps is None:
-        return None
-    sizes = [(one.type, one.bytes * shape.used(one), one.weights * shape.used(one)) for one in shape.streamed]
-    streamed = sum(size for _, size, _ in sizes)
-    slow = sum(size for type_, size, _ in sizes if type_ in profile.compute_bound)
-    cached = KV_PAD * shape.kv_per_token * KV_BYTES
-    if slow <= _COMPUTE_SHARE * streamed or profile.smooth_bandwidth_gbps is None:
-        return decode_rate(streamed + cached, shape.layers, profile)
-    # a type that the cores unpack more slowly than memory delivers it: a smooth maximum of the two times
-    cost = sum(weights * profile.cycles.get(type_, 0.0) for type_, _, weights in sizes)
-    if not profile.cores or not profile.ghz:
-        return None
-    from_memory = (streamed + cached) / (profile.smooth_bandwidth_gbps * 1e9)
-    from_cores = cost / (profile.cores * profile.ghz * 1e9)
-    return 1 / (math.hypot(from_memory, from_cores) + profile.smooth_layer_ms / 1e3 * shape.layers)
-
-
-def decode_rate(streamed: float, layers: int, profile: DeviceProfile) -> float | None:
-    """Return tokens per second for so many streamed bytes (weights and cache) and layers; None without calibration."""
-    if profile.bandwidth_gbps is None:
-        return None
-    return 1 / (streamed / (profile.bandwidth_gbps * 1e9) + profile.layer_ms / 1e3 * layers)
-
-
-def prefill_speed(shape: ModelShape, profile: DeviceProfile) -> float | None:
-    """Return tokens per second of pp512, or None where cycles of one of its storage types are not known."""
-    if not profile.cores or not profile.ghz or not profile.cycles:
-        return None
-    body = [one for one in shape.streamed if one.name != shape.head]
-    if any(one.type not in profile.cycles for one in body):
-        return None
-    weights = sum(one.weights * shape.used(one) * profile.cycles[one.type] for one in body)
-    attention = 2 * shape.layers * shape.heads * shape.head_size * PP * profile.attention_cycles
-    return profile.cores * profile.ghz * 1e9 / (weights + attention) if weights else None
-
-
-def suited(shape: ModelShape, profile: DeviceProfile) -> tuple[str, ...]:
-    """Return the quantisations that suit a device, best first; others where rows do not divide by 256."""
-    whole = all(one.shape[0] % 256 == 0 for one in shape.streamed)
-    return profile.quants if whole else profile.quants_if_not_256
-
-
-def _device(name: str | Path) -> DeviceProfile:
-    return device(name)
+def _tabled(profile: DeviceProfile) -> list[str]:
+    offered = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_NL", "Q3_K_M")
+    return [quant for quant in offered if quant not in profile.avoid]
 
 
 def _is_unquantised_config(model: Any) -> bool:
@@ -150,72 +138,32 @@ def _is_unquantised_config(model: Any) -> bool:
     return path.is_dir() or path.suffix == ".json"
 
 
-def _needed(shape: ModelShape, profile: DeviceProfile, context: int) -> int:
-    return sum(size for purpose, size in memory_needed(shape, profile, context).items() if purpose != "available")
+def _span(speed: float | None, error: float | None) -> tuple[float, float] | None:
+    found = interval(speed, error)
+    return (float(f"{found[0]:.3g}"), float(f"{found[1]:.3g}")) if found else None
 
 
 def _verdict(shape: ModelShape, profile: DeviceProfile, context: int, figures: tuple[int, float | None]) -> str:
-    needed, speed = figures
-    reserve = profile.reserve_mib * _MIB
-    used, left = size_text(needed - reserve), size_text(max(profile.ram_mib * _MIB - reserve, 0))
-    pace = _pace(shape, profile, speed) if speed else "speed unknown: this device is not calibrated"
+    used, speed = figures
+    reserve = profile.reserve_mib * MIB
+    own, left = size_text(used - reserve), size_text(max(profile.ram_mib * MIB - reserve, 0))
+    pace = _pace(shape, profile, speed) if speed else _unknown(shape, profile)
     note = f" The model was trained for {shape.context} tokens of context." if 0 < shape.context < context else ""
     room = f"with {context} tokens of context"
-    if needed <= profile.ram_mib * _MIB:
-        return f"Fits {profile.title}: {used} of the {left} that the system leaves, {room}; {pace}.{note}"
-    return f"Does not fit {profile.title}: it needs {used} {room}, and the system leaves {left}.{note}"
+    if used <= profile.ram_mib * MIB:
+        return f"Fits {profile.title}: {own} of the {left} that the system leaves, {room}; {pace}.{note}"
+    return f"Does not fit {profile.title}: it needs {own} {room}, and the system leaves {left}.{note}"
 
 
-def _faster(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
-    """Yield the device's own quantisations that are clearly faster than the one planned."""
-    speed = decode_speed(shape, profile)
-    for quant in suited(shape, profile):
-        other = shape.quantised(quant)
-        rate = decode_speed(other, profile)
-        if speed and rate and rate >= _FASTER * speed:
-            yield _offer(quant, other, rate)
-
-
-def _smaller(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
-    """Yield what would fit: a shorter context, smaller quantisations, a bigger board."""
-    available = profile.ram_mib * _MIB
-    shorter = context // 2
-    while shorter >= KV_PAD and _needed(shape, profile, shorter) > available:
-        shorter //= 2
-    if shorter >= KV_PAD:
-        yield f"{shorter} tokens of context"
-    yield from islice(_fitting(shape, profile, context), 3)
-    yield from _bigger(shape, profile, context)
-
-
-def _fitting(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
-    """Yield the smaller quantisations that fit, largest first."""
-    for quant in QUANTS:
-        if quant in profile.avoid or quant in BY_REQUEST or bits(QUANTS[quant]) >= 16:
-            continue
-        other = shape.quantised(quant)
-        if other.file_bytes < shape.file_bytes and _needed(other, profile, context) <= profile.ram_mib * _MIB:
-            yield _offer(quant, other, decode_speed(other, profile))
-
-
-def _bigger(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
-    """Yield the first bigger board that holds the model as it is, else in the quantisation that suits that board."""
-    boards = [one for one in map(device, device_names()) if one.ram_mib > profile.ram_mib and one.calibrated]
-    for smaller in (False, True):
-        for board in boards:
-            other = shape.quantised(suited(shape, board)[0]) if smaller else shape
-            if _needed(other, board, context) <= board.ram_mib * _MIB:
-                title = f"{board.title} with {other.quant}" if smaller else board.title
-                yield _offer(title, other, decode_speed(other, board))
-                return
-
-
-def _offer(quant: str, shape: ModelShape, speed: float | None) -> str:
-    return f"{quant}: {size_text(shape.file_bytes)}" + (f", about {_rounded(speed):g} tokens per second" if speed else "")
+def _unknown(shape: ModelShape, profile: DeviceProfile) -> str:
+    if not profile.calibrated:
+        return "speed unknown: this device is not calibrated"
+    slow = {one.type for one in shape.streamed if profile.cycles_in_decode(one.type) is None}
+    return f"speed unknown: nobody measured {', '.join(sorted(slow, key=bits))} on this device"
 
 
 def _pace(shape: ModelShape, profile: DeviceProfile, speed: float) -> str:
-    return f"about {_rounded(speed):g} tokens per second" + (", extrapolated" if _extrapolated(shape, profile) else "")
+    return f"about {rounded(speed):g} tokens per second" + (", extrapolated" if _extrapolated(shape, profile) else "")
 
 
 def _extrapolated(shape: ModelShape, profile: DeviceProfile) -> str:
@@ -234,13 +182,3 @@ def _source(shape: ModelShape, profile: DeviceProfile) -> str:
     if note:  # the errors of the fit say nothing about a model of another size
         return f"{note} (trust {_LEAST_TRUST} of 3); decode: {fact.source}"
     return f"decode: {fact.source} (trust {fact.trust} of 3)"
-
-
-def _rounded(speed: float | None) -> float | None:
-    """Return a speed with three significant digits: more would claim too much."""
-    return float(f"{speed:.3g}") if speed else None
-
-
-def size_text(size: int) -> str:
-    """Return a size in decimal megabytes or gigabytes, as file listings and memory cards say it."""
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

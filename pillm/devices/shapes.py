@@ -80,6 +80,12 @@ class ModelShape:
                 raise ConfigError(f"{type_!r} is no storage type.{did_you_mean(type_, BLOCKS)} Known: {', '.join(BLOCKS)}.")
         return self._stored(tuple(replace(one, type=types.get(one.name, one.type)) for one in self.tensors))
 
+    def with_vocabulary(self, entries: int) -> ModelShape:
+        """Return the shape with another number of entries in its vocabulary."""
+        named = {"token_embd.weight", "output.weight"}
+        made = [replace(one, shape=(one.shape[0], entries)) if one.name in named else one for one in self.tensors]
+        return replace(self._stored(tuple(made)), vocabulary=entries)
+
     def _stored(self, tensors: tuple[Tensor, ...]) -> ModelShape:
         stored = sum(stored_bytes(one.type, one.weights) for one in tensors)
         kept = self.file_bytes - sum(stored_bytes(one.type, one.weights) for one in self.tensors)

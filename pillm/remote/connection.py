@@ -9,8 +9,8 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class Connection:
         self.host = checked_host(host)
         self._config, self._known_hosts = config, known_hosts
         self._folder: Path | None = None
+        self._forwards = 0
 
     def options(self, known_hosts: Path | None = None) -> list[str]:
         """Return the options of every ssh that is started; where there is a file of known hosts, only its keys are trusted."""
@@ -84,9 +85,20 @@ class Connection:
             said.seek(0)
             return said.read().decode("utf-8", "replace") if done.returncode else None
 
-    def forward(self, here: Path, there: str) -> None:
-        """Let a socket here lead to a socket there, as long as the connection lasts; raise Unavailable where ssh refuses."""
+    @contextmanager
+    def forward(self, there: str) -> Iterator[Path]:
+        """Give a socket here that leads to one there, a path or `127.0.0.1:PORT`; raise Unavailable where ssh refuses."""
+        if self._folder is None or self._socket is None:
+            raise Unavailable(f"{self.host}: the path of the folder for temporary files is too long for ssh. Set TMPDIR=/tmp.")
+        self._forwards += 1
+        here = self._folder / f"f{self._forwards}"
         self.control("forward", "-L", f"{here}:{there}")
+        try:
+            yield here
+        finally:
+            with suppress(Unavailable, subprocess.TimeoutExpired):  # with the connection the socket went too
+                self.control("cancel", "-L", f"{here}:{there}")
+            here.unlink(missing_ok=True)
 
     def control(self, verb: str, *words: str) -> None:
         """Tell the shared connection something; raise Unavailable where it is not open or refuses."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import select
 import subprocess
 from contextlib import suppress
@@ -19,6 +20,7 @@ from pillm.remote.guard import guarded
 if TYPE_CHECKING:
     from pillm.remote.machine import Remote
 
+_PLAIN = re.compile(r"[^A-Za-z0-9._-]")
 _CHUNK = 1 << 16
 _SPARE = 64 << 20
 _STALL = 60.0
@@ -44,7 +46,7 @@ def upload(remote: Remote, path: Path, folder: str, sha256: str, progress: Progr
     here is not the one of that sha256.
     """
     folder = remote.path(folder)
-    target = f"{folder}/{sha256[:16]}-{path.name}"
+    target = f"{folder}/{sha256[:16]}-{_PLAIN.sub('_', path.name)[-80:]}"
     part = f"{target}.part"
     total = path.stat().st_size
     length, _, found = remote.script(

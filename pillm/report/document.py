@@ -13,7 +13,16 @@ from pillm.errors import DataError
 from pillm.records import JSONObject
 from pillm.report.blame import blame, blame_sentence
 from pillm.report.facts import ROW_FATES, RunFacts
-from pillm.report.findings import load_predictions, main_metric, main_set, on_main_set, pick, wrong_count, wrong_rows
+from pillm.report.findings import (
+    Pick,
+    load_predictions,
+    main_metric,
+    main_set,
+    on_main_set,
+    pick,
+    wrong_count,
+    wrong_rows,
+)
 from pillm.report.ladder import ladder
 from pillm.report.ondevice import on_device
 
@@ -27,7 +36,8 @@ def build_report(facts: RunFacts, folder: Path | None = None) -> JSONObject:
     """
     sizes = {one.label: one.bytes for one in facts.models}
     predictions = load_predictions(facts.evaluations)
-    chosen = pick(facts.evaluations, sizes)
+    picked = pick(facts.evaluations, sizes, facts.choice)
+    chosen = picked.evaluation if picked else None
     benchmarks = [*facts.benchmarks, *_predicted(facts)]
     metric = main_metric(facts.evaluations)
     steps = ladder(facts.evaluations, predictions, sizes)
@@ -39,7 +49,7 @@ def build_report(facts: RunFacts, folder: Path | None = None) -> JSONObject:
         "device": facts.device or next((one.device for one in facts.plans), None),
         "at": facts.at or datetime.now(UTC).isoformat(timespec="seconds"),
         "main": {"metric": metric, "set": main_set(facts.evaluations)},
-        "pick": _pick(facts, chosen, sizes, metric),
+        "pick": _pick(facts, picked, sizes, metric),
         "rows": _balanced(facts.rows),
         "splits": dict(facts.splits),
         "parity": _parity(facts),
@@ -139,9 +149,10 @@ def _gate(gate: Any) -> JSONObject:
     return found
 
 
-def _pick(facts: RunFacts, chosen: Evaluation | None, sizes: Mapping[str, int], metric: str | None) -> JSONObject | None:
-    if chosen is None or metric is None:
+def _pick(facts: RunFacts, picked: Pick | None, sizes: Mapping[str, int], metric: str | None) -> JSONObject | None:
+    if picked is None or metric is None:
         return None
+    chosen = picked.evaluation
     score = chosen.metrics[metric].mean
     teacher = _mean(on_main_set(facts.evaluations), "teacher", metric)
     return {
@@ -152,6 +163,8 @@ def _pick(facts: RunFacts, chosen: Evaluation | None, sizes: Mapping[str, int], 
         "teacher": teacher,
         "base": _mean(on_main_set(facts.evaluations), "base", metric),
         "kept": score / teacher if teacher else None,
+        "by": picked.by,
+        "why": picked.why,
     }
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-from pillm.artifacts import Evaluation, SubjectKind
+from pillm.artifacts import CHOICE_FILE, Evaluation, SubjectKind
 from pillm.errors import PillmError
 from pillm.records import JSONObject
 from pillm.stages.predictions import Prediction, read_predictions
 
 MAIN_METRIC = "exact"
 MAIN_SET = "test"
+CHOOSING_SET = "validation"
+"""The rows that files are chosen on: what is reported is never chosen by."""
 NEAR = 0.02
 """A smaller file is worth its loss up to here."""
 MAX_WRONG = 40
@@ -58,23 +61,59 @@ def on_main_set(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     return [one for one in evaluations if one.set == chosen]
 
 
-def pick(evaluations: Sequence[Evaluation], sizes: Mapping[str, int]) -> Evaluation | None:
-    """Return the evaluation of the smallest file that scores within 0.02 of the best one."""
+By: TypeAlias = Literal["choice", "only", "validation", "reported"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """The file to take, as it scores on the reported rows, and what it was chosen by."""
+
+    evaluation: Evaluation
+    by: By
+
+    @property
+    def why(self) -> str:
+        """Return what it was chosen by, as the end of a sentence."""
+        smallest = f"the smallest file that scores within {NEAR} of the best"
+        return {
+            "choice": f"the exporter chose it; {CHOICE_FILE} says by what",
+            "only": "it is the only file",
+            "validation": f"{smallest} on the validation rows",
+            "reported": f"{smallest} on {self.evaluation.set}, the very rows that are reported, as no others were set aside to "
+            "choose on: its score flatters it a little",
+        }[self.by]
+
+
+def pick(evaluations: Sequence[Evaluation], sizes: Mapping[str, int], choice: JSONObject | None = None) -> Pick | None:
+    """Return the file to take: the exporter's own choice, else the smallest that scores within 0.02 of the best one.
+
+    `choice` is what `read_choice` read. Files are compared on the validation rows; where not all were scored on them, on the
+    reported ones, and the pick says so.
+    """
     metric = main_metric(evaluations)
-    files = [one for one in on_main_set(evaluations) if one.kind == "model" and metric in one.metrics]
+    files = {one.subject: one for one in on_main_set(evaluations) if one.kind == "model" and metric in one.metrics}
     if metric is None or not files:
         return None
-    best = max(one.metrics[metric].mean for one in files)
-    near = [one for one in files if one.metrics[metric].mean >= best - NEAR - 1e-9]
-    return min(near, key=lambda one: (sizes.get(one.subject, 0), -one.metrics[metric].mean))
+    picked = (choice or {}).get("picked")
+    chosen = next((one for one in files.values() if picked is not None and one.quant == picked), None)
+    if chosen is not None:
+        return Pick(chosen, "choice")
+    if len(files) == 1:
+        return Pick(next(iter(files.values())), "only")
+    apart = [one for one in evaluations if one.set == CHOOSING_SET and one.kind == "model" and metric in one.metrics]
+    unseen = {one.subject for one in apart} >= set(files)
+    means = {one.subject: one.metrics[metric].mean for one in (apart if unseen else files.values()) if one.subject in files}
+    near = [name for name, mean in means.items() if mean >= max(means.values()) - NEAR - 1e-9]
+    best = min(near, key=lambda name: (sizes.get(name, 0), -means[name]))
+    return Pick(files[best], "validation" if unseen else "reported")
 
 
 def wrong_rows(evaluations: Sequence[Evaluation], predictions: Predictions, chosen: Evaluation | None) -> list[JSONObject]:
-    """Return up to 40 rows that the chosen file got wrong, from all sets in turn, with what everybody answered."""
+    """Return up to 40 rows that the chosen file got wrong, from all reported sets in turn, with what everybody answered."""
     metric = main_metric(evaluations)
     if chosen is None or metric is None:
         return []
-    sets = list(dict.fromkeys(one.set for one in evaluations))
+    sets = [name for name in dict.fromkeys(one.set for one in evaluations) if name != CHOOSING_SET]
     answers = {key: {row.id: row for row in rows} for key, rows in predictions.items()}
     teachers = {one.set: answers.get(whose(one), {}) for one in evaluations if one.kind == "teacher"}
 
@@ -97,11 +136,16 @@ def wrong_rows(evaluations: Sequence[Evaluation], predictions: Predictions, chos
 
 
 def wrong_count(predictions: Predictions, chosen: Evaluation | None, metric: str | None) -> int:
-    """Return how many rows of all sets the chosen file got wrong."""
+    """Return how many rows of all reported sets the chosen file got wrong."""
     if chosen is None or metric is None:
         return 0
     ours = (chosen.kind, chosen.subject)
-    rows = [row for (kind, subject, _), found in predictions.items() if (kind, subject) == ours for row in found]
+    rows = [
+        row
+        for (kind, subject, name), found in predictions.items()
+        if (kind, subject) == ours and name != CHOOSING_SET
+        for row in found
+    ]
     return sum(row.scores.get(metric, 1.0) < 1.0 for row in rows)
 
 

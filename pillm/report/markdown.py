@@ -35,6 +35,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     parts = [
         f"# {escaped(report['recipe'])}",
         verdict,
+        _pick(report),
         f"{'✅' if gates[1] else '❌'} {gates[0]}." if gates else "",
         _scores(report),
         _ladder(report),
@@ -48,6 +49,11 @@ def markdown(report: Mapping[str, Any]) -> str:
         _facts(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _pick(report: Mapping[str, Any]) -> str:
+    chosen = report["pick"]
+    return f"{code(chosen['model'])} was chosen: {escaped(chosen['why'])}." if chosen and chosen.get("why") else ""
 
 
 def _scores(report: Mapping[str, Any]) -> str:

@@ -70,9 +70,14 @@ def _expected(found: Mapping[str, Any]) -> str:
     if whole is not None:
         pace += (
             f"; a typical answer, {found['answer_tokens']:.0f} tokens after a prompt of {found['prompt_tokens']:.0f}, would "
-            f"take {duration(whole)}, the first token {duration(first)}"
+            f"take {_pause(whole)}, the first token {_pause(first)}"
         )
-    return f"{pace}. {found['note'].capitalize()}.".replace(". .", ".") if found["note"] else f"{pace}."
+    note = found["note"]
+    return f"{pace}. {note[0].upper()}{note[1:]}." if note else f"{pace}."
+
+
+def _pause(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else duration(seconds)
 
 
 def _memory(found: Mapping[str, Any]) -> str:

@@ -67,7 +67,7 @@ def _size_card(report: Mapping[str, Any]) -> Markup | None:
         return None
     before = report["sizes"].get("teacher")
     if not before:
-        return _card("Size", size(chosen["bytes"]), f"{chosen['quant']}, the smallest file within 0.02 of the best")
+        return _card("Size", size(chosen["bytes"]), " ".join(filter(None, (f"{chosen['quant']}.", _why(chosen)))))
     share = chosen["bytes"] / before
     bars = tag(
         "div",
@@ -77,8 +77,17 @@ def _size_card(report: Mapping[str, Any]) -> Markup | None:
         aria_hidden="true",
     )
     return _card(
-        "Size", size(chosen["bytes"]), f"{chosen['quant']}; the teacher is {size(before)}, {1 / share:.1f} times that", bars
+        "Size",
+        size(chosen["bytes"]),
+        f"{chosen['quant']}; the teacher is {size(before)}, {1 / share:.1f} times that. {_why(chosen)}",
+        bars,
     )
+
+
+def _why(chosen: Mapping[str, Any]) -> str:
+    """Return what the file was chosen by, as a sentence; reports of before do not say it."""
+    why = str(chosen.get("why") or "")
+    return f"Chosen: {why}." if why else ""
 
 
 def _quality_card(report: Mapping[str, Any]) -> Markup | None:

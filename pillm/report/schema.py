@@ -105,8 +105,9 @@ _STEP = _object(
 )
 _PICK = _object(
     {"model": _TEXT, "quant": {"type": ["string", "null"]}, "bytes": {"type": ["integer", "null"]}, "score": _NUMBER},
-    {name: {"type": ["number", "null"]} for name in ("teacher", "base", "kept")},
-    description="The smallest file that scores within 0.02 of the best one.",
+    {name: {"type": ["number", "null"]} for name in ("teacher", "base", "kept")}
+    | {"by": {"enum": ["choice", "only", "validation", "reported"]}, "why": _TEXT},
+    description="The file to take: `by` what it was chosen, and `why` in words.",
 )
 _WRONG_TEXT: JSONObject = {"type": ["string", "null"]}
 _SAID: JSONObject = {**_WRONG_TEXT, "description": "Text, and tool calls as compact JSON without their ids."}

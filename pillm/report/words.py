@@ -10,9 +10,10 @@ from pillm.wording import score as score
 from pillm.wording import size as size
 from pillm.wording import speed as speed
 
-SET_TITLES = {"test": "Held-out", "handwritten": "Hand-written", "community": "Community"}
+SET_TITLES = {"test": "Held-out", "validation": "Validation", "handwritten": "Hand-written", "community": "Community"}
 SET_NOTES = {
     "test": "Kept out of training.",
+    "validation": "Kept out of training; the file to take was chosen on them.",
     "handwritten": "Written by hand, by no generator.",
     "community": "Written by others, for other purposes.",
 }

@@ -17,6 +17,7 @@ from pillm.records import Answer, Example, JSONObject
 from pillm.rows import example_to_row, given_example, prompt_to_row
 from pillm.stages.rowstates import Memory, Row, Standing
 from pillm.stages.worklist import Worklist
+from pillm.store import read_manifest
 from pillm.validation import validate
 
 LABELLED, REJECTED, FAILED, STORE = "labelled.jsonl", "rejected.jsonl", "failed.jsonl", "answers.sqlite"
@@ -72,6 +73,12 @@ def contract_beside(labelled: Path) -> Contract | None:
     path = labelled.parent / CONTRACT_FILE
     remedy = "Remove it and label again: nothing stored is asked again."
     return Contract.read(path, remedy) if path.is_file() else None
+
+
+def teacher_beside(labelled: Path) -> JSONObject | None:
+    """Return who answered a file of labelled rows, as the manifest beside it records it; None where none does."""
+    found = ((read_manifest(labelled.parent) or {}).get("results") or {}).get("origin")
+    return found if isinstance(found, dict) and found.get("name") else None
 
 
 @dataclass(slots=True)

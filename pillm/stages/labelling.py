@@ -10,6 +10,7 @@ from pathlib import Path
 from pillm.answers import AnswerStore
 from pillm.artifacts import CONTRACT_FILE
 from pillm.backends import Teacher
+from pillm.cards.lineage import teacher_record
 from pillm.errors import BackendError, DataError, Interrupted, Unavailable
 from pillm.files import lock, named, replacing, storage_errors
 from pillm.progress import Progress
@@ -24,6 +25,7 @@ from pillm.stages.labelled import STORE as STORE
 from pillm.stages.labelled import Labelled as Labelled
 from pillm.stages.labelled import RowCounts as RowCounts
 from pillm.stages.labelled import contract_beside as contract_beside
+from pillm.stages.labelled import teacher_beside as teacher_beside
 from pillm.stages.labeller import Labeller
 from pillm.stages.rowstates import Memory
 from pillm.stages.settings import Labelling as Labelling
@@ -100,7 +102,12 @@ def _work(rows: Worklist, teacher: Teacher, out: Path, progress: Progress) -> tu
             progress.warn(f"{strangers} batches of a teacher with other options wait to be collected: ask it once more")
     _tell(ended, unknown, progress)
     cost = None if spent.cost is None else float(spent.cost)
-    results: JSONObject = {"teacher": teacher.identity(), "transient": ended.transient, "batches": waiting}
+    results: JSONObject = {
+        "teacher": teacher.identity(),
+        "origin": teacher_record(teacher),
+        "transient": ended.transient,
+        "batches": waiting,
+    }
     results["spent"] = {"tokens": spent.tokens, "cost": cost}
     return labeller, ended, results | ({"shard": list(settings.shard)} if settings.shard else {})
 

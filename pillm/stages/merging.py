@@ -37,7 +37,7 @@ def merge(prompts: Iterable[Prompt], shards: Sequence[Path], out: Path | str) ->
         (work.path / CONTRACT_FILE).write_bytes((found[0][0] / CONTRACT_FILE).read_bytes())
         counts = ended.counts(size)
         transient = sum(manifest["results"]["transient"] for _, manifest in found)
-        teacher = found[0][1]["results"]["teacher"]
+        teacher, origin = found[0][1]["results"]["teacher"], found[0][1]["results"].get("origin")
         cost = None if spent.cost is None else float(spent.cost)
         work.publish(
             Lineage(
@@ -46,7 +46,12 @@ def merge(prompts: Iterable[Prompt], shards: Sequence[Path], out: Path | str) ->
                 parents={folder.name: manifest["key"] for folder, manifest in found},
                 seconds=sum(manifest["seconds"] for _, manifest in found),
                 counts=counts.to_json(),
-                results={"teacher": teacher, "transient": transient, "spent": {"tokens": spent.tokens, "cost": cost}},
+                results={
+                    "teacher": teacher,
+                    "origin": origin,
+                    "transient": transient,
+                    "spent": {"tokens": spent.tokens, "cost": cost},
+                },
             )
         )
     return Labelled(out / LABELLED, counts, transient=transient)

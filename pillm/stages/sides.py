@@ -11,7 +11,7 @@ from pillm.errors import ConfigError
 from pillm.files import lock, named, storage_errors
 from pillm.records import JSONObject, Prompt
 from pillm.rows import prompt_to_row, read_lines, read_prompts, write_rows
-from pillm.stages.labelling import contract_beside
+from pillm.stages.labelling import contract_beside, teacher_beside
 from pillm.stages.splitting import split
 from pillm.store import Lineage, WorkFolder, stage_key
 
@@ -33,7 +33,8 @@ def split_file(rows: Path, out: Path, **asked: Any) -> dict[Path, int]:
         counts = {side: write_rows(work.path / f"{side}.jsonl", kept) for side, kept in parted.items()}
         if contract:
             contract.save(work.path / CONTRACT_FILE)
-        work.publish(Lineage(verb="split", key=key, seed=asked.get("seed"), counts=counts, results={"asked": asked}))
+        results = {"asked": asked} | ({"origin": origin} if (origin := teacher_beside(rows)) else {})
+        work.publish(Lineage(verb="split", key=key, seed=asked.get("seed"), counts=counts, results=results))
     return {out / f"{side}.jsonl": count for side, count in counts.items()}
 
 

@@ -19,16 +19,16 @@ from pillm.artifacts import (
     sha256_folder,
 )
 from pillm.backends import Rows, Teacher, Trainer, TrainingData
-from pillm.cards.lineage import Making, write_lineage
+from pillm.cards.lineage import Making, teacher_record, write_lineage
 from pillm.contract import Contract
 from pillm.errors import BackendError, ConfigError, DataError
 from pillm.files import lock, named, storage_errors
 from pillm.forecasts import TrainingForecast
 from pillm.progress import Progress
 from pillm.reasoning import spoken
-from pillm.records import Example, Message, Prompt, digest
+from pillm.records import Example, JSONObject, Message, Prompt, digest
 from pillm.rows import example_to_row, write_rows
-from pillm.stages.labelling import Labelled
+from pillm.stages.labelling import Labelled, teacher_beside
 from pillm.stages.stored import HeldAnswers, StoredAnswers, store_of, stored_digest
 from pillm.store import MANIFEST, Lineage, WorkFolder, is_current, read_manifest, stage_key
 
@@ -80,7 +80,8 @@ def train(
             trainer.train(data, work.path, progress)
             _check(work.path, trainer)
             learnt = _learnt(work.path, len(sides["train"]))
-            _tell(work.path, key, sides, trainer, settings)
+            teacher = teacher_record(settings.teacher) if settings.teacher else _teacher_beside(examples, store)
+            _tell(work.path, Making(key=key, seed=settings.seed, sides=sides, trainer=trainer, teacher=teacher, contract=""))
             lineage = Lineage(
                 verb="train",
                 key=key,
@@ -238,11 +239,15 @@ def _check(folder: Path, trainer: Trainer) -> None:
         raise BackendError(f"trainer {trainer.name!r} finished but did not write {', '.join(missing)}; nothing was published.")
 
 
-def _tell(folder: Path, key: str, sides: dict[str, list[Example]], trainer: Trainer, settings: Training) -> None:
+def _teacher_beside(examples: Iterable[Example], store: Path | None) -> JSONObject | None:
+    """Return who answered the examples, as their labelling recorded it; None where it lies elsewhere."""
+    places = [examples.path] if isinstance(examples, Rows) else []
+    return next((found for path in (*places, store) if path and (found := teacher_beside(path))), None)
+
+
+def _tell(folder: Path, making: Making) -> None:
     """Write what the student was made from beside it: whatever is made of it carries that on."""
-    told = str(Checkpoint(path=folder).contract.get("hash", ""))
-    making = Making(key=key, seed=settings.seed, sides=sides, trainer=trainer, teacher=settings.teacher, contract=told)
-    write_lineage(folder, making)
+    write_lineage(folder, replace(making, contract=str(Checkpoint(path=folder).contract.get("hash", ""))))
 
 
 def checkpoint_key(checkpoint: Checkpoint) -> str:

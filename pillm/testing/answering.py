@@ -9,6 +9,7 @@ from types import GeneratorType
 
 from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
 from pillm.backends import Runner, Session, Teacher
+from pillm.capabilities import CAPABILITIES, OPTIONS
 from pillm.contract import Contract
 from pillm.records import Answer, Failure, Prompt, Request, Usage
 from pillm.testing.declarations import ConformanceError, check_ready, require
@@ -122,15 +123,42 @@ def check_runner(
     requests = _requests(asked, runner.identity())
     with runner.open(model) as session:
         require(isinstance(session, Session), f"open() of {where} must give a Session, not {session!r}.")
-        timed = type(session).bench is not Session.bench
-        require(runner.answers or timed, f"{where} says that it does not answer, and its session has no bench() either.")
-        said = _answers(session, requests, where) if runner.answers else []
-        again = _answers(session, requests, where) if runner.answers else []
+        _check_capabilities(runner, session, where)
+        said = _answers(session, requests, where) if "answer" in runner.capabilities else []
+        again = _answers(session, requests, where) if "answer" in runner.capabilities else []
         same = [_content(one) == _content(other) for one, other in zip(said, again, strict=True)]
         require(all(same), f"{where} answered differently when asked again; evaluations are greedy.")
+        _check_embeddings(session, where)
         _check_bench(session, where)
         session.close()  # twice is harmless
     return said
+
+
+def _check_capabilities(runner: Runner, session: Session, where: str) -> None:
+    """Hold what a runner says that it can do against its options and its session."""
+    able = runner.capabilities
+    unknown = sorted(able - CAPABILITIES.keys())
+    require(not unknown, f"{where} says that it can {', '.join(unknown)}; known: {', '.join(CAPABILITIES)}.")
+    require(able & {"answer", "bench", "embed"}, f"{where} says that it can neither answer, embed nor bench.")
+    for name in ("bench", "embed"):
+        there = getattr(type(session), name) is not getattr(Session, name)
+        require(there or name not in able, f"{where} says that it can {name}, and its session has no {name}().")
+        require(not there or name in able, f"the session of {where} has {name}(); add {name!r} to the runner's capabilities.")
+    for name, option in OPTIONS.items():
+        there = option in type(runner).model_fields
+        require(there or name not in able, f"{where} says that it can {name!r}, and it has no option {option!r}.")
+
+
+def _check_embeddings(session: Session, where: str) -> None:
+    """Embed a few texts: as many vectors as texts, finite, of one width, and the same text alike."""
+    if type(session).embed is Session.embed:
+        return
+    vectors = list(session.embed(iter(["one", "another text", "one"])))
+    require(len(vectors) == 3, f"embed() of {where} gave {len(vectors)} vectors for 3 texts.")
+    require(len({len(one) for one in vectors}) == 1 and vectors[0], f"embed() of {where} gave vectors of different widths.")
+    require(all(map(math.isfinite, (x for one in vectors for x in one))), f"embed() of {where} gave numbers that are not finite.")
+    near = all(math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-4) for a, b in zip(vectors[0], vectors[2], strict=True))
+    require(near, f"embed() of {where} gave one text two embeddings.")
 
 
 def _content(result: Answer | Failure) -> str:

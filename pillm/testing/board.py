@@ -134,8 +134,19 @@ class LoopbackBoard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.cut()
         self._stop()
+        for pid in self.processes():
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+    def processes(self) -> list[int]:
+        """Return what runs on the board, whoever started it and wherever it went since."""
+        mark, found = f"PILLM_BOARD={self.folder}\0".encode(), []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if mark in path.read_bytes():
+                    found.append(int(path.parent.name))
+        return found
 
     def trust(self) -> None:
         """Write the board's present host key where the `ssh_config` looks for it."""

@@ -114,6 +114,7 @@ class TableRunner(Runner):
 
     name: ClassVar[str] = "table"
     reads: ClassVar[frozenset[str]] = frozenset({"table", "checkpoint"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"answer", "bench"})
 
     def open(self, model: ModelFile | Checkpoint) -> Session:
         """Read the table."""

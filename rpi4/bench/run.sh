@@ -62,6 +62,7 @@ if [ -n "$DRY" ]; then
     step "$@"
     exit 0
 fi
+was=$(throttled)
 before=$(state)
 governor=$(first /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor)
 [ -z "$governor" ] || [ "$governor" = performance ] || say "the clock is governed by '$governor'; figures are steadier with: sudo cpupower frequency-set -g performance"
@@ -70,10 +71,12 @@ rows=$("$@" 2>/dev/null </dev/null) || code=$?
 ended $code llama-bench
 after=$(state)
 void=false
-case $(throttled) in
-'' | 0x0) ;;
-*) void=true && say 'the board throttled or lacked power: the figures are kept and count as void' ;;
-esac
+now=$(throttled)
+# the low bits say what is now, the high ones what was since the board was started
+if [ "$now" != "$was" ] || [ $((${now:-0} & 15)) -ne 0 ]; then
+    void=true
+    say 'the board throttled or lacked power: the figures are kept and count as void'
+fi
 printf '{"schema":"pillm-board-bench-1","at":"%s","board":"%s","kernel":"%s","governor":"%s","sha256":"%s","void":%s,"before":%s,"after":%s,"rows":%s}\n' \
     "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$(first /proc/device-tree/model)" "$(uname -r)" "$governor" "$(sha256_of "$MODEL")" \
     "$void" "$before" "$after" "$rows" >"$OUT.part"

@@ -91,6 +91,7 @@ class Table(pillm.Runner):
 
     name: ClassVar[str] = "table"
     reads: ClassVar[frozenset[str]] = frozenset({"shout", "checkpoint"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"answer", "bench"})
 
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
         """Read the table into memory."""

@@ -42,9 +42,9 @@ def run(tmp_path: Path) -> Path:
     export = tmp_path / "run" / "export"
     export.mkdir(parents=True)
     (export / "student-F16.gguf").write_bytes(small_gguf())
+    (export / "card.json").write_text('{"publishable": true}')
+    (export / "README.md").write_text("---\nlicense: mit\n---\n# Student\n")
     subprocess.run([sys.executable, "-c", EXPORTED, str(export)], check=True)
-    (export.parent / "card.json").write_text('{"publishable": true}')
-    (export.parent / "README.md").write_text("---\nlicense: mit\n---\n# Student\n")
     return export.parent
 
 

@@ -167,14 +167,17 @@ class GGUFExporter(Choosing, pillm.Exporter):
             for note in laid.notes:
                 progress.note(f"{note}.")
             whole = replace(laid.checkpoint, name=checkpoint.label, told=checkpoint.told, origin=checkpoint.origin)
-            card = pillm.card_of(whole, version=self.release, license=self.license, title=self.title)
+            foreign = (checkpoint.path, laid.base) if laid.adapter else None
+            card = pillm.card_of(whole, version=self.release, license=self.license, title=self.title, adapter=foreign)
             findings = check(whole, source.require(), self.quants)
             held = precision(whole.path, whole.config) if self.logits == "check" else None
             if held is None:
                 card = replace(card, lineage={**card.lineage, "pillm.logits": "not proved"})
                 progress.warn("what the files compute is not compared with the checkpoint (logits=skip), and they say so.")
             if self.adapter == "only":
+                card = replace(card, relation="adapter")
                 yield from Alone(self, laid, findings, card, out, progress, held).files()
+                pillm.write_card(out, card)
                 return
             check_imatrix(self.imatrix, self.quants, whole)
             if self.chooses:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_llamacpp import source
-from pillm_llamacpp.beside import write_beside
+from pillm_llamacpp.beside import write_for_use
 from pillm_llamacpp.choosing.picking import chosen
 from pillm_llamacpp.converting import conversion
 from pillm_llamacpp.converting.assets import copy_assets
@@ -63,7 +63,8 @@ class Packing:
         for model in self._files():
             models.append(model)
             yield model
-        write_beside(self.work.parent, self.checkpoint, self.card, models, self.progress)
+        pillm.write_card(self.work.parent, self.card)
+        write_for_use(self.work.parent, self.checkpoint, self.card, models, self.progress)
 
     def _files(self) -> Iterator[pillm.ModelFile]:
         base = table.base_of(self.options.quants)

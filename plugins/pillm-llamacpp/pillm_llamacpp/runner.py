@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -15,10 +17,18 @@ class LocalRunner(Decoding, pillm.Runner):
 
     name: ClassVar[str] = "local"
     reads: ClassVar[frozenset[str]] = frozenset({"gguf"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"answer", "bench", "embed", "grammar", "logprobs", "prefix"})
 
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
         """Open a GGUF file; raise DataError where it is none, BackendError where llama.cpp cannot load it."""
         return self._open(model)
+
+    def speed_files(self, folder: Path) -> Sequence[pillm.ModelFile]:
+        """Write two model files of random weights, in Q4_0 and Q8_0, and return them: 30 and 260 MB."""
+        from pillm_llamacpp.measuring.timefiles import LARGE, SMALL, write_file
+
+        made = (("small", SMALL, "Q4_0"), ("large", LARGE, "Q8_0"))
+        return [pillm.ModelFile.of(write_file(folder / f"{name}.gguf", shape, type_), type_) for name, shape, type_ in made]
 
     def _open(self, model: pillm.ModelFile | pillm.Checkpoint, **more: Any) -> pillm.Session:
         if isinstance(model, pillm.Checkpoint):

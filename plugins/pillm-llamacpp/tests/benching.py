@@ -31,7 +31,7 @@ def bench_of(full: Path, folder: Path, *, weighed: bool = False, rounded: bool =
     (folder / "trials").mkdir()
     reference = Reference.of(full, texts[::2], threads=1, folder=folder / "reference", progress=QUIET)
     return Bench(
-        full=full, folder=folder / "trials", device=device_of(folder), reference=reference, rows=[], threads=1, readers=1,
+        full=full, folder=folder / "trials", device=device_of(folder), reference=reference, threads=1, readers=1,
         progress=QUIET, imatrix=gather(full, texts[1::2], threads=1, progress=QUIET) if weighed else None,
         moments=moments.gather(full, texts[1::2], threads=1, folder=folder / "moments", progress=QUIET) if rounded else None,
     )  # fmt: skip

@@ -5,7 +5,9 @@ import importlib.util
 import os
 import pickle
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,7 +35,7 @@ def _shared(name: str) -> ModuleType:
 
 
 tiny = _shared("tiny")
-for _name in ("llamatools", "zoo", "students", "benching"):
+for _name in ("llamatools", "zoo", "students", "benching", "boardtools", "loopback", "walks"):
     _shared(_name)
 
 
@@ -91,3 +93,21 @@ def proof(checkpoint: pillm.Checkpoint, tmp_path_factory: pytest.TempPathFactory
         return full, convert.run(job, map(parity.asked, parity.rows_of(checkpoint)), work, pillm.Progress()), told
 
     return once(tmp_path_factory, "proof", make)
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Any:
+    """Return a recorded Raspberry Pi for the scripts of rpi4/."""
+    return sys.modules["pillm_llamacpp_boardtools"].Board(tmp_path)
+
+
+@pytest.fixture
+def hub() -> Iterator[Any]:
+    sys.modules["pillm_llamacpp_boardtools"].need("curl")
+    made = sys.modules["pillm_llamacpp_loopback"].Hub()
+    thread = threading.Thread(target=partial(made.server.serve_forever, poll_interval=0.02), daemon=True)
+    thread.start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+    thread.join()

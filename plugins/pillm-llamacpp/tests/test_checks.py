@@ -9,7 +9,7 @@ import pytest
 from pillm_llamacpp import source
 from pillm_llamacpp.converting import conversion as convert
 from pillm_llamacpp.exporter import GGUFExporter
-from pillm_llamacpp.gates.checks import check, is_encoder
+from pillm_llamacpp.gates.checks import check
 from pillm_llamacpp_zoo import build
 
 import pillm
@@ -93,14 +93,3 @@ def test_an_answer_that_would_end_at_ordinary_text_is_refused(
     (made.path / "generation_config.json").write_text(json.dumps({"eos_token_id": number}))
     with pytest.raises(pillm.DataError, match=rf"generation_config\.json ends an answer at token {number}, which is {what}"):
         export(made, tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("name", "encoder"),
-    [
-        ("BertModel", True), ("RobertaForMaskedLM", True), ("NomicBertModel", True), ("ModernBertModel", True),
-        ("LlamaForCausalLM", False), ("BertLMHeadModel", False), ("RobertaForCausalLM", False),
-    ],
-)  # fmt: skip
-def test_an_encoder_is_told_by_its_architecture(name: str, encoder: bool) -> None:
-    assert is_encoder({"architectures": [name]}) is encoder

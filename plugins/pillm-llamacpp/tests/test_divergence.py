@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pillm_llamacpp.measuring.divergence import Divergence, Reference, summarise
+from pillm_llamacpp.measuring.divergence import Compared, Divergence, Reference, summarise
 from pillm_llamacpp.quantizing.quantization import quantize
 from pillm_llamacpp.workers.client import Worker
 from pillm_llamacpp_tiny import conversations
@@ -117,3 +117,22 @@ def test_one_conversation_is_judged_by_its_positions() -> None:
         mean=0.5, low=pytest.approx(0.4, abs=0.02), high=pytest.approx(0.6, abs=0.02), p99=1.0, largest=1.0, top1=0.5,
         positions=100,
     )  # fmt: skip
+
+
+def test_each_conversation_has_its_part_in_the_mean(reference: Reference, exported: dict[str, pillm.ModelFile]) -> None:
+    q8, q4 = (reference.compare(exported[quant].path, threads=1, progress=QUIET) for quant in ("Q8_0", "Q4_K_M"))
+    for found in (q8, q4):
+        assert np.mean(found.rows) == pytest.approx(found.divergence.mean)
+    assert q4.better(q8)
+    assert not q8.better(q4)
+    assert not q8.better(q8)
+    assert "beyond chance" in q4.told(q8)
+    change = q4.change(q8)
+    assert change is not None
+    assert change.mean == pytest.approx(q8.divergence.mean - q4.divergence.mean)
+
+
+def test_a_few_conversations_decide_nothing() -> None:
+    whole = Divergence(mean=0.5, low=0, high=1, p99=1, largest=1, top1=1, positions=9)
+    assert not Compared(whole, (0.5,) * 5).better(Compared(whole, (0.1,) * 5))
+    assert Compared(whole, (0.5,) * 6).better(Compared(whole, (0.1,) * 6))

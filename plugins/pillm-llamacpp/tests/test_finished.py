@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pillm_llamacpp.choosing.ledger import LEDGER_FILE
 from pillm_llamacpp.quantizing.finished import Finished, state_of
 
 import pillm
@@ -55,6 +56,18 @@ def test_giving_up_with_nothing_finished_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     Finished(tmp_path / "work", "key").give_up()
     assert not (tmp_path / "work").exists()
+
+
+def test_giving_up_keeps_what_a_search_had_measured(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    record = Finished(work, "key")
+    (work / LEDGER_FILE).write_text("measured")
+    (work / "trials").mkdir()
+    record.give_up()
+    assert (work / LEDGER_FILE).read_text() == "measured"
+    assert not (work / "trials").exists()
+    Finished(work, "key")
+    assert (work / LEDGER_FILE).is_file(), "the same command finds it again"
 
 
 def test_a_damaged_record_is_no_record(tmp_path: Path) -> None:

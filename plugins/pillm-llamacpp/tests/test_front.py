@@ -16,7 +16,7 @@ EVEN = {"quality": 1.0, "speed": 1.0, "size": 1.0}
 
 
 def trial(name: str, size: int, kld: float, tps: float | None, score: float | None = None) -> Trial:
-    return Trial(name=name, quant=name, bytes=size, ram=2 * size, kld=kld, tg_tps=tps, score=score)
+    return Trial(name=name, quant=name, bytes=size, ram=2 * size, kld=kld, tg_tps=tps, score=score, exact=score)
 
 
 FILES = [
@@ -93,6 +93,11 @@ def test_the_reason_is_one_sentence_with_every_figure() -> None:
     for said in ("best trade of quality and speed", "MB", "tokens per second on pi4-4gb", "nats", "(F16 0.870)",
                  "at least 0.98 of F16", "at most 2 MB"):  # fmt: skip
         assert said in reason, said
+
+
+def test_what_min_exact_asks_for_is_exact_answers_whatever_else_the_score_is_of() -> None:
+    by_fields = [replace(one, score=0.99) for one in FILES]
+    assert pick(by_fields, Limits(min_exact=0.98), {"quality": 0.1, "speed": 1.0, "size": 1.0}, "pi4-4gb")[0].name == "Q4_K_M"
 
 
 def test_costs_do_not_depend_on_units() -> None:

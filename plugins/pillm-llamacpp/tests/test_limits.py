@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pillm_llamacpp.choosing.front import Trial
 from pillm_llamacpp.choosing.limits import Limits, parse_score, parse_size
 
-TRIAL = Trial(name="Q4_0", quant="Q4_0", bytes=1000, ram=2000, kld=0.1, score=0.8, tg_tps=5.0)
+TRIAL = Trial(name="Q4_0", quant="Q4_0", bytes=1000, ram=2000, kld=0.1, score=0.8, exact=0.8, tg_tps=5.0)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pillm_llamacpp.exporter import GGUFExporter
-from pillm_llamacpp.measuring.divergence import Divergence
+from pillm_llamacpp.measuring.divergence import Compared, Divergence
 from pillm_llamacpp.measuring.imatrix import gather, read, write
 from pillm_llamacpp.measuring.measures import Measures
 from pillm_llamacpp_tiny import conversations, write_calibration
@@ -39,8 +39,8 @@ def test_files_are_measured_and_the_importance_matrix_is_used_where_it_helps(
     assert q8.divergence.mean < q4.divergence.mean < q2.divergence.mean
     verdict = next(note for note in notes if note.startswith("Q4_0: the importance matrix takes the divergence from"))
     before, after = (float(word) for word in verdict.split(" from ")[1].split(" nats")[0].split(" to "))
-    assert q4.divergence.mean == pytest.approx(min(before, after), rel=0.01)
-    assert q4.imatrix == (after < before) == ("is used" in verdict)
+    assert q4.imatrix == ("beyond chance" in verdict and after < before) == ("is used" in verdict)
+    assert q4.divergence.mean == pytest.approx(after if q4.imatrix else before, rel=0.01)
     assert not any(note.startswith("Q8_0: the importance") for note in notes)
     kept = read(tmp_path / "out" / "tiny.imatrix.gguf")
     assert kept.datasets[0].startswith("16 training conversations of tiny (sha256 ")
@@ -57,14 +57,19 @@ def test_what_does_not_help_is_dropped(
     measures = Measures(1, 1, progress, tmp_path)
     measures.prepare(exported["F16"].path, rendered, option="auto", quants=["Q4_0"])
     plain = measures.make(exported["F16"].path, tmp_path / "a.gguf", "Q4_0")
-    found = iter([0.5, 0.7])
-    monkeypatch.setattr(
-        Measures, "measure", lambda _, path: Divergence(mean=next(found), low=0, high=1, p99=1, largest=1, top1=1, positions=9)
-    )
+    # better in the mean, and by chance: the rows do not agree
+    found = iter([(0.5, [0.1, 0.9] * 4), (0.48, [0.9, 0.06] * 4)])
+
+    def compare(_: Measures, path: Path) -> Compared:
+        mean, rows = next(found)
+        return Compared(Divergence(mean=mean, low=0, high=1, p99=1, largest=1, top1=1, positions=9), tuple(rows))
+
+    monkeypatch.setattr(Measures, "compare", compare)
     measures.used = False
     facts = measures.make(exported["F16"].path, tmp_path / "b.gguf", "Q4_0")
     assert not facts["imatrix"]
-    assert notes[-1] == "Q4_0: the importance matrix takes the divergence from 0.5 to 0.7 nats, so it is dropped."
+    assert notes[-1].startswith("Q4_0: the importance matrix takes the divergence from 0.5 to 0.48 nats (within chance: ")
+    assert notes[-1].endswith(" over 8 rows), so it is dropped.")
     measures.keep(tmp_path / "kept.gguf")
     assert not (tmp_path / "kept.gguf").exists()
     assert plain["divergence"].positions > 100
@@ -122,3 +127,23 @@ def test_rows_that_were_trained_on_are_said_to_be(
     measures = Measures(1, 1, pillm.Progress("export", (lambda event: notes.append(event.message),)), tmp_path)
     measures.prepare(exported["F16"].path, pillm.Checkpoint(path=folder), option="off", quants=["Q4_0"])
     assert any("there are no validation rows" in note for note in notes)
+
+
+def test_what_an_interrupted_choice_had_read_is_not_read_again(
+    exported: dict[str, pillm.ModelFile], rendered: pillm.Checkpoint, tmp_path: Path
+) -> None:
+    def prepared(state: str) -> tuple[Measures, list[str]]:
+        said: list[str] = []
+        progress = pillm.Progress("export", (lambda event: said.append(event.message),))
+        measures = Measures(1, 1, progress, tmp_path, state=state)
+        measures.prepare(exported["F16"].path, rendered, option="auto", quants=["Q4_0"])
+        return measures, [message for message in said if "conversations" in message]
+
+    first, read_first = prepared("one")
+    again, read_again = prepared("one")
+    assert len(read_first) == 2
+    assert read_again == []
+    assert again.reference == first.reference
+    assert again.imatrix.means("blk.0.attn_q.weight").tolist() == first.imatrix.means("blk.0.attn_q.weight").tolist()
+    assert len(prepared("of other weights")[1]) == 2
+    assert len(prepared("")[1]) == 2, "without a key nothing is believed"

@@ -15,6 +15,8 @@ import pillm
 
 RECORD = {"FROM", "TEMPLATE", "SYSTEM", "PARAMETER"}
 
+CHOSEN = pillm.Preference("m.gguf", "it is small")
+
 
 def read(text: str) -> dict[str, list[str]]:
     """Read a Modelfile as Ollama does: commands at the start of a line, values bare, quoted or triple-quoted."""
@@ -38,7 +40,7 @@ def test_the_template_of_a_file_is_proved_on_every_row(gguf: pillm.ModelFile, ch
     found = translate(gguf.path, prompts_of(checkpoint))
     assert found.go
     assert found.rows == 4
-    said = read(modelfile(gguf.label, found, system=None, stops=("<|im_end|>",), context=256))
+    said = read(modelfile(pillm.Preference(gguf.label, "it is small"), found, system=None, stops=("<|im_end|>",), context=256))
     assert said["FROM"] == [f"./{gguf.label}"]
     assert said["TEMPLATE"] == [found.go]
     assert said["PARAMETER"] == ['stop "<|im_end|>"', "num_ctx 256", "temperature 0"]
@@ -62,7 +64,7 @@ def test_one_row_that_ollama_would_ask_otherwise_leaves_no_template(
     found = translate(gguf.path, rows)
     assert found.go is None
     assert reason in found.note
-    text = modelfile(gguf.label, found, system=None, stops=(), context=8192)
+    text = modelfile(pillm.Preference(gguf.label, "it is small"), found, system=None, stops=(), context=8192)
     assert "TEMPLATE" not in read(text)
     assert f"# No TEMPLATE: {found.note}" in text
     assert read(text)["PARAMETER"][0] == "num_ctx 4096"
@@ -96,14 +98,20 @@ def test_the_system_message_that_all_rows_share_is_told() -> None:
     shared = [row(("system", "Be brief."), ("user", str(number))) for number in range(3)]
     assert system_of(shared) == "Be brief."
     assert system_of([*shared, row(("user", "x"))]) is None
-    text = modelfile("m.gguf", Translation("{{ .System }}", "ok"), system="Be brief.\nAlways.", stops=(), context=9)
+    text = modelfile(
+        CHOSEN,
+        Translation("{{ .System }}", "ok"),
+        system="Be brief.\nAlways.",
+        stops=(),
+        context=9,
+    )
     assert read(text)["SYSTEM"] == ["Be brief.\nAlways."]
 
 
 @pytest.mark.parametrize("text", ['a"""b', "zero\u200bwidth", "{{ .X }}", 'ends"', "\r"])
 def test_a_text_that_ollama_would_not_read_as_it_stands_is_not_written(text: str) -> None:
-    assert "SYSTEM" not in modelfile("m.gguf", Translation(None, "no"), system=text, stops=('"', "a\nb", text), context=9)
-    assert "stop" not in modelfile("m.gguf", Translation(None, "no"), system=None, stops=('"', "a\nb"), context=9)
+    assert "SYSTEM" not in modelfile(CHOSEN, Translation(None, "no"), system=text, stops=('"', "a\nb", text), context=9)
+    assert "stop" not in modelfile(CHOSEN, Translation(None, "no"), system=None, stops=('"', "a\nb"), context=9)
 
 
 def test_a_template_that_prints_the_day_has_no_other_form(

@@ -60,3 +60,8 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.gguf").write_bytes(b"GGUF" + bytes(100))
     with pytest.raises(pillm.PillmError, match=r"activations of no\.gguf"):
         moments.gather(tmp_path / "no.gguf", TEXTS, threads=1, folder=tmp_path / "out", progress=QUIET)
+
+
+def test_what_was_gathered_is_read_again(found: moments.Moments) -> None:
+    folder = next(iter(found.files.values())).parent
+    assert moments.Moments.read(folder) == found

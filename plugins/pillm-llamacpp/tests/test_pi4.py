@@ -3,12 +3,10 @@ from __future__ import annotations
 import json
 import re
 import stat
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp import source
 from pillm_llamacpp.boards.pi4 import Pi4Runner
 from pillm_llamacpp_tiny import request
 
@@ -119,39 +117,6 @@ def test_it_says_that_it_does_not_answer(pi: LoopbackBoard, gguf: pillm.ModelFil
         pytest.raises(pillm.ConfigError, match="does not answer yet"),
     ):
         list(session.answer(iter([request()])))
-
-
-@pytest.fixture(scope="module")
-def pinned() -> dict[str, str]:
-    """Return the sources of the pinned llama.cpp that say which options it knows."""
-    wanted = {f"{source._PREFIX}/{name}": name for name in ("common/arg.cpp", "CMakeLists.txt")}
-    found = {}
-    with tarfile.open(source.archive_path()) as tar:
-        for member in tar:
-            if member.name in wanted and (file := tar.extractfile(member)):
-                found[wanted[member.name]] = file.read().decode("utf-8")
-    return found
-
-
-def knows(option: str, arg: str) -> bool:
-    """Return whether llama-cli has an option, as arg.cpp declares it: options of no program belong to all."""
-    for declared in arg.split("add_opt(common_arg(")[1:]:
-        names = re.match(r"\s*((?:\{[^}]*\},?\s*)+)", declared)
-        if names and f'"{option}"' in names[1]:
-            programs = re.search(r"set_examples\(\{([^}]*)\}", declared)
-            return programs is None or bool({"LLAMA_EXAMPLE_COMMON", "LLAMA_EXAMPLE_CLI"} & set(programs[1].split(", ")))
-    return False
-
-
-def test_the_page_for_the_pi_uses_options_that_the_pinned_llama_cpp_has(pinned: dict[str, str]) -> None:
-    page = (ROOT / "rpi4" / "README.md").read_text("utf-8")
-    (line,) = re.findall(r"llama-cli( -.*)'", page)
-    options = re.findall(r" (--?[a-z][\w-]*)", line)
-    assert "-m" in options
-    assert [option for option in options if not knows(option, pinned["common/arg.cpp"])] == []
-    assert not knows("-cnv", pinned["common/arg.cpp"])  # it belongs to llama-completion: what this test can tell
-    switches = set(re.findall(r"-D(\w+)=", page))
-    assert switches <= set(re.findall(r"option\((\w+)", pinned["CMakeLists.txt"]))
 
 
 def test_the_stand_in_prints_what_the_parser_reads() -> None:

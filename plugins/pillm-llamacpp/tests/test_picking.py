@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
+from pillm_llamacpp.choosing.ledger import LEDGER_FILE
 from pillm_llamacpp.choosing.picking import check
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp_benching import device_of
 from pillm_llamacpp_tiny import SENTENCES, render, write_calibration
 
 import pillm
+from pillm.cli.formats import format_schema
 from pillm.report import read_choice
 
 
@@ -46,6 +51,13 @@ def test_an_export_that_searches_ships_the_pick_and_says_why(student: pillm.Chec
     picked = next(trial for trial in choice["trials"] if trial["name"] == model.quant)
     assert (picked["bytes"], picked["kld"]) == (model.bytes, model.divergence.mean)
     assert picked["score"] == 0, "random weights answer nothing right, and that is said"
+    written = json.loads((out / "choice.json").read_text())
+    Draft202012Validator(format_schema("choice")).validate(written)
+    assert written["rests_on"]["compared"] == 12
+    assert written["rests_on"]["scored"] == 4
+    assert "rests on 12 validation conversations" in choice["reason"]
+    assert any(note.startswith("the search makes and measures at most") for note in notes)
+    assert any(note.startswith("the first file took") for note in notes)
     files = {path.name for path in out.glob("*.gguf")}
     assert {model.path.name} <= files <= {model.path.name, "tiny.imatrix.gguf"}, "what was tried and does not ship is gone"
     assert not any(path.is_dir() for path in out.iterdir())
@@ -89,3 +101,74 @@ def test_a_score_that_cannot_be_measured_is_refused_before_anything_is_converted
     with pytest.raises(pillm.ConfigError, match="min_exact cannot be checked"):
         check(asking, pillm.Checkpoint(path=folder))
     check(GGUFExporter(quants="auto", device=device), pillm.Checkpoint(path=folder))
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+import pillm
+from pillm_llamacpp.choosing.trials import Bench
+from pillm_llamacpp.measuring.divergence import Reference
+log, left = Path(sys.argv[4]), [int(sys.argv[5])]
+compare = Reference.compare
+def counted(self, model, **more):
+    if left[0] == 0:
+        os.kill(os.getpid(), 9)
+    left[0] -= 1
+    with log.open("a") as file:
+        file.write(model.stem + "\\n")
+    return compare(self, model, **more)
+Reference.compare = counted
+exporter = pillm.exporter("gguf", quants="auto", device=sys.argv[3], probes=int(sys.argv[6]), file_name="tiny", assets=False)
+pillm.export(pillm.Checkpoint(path=Path(sys.argv[1])), exporter, Path(sys.argv[2]))
+"""
+
+
+def searched(student: pillm.Checkpoint, device: str, out: Path, kill_after: int, probes: int) -> tuple[int, list[str]]:
+    """Run a search in a process of its own that kills itself before a comparison; return its code and what it compared."""
+    log = out.with_suffix(".log")
+    log.write_text("")
+    words = [str(student.path), str(out), device, str(log), str(kill_after), str(probes)]
+    done = subprocess.run([sys.executable, "-c", _KILLED, *words], capture_output=True, check=False, text=True)
+    assert done.returncode in (0, -9), done.stderr
+    return done.returncode, log.read_text().split()
+
+
+@pytest.mark.full
+def test_a_killed_search_for_types_goes_on_where_it_was(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
+    out, measured = tmp_path / "export", []
+    for kills in (3, 9, 6, -1):
+        code, names = searched(student, device, out, kills, probes=4)
+        assert code == (0 if kills < 0 else -9)
+        measured += names
+    _, whole = searched(student, device, tmp_path / "another", -1, probes=4)
+    assert measured == whole, "what was measured before the kills was not measured again, and nothing was left out"
+    assert not list(out.glob(".*"))
+    assert json.loads((out / "choice.json").read_text()) == json.loads((tmp_path / "another" / "choice.json").read_text())
+
+
+@pytest.mark.full
+def test_a_search_that_the_disk_cannot_hold_does_not_begin(
+    student: pillm.Checkpoint, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pillm_llamacpp.choosing.forecast.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    exporter = GGUFExporter(quants="auto", device=device, probes=0)
+    out = tmp_path / "out"
+    with pytest.raises(pillm.StorageError, match=r"choosing a quantisation needs .* MB in .* are free. Nothing was tried yet"):
+        list(exporter.export(student, out, pillm.Progress()))
+    assert {path.name for path in out.rglob("*") if path.is_file()} <= {"finished.json", LEDGER_FILE}
+
+
+def test_rows_that_were_trained_on_prove_no_score(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(student.path, tmp_path / "tiny")
+    lines = [json.loads(line) for line in (folder / "calibration.jsonl").read_text().splitlines()]
+    (folder / "calibration.jsonl").write_text("".join(json.dumps({**line, "split": "train"}) + "\n" for line in lines))
+    asking = GGUFExporter(quants="auto", device=device, min_exact="0.98 of F16")
+    with pytest.raises(pillm.ConfigError, match=r"carries only rows that were trained on.*split.validation"):
+        check(asking, pillm.Checkpoint(path=folder))
+    check(GGUFExporter(quants="auto", device=device), pillm.Checkpoint(path=folder))
+
+
+def test_a_schema_alone_scores_nothing(student: pillm.Checkpoint, device: str) -> None:
+    with pytest.raises(pillm.ConfigError, match="metric schema cannot be scored"):
+        check(GGUFExporter(quants="auto", device=device, metrics="schema"), student)

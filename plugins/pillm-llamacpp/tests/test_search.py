@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pillm_llamacpp.choosing.front import dominates
+from pillm_llamacpp.choosing.ledger import Ledger
 from pillm_llamacpp.choosing.limits import Limits
 from pillm_llamacpp.choosing.search import FITTED, TUNED, Choice, Search, Wishes
-from pillm_llamacpp.choosing.trials import Bench
+from pillm_llamacpp.choosing.trials import Bench, Mix
 from pillm_llamacpp_benching import FEW, bench_of
 
 import pillm
@@ -90,3 +94,63 @@ def test_a_device_that_suits_nothing_is_refused(bench: Bench, tmp_path: Path) ->
     other = replace(bench, device=str(profile))
     with pytest.raises(pillm.ConfigError, match="no quantisation suits both"):
         Search(other, Wishes())
+
+
+_KILLED = """
+import os, pickle, sys
+from pathlib import Path
+from pillm_llamacpp.choosing.ledger import Ledger
+from pillm_llamacpp.choosing.search import Search, Wishes
+from pillm_llamacpp.measuring.divergence import Reference
+bench, log, left = pickle.loads(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), [int(sys.argv[3])]
+compare = Reference.compare
+def counted(self, model, **more):
+    if left[0] == 0:
+        os.kill(os.getpid(), 9)
+    left[0] -= 1
+    with log.open("a") as file:
+        file.write(model.stem + "\\n")
+    return compare(self, model, **more)
+Reference.compare = counted
+bench.ledger = Ledger(log.with_suffix(".ledger"), "state")
+with Search(bench, Wishes(probes=0)) as search:
+    choice = search.run()
+log.with_suffix(".choice").write_bytes(pickle.dumps(choice))
+"""
+
+
+def test_a_search_that_is_killed_goes_on_and_measures_nothing_twice(
+    exported: dict[str, pillm.ModelFile], tmp_path: Path
+) -> None:
+    bench, log = bench_of(exported["F16"].path, tmp_path), tmp_path / "log"
+    pickled = tmp_path / "bench.pickle"
+    pickled.write_bytes(pickle.dumps(bench))
+    for kill_after, code in ((2, -9), (-1, 0)):
+        words = [sys.executable, "-c", _KILLED, str(pickled), str(log), str(kill_after)]
+        done = subprocess.run(words, capture_output=True, check=False, text=True)
+        assert done.returncode == code, done.stderr
+    assert log.read_text().split() == list(FEW), "each once, though the search was killed before the third"
+    found = pickle.loads((tmp_path / "log.choice").read_bytes())
+    bench.ledger = Ledger(tmp_path / "log.ledger", "state")
+    with Search(bench, Wishes(probes=0)) as search:
+        assert search.run() == found
+    assert log.read_text().split() == list(FEW)
+
+
+def test_a_file_that_changed_since_it_was_measured_is_made_again_to_ship(
+    exported: dict[str, pillm.ModelFile], tmp_path: Path
+) -> None:
+    first = bench_of(exported["F16"].path, tmp_path)
+    mix = Mix(name="Q8_0", quant="Q8_0")
+    trial = first.tried(mix)
+    path = first.made["Q8_0"]
+    whole = path.read_bytes()
+    again = replace(first, made={}, mixes={}, found={})
+    assert again.tried(mix) == trial
+    assert again.made == {"Q8_0": path}
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    other = replace(first, made={}, mixes={}, found={})
+    assert other.tried(mix) == trial
+    assert other.made == {}
+    other.keep("Q8_0", tmp_path / "kept.gguf")
+    assert (tmp_path / "kept.gguf").read_bytes() == whole

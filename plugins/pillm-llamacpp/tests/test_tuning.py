@@ -59,7 +59,9 @@ def test_what_does_not_help_is_dropped_and_said(exported: dict[str, pillm.ModelF
     assert len(notes) == 2
     for note, used in zip(notes, (bench.imatrix is not None, bench.rounds), strict=True):
         before, after = (float(word) for word in note.split(" from ")[1].split(" nats")[0].split(" to "))
-        assert (after < before) == used == ("is used" in note)
+        assert (after < before and "beyond chance" in note) == used == ("is used" in note)
+    assert [one["used"] for one in tuning.decisions] == [bench.imatrix is not None, bench.rounds]
+    assert all(one["rows"] == 12 for one in tuning.decisions)
     assert bench.rounds, "rounding with the activations in mind helps even random weights"
 
 

@@ -20,7 +20,7 @@ class Pi4Runner(pillm.Runner):
 
     name: ClassVar[str] = "pi4"
     reads: ClassVar[frozenset[str]] = frozenset({"gguf"})
-    answers: ClassVar[bool] = False
+    capabilities: ClassVar[frozenset[str]] = frozenset({"bench"})
 
     host: str = Field(description="Where ssh connects to without a password, such as pi@raspberrypi.local.")
     program: str = Field("llama-bench", min_length=1, description="The llama-bench of the device: a name or a path there.")

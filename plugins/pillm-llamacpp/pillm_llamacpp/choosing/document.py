@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pillm
 from pillm_llamacpp.choosing.trials import patterns
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pillm_llamacpp.choosing.front import Trial
     from pillm_llamacpp.choosing.search import Choice
 
-CHOICE_FILE, VERSION = "choice.json", 1
+VERSION = 1
 
 
 def document(choice: Choice, kept: Collection[str]) -> dict[str, Any]:
@@ -61,4 +62,4 @@ def _lost(lost: pillm.Difference | None) -> dict[str, Any] | None:
 def write(choice: Choice, kept: Collection[str], folder: Path) -> None:
     """Write `choice.json` into a folder."""
     text = json.dumps(document(choice, kept), ensure_ascii=False, indent=2, allow_nan=False)
-    (folder / CHOICE_FILE).write_text(text + "\n", "utf-8")
+    (folder / pillm.CHOICE_FILE).write_text(text + "\n", "utf-8")

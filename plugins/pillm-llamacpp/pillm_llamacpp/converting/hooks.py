@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,11 +142,15 @@ def add_own_keys(writer: Any, stops: list[str], own: dict[str, Any], splits: Spl
     if "tokenizer.ggml.add_bos_token" not in keys:
         writer.add_add_bos_token(False)
     named = keys.get("general.name") if splits is None else None  # it tells llama.cpp how to treat blanks
-    for name, value in own.items():
-        if name != "general.name" or named is None:
-            _set_key(writer, name, value)
+    set_keys(writer, own if named is None else {name: value for name, value in own.items() if name != "general.name"})
     if splits is not None and "general.name" in keys:
         _set_key(writer, "general.name", stripping_name(keys["general.name"].value, splits.strips))
+
+
+def set_keys(writer: Any, keys: Mapping[str, str | int | list[str]]) -> None:
+    """Set keys in place of what was guessed for them from a folder's name."""
+    for name, value in keys.items():
+        _set_key(writer, name, value)
 
 
 def _set_key(writer: Any, name: str, value: str | int | list[str]) -> None:

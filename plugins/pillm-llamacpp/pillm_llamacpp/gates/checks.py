@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -16,7 +15,6 @@ from pillm_llamacpp.converting.pretokenizer import derive
 from pillm_llamacpp.converting.spm import vocabulary_size
 
 CONVERT_REMEDY = "pip install 'pillm-llamacpp[convert]'"
-_ENCODER = re.compile(r"(Bert|BERT|Roberta|RoBERTa|Camembert)(?!.*(ForCausalLM|LMHeadModel))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def check(checkpoint: pillm.Checkpoint, tree: Path, quants: tuple[str, ...] = ()
     check_architecture(folder, config, tree)
     check_weights(folder)
     check_experts(folder, config, quants)
-    encoder = is_encoder(config)
+    encoder = pillm.is_encoder(config)
     if not encoder:
         check_template(folder, settings)
     tokenizer = read_json(folder / "tokenizer.json")
@@ -81,11 +79,6 @@ def check(checkpoint: pillm.Checkpoint, tree: Path, quants: tuple[str, ...] = ()
 def settings_of(folder: Path) -> dict[str, Any]:
     """Return tokenizer_config.json; an empty object where there is none."""
     return read_json(folder / "tokenizer_config.json") or {}
-
-
-def is_encoder(config: dict[str, Any]) -> bool:
-    """Say whether a model turns texts into embeddings, and answers nothing."""
-    return any(_ENCODER.search(str(name)) for name in config.get("architectures") or ())
 
 
 def check_architecture(folder: Path, config: dict[str, Any], tree: Path) -> None:

@@ -47,7 +47,7 @@ class Patient:
     @property
     def encoder(self) -> bool:
         """Say whether it turns texts into embeddings."""
-        return checks.is_encoder(self.config)
+        return pillm.is_encoder(self.config)
 
 
 def examine_folder(

@@ -1,206 +1,312 @@
-"""The JSON Schemas that a grammar can hold an answer to, exactly; anything else is refused by name.
+"""The JSON Schemas that a grammar can hold an answer to; anything else is refused by name.
 
-llama-cpp-python's converter ignores what it does not know. So every schema is first brought into the small language
-below, with local references written out, and the first construct outside it is named with its path.
+A grammar never allows more than its schema. Where it allows less, the answers are still ones that the schema allows:
+properties that are not named are left out, letters of a format are the usual ones.
 """
 
 from __future__ import annotations
 
 import json
-import re
+import math
 from typing import Any, NoReturn, TypeAlias
 
-from pillm_llamacpp.grammars.patterns import simple_pattern
+from pillm_llamacpp.grammars import numbers, texts
+from pillm_llamacpp.grammars.objects import members
+from pillm_llamacpp.grammars.patterns import pattern_expression
+from pillm_llamacpp.grammars.sequences import BLANK, Sequence, constant, letters, rule, union
 
 Schema: TypeAlias = dict[str, Any]
 
 _NOTES = frozenset({
-    "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly",
+    "title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly",
     "$schema", "$id", "$comment", "$defs", "definitions",
 })  # fmt: skip
 _KEYWORDS = {
     "object": frozenset(("properties", "required", "additionalProperties")),
     "array": frozenset(("items", "minItems", "maxItems")),
     "string": frozenset(("minLength", "maxLength", "pattern", "format")),
-    "integer": frozenset(("minimum", "maximum")),
-    "number": frozenset(),
+    "integer": frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")),
+    "number": frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")),
     "boolean": frozenset(),
     "null": frozenset(),
 }
-_FORMATS = ("date", "time", "date-time", "uuid")
-OPEN_INTEGERS = {0: ("<natural number>", '("0" | [1-9] [0-9]{0,14})'), 1: ("<positive number>", "([1-9] [0-9]{0,14})")}
-"""Minimum -> the text that stands for such integers on the way through the converter, and what it becomes."""
+_ANY = {
+    "value": "any-object | any-array | string | number | \"true\" | \"false\" | \"null\"",
+    "any-object": '"{" ws ( string ":" ws value ( "," ws string ":" ws value )* )? ws "}"',
+    "any-array": '"[" ws ( value ( "," ws value )* )? ws "]"',
+    "number": numbers.ANY_NUMBER,
+}  # fmt: skip
 _MOST_NODES = 4000
 _MOST_REPEATS = 512
-_MOST_INTEGERS = 512
 
 
 class Unsupported(Exception):
     """A construct that no grammar is made for; the message names it with its path."""
 
 
-def simplify(schema: Any) -> Schema:
-    """Return an equivalent schema in the supported language; raise Unsupported naming the first construct outside it."""
-    return _Simplifier(schema).visit(schema, "#", ())
+def grammar_of(schema: Any) -> str:
+    """Return the grammar of a schema, its root first; raise Unsupported naming the first construct that has none."""
+    writer = _Writer(schema)
+    root = union([writer.visit(schema, "#", ())])
+    rules = {"root": root, **writer.rules, **texts.RULES, **_ANY}
+    return "".join(f"{name} ::= {body}\n" for name, body in rules.items())
 
 
-class _Simplifier:
+class _Writer:
+    """Turns each part of a schema into a sequence; what is long or repeated becomes a rule."""
+
     def __init__(self, root: Any) -> None:
-        self._root = root
-        self._nodes = 0
+        self._root, self._nodes = root, 0
+        self._open: dict[str, str] = {}
+        self.rules: dict[str, str] = {}
+        self._names: dict[str, str] = {}
 
-    def visit(self, schema: Any, path: str, refs: tuple[str, ...]) -> Schema:
+    def name(self, body: str) -> Sequence:
+        """Return a rule of that body; bodies that are the same are one rule."""
+        if body not in self._names:
+            self._names[body] = f"r{len(self._names)}"
+            self.rules[self._names[body]] = body
+        return rule(self._names[body])
+
+    def visit(self, schema: Any, path: str, refs: tuple[str, ...]) -> Sequence:
+        """Return the sequence of a part; `refs` are the references that led here without anything being written."""
         self._nodes += 1
         if self._nodes > _MOST_NODES:
-            _refuse(path, f"a schema of more than {_MOST_NODES} parts")
+            refuse(path, f"a schema of more than {_MOST_NODES} parts")
+        if schema is True:
+            return rule("value")
         if not isinstance(schema, dict):
-            _refuse(path, f"the schema {json.dumps(schema)}")
+            refuse(path, f"the schema {json.dumps(schema)}")
         kept = {key: value for key, value in schema.items() if key not in _NOTES}
         if "$ref" in kept:
             return self._reference(kept, path, refs)
+        if "allOf" in kept:
+            return self.visit(self._merged(kept, path), path, refs)
         for key in ("anyOf", "oneOf"):
             if key in kept:
                 return self._union(kept, key, path, refs)
         if "const" in kept or "enum" in kept:
             return self._values(kept, path)
-        return self._typed(kept, path, refs)
+        return self._typed(kept, path)
 
-    def _reference(self, kept: Schema, path: str, refs: tuple[str, ...]) -> Schema:
-        _only(kept, {"$ref"}, path, "beside $ref")
+    def _reference(self, kept: Schema, path: str, refs: tuple[str, ...]) -> Sequence:
+        only(kept, {"$ref"}, path, "beside $ref")
         ref = kept["$ref"]
-        if not isinstance(ref, str) or not ref.startswith("#/"):
-            _refuse(path, f"the reference {ref!r} (only '#/...' is followed)")
         if ref in refs:
-            _refuse(path, f"the recursive reference {ref!r}")
+            refuse(path, f"the reference {ref!r}, which leads to itself")
+        if ref in self._open:
+            return rule(self._open[ref])
+        target = self._target(ref, path)
+        self._open[ref] = name = f"ref-{len(self._open)}-{self._nodes}"
+        found = self.visit(target, ref, (*refs, ref))
+        del self._open[ref]
+        if any(f"{name} " in f"{body} " for body in self.rules.values()) or (False, name) in found:
+            self.rules[name] = union([found])
+            return rule(name)
+        return found
+
+    def _target(self, ref: Any, path: str) -> Any:
+        if ref == "#":
+            return self._root
+        if not isinstance(ref, str) or not ref.startswith("#/"):
+            refuse(path, f"the reference {ref!r} (only '#/...' is followed)")
         target = self._root
         for step in ref[2:].split("/"):
             name = step.replace("~1", "/").replace("~0", "~")
             if not isinstance(target, dict) or name not in target:
-                _refuse(path, f"the reference {ref!r}, which leads nowhere")
+                refuse(path, f"the reference {ref!r}, which leads nowhere")
             target = target[name]
-        return self.visit(target, ref, (*refs, ref))
+        return target
 
-    def _union(self, kept: Schema, key: str, path: str, refs: tuple[str, ...]) -> Schema:
-        _only(kept, {key}, path, f"beside {key}")
+    def _merged(self, kept: Schema, path: str) -> Schema:
+        """Return one schema for all the parts of an allOf, as far as they say different things."""
+        made = {key: value for key, value in kept.items() if key != "allOf"}
+        for number, part in enumerate(kept["allOf"]):
+            where = f"{path}/allOf/{number}"
+            for _ in range(20):
+                if not (isinstance(part, dict) and set(part) - _NOTES == {"$ref"}):
+                    break
+                part = self._target(part["$ref"], where)
+            if not isinstance(part, dict) or "$ref" in part:
+                refuse(where, "this part of an allOf")
+            for key, value in part.items():
+                if key in _NOTES or made.get(key) == value:
+                    continue
+                if key == "required":
+                    made[key] = list(dict.fromkeys([*made.get(key, ()), *value]))
+                elif key == "properties" and not set(made.get(key, ())) & set(value):
+                    made[key] = {**made.get(key, {}), **value}
+                elif key in made or key == "additionalProperties":
+                    refuse(where, f"the keyword {key!r} in an allOf that says it otherwise elsewhere")
+                else:
+                    made[key] = value
+        return made
+
+    def _union(self, kept: Schema, key: str, path: str, refs: tuple[str, ...]) -> Sequence:
         choices = kept[key]
+        rest = {name: value for name, value in kept.items() if name != key}
         if not isinstance(choices, list) or not choices:
-            _refuse(path, f"an empty {key}")
-        return {"anyOf": [self.visit(choice, f"{path}/{key}/{index}", refs) for index, choice in enumerate(choices)]}
+            refuse(path, f"an empty {key}")
+        if rest.keys() - {"type"} or any(not isinstance(one, dict) for one in choices):
+            only(rest, {"type"}, path, f"beside {key}")
+        typed = [{**rest, **one} if not {"$ref", "anyOf", "oneOf", "allOf"} & one.keys() else one for one in choices]
+        return self.name(union(self.visit(one, f"{path}/{key}/{place}", refs) for place, one in enumerate(typed)))
 
-    def _values(self, kept: Schema, path: str) -> Schema:
-        _only(kept, {"const", "enum", "type"}, path, "beside enum or const")
+    def _values(self, kept: Schema, path: str) -> Sequence:
+        only(kept, {"const", "enum", "type"}, path, "beside enum or const")
         values = [kept["const"]] if "const" in kept else kept["enum"]
         if not isinstance(values, list) or not values or ("const" in kept and "enum" in kept):
-            _refuse(path, "this mixture of enum and const")
+            refuse(path, "this mixture of enum and const")
         kinds = kept.get("type")
         for value in values:
-            if isinstance(value, (dict, list, float)):
-                _refuse(path, f"the value {json.dumps(value)} in an enum")
-            if isinstance(value, str):
-                _literal(value, path)
+            try:
+                json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+            except ValueError as error:
+                refuse(path, f"the value {value!r} in an enum ({error})")
             if kinds is not None and not any(_is(value, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)):
-                _refuse(path, f"the value {json.dumps(value)}, which is not of the type beside it")
-        return {"enum": values}
+                refuse(path, f"the value {json.dumps(value)}, which is not of the type beside it")
+        return constant(values[0]) if len(values) == 1 else self.name(union(map(constant, values)))
 
-    def _typed(self, kept: Schema, path: str, refs: tuple[str, ...]) -> Schema:
+    def _typed(self, kept: Schema, path: str) -> Sequence:
         kinds = kept.pop("type", None)
+        if kinds is None and not kept:
+            return rule("value")
         if kinds is None:
-            kinds = "object" if "properties" in kept else _refuse(path, "a schema without a type")
+            able = [kind for kind, known in _KEYWORDS.items() if kept.keys() & known]
+            kinds = able[0] if len(able) == 1 else refuse(path, f"the keyword {next(iter(kept))!r} without a type")
         if isinstance(kinds, list):
-            if kept:
-                _refuse(path, f"{next(iter(kept))!r} beside a list of types")
-            return {"anyOf": [self._typed({"type": kind}, path, refs) for kind in kinds]}
+            known = frozenset().union(*(_KEYWORDS.get(kind, frozenset()) for kind in kinds))
+            only(kept, known, path, f"for the types {', '.join(map(str, kinds))}")
+            parts = [{"type": kind, **{key: kept[key] for key in kept.keys() & _KEYWORDS.get(kind, ())}} for kind in kinds]
+            return self.name(union(self._typed(part, path) for part in parts))
         if kinds not in _KEYWORDS:
-            _refuse(path, f"the type {kinds!r}")
-        _only(kept, _KEYWORDS[kinds], path, f"for type {kinds}")
-        make = getattr(self, f"_{kinds}", None)
-        return make(kept, path, refs) if make else {"type": kinds}
+            refuse(path, f"the type {kinds!r}")
+        only(kept, _KEYWORDS[kinds], path, f"for type {kinds}")
+        made: Sequence = getattr(self, f"_{kinds}")(kept, path)
+        return made
 
-    def _object(self, kept: Schema, path: str, refs: tuple[str, ...]) -> Schema:
-        extra = kept.get("additionalProperties", False)
-        if not isinstance(extra, bool):
-            _refuse(path, "additionalProperties with a schema")
-        properties = kept.get("properties")
-        if properties is None:
-            if kept.get("required"):
-                _refuse(path, "required without properties")
-            return {"type": "object"} if "additionalProperties" not in kept or extra else {"type": "object", "properties": {}}
-        for name in properties:
-            _literal(name, path)
+    def _object(self, kept: Schema, path: str) -> Sequence:
+        extra, properties = kept.get("additionalProperties", True), kept.get("properties")
+        if not isinstance(extra, (bool, dict)):
+            refuse(path, f"additionalProperties {extra!r}")
         for name in kept.get("required", ()):
-            if name not in properties:
-                _refuse(path, f"the required property {name!r}, which is not among the properties")
-        made = {name: self.visit(part, f"{path}/properties/{name}", refs) for name, part in properties.items()}
+            if name not in (properties or ()):
+                refuse(path, f"the required property {name!r}, which is not among the properties")
+        if properties is None and extra is True:
+            return rule("any-object")
+        if properties is None and extra is not False:
+            member = union([rule("string") + letters(":") + BLANK + self.visit(extra, f"{path}/additionalProperties", ())])
+            return self.name(f'"{{" ws ( {member} ( "," ws {member} )* )? ws "}}"')
         # properties that are not named may always be left out, so that none is ever made up
-        return {"type": "object", "properties": made, "required": list(kept.get("required", ())), "additionalProperties": False}
+        made = {name: self.visit(part, f"{path}/properties/{name}", ()) for name, part in (properties or {}).items()}
+        for name in made:
+            _text(name, path)
+        return members(made, kept.get("required", ()), self.name)
 
-    def _array(self, kept: Schema, path: str, refs: tuple[str, ...]) -> Schema:
-        if "items" not in kept:
-            _refuse(path, "an array without items")
+    def _array(self, kept: Schema, path: str) -> Sequence:
         low, high = _bounds(kept, "minItems", "maxItems", path)
-        items = self.visit(kept["items"], f"{path}/items", refs)
-        return {"type": "array", "items": items, "minItems": low, **({"maxItems": high} if high is not None else {})}
+        if high == 0:
+            return self.name('"[" ws "]"')
+        item = union([self.name(union([self.visit(kept.get("items", True), f"{path}/items", ())]))])
+        more = f'( "," ws {item} )' + (f"{{{max(0, low - 1)},{'' if high is None else high - 1}}}" if low > 1 or high else "*")
+        inner = f"{item} {more}" if high != 1 else item
+        return self.name(f'"[" ws {inner} ws "]"' if low else f'"[" ws ( {inner} )? ws "]"')
 
-    def _string(self, kept: Schema, path: str, refs: tuple[str, ...]) -> Schema:
-        if "format" in kept and kept["format"] not in _FORMATS:
-            _refuse(path, f"the format {kept['format']!r}")
+    def _string(self, kept: Schema, path: str) -> Sequence:
         kinds = [kind for kind in ("pattern", "format") if kind in kept]
         if len(kinds) == 2 or (kinds and len(kept) > 1):
-            _refuse(path, f"{' and '.join(sorted(kept))} together")
+            refuse(path, f"{' and '.join(sorted(kept))} together")
         if "pattern" in kept:
             try:
-                return {"type": "string", "pattern": simple_pattern(kept["pattern"])}
+                return self.name(texts.quoted(pattern_expression(kept["pattern"])))
             except ValueError as error:
-                _refuse(path, f"the pattern {kept['pattern']!r}: {error}")
-        if "format" in kept or not kept:
-            return {"type": "string", **kept}
-        low, high = _bounds(kept, "minLength", "maxLength", path)
-        return {"type": "string", "minLength": low, **({"maxLength": high} if high is not None else {})}
-
-    def _integer(self, kept: Schema, path: str, refs: tuple[str, ...]) -> Schema:
+                refuse(path, f"the pattern {kept['pattern']!r}: {error}")
+        if "format" in kept:
+            if kept["format"] not in texts.FORMATS:
+                refuse(path, f"the format {kept['format']!r}")
+            return self.name(texts.quoted(texts.FORMATS[kept["format"]]))
         if not kept:
-            return {"type": "integer"}
-        low, high = kept.get("minimum"), kept.get("maximum")
-        if high is None and low in OPEN_INTEGERS:
-            return {"const": OPEN_INTEGERS[low][0]}
-        if not isinstance(low, int) or not isinstance(high, int):
-            _refuse(path, f"{next(iter(kept))!r} alone (but for a minimum of 0 or 1, an integer needs minimum and maximum)")
-        if not 0 <= high - low < _MOST_INTEGERS:
-            _refuse(path, f"a range of {high - low + 1} integers (1 to {_MOST_INTEGERS} are held to)")
-        return {"enum": list(range(low, high + 1))}
+            return rule("string")
+        return self.name(texts.of_length(*_bounds(kept, "minLength", "maxLength", path)))
+
+    def _integer(self, kept: Schema, path: str) -> Sequence:
+        if kept.pop("multipleOf", 1) != 1:
+            refuse(path, "the keyword 'multipleOf' for type integer")
+        if not kept:
+            return self.name(numbers.ANY_INTEGER)
+        low = max(math.ceil(_number(kept, "minimum", -numbers.MOST, path)), _above(kept, path))
+        high = min(math.floor(_number(kept, "maximum", numbers.MOST, path)), _below(kept, path))
+        if low > high:
+            refuse(path, f"integers from {low} to {high}, of which there are none,")
+        return self.name(numbers.integers(low, high))
+
+    def _number(self, kept: Schema, path: str) -> Sequence:
+        if not kept:
+            return rule("number")
+        bounds = {key: _number(kept, key, 0, path) for key in kept}
+        if any(value != int(value) for value in bounds.values()):
+            refuse(path, "a bound of a number that is no integer")
+        low, above = max([(bounds.get("minimum", -numbers.MOST), False), (bounds.get("exclusiveMinimum", -math.inf), True)])
+        high, below = min([(bounds.get("maximum", numbers.MOST), True), (bounds.get("exclusiveMaximum", math.inf), False)])
+        found = numbers.numbers(int(low), int(high), above=above, below=not below)
+        return self.name(found) if found else refuse(path, f"numbers from {low} to {high}, of which there are none,")
+
+    def _boolean(self, _kept: Schema, _path: str) -> Sequence:
+        return self.name('"true" | "false"')
+
+    def _null(self, _kept: Schema, _path: str) -> Sequence:
+        return letters("null")
 
 
-def _refuse(path: str, what: str) -> NoReturn:
+def refuse(path: str, what: str) -> NoReturn:
+    """Raise Unsupported."""
     raise Unsupported(f"{what} at {path}")
 
 
-def _only(kept: Schema, allowed: frozenset[str] | set[str], path: str, where: str) -> None:
+def only(kept: Schema, allowed: frozenset[str] | set[str], path: str, where: str) -> None:
+    """Refuse the first keyword that is not among the allowed."""
     for key in kept:
         if key not in allowed:
-            _refuse(path, f"the keyword {key!r} {where}")
+            refuse(path, f"the keyword {key!r} {where}")
+
+
+def _number(kept: Schema, key: str, otherwise: float, path: str) -> float:
+    value = kept.get(key, otherwise)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= numbers.MOST:
+        refuse(path, f"{key} {value!r}")
+    return value
+
+
+def _above(kept: Schema, path: str) -> int:
+    return math.floor(_number(kept, "exclusiveMinimum", -numbers.MOST, path)) + ("exclusiveMinimum" in kept)
+
+
+def _below(kept: Schema, path: str) -> int:
+    return math.ceil(_number(kept, "exclusiveMaximum", numbers.MOST, path)) - ("exclusiveMaximum" in kept)
 
 
 def _bounds(kept: Schema, low_key: str, high_key: str, path: str) -> tuple[int, int | None]:
     low, high = kept.get(low_key, 0), kept.get(high_key)
     for value in (low, high):
         if value is not None and (not isinstance(value, int) or not 0 <= value <= _MOST_REPEATS):
-            _refuse(path, f"a bound of {value!r} ({low_key} and {high_key} may be 0 to {_MOST_REPEATS})")
+            refuse(path, f"a bound of {value!r} ({low_key} and {high_key} may be 0 to {_MOST_REPEATS})")
     if high is not None and high < low:
-        _refuse(path, f"{high_key} below {low_key}")
+        refuse(path, f"{high_key} below {low_key}")
     return low, high
 
 
 def _is(value: Any, kind: str) -> bool:
-    kinds = {"string": str, "integer": int, "number": int, "boolean": bool, "null": type(None)}
+    kinds: dict[str, Any] = {
+        "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None), "array": list,
+        "object": dict,
+    }  # fmt: skip
     if isinstance(value, bool):
         return kind == "boolean"
     return isinstance(value, kinds.get(kind, ()))
 
 
-_PLAIN = re.compile(r'[^"\\\x00-\x1f\x7f\ud800-\udfff\U00010000-\U0010ffff]*')
-
-
-def _literal(text: str, path: str) -> None:
-    """Refuse text that the converter would write wrongly into a grammar."""
-    if not _PLAIN.fullmatch(text) or any(text == stand_in for stand_in, _ in OPEN_INTEGERS.values()):
-        _refuse(path, f"the text {text!r} (quotes, backslashes, control characters and emoji cannot be held to)")
+def _text(name: str, path: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        refuse(path, f"the name {name!r}, which is not Unicode text,")

@@ -1,5 +1,7 @@
 """Answer several requests at once: their tokens share each decode, and a waiting request takes the first free place.
 
+What prompts have in common at their beginning is computed once and given to every place.
+
 Which requests share a decode depends on their order alone, never on timing, so that a run can be repeated.
 """
 
@@ -8,10 +10,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pillm_llamacpp.inference.prefixes import SHORTEST, Prefixes, common
 from pillm_llamacpp.inference.sampling import Chooser, top_logprobs
 
 if TYPE_CHECKING:
@@ -42,14 +46,19 @@ class Place:
     answer: list[int] = field(default_factory=list)
     logprobs: list[list[tuple[int, float]]] = field(default_factory=list)
     cached: int = 0
+    boundary: int = 0
+    """Tokens after which what it holds is kept for others; 0: nothing is."""
     began: float = 0.0
+    first: float = 0.0
 
 
 class Batcher:
     """Takes jobs and decodes them together."""
 
-    def __init__(self, model: Model, context: Context, sequences: int) -> None:
+    def __init__(self, model: Model, context: Context, sequences: int, prefixes: Prefixes | None = None) -> None:
         self._model, self._context = model, context
+        self._prefixes = prefixes or Prefixes("")
+        self._last: list[int] = []
         self._places = [Place(number) for number in range(sequences)]
         self._waiting: deque[Job] = deque()
         self.more = False
@@ -63,7 +72,8 @@ class Batcher:
     @property
     def hungry(self) -> bool:
         """Return whether the next job must be known before decoding goes on."""
-        return self.more and not self._waiting and any(place.job is None for place in self._places)
+        free = sum(place.job is None for place in self._places)
+        return self.more and len(self._waiting) < free
 
     def add(self, job: Job) -> None:
         """Queue a job whose prompt and answer fit one sequence."""
@@ -78,7 +88,8 @@ class Batcher:
 
     def step(self) -> Iterator[dict[str, Any]]:
         """Decode once and yield the results of the jobs that are done."""
-        while self._waiting and self._admit(self._waiting[0]):
+        # while a beginning is computed that others share, they wait for it
+        while self._waiting and not any(place.boundary for place in self._places) and self._admit(self._waiting[0]):
             self._waiting.popleft()
         ready = self._fill()
         if not ready:
@@ -89,7 +100,8 @@ class Batcher:
             job = place.job
             if job is None:
                 continue
-            token = int(best[index]) if job.chooser.plain else job.chooser.choose(rows[index])
+            token = int(best[index]) if job.chooser.plain else job.chooser.choose(rows[index], int(best[index]))
+            place.first = place.first or time.perf_counter()
             if token is not None and job.logprobs:
                 place.logprobs.append(top_logprobs(rows[index], job.logprobs))
             finish = self._take(place, job, token)
@@ -101,12 +113,43 @@ class Batcher:
         free = [place for place in self._places if place.job is None]
         if not free:
             return False
-        place = max(free, key=lambda one: _common(one.held, job.prompt))
-        # the last prompt token is decoded again: its logits are needed
-        self._forget(place, min(_common(place.held, job.prompt), len(job.prompt) - 1))
-        place.job, place.cached, place.began = job, len(place.held), time.perf_counter()
+        place = max(free, key=lambda one: common(one.held, job.prompt))
+        began = time.perf_counter()
+        self._begin(place, job)
+        boundary = self._boundary(job, len(free))
+        place.job, place.cached, place.began, place.first = job, len(place.held), began, 0.0
         place.todo, place.answer, place.logprobs = job.prompt[place.cached :], [], []
+        place.boundary = boundary if boundary >= place.cached else 0
+        self._last = job.prompt
+        self._keep_beginning(place)
         return True
+
+    def _begin(self, place: Place, job: Job) -> None:
+        """Let a place hold as much of a prompt as is known; its last token is decoded again, since its logits are needed."""
+        most, prefix = len(job.prompt) - 1, self._prefixes.best(job.prompt)
+        held = min(common(place.held, job.prompt), most)
+        if prefix is not None and prefix.state is not None and common(prefix.tokens, job.prompt) >= held + SHORTEST:
+            place.held = list(prefix.tokens) if self._context.restore(place.sequence, prefix.state) else []
+            held = min(common(place.held, job.prompt), most)
+        self._forget(place, held)
+
+    def _boundary(self, job: Job, free: int) -> int:
+        """Return how many tokens of a prompt are worth keeping for others, 0 where none are or they are kept already.
+
+        It is looked for among the prompts that take their places together, else in the one before: what waits beyond
+        that depends on timing.
+        """
+        others = [other.prompt for other in islice(self._waiting, 1, free)] or ([self._last] if self._last else [])
+        shared = min([len(job.prompt) - 1, *(common(other, job.prompt) for other in others)]) if others else 0
+        return shared if shared >= SHORTEST and self._prefixes.covered(job.prompt) < shared * 3 // 4 else 0
+
+    def _keep_beginning(self, place: Place) -> None:
+        """Keep what a place holds where that is the beginning that it computes for others."""
+        if place.boundary and len(place.held) == place.boundary:
+            state = self._context.state(place.sequence)
+            if state is not None:
+                self._prefixes.add(list(place.held), state)
+            place.boundary = 0
 
     def _forget(self, place: Place, count: int) -> None:
         if count == len(place.held):
@@ -121,12 +164,13 @@ class Batcher:
         context, count, ready = self._context, 0, []
         # answers under way go first, so that a long prompt never holds them up
         for place in sorted((one for one in self._places if one.todo), key=lambda one: len(one.todo) > 1):
-            take = min(len(place.todo), context.batch - count)
+            start = len(place.held)
+            take = min(place.boundary - start if place.boundary else len(place.todo), context.batch - count)
             if not take:
                 break
-            end, start = count + take, len(place.held)
+            end = count + take
             context.tokens[count:end] = place.todo[:take]
-            context.positions[count:end] = np.arange(start, start + take)
+            context.positions[count:end] = np.arange(start, start + take) if take > 1 else start
             context.owners[count:end] = place.sequence
             context.outputs[count:end] = 0
             place.held += place.todo[:take]
@@ -137,6 +181,8 @@ class Batcher:
             count = end
         if count:
             context.decode(count)
+        for place in self._places:
+            self._keep_beginning(place)
         return ready
 
     def _take(self, place: Place, job: Job, token: int | None) -> str | None:
@@ -164,18 +210,10 @@ class Batcher:
             "cached": place.cached,
             "logprobs": place.logprobs[: len(place.answer)],
             "seconds": time.perf_counter() - place.began,
+            "first": place.first - place.began,
         }
 
     def _free(self, place: Place) -> None:
         if place.job and place.job.chooser.grammar:
             place.job.chooser.grammar.close()
-        place.job, place.todo = None, []
-
-
-def _common(held: list[int], prompt: list[int]) -> int:
-    count = 0
-    for mine, other in zip(held, prompt, strict=False):
-        if mine != other:
-            break
-        count += 1
-    return count
+        place.job, place.todo, place.boundary = None, [], 0

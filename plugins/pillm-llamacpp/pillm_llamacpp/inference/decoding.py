@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import pillm
 TUNING: dict[str, Any] = {"key": False}
 _CONTEXT = "Tokens of prompt and answer; none: the model's own, at most 4096."
 _PARALLEL = "Answers decoded together; cut, with a warning, where free memory does not hold them."
+_PREFIX = (
+    "Where what prompts have in common at their beginning is kept for the next start: a file, auto (the user's cache, at most "
+    "1 GiB) or none. The file holds the tokens of that beginning."
+)
 _THREADS = "Threads to decode with; none: one per physical core, a single one for files under 48 MB."
 
 
@@ -28,9 +33,25 @@ class Decoding(pillm.Backend):
     batch: int = Field(512, ge=1, le=8192, description="Tokens decoded at once at most.", json_schema_extra=TUNING)
     parallel: int = Field(8, ge=1, le=64, description=_PARALLEL, json_schema_extra=TUNING)
 
+    prefix: str = Field("none", min_length=1, description=_PREFIX, json_schema_extra=TUNING)
+
+    def check_prompts(self, prompts: Sequence[pillm.Prompt]) -> None:
+        """Raise ConfigError naming the first row whose schema `constrain` could not hold answers to."""
+        if not self.constrain:
+            return
+        from pillm_llamacpp.grammars.grammar import compile_schema, fingerprint
+
+        seen: set[str] = set()
+        for prompt in prompts:
+            if prompt.schema is not None and (key := fingerprint(prompt.schema)) not in seen:
+                compile_schema(prompt.schema, where=prompt.where or prompt.id)
+                seen.add(key)
+
     def session(self, file: Path, **more: Any) -> pillm.Session:
         """Open a session on a model file with these options."""
         from pillm_llamacpp.inference.session import LocalSession, Settings
 
-        names = type(self).model_fields.keys() & Settings.__dataclass_fields__.keys()
+        names = type(self).model_fields.keys() & Settings.__dataclass_fields__.keys() - {"model"}
+        if self.prefix != "none":
+            more = {"model": pillm.sha256_file(file), **more}
         return LocalSession(file, Settings(**{name: getattr(self, name) for name in names}, **more))

@@ -1,9 +1,9 @@
-"""Turn texts into vectors, inside the worker."""
+"""Turn texts into vectors, inside the worker: several texts share each decode."""
 
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import llama_cpp.llama_cpp as llama
 import numpy as np
@@ -12,35 +12,93 @@ from pillm_llamacpp.inference.engine import Context
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pillm_llamacpp.workers.serving import Served
 
-
-def embed(served: Served, texts: list[str]) -> list[list[float]]:
-    """Return one vector of length 1 per text: the mean over its tokens, or as the model's own pooling says."""
-    encoded = [served.model.tokenize(text, bos=True) or [0] for text in texts]
-    longest = max(map(len, encoded), default=1)
-    if longest > served.context:
-        raise Refusal("backend", f"a text of {longest} tokens is longer than the context of {served.context}")
-    # pooling needs a whole text in one batch
-    context = Context(served.model, served.log, cells=longest, threads=served.threads, batch=longest, embeddings=True)
-    try:
-        return [_vector(context, tokens) for tokens in encoded]
-    finally:
-        context.close()
+MEAN, RANK, AS_THE_FILE_SAYS = 1, 4, -1
+POOLINGS = {0: "none", MEAN: "mean", 2: "cls", 3: "last", RANK: "rank"}
+TOGETHER = 16
+"""Texts in one decode at most."""
+_TOKENS = 512
+"""Tokens in one decode, where no single text is longer."""
 
 
-def _vector(context: Context, tokens: list[int]) -> list[float]:
-    count = len(tokens)
-    context.clear()
-    context.tokens[:count] = tokens
-    context.positions[:count] = np.arange(count)
-    context.owners[:count] = 0
-    context.outputs[:count] = 1
-    context.decode(count)
-    found = llama.llama_get_embeddings_seq(context.handle, 0)
+def pooling_of(served: Served) -> int:
+    """Return how the file says that a text's vector is made of its tokens'; the mean where it does not say."""
+    told = served.model.meta(f"{served.model.meta('general.architecture')}.pooling_type")
+    kind = int(told) if told is not None and told.isdigit() else MEAN
+    if kind == RANK:
+        raise Refusal("config", "this model ranks pairs of texts and gives no embeddings; choose an embedding model")
+    return kind or MEAN  # "none" gives a vector per token, and one per text is asked for
+
+
+class Embedder:
+    """A context that pools, which is kept between calls and grows with the longest text."""
+
+    def __init__(self, served: Served) -> None:
+        self._served, self._pooling = served, pooling_of(served)
+        self._context: Context | None = None
+
+    def vectors(self, texts: list[str]) -> list[list[float]]:
+        """Return one vector of length 1 per text; raise Refusal for a text that the context does not hold."""
+        encoded = [self._served.model.tokenize(text, bos=True) or [0] for text in texts]
+        longest = max(map(len, encoded), default=1)
+        if longest > self._served.context:
+            raise Refusal("data", f"a text of {longest} tokens is longer than the context of {self._served.context}")
+        context = self._room(longest)
+        return [vector for group in _groups(encoded, context.batch) for vector in self._pooled(context, group)]
+
+    def _room(self, longest: int) -> Context:
+        """Return a context that decodes a text of that length at once, as pooling needs it."""
+        if self._context is None or self._context.batch < longest:
+            self.close()
+            served, cells = self._served, max(longest, min(_TOKENS, self._served.context))
+            self._context = Context(
+                served.model, served.log, cells=cells, batch=cells, sequences=TOGETHER, unified=True, embeddings=True,
+                threads=served.threads, pooling=self._pooling,
+            )  # fmt: skip
+        return self._context
+
+    def _pooled(self, context: Context, group: list[list[int]]) -> Iterator[list[float]]:
+        context.clear()
+        count = 0
+        for sequence, tokens in enumerate(group):
+            end = count + len(tokens)
+            context.tokens[count:end] = tokens
+            context.positions[count:end] = np.arange(len(tokens))
+            context.owners[count:end] = sequence
+            context.outputs[count:end] = 1
+            count = end
+        context.decode(count)
+        width = llama.llama_model_n_embd_out(context.model.handle)
+        for sequence in range(len(group)):
+            yield _unit(llama.llama_get_embeddings_seq(context.handle, sequence), width)
+
+    def close(self) -> None:
+        """Free the context."""
+        if self._context is not None:
+            self._context.close()
+            self._context = None
+
+
+def _groups(encoded: list[list[int]], most: int) -> Iterator[list[list[int]]]:
+    """Yield runs of texts that are decoded together, in their order."""
+    group: list[list[int]] = []
+    for tokens in encoded:
+        if group and (len(group) == TOGETHER or sum(map(len, group)) + len(tokens) > most):
+            yield group
+            group = []
+        group.append(tokens)
+    if group:
+        yield group
+
+
+def _unit(found: Any, width: int) -> list[float]:
     if not found:
         raise Refusal("backend", "the model gives no embedding for a whole text")
-    width = llama.llama_model_n_embd(context.model.handle)
     vector = np.ctypeslib.as_array(ctypes.cast(found, ctypes.POINTER(ctypes.c_float)), (width,)).astype(np.float64)
     norm = float(np.linalg.norm(vector))
+    if not np.isfinite(norm):
+        raise Refusal("backend", "the model gives an embedding that is not finite")
     return [float(value) for value in (vector / norm if norm else vector)]

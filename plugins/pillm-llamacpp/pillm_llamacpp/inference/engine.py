@@ -20,6 +20,7 @@ SPM = 1
 _WARN, _CONT = 3, 5
 _PAD = 256
 _F32 = _OFF = 0
+_BYTES = ctypes.POINTER(ctypes.c_uint8)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -196,6 +197,8 @@ class Context:
         if not self.handle:
             raise Refusal("backend", f"llama.cpp cannot make a context of {cells} tokens: {log.reason()}")
         self.memory = llama.llama_get_memory(self.handle)
+        self._logits_at: tuple[int | None, int] = (None, 0)
+        self._logits = np.zeros((0, 0), np.float32)
         self._allocate()
 
     def _allocate(self) -> None:
@@ -228,11 +231,35 @@ class Context:
     def logits(self, rows: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return the logits of the batch's outputs as (rows, vocabulary); valid until the next decode."""
         found = llama.llama_get_logits(self.handle)
-        return np.ctypeslib.as_array(found, (rows, self.model.n_vocab))
+        place = (ctypes.cast(found, ctypes.c_void_p).value, rows)
+        if place != self._logits_at:  # it is nearly always the same memory
+            self._logits_at, self._logits = place, np.ctypeslib.as_array(found, (rows, self.model.n_vocab))
+        return self._logits
 
     def keep(self, sequence: int, count: int) -> bool:
-        """Forget a sequence after its first `count` tokens; False where the model cannot forget a part."""
+        """Forget a sequence after its first `count` tokens; False where the model cannot forget a part.
+
+        A model whose layers look back no further than a window has thrown away what the tokens before `count` would see.
+        """
+        window = llama.llama_model_n_swa(self.model.handle)
+        if count and window > 0 and llama.llama_memory_seq_pos_min(self.memory, sequence) > max(0, count - window):
+            return False
         return bool(llama.llama_memory_seq_rm(self.memory, sequence, count, -1))
+
+    def state(self, sequence: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+        """Return a copy of all that a sequence holds; None where llama.cpp gives none."""
+        size = llama.llama_state_seq_get_size(self.handle, sequence)
+        found = np.empty(size, np.uint8)
+        written = llama.llama_state_seq_get_data(self.handle, found.ctypes.data_as(_BYTES), size, sequence)
+        return found[:written] if written else None
+
+    def restore(self, sequence: int, state: np.ndarray[Any, np.dtype[np.uint8]]) -> bool:
+        """Let a sequence hold what `state` returned; False, and the sequence is empty, where llama.cpp does not take it."""
+        taken = llama.llama_state_seq_set_data(self.handle, state.ctypes.data_as(_BYTES), len(state), sequence)
+        if taken != len(state):
+            llama.llama_memory_seq_rm(self.memory, sequence, 0, -1)
+            return False
+        return True
 
     def clear(self) -> None:
         """Forget everything."""

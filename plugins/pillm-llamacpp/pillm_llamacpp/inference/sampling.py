@@ -36,6 +36,13 @@ class Grammar:
         """Return a fresh use of the same grammar."""
         return Grammar(llama.llama_sampler_clone(self._handle))
 
+    def allows(self, token: int) -> bool:
+        """Say whether a token may come next."""
+        data = llama.llama_token_data(id=token, logit=1.0, p=0.0)
+        array = llama.llama_token_data_array(data=ctypes.pointer(data), size=1, selected=-1, sorted=False)
+        llama.llama_sampler_apply(self._handle, ctypes.byref(array))
+        return bool(data.logit > float("-inf"))
+
     def mask(self, ids: np.ndarray[Any, Any], logits: Row) -> Row:
         """Return the logits of these tokens, minus infinity where the grammar does not allow them next."""
         data = np.zeros(len(ids), _TOKEN)
@@ -73,13 +80,11 @@ class Chooser:
         """Return whether the most likely token is always the choice."""
         return self.grammar is None and self._random is None
 
-    def choose(self, row: Row) -> int | None:
-        """Return the next token; None where the grammar allows none."""
-        if self.grammar is None:
-            return self._draw(np.arange(len(row)), row)
+    def choose(self, row: Row, best: int) -> int | None:
+        """Return the next token, of which `best` is the most likely; None where the grammar allows none."""
+        token = best if self._random is None else self._draw(np.arange(len(row)), row)
         # most often the model's own choice is allowed, and the full vocabulary need not be looked at
-        token = self._draw(np.arange(len(row)), row)
-        if token is not None and np.isfinite(self.grammar.mask(np.array([token]), row[[token]]))[0]:
+        if self.grammar is None or (token is not None and self.grammar.allows(token)):
             return token
         for ids in self._candidates(row):
             masked = self.grammar.mask(ids, row[ids])

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,6 +24,7 @@ Result: TypeAlias = tuple[pillm.Request, pillm.Answer | pillm.Failure]
 
 _SMALL_BYTES = 48_000_000
 _RESTARTS = 5
+_EMBEDDED = 16
 _KILLED = "The next run asks again; a smaller parallel or context takes less memory."
 log = logging.getLogger("pillm.llamacpp")
 
@@ -42,6 +44,9 @@ class Settings:
     constrain: bool = False
     logprobs: int = 0
     device: str = "local"
+    prefix: str = "none"
+    model: str = ""
+    """The file's sha256, which a kept prefix is known by."""
 
     def threads_for(self, size: int) -> int:
         """Return how many threads decode a model of `size` bytes; below a few layers' worth, waiting costs more than work."""
@@ -74,6 +79,7 @@ class LocalSession(pillm.Timer, pillm.Session):
         self._grammars: dict[str, Compiled] = {}
         self._threads = settings.threads_for(path.stat().st_size)
         self._restarts = 0
+        self._prefix = _storage(settings)
         self._start()
 
     def _start(self) -> None:
@@ -83,6 +89,7 @@ class LocalSession(pillm.Timer, pillm.Session):
             self.facts = self._worker.ask(
                 op="open", path=str(self._path.resolve()), threads=self._threads, context=settings.context,
                 batch=settings.batch, parallel=settings.parallel, gpu_layers=settings.gpu_layers,
+                prefix=self._prefix,
             )  # fmt: skip
         except BaseException:
             self._worker.close()
@@ -146,6 +153,7 @@ class LocalSession(pillm.Timer, pillm.Session):
             advice = f"It was started again {_RESTARTS} times before; this was the last."
             raise pillm.BackendError(error.with_advice(advice)) from error
         self._restarts += 1
+        self._prefix = None  # whatever the reason was, a file that was kept is not given to llama.cpp again
         self._start()
 
     def _one_by_one(self, flight: Flight) -> Iterator[Result]:
@@ -217,13 +225,16 @@ class LocalSession(pillm.Timer, pillm.Session):
             model=self.facts["name"] or self._path.stem,
             token_ids=tuple(result["ids"]), logprobs=logprobs if self._settings.logprobs else None,
             tokenizer_hash=self.facts["tokenizer"],
-            timings={"seconds": result["seconds"]},
+            timings={"seconds": result["seconds"], "first_token_seconds": result["first"]},
         )  # fmt: skip
 
     def embed(self, texts: Iterable[str]) -> Iterator[tuple[float, ...]]:
-        """Yield one embedding of length 1 per text."""
-        for text in texts:
-            yield tuple(self._worker.ask(op="embed", texts=[text])["vectors"][0])
+        """Yield one embedding of length 1 per text, pooled as the file says; a few texts are pulled ahead.
+
+        Raises DataError for a text longer than the context, ConfigError where the model gives no embeddings.
+        """
+        for group in batched(texts, _EMBEDDED):
+            yield from map(tuple, self._worker.ask(op="embed", texts=group)["vectors"])
 
     def machine(self) -> pillm.Machine:
         """Return this machine."""
@@ -267,3 +278,23 @@ class LocalSession(pillm.Timer, pillm.Session):
     def close(self) -> None:
         """End the worker; calling it twice is harmless."""
         self._worker.close()
+
+
+def batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yield texts in lists of at most that size."""
+    left = iter(texts)
+    while group := list(islice(left, size)):
+        yield group
+
+
+def _storage(settings: Settings) -> Packet | None:
+    """Return where prefixes are kept and what they are known by; None where they are not kept."""
+    from pillm_llamacpp import source
+
+    if settings.prefix == "none":
+        return None
+    single = settings.prefix != "auto"
+    path = Path(settings.prefix).expanduser().resolve() if single else source.cache_folder().parent / "prefixes"
+    if single and (path.is_dir() or not path.parent.is_dir()):
+        raise pillm.ConfigError(f"prefix: {path} cannot be a file. Name a file in a folder that is there, or say auto or none.")
+    return {"path": str(path), "single": single, "model": settings.model, "engine": source.COMMIT}

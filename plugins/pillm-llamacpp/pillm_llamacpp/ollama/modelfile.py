@@ -129,9 +129,11 @@ def system_of(rows: Sequence[Row]) -> str | None:
     return str(one) if one else None
 
 
-def modelfile(name: str, translation: Translation, *, system: str | None, stops: Sequence[str], context: int) -> str:
-    """Return the text of a Modelfile for the file of that name in its folder."""
-    lines = [f"# Ollama: ollama create NAME -f {MODELFILE}", f"FROM ./{name}", ""]
+def modelfile(
+    chosen: pillm.Preference, translation: Translation, *, system: str | None, stops: Sequence[str], context: int
+) -> str:
+    """Return the text of a Modelfile for a file of its folder."""
+    lines = [f"# Ollama: ollama create NAME -f {MODELFILE}", pillm.modelfile_from(chosen), ""]
     if translation.go is not None:
         lines += [f"# The chat template of the file, in Go: {translation.note}.", f'TEMPLATE """{translation.go}"""', ""]
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -14,10 +15,12 @@ from pillm_llamacpp.inference.batching import Batcher, Job
 from pillm_llamacpp.inference.chat import ChatTemplate
 from pillm_llamacpp.inference.engine import Context, Log, Model
 from pillm_llamacpp.inference.machine import free_memory
+from pillm_llamacpp.inference.prefixes import Prefixes, Storage, key_of
 from pillm_llamacpp.inference.sampling import Chooser, Grammar
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
+    from pillm_llamacpp.inference.embedding import Embedder
     from pillm_llamacpp.inference.timing import Stopwatch
     from pillm_llamacpp.workers.pipe import Packet
 
@@ -48,7 +51,7 @@ class Served:
     """An open model with its template, its cache and the grammars that were compiled for it."""
 
     def __init__(self, *, path: str, threads: int = 1, context: int | None = None, **options: Any) -> None:
-        """Load a model; `options` are vocab_only, batch, parallel and gpu_layers."""
+        """Load a model; `options` are vocab_only, batch, parallel, gpu_layers and `prefix`: where beginnings are kept."""
         log = start()
         began = time.perf_counter()
         self.vocab_only: bool = options.get("vocab_only", False)
@@ -56,6 +59,8 @@ class Served:
         self.threads = threads
         self.batch = options.get("batch")
         self.log = log
+        self._prefix: Packet | None = options.get("prefix")
+        self._embedder: Embedder | None = None
         self._template = self._chat_template()
         self._grammars: dict[str, Grammar] = {}
         self.context = self.parallel = 0
@@ -85,8 +90,15 @@ class Served:
             context = Context(
                 self.model, self.log, cells=self.context, sequences=self.parallel, threads=self.threads, batch=self.batch
             )
-            self.batcher = Batcher(self.model, context, self.parallel)
+            self.batcher = Batcher(self.model, context, self.parallel, self._prefixes())
         return self.batcher
+
+    def _prefixes(self) -> Prefixes:
+        if self._prefix is None:
+            return Prefixes("")
+        told = self._prefix
+        key = key_of(model=told["model"], engine=told["engine"], context=self.context, cache="f16")
+        return Prefixes(key, Storage(path=Path(told["path"]), single=told["single"]))
 
     def _chat_template(self) -> ChatTemplate | None:
         source = self.model.template
@@ -126,9 +138,7 @@ class Served:
         if operation == "tokens":
             return {"tokens": [self.model.shown(token) if token < self.model.n_vocab else "?" for token in message["ids"]]}
         if operation == "embed":
-            from pillm_llamacpp.inference.embedding import embed
-
-            return {"vectors": embed(self, message["texts"])}
+            return {"vectors": self._embedding().vectors(message["texts"])}
         if operation == "compare":
             from pillm_llamacpp.gates.nearness import compare
 
@@ -142,6 +152,12 @@ class Served:
             found: Packet = getattr(self.stopwatch, operation)(**message)
             return found
         raise Refusal("backend", f"there is no operation {operation!r}")
+
+    def _embedding(self) -> Embedder:
+        from pillm_llamacpp.inference.embedding import Embedder
+
+        self._embedder = self._embedder or Embedder(self)
+        return self._embedder
 
     def _encoded(self, rows: list[Packet], day: str | None) -> list[Packet]:
         """Return each row's text and ids, as they were on a day where one is given."""

@@ -80,10 +80,9 @@ class Alone:
     def _written(self, parts: dict[str, Path]) -> dict[str, Path]:
         """Write a file of each storage type, none of which has its place yet; all their numbers are finite."""
         folder = str(self.laid.checkpoint.path)
-        names = {"general.name": self.card.name, **({"general.license": self.card.license} if self.card.license else {})}
         writing = Writing(
-            tree=str(source.require()), texts=folder, weights=folder, adapter=str(self.laid.adapter), metadata=names,
-            keys=self.card.lineage, threads=self.options.threads or 1, alone=True,
+            tree=str(source.require()), texts=folder, weights=folder, adapter=str(self.laid.adapter),
+            keys=pillm.metadata_of(self.card), threads=self.options.threads or 1, alone=True,
         )  # fmt: skip
         write(writing, parts, self.progress)
         for path in parts.values():

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pillm_llamacpp.converting.hooks import Splits, add_own_keys
+from pillm_llamacpp.converting.hooks import Splits, add_own_keys, set_keys
 from pillm_llamacpp.workers.refusal import Refusal
 from pillm_llamacpp.writing.families import Family, heads_of, rope_of
 from pillm_llamacpp.writing.vocabulary import write_vocabulary
@@ -63,8 +63,7 @@ def add_adapter_keys(writer: Any, gguf: Any, folder: Path, alpha: float, job: Pa
     add_general(writer, gguf, folder, job["metadata"])
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    for name, value in job["keys"].items():
-        writer.add_string(name, str(value))
+    set_keys(writer, job["keys"])
 
 
 def add_general(writer: Any, gguf: Any, folder: Path, override: Mapping[str, str]) -> None:

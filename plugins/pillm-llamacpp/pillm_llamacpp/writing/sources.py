@@ -38,6 +38,8 @@ class Laid(NamedTuple):
     checkpoint: pillm.Checkpoint
     """A folder that holds everything, the base's weights too; for an adapter made of links."""
     adapter: Path | None = None
+    base: Path | None = None
+    """Where the weights that an adapter changes are."""
     notes: tuple[str, ...] = ()
     """What is worth knowing of the folders that it all comes from."""
     links: Mapping[Path, Path] = MappingProxyType({})
@@ -65,7 +67,7 @@ def laid_out(checkpoint: pillm.Checkpoint, base: str | None) -> Iterator[Laid]:
     if not adapter.is_adapter(folder):
         if base is not None:
             raise pillm.ConfigError(f"{folder} is a whole model, so it has no `base`; that option is for an adapter's folder.")
-        yield Laid(checkpoint, None, _looked_at(folder))
+        yield Laid(checkpoint, notes=_looked_at(folder))
         return
     if find_spec("peft") is None:
         raise pillm.MissingDependency(
@@ -83,7 +85,8 @@ def laid_out(checkpoint: pillm.Checkpoint, base: str | None) -> Iterator[Laid]:
     with TemporaryDirectory(prefix="pillm-") as place:
         whole = Path(place).resolve() / checkpoint.label
         links = {**_link(folder, weights, whole), whole: folder}
-        laid = Laid(pillm.Checkpoint(path=whole, name=checkpoint.label), folder.resolve(), (*_looked_at(folder), *notes), links)
+        made = pillm.Checkpoint(path=whole, name=checkpoint.label)
+        laid = Laid(made, folder.resolve(), weights, (*_looked_at(folder), *notes), links)
         try:
             yield laid
         except pillm.PillmError as error:

@@ -1,0 +1,68 @@
+"""Time this machine with a runner's own files, and write what was found as a device's profile."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pillm
+from pillm.backends import Runner
+from pillm.devices import matching
+from pillm.devices.calibration import LONG, SHORT, TG, Timing, calibrated_text
+from pillm.devices.shapes import shape_of
+from pillm.errors import ConfigError
+from pillm.files import write_text
+
+if TYPE_CHECKING:
+    from pillm.cli.terminal import Terminal
+
+REPETITIONS = 3
+
+
+def calibrate(out: Path, runner: str, options: dict[str, Any], terminal: Terminal) -> Path:
+    """Time the machine that a runner's models run on and write its profile to a YAML file.
+
+    Raises ConfigError where the runner has no files to time with or no profile fits the machine, and what timing raises.
+    """
+    if out.suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"a device's profile is a YAML file, and {out} is not called one. Name it {out.with_suffix('.yaml')}."
+        )
+    with tempfile.TemporaryDirectory(prefix="pillm-calibrate-") as folder:
+        built = pillm.runner(runner, **options)
+        facts = built.probe()
+        name = facts.profile or matching(facts)
+        if name is None:
+            raise ConfigError(f"no device profile fits {facts.model or facts.architecture or 'this machine'} to build on.")
+        with terminal.progress("bench") as progress:
+            timings, threads = _timings(built, Path(folder), progress)
+    day = datetime.now(UTC).date().isoformat()
+    write_text(out, calibrated_text(name, facts, timings, threads=threads, day=day))
+    return out
+
+
+def _timings(runner: Runner, folder: Path, progress: pillm.Progress) -> tuple[list[Timing], int]:
+    files = runner.speed_files(folder)
+    if not files:
+        raise ConfigError(f"runner {runner.name!r} has no files of its own to time a machine with. Use runner 'local'.")
+    threads: int | None = None
+    found = []
+    # the largest first: it gets all the cores, and the others are timed with as many
+    for file in sorted(files, key=lambda one: -one.bytes):
+        speeds = []
+        for prompt in (SHORT, LONG):
+            plan = pillm.BenchPlan(pp=prompt, tg=TG, repetitions=REPETITIONS, threads=threads)
+            measured = pillm.bench(file, runner, plan=plan, progress=progress)
+            threads = measured.threads or threads
+            speeds.append(measured)
+        found.append(
+            Timing(
+                shape=shape_of(file),
+                short_tps=speeds[0].pp_tps,
+                long_tps=speeds[1].pp_tps,
+                tg_tps=max(one.tg_tps for one in speeds),
+            )
+        )
+    return found, threads or 1

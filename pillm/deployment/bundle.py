@@ -1,0 +1,64 @@
+"""What is brought to a board: the model file and, in one small archive, all that is needed to serve and to check it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+
+from pillm import __version__
+from pillm.artifacts import ModelFile
+from pillm.contract import Contract
+from pillm.deployment.smoke import SmokeTest
+from pillm.records import JSONObject, canonical
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A model file, the contract it was trained under, its smoke test, and the JSON Schema of its answers if they share one."""
+
+    model: ModelFile
+    contract: Contract
+    smoke: SmokeTest
+    schema: JSONObject | None = None
+    constrained: bool = False
+    """Whether the server holds every answer to the schema, unless a request says otherwise."""
+
+    def release(self, server: str, context: int, threads: int) -> str:
+        """Return the name of the release: what it serves and how, in twelve hexadecimal digits."""
+        told = [VERSION, self.model.sha256, self.contract.hash, self.smoke.to_json(), self.schema, self.constrained]
+        told += [server, context, threads]
+        return hashlib.sha256(canonical(told).encode()).hexdigest()[:12]
+
+    def archive(self, release: str, arguments: list[str]) -> bytes:
+        """Return the release's folder, all but the model file, as a tar archive that is the same for the same release."""
+        files = {
+            "arguments": "".join(f"{word}\n" for word in arguments),
+            "contract.json": _text(self.contract.to_json()),
+            "smoke.json": _text(self.smoke.to_json()),
+        }
+        if self.schema is not None:
+            files["answer.schema.json"] = _text(self.schema)
+        sums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+        sums["model.gguf"] = self.model.sha256
+        files["manifest.json"] = _text(
+            {"version": VERSION, "release": release, "model": self.model.label, "quant": self.model.quant,
+             "bytes": self.model.bytes, "pillm": __version__, "files": sums}
+        )  # fmt: skip
+        sums["manifest.json"] = hashlib.sha256(files["manifest.json"].encode()).hexdigest()
+        files["sums"] = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for name, text in sorted(files.items()):
+                info = tarfile.TarInfo(name)
+                info.size, info.mode = len(text.encode()), 0o600
+                tar.addfile(info, io.BytesIO(text.encode()))
+        return out.getvalue()
+
+
+def _text(value: JSONObject) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,68 @@
+"""`bundle_of`: make of a run, or of one model file, what is brought to a board."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pillm.artifacts import CHOICE_FILE, CONTRACT_FILE, ModelFile
+from pillm.backends import Runner
+from pillm.contract import Contract
+from pillm.deployment.bundle import Bundle
+from pillm.deployment.smoke import HELLO, SmokeTest, shared_schema, smoke_from_run, smoke_from_runner
+from pillm.errors import ConfigError, DataError
+from pillm.intake.door import check_model_file
+from pillm.report.foreignjson import read_foreign
+from pillm.store import MANIFEST
+from pillm.verification import verify
+
+_QUANT = re.compile(r"[-._]((?:I?Q|T?Q)[0-9][A-Z0-9_]*|B?F16|F32|MXFP4\w*)(?=[-._]|$)", re.IGNORECASE)
+
+
+def bundle_of(path: Path | str, runner: Runner | None = None, *, constrained: bool = False) -> Bundle:
+    """Return the bundle of a run's model file, or of a GGUF file by itself.
+
+    Its smoke test is a held-out row that this very file answered in the run's evaluation; else a greeting, with the answer that
+    `runner` gives to it here. With `constrained` every answer on the board must satisfy the schema that the rows share. Raises
+    ConfigError where there is no file, several, or no such schema; DataError for a file that is not what its manifest says.
+    """
+    file = model_file_of(Path(path))
+    check_model_file(file)
+    if any((folder / MANIFEST).is_file() for folder in (file.resolve().parent, file.resolve().parent.parent)):
+        for problem in verify(file):
+            raise DataError(f"{problem.path} {problem.reason}. What was scored is what ships: export it again.")
+    quant = _QUANT.search(file.stem)
+    model = ModelFile.of(file, quant[1].upper() if quant else "")
+    contract, run = _contract(file), file.resolve().parent.parent
+    smoke = smoke_from_run(run, model, contract)
+    if smoke is None:
+        greeting = SmokeTest(messages=contract.messages(HELLO), expected=None)
+        smoke = smoke_from_runner(model, contract, runner) if runner else greeting
+    schema = shared_schema(run)
+    if constrained and schema is None:
+        raise ConfigError(f"{run} has no held-out rows that share one JSON Schema, so answers cannot be held to one.")
+    return Bundle(model=model, contract=contract, smoke=smoke, schema=schema, constrained=constrained)
+
+
+def model_file_of(path: Path) -> Path:
+    """Return the model file that a path stands for: a GGUF file, or the one that a run chose or made.
+
+    Raises ConfigError where a run has several and none was chosen, or where there is none.
+    """
+    if path.is_file():
+        return path
+    folder = path / "export" if (path / "export").is_dir() else path
+    files = sorted(folder.glob("*.gguf"))
+    choice = read_foreign(folder / CHOICE_FILE)
+    picked = choice.get("picked") if isinstance(choice, dict) else None
+    chosen = [file for file in files if picked in (file.name, file.stem)] if len(files) > 1 else files
+    if chosen:
+        return chosen[0]
+    if not files:
+        raise ConfigError(f"{path} is neither a GGUF file nor a run with one in its folder export. Export the model first.")
+    raise ConfigError(f"{path} holds {len(files)} model files and chose none. Name one: --model {files[0]}")
+
+
+def _contract(model: Path) -> Contract:
+    path = model.parent / CONTRACT_FILE
+    return Contract.read(path, "Export the model again.") if path.is_file() else Contract()

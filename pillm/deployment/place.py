@@ -1,0 +1,138 @@
+"""The folder on a board that one served model has, and what stands on the board beside it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+
+from pillm.errors import BackendError, ConfigError, MissingDependency, StorageError, Unavailable
+from pillm.remote import Remote
+from pillm.remote.endings import size
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_LONGEST_SOCKET = 100  # of the 108 bytes that the kernel has for a socket's name
+SPARE_MEMORY = 256 << 20
+"""What a served model needs beside its file: keys and values, buffers, the program."""
+_TOOLS = ("flock", "mkfifo", "setsid", "sha256sum", "systemd-socket-activate", "tar", "cut", "sed")
+_LOOK = """printf 'home %s\\n' "$HOME"
+printf 'machine %s\\n' "$(uname -m)"
+printf 'cores %s\\n' "$(nproc 2>/dev/null || echo 4)"
+for tool in $2; do command -v "$tool" >/dev/null || printf 'lacks %s\\n' "$tool"; done
+[ -x /usr/lib/systemd/systemd-socket-proxyd ] || [ -x /lib/systemd/systemd-socket-proxyd ] || echo 'lacks systemd-socket-proxyd'
+for server in "$1" "$HOME/.local/bin/$1" "/usr/lib/pillm/llamacpp/$1" "$HOME/llama.cpp/build/bin/$1"; do
+  found=$(command -v -- "$server") && printf 'server %s\\n' "$found" && break
+done
+printf 'port %s\\n' "$(cat -- "$HOME/.local/share/pillm/$3/port" 2>/dev/null)"
+printf 'current %s\\n' "$(readlink -- "$HOME/.local/share/pillm/$3/current" 2>/dev/null)"
+printf 'previous %s\\n' "$(readlink -- "$HOME/.local/share/pillm/$3/previous" 2>/dev/null)"
+"""
+_INSTALL = """mkdir -p -- "$1/files" "$1/releases" "$1/log" "$1/run" && chmod 700 -- "$1" || exit 1
+[ -e "$1/port" ] || printf '%s\\n' "$2" >"$1/port"
+cat >"$1/serve.sh.new" && mv -f -- "$1/serve.sh.new" "$1/serve.sh"
+"""
+_UNPACK = """release=$1/releases/$2 part=$1/releases/.$2.part
+rm -rf -- "$part" && mkdir -p -- "$part" && tar -xf - -C "$part" && ln -s -- "../../files/$3" "$part/model.gguf" || exit 1
+cd -- "$part" && sha256sum --check --quiet --strict sums >&2 || exit 1
+sync
+if [ -d "$release" ]; then rm -rf -- "$part"; else mv -T -- "$part" "$release"; fi
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model is served: the folder there, the server program, and the release that answers now."""
+
+    remote: Remote
+    name: str
+    root: str
+    server: str
+    cores: int
+    port: int | None
+    current: str | None
+    previous: str | None
+
+    @classmethod
+    def find(cls, remote: Remote, name: str, server: str = "llama-server") -> Place:
+        """Look at a board; raise MissingDependency for what it lacks, ConfigError for a name that no folder should have."""
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} is no name for a served model: up to 32 small letters, digits and dashes.")
+        server = remote.path(server)
+        if "\n" in server or "\0" in server or not server or server.startswith("-"):
+            raise ConfigError(f"{server!r} is no program. Name llama-server, or its path on the board.")
+        told = remote.script(_LOOK, server, " ".join(_TOOLS), name, what="the look at the board")
+        facts = [line.partition(" ")[::2] for line in told.splitlines()]
+        lacking = [value for key, value in facts if key == "lacks"]
+        if lacking:
+            raise MissingDependency(
+                f"{remote.host} lacks {', '.join(lacking)}. On Debian and Raspberry Pi OS: sudo apt install systemd util-linux"
+            )
+        known = dict(facts)
+        home = known.get("home", "")
+        if not home.startswith("/"):
+            raise BackendError(f"{remote.host}: the home folder there is {home!r}, which is no place for a model.")
+        found = cls(
+            remote=remote,
+            name=name,
+            root=f"{home.rstrip('/')}/.local/share/pillm/{name}",
+            server=known.get("server", ""),
+            cores=_number(known.get("cores")) or 4,
+            port=_number(known.get("port")),
+            current=known.get("current", "").rpartition("/")[2] or None,
+            previous=known.get("previous", "").rpartition("/")[2] or None,
+        )
+        if len(found.socket("0" * 12).encode()) > _LONGEST_SOCKET:
+            raise ConfigError(f"{remote.host}: the path {found.root} is too long for a socket. Choose a shorter --name.")
+        return found
+
+    def socket(self, release: str) -> str:
+        """Return the path of the socket that a release's server listens on."""
+        return f"{self.root}/run/{release}.sock"
+
+    def check_server(self) -> str:
+        """Return what the server program there says of its options; raise where it is not there or cannot run."""
+        if not self.server:
+            raise MissingDependency(
+                f"{self.remote.host} has no llama-server that could be found. pillm's page rpi4/README.md says how to build it "
+                "there; where it is built already, name its path with --server."
+            )
+        return self.remote.run_as("llama-server", [self.server, "--help"], timeout=120)
+
+    def check_memory(self, needed: int, label: str) -> None:
+        """Raise ConfigError where the board has not the memory for one more model beside what runs."""
+        has = self.remote.memory()
+        if has is not None and has < needed + SPARE_MEMORY:
+            raise ConfigError(
+                f"{self.remote.host} has {size(has)} of memory left, and {label} needs {size(needed + SPARE_MEMORY)} beside "
+                "the model that answers now. Nothing was sent. Choose a smaller quantisation or a smaller context."
+            )
+
+    def install(self, port: int) -> None:
+        """Make the folder there and put the keeper's script into it; one that runs goes on as it was."""
+        script = files("pillm.deployment").joinpath("serve.sh").read_bytes()
+        argv = ["sh", "-c", _INSTALL, "sh", self.root, str(port)]
+        self.remote.run_as("the installation", argv, stdin=script)
+
+    def unpack(self, release: str, archive: bytes, model: str) -> None:
+        """Put a release there, whole or not at all; raise StorageError where what arrived is not what was sent."""
+        argv = ["sh", "-c", _UNPACK, "sh", self.root, release, model.rpartition("/")[2]]
+        try:
+            self.remote.run_as("the unpacking", argv, stdin=archive, timeout=600)
+        except BackendError as error:
+            if "FAILED" not in str(error) and "did NOT match" not in str(error):
+                raise
+            raise StorageError(f"{error} What answered before still answers. Run the same command again.") from error
+
+    def ask(self, verb: str, timeout: float = 60.0) -> str:
+        """Let the keeper's script do something there and return what it says."""
+        return self.remote.run_as(f"serve.sh {verb}", ["sh", f"{self.root}/serve.sh", verb], timeout=timeout)
+
+    def standing(self) -> dict[str, str]:
+        """Return how it stands there, as the script tells it; raise Unavailable where nothing was ever deployed."""
+        if self.port is None:
+            raise Unavailable(f"{self.remote.host}: nothing is deployed under the name {self.name!r}.")
+        return dict(line.partition(" ")[::2] for line in self.ask("status").splitlines())
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() else None

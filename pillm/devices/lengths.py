@@ -1,0 +1,38 @@
+"""How long the requests of a data set are, as far as characters tell."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+
+from pillm.plans import Lengths
+from pillm.records import Message, Prompt
+
+CHARACTERS = 4
+"""A token of English or French text, or of JSON, takes about so many, whatever the vocabulary."""
+
+
+def typical_lengths(prompts: Iterable[Prompt]) -> Lengths | None:
+    """Return the tokens of a middling request and its answer, reckoned from characters; None where no answer is known yet.
+
+    The prefix is the system message, where all prompts have the same.
+    """
+    asked: list[int] = []
+    answered: list[int] = []
+    systems: set[str] = set()
+    for one in prompts:
+        asked.append(sum(map(_length, one.messages)))
+        systems.add("".join(str(said.get("content") or "") for said in one.messages if said.get("role") == "system"))
+        told = one.given or (one.reference.message if one.reference else None)
+        if told:
+            answered.append(_length(told))
+    if not answered:
+        return None
+    prompt, answer = (max(1, round(statistics.median(found) / CHARACTERS)) for found in (asked, answered))
+    prefix = round(len(systems.pop()) / CHARACTERS) if len(systems) == 1 else 0
+    return Lengths(prompt=prompt, answer=answer, prefix=min(prefix, prompt), estimated=True)
+
+
+def _length(message: Message) -> int:
+    calls = message.get("tool_calls") or ()
+    return len(str(message.get("content") or "")) + sum(len(str(call.get("function", call))) for call in calls)

@@ -1,0 +1,122 @@
+"""What would do instead of a model that does not fit a device, or that is slower there than it need be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from pillm.devices import device, device_names
+from pillm.devices.memory import MIB, needed, size_text
+from pillm.devices.profile import DeviceProfile
+from pillm.devices.quants import BY_REQUEST, QUANTS, bits
+from pillm.devices.shapes import ModelShape, from_config
+from pillm.devices.speed import KV_PAD, decode_speed
+
+_FASTER = 1.15
+_HEAD_SHARE = 0.25
+"""A head that takes more than this of what every token reads is worth naming."""
+_STUDENTS = {
+    "250M weights": (1024, 2816, 20, (16, 4, 64), 32768),
+    "110M weights": (768, 2048, 12, (12, 4, 64), 32768),
+    "60M weights": (768, 2048, 10, (12, 4, 64), 16384),
+    "25M weights": (512, 1536, 8, (8, 2, 64), 16384),
+}
+"""Shapes whose rows divide by 256, with few key heads, tied embeddings and a small vocabulary."""
+
+
+def faster(shape: ModelShape, profile: DeviceProfile) -> Iterator[str]:
+    """Yield the device's own quantisations that are clearly faster than the one planned, and a smaller head."""
+    speed = decode_speed(shape, profile)
+    for quant in suited(shape, profile):
+        other = shape.quantised(quant)
+        rate = decode_speed(other, profile)
+        if speed and rate and rate >= _FASTER * speed:
+            yield offer(quant, other, rate)
+    yield from _smaller_head(shape, profile, speed)
+
+
+def smaller(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
+    """Yield what would fit: a shorter context, smaller quantisations, a bigger board, a smaller student."""
+    available = profile.ram_mib * MIB
+    shorter = context // 2
+    while shorter >= KV_PAD and needed(shape, profile, shorter) > available:
+        shorter //= 2
+    if shorter >= KV_PAD:
+        yield f"{shorter} tokens of context"
+    quants = list(islice(_fitting(shape, profile, context), 3))
+    yield from quants
+    yield from _bigger(shape, profile, context)
+    if not quants:
+        yield from _students(profile, context)
+
+
+def suited(shape: ModelShape, profile: DeviceProfile) -> tuple[str, ...]:
+    """Return the quantisations that suit a device, best first; others where rows do not divide by 256."""
+    whole = all(one.shape[0] % 256 == 0 for one in shape.streamed)
+    return profile.quants if whole else profile.quants_if_not_256
+
+
+def offer(what: str, shape: ModelShape, speed: float | None) -> str:
+    """Return an alternative with its size and speed, as text."""
+    return f"{what}: {size_text(shape.file_bytes)}" + (f", about {rounded(speed):g} tokens per second" if speed else "")
+
+
+def rounded(speed: float | None) -> float | None:
+    """Return a speed with three significant digits: more would claim too much."""
+    return float(f"{speed:.3g}") if speed else None
+
+
+def _smaller_head(shape: ModelShape, profile: DeviceProfile, speed: float | None) -> Iterator[str]:
+    """Yield what fewer bits in the head, or a vocabulary of a quarter, would bring where the head is most of a token."""
+    head = next((one for one in shape.streamed if one.name == shape.head), None)
+    total = sum(one.bytes * shape.used(one) for one in shape.streamed)
+    if head is None or not speed or head.bytes < _HEAD_SHARE * total:
+        return
+    if bits(head.type) > 6:
+        type_ = "Q4_K" if head.shape[0] % 256 == 0 else "Q4_0"
+        other = shape.with_types({head.name: type_})
+        rate = decode_speed(other, profile)
+        if rate and rate >= _FASTER * speed:
+            yield offer(f"the head in {type_}", other, rate)
+    if shape.vocabulary >= 65536:
+        other = shape.with_vocabulary(shape.vocabulary // 4)
+        rate = decode_speed(other, profile)
+        if rate and rate >= _FASTER * speed:
+            yield offer(f"a student with a vocabulary of {other.vocabulary:,}", other, rate)
+
+
+def _fitting(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
+    """Yield the smaller quantisations that fit, largest first."""
+    for quant in QUANTS:
+        if quant in profile.avoid or quant in BY_REQUEST or bits(QUANTS[quant]) >= 16:
+            continue
+        other = shape.quantised(quant)
+        if other.file_bytes < shape.file_bytes and needed(other, profile, context) <= profile.ram_mib * MIB:
+            yield offer(quant, other, decode_speed(other, profile))
+
+
+def _bigger(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
+    """Yield the first bigger board that holds the model as it is, else in the quantisation that suits that board."""
+    boards = [one for one in map(device, device_names()) if one.ram_mib > profile.ram_mib and one.calibrated]
+    for smaller_ in (False, True):
+        for board in boards:
+            other = shape.quantised(suited(shape, board)[0]) if smaller_ else shape
+            if needed(other, board, context) <= board.ram_mib * MIB:
+                title = f"{board.title} with {other.quant}" if smaller_ else board.title
+                yield offer(title, other, decode_speed(other, board))
+                return
+
+
+def _students(profile: DeviceProfile, context: int) -> Iterator[str]:
+    """Yield the largest of the shapes made for small boards that fits."""
+    for title, (hidden, wide, layers, heads, vocabulary) in _STUDENTS.items():
+        described = {
+            "model_type": "llama", "hidden_size": hidden, "intermediate_size": wide, "num_hidden_layers": layers,
+            "num_attention_heads": heads[0], "num_key_value_heads": heads[1], "head_dim": heads[2],
+            "vocab_size": vocabulary, "tie_word_embeddings": True,
+        }  # fmt: skip
+        shape = from_config(described, title).quantised(profile.quants[0])
+        if needed(shape, profile, context) <= profile.ram_mib * MIB:
+            what = f"a student of {title} (hidden size {hidden}, {layers} layers, vocabulary {vocabulary:,}) in {shape.quant}"
+            yield offer(what, shape, decode_speed(shape, profile))
+            return

@@ -1,0 +1,150 @@
+"""A picture of plans: how fast each file would be against the memory it needs, one mark per model, quantisation and device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pillm.artifacts import Plan
+from pillm.report.charts import drawing, grid_line
+from pillm.report.elements import Child, Markup, raw, tag
+from pillm.report.page import POLICY, STYLE
+from pillm.report.scales import Box, Scale, log_ticks, place_labels, round_ticks
+from pillm.report.tables import table
+from pillm.report.words import size, size_tick
+
+WIDTH, HEIGHT = 880, 420
+_KINDS = ("model", "teacher", "checkpoint", "adapter", "base")
+"""The colours of the page's style, one for each series."""
+_CHARACTER = 7.2
+_SVG = "http://www.w3.org/2000/svg"
+
+
+def plan_page(plans: Sequence[Plan]) -> str:
+    """Return plans as one HTML page: the picture, and the table that it is drawn from."""
+    title = f"What {', '.join(dict.fromkeys(one.model for one in plans))} would do"
+    picture = plan_picture(plans)
+    body = tag(
+        "body",
+        tag(
+            "main",
+            tag("h1", title),
+            tag("p", "Predicted by arithmetic from shapes and published measurements; nothing was run.", class_="lead"),
+            tag("figure", picture) if picture else tag("p", "No speed is known for these devices."),
+            table(HEADS, (row(one, len(_devices(plans)) > 1 or len(_models(plans)) > 1) for one in plans)),
+        ),
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{title} · pillm"),
+        tag("style", raw(STYLE.read_text("utf-8"))),
+    )
+    return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+
+
+def plan_svg(plans: Sequence[Plan]) -> str:
+    """Return the picture alone, with the style that it needs."""
+    style = tag("style", raw(STYLE.read_text("utf-8")))
+    picture = plan_picture(plans) or drawing(WIDTH, 40, "nothing known", [tag("text", "No speed is known.", x=10, y=24)])
+    return str(picture).replace("<svg ", f'<svg xmlns="{_SVG}" width="{WIDTH}" ', 1).replace(">", f">{style}", 1) + "\n"
+
+
+def write_plot(plans: Sequence[Plan], path: Path) -> None:
+    """Write plans as a page, or as a picture where the file's name ends in .svg."""
+    path.write_text(plan_svg(plans) if path.suffix == ".svg" else plan_page(plans), "utf-8")
+
+
+def plan_picture(plans: Sequence[Plan]) -> Markup | None:
+    """Return decode speed against memory, both logarithmic, with the 90 % intervals that are known; None without speeds."""
+    known = [(one, one.tg_tps) for one in plans if one.tg_tps]
+    if not known:
+        return None
+    series = list(dict.fromkeys((one.model, one.device) for one, _ in known))
+    sizes = [float(_needed(one)) for one, _ in known]
+    speeds = [end for one, speed in known for end in (one.tg_interval or (speed, speed))]
+    left, right, top, bottom = 60, WIDTH - 16, 30, HEIGHT - 44
+    x = Scale(min(sizes) / 1.3, max(sizes) * 1.3, left, right, log=True)
+    y = Scale(min(speeds) / 1.25, max(speeds) * 1.25, bottom, top, log=True)
+    rates = log_ticks(y.low, y.high) or round_ticks(y.low, y.high)
+    grid = [grid_line(left, right, y(tick), f"{tick:g}") for tick in rates]
+    axis = [
+        tag("text", size_tick(tick), x=x(tick), y=bottom + 20, class_="tick", text_anchor="middle")
+        for tick in log_ticks(x.low, x.high)
+    ]
+    titles = [
+        tag("text", "tokens per second (decode), logarithmic", x=left - 48, y=14, class_="axis"),
+        tag("text", "memory needed beside the system, logarithmic →", x=right, y=HEIGHT - 6, class_="axis", text_anchor="end"),
+    ]
+    marks = [_mark(one, speed, series.index((one.model, one.device)), x(float(_needed(one))), y) for one, speed in known]
+    labels = _labels([(one, speed) for one, speed in known], series, x, y, (left, top - 12, right, bottom))
+    about = "decode against memory: " + "; ".join(f"{_name(one, series)} {speed:g}" for one, speed in known)
+    return drawing(WIDTH, HEIGHT, about, grid, axis, titles, marks, labels)
+
+
+HEADS: tuple[Child, ...] = ("file", "size", "memory", "pp", "tg", "first token", "answer", "fits")
+
+
+def row(one: Plan, several: bool) -> list[Child]:
+    """Return a plan as cells of a table."""
+    name = f"{one.model} {one.quant} on {one.device}" if several else one.quant
+    cells = (
+        size(one.bytes), size(_needed(one)), _speed(one.pp_tps), _speed(one.tg_tps), _seconds(one.ttft_s), _seconds(one.answer_s),
+        "yes" if one.fits else "no",
+    )  # fmt: skip
+    return [name, *(tag("td", cell) for cell in cells)]
+
+
+def _mark(one: Plan, speed: float, number: int, x: float, y: Scale) -> Markup:
+    low, high = one.tg_interval or (speed, speed)
+    parts = [
+        tag("title", f"{one.model} {one.quant} on {one.device}: {speed:g} tokens per second, {size(_needed(one))}"
+                     + ("" if one.fits else ", does not fit")),
+        tag("line", x1=x, x2=x, y1=y(high), y2=y(low), class_="whisker") if one.tg_interval else None,
+        tag("circle", cx=x, cy=y(speed), r=6, class_="dot" if one.fits else "halo"),
+    ]  # fmt: skip
+    return tag("g", *parts, class_=f"k-{_KINDS[number % len(_KINDS)]}")
+
+
+def _labels(known: Sequence[tuple[Plan, float]], series: Sequence[object], x: Scale, y: Scale, area: Box) -> list[Markup]:
+    names = [_name(one, series) for one, _ in known]
+    places = [
+        (x(float(_needed(one))), y(speed), len(name) * _CHARACTER) for (one, speed), name in zip(known, names, strict=True)
+    ]
+    spans = [one.tg_interval or (speed, speed) for one, speed in known]
+    whiskers = [(place[0] - 6, y(span[1]), place[0] + 6, y(span[0])) for place, span in zip(places, spans, strict=True)]
+    spots = place_labels(places, whiskers, area)
+    return [
+        tag("text", name, x=at[0], y=at[1], class_="label", text_anchor="middle") for name, at in zip(names, spots, strict=True)
+    ]
+
+
+def _name(one: Plan, series: Sequence[object]) -> str:
+    return one.quant if len(series) == 1 else f"{one.quant} {one.model if len(_of(series, 0)) > 1 else one.device}"
+
+
+def _of(series: Sequence[object], place: int) -> set[object]:
+    return {one[place] for one in series if isinstance(one, tuple)}
+
+
+def _needed(one: Plan) -> int:
+    return sum(count for purpose, count in one.memory.items() if purpose not in ("available", "reserve"))
+
+
+def _devices(plans: Sequence[Plan]) -> set[str]:
+    return {one.device for one in plans}
+
+
+def _models(plans: Sequence[Plan]) -> set[str]:
+    return {one.model for one in plans}
+
+
+def _speed(speed: float | None) -> str:
+    return f"{speed:g}" if speed else "?"
+
+
+def _seconds(count: float | None) -> str:
+    return f"{count:.3g} s" if count else "?"

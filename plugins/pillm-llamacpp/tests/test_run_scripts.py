@@ -1,0 +1,154 @@
+"""The scripts that run a model on the board: their flags held against the real programs, their endings put in words."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from pillm_llamacpp.building.targets import PROGRAMS
+from pillm_llamacpp.command import _parser
+from pillm_llamacpp_boardtools import ROOT, RPI4, Board, flags, known, need, printed, script
+
+import pillm
+
+TINY = RPI4 / "selftest" / "tiny.gguf"
+SCRIPTS = sorted(path for path in RPI4.rglob("*.sh") if path.name != "steps.sh")
+
+
+def test_every_script_passes_shellcheck() -> None:
+    need("shellcheck")
+    done = subprocess.run(
+        ["shellcheck", "-x", *map(str, SCRIPTS), str(RPI4 / "steps.sh")], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_every_script_tells_its_options_and_refuses_others(path: Path, board: Board) -> None:
+    name = str(path.relative_to(RPI4))
+    said = board.run(name, "--help").stdout
+    parsed = set(re.findall(r"^ {4}(--[a-z\d-]+)(?: \| --[a-z\d-]+)*\)", path.read_text(), re.M))
+    parsed |= {option for line in re.findall(r"^ {4}(--.*)\)$", path.read_text(), re.M) for option in line.split(" | ")}
+    assert {option for option in parsed if option not in said} == set()
+    assert "--dry-run" in parsed
+    assert "is not understood" in board.run(name, "--no-such-option", expect=2).stderr
+    assert board.listing() == {}
+
+
+@pytest.mark.parametrize("page", ["rpi4/README.md", "docs/how-to/run-on-a-pi.md"])
+def test_the_pages_use_scripts_and_options_that_there_are(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    commands = re.findall(r"rpi4/([\w/]+\.sh)((?: --[a-z-]+)*)", text)
+    assert len(commands) > 1
+    for name, options in commands:
+        told = (RPI4 / name).read_text()
+        assert all(f"    {option})" in told or f"    {option} |" in told for option in options.split()), (name, options)
+    for words in re.findall(r"pillm-llamacpp( build[^`\n]*)", text):
+        assert _parser().parse_args(words.split()).target == "pi4"
+
+
+@pytest.fixture
+def model(board: Board) -> Path:
+    path = board.home / "it's a $(touch evil) model.gguf"
+    shutil.copyfile(TINY, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("run_decoder.sh {} prompt", "llama-completion"), ("run_decoder.sh {}", "llama-completion"),
+        ("run_decoder.sh --serve --key-file {} {}", "llama-server"),
+        ("run_encoder.sh --pooling mean {} text", "llama-embedding"),
+        ("bench/run.sh {}", "llama-bench"),
+    ],
+)  # fmt: skip
+def test_every_flag_is_one_that_the_program_of_the_board_has(board: Board, model: Path, command: str, name: str) -> None:
+    board.has(name)
+    words = [str(model) if word == "{}" else word for word in command.split()]
+    line = printed(board.run(words[0], "--dry-run", *words[1:]))
+    used = flags(line)
+    assert len(used) > 4
+    assert [flag for flag in used if flag not in known(name)] == []
+
+
+def test_the_answer_and_nothing_else_is_printed(board: Board, model: Path) -> None:
+    board.has("llama-completion")
+    prompt = 'Bonjour, \\n it\'s "$HOME" `touch evil`'
+    said = board.run("run_decoder.sh", "--tokens", 12, "--threads", 1, model, prompt).stdout
+    asked = pillm.Request(key="k", prompt=pillm.Prompt(id="p", messages=({"role": "user", "content": prompt},)),
+                          messages=({"role": "user", "content": prompt},))  # fmt: skip
+    with pillm.runner("local", max_tokens=12).open(pillm.ModelFile.of(model, "Q4_K_M")) as session:
+        ((_, answer),) = session.answer(iter([asked]))
+    assert isinstance(answer, pillm.Answer)
+    assert said.strip() == answer.content.strip()
+    assert not list(board.home.rglob("evil"))
+
+
+def test_each_line_of_text_becomes_a_line_of_numbers(board: Board, model: Path) -> None:
+    board.has("llama-embedding")
+    said = board.run("run_encoder.sh", "--threads", 1, "--pooling", "mean", model, stdin="bonjour\nit's\n").stdout
+    rows = [[float(number) for number in line.split()] for line in said.splitlines()]
+    assert [len(row) for row in rows] == [256, 256]
+    assert [round(sum(number * number for number in row), 2) for row in rows] == [1.0, 1.0]
+    one = json.loads(board.run("run_encoder.sh", "--json", "--threads", 1, "--pooling", "mean", model, "bonjour").stdout)
+    assert one["data"][0]["embedding"][0] == pytest.approx(rows[0][0], abs=1e-3)
+
+
+def test_a_timing_is_kept_with_what_the_board_was_like(board: Board, model: Path) -> None:
+    board.has("llama-bench")
+    words = ("--pp", 8, "--tg", 2, "--repeat", 1, "--threads", 1)
+    script(board.bin / "vcgencmd", "echo throttled=0x0")
+    path = board.home / board.run("bench/run.sh", *words, model).stdout.strip()
+    found = json.loads(path.read_text())
+    assert (found["board"], found["void"], found["before"]["throttled"]) == ("Raspberry Pi 4 Model B Rev 1.4", False, "0x0")
+    assert [(row["n_prompt"], row["n_gen"]) for row in found["rows"]] == [(8, 0), (0, 2)]
+    assert found["sha256"] == pillm.sha256_file(model)
+    assert "never written over" in board.run("bench/run.sh", "--out", path, model, expect=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "void"),
+    [("0x0", "0x0", False), ("0x50000", "0x50000", False), ("0x0", "0x50000", True), ("0x50005", "0x50005", True)],
+)
+def test_a_board_that_throttled_voids_its_figures_and_keeps_them(
+    board: Board, model: Path, before: str, after: str, void: bool
+) -> None:
+    (board.programs / "bin").mkdir(parents=True)
+    script(board.programs / "bin" / "llama-bench", f"touch '{board.root}/done'; echo '[]'")
+    script(board.bin / "vcgencmd", f"[ -e '{board.root}/done' ] && echo throttled={after} || echo throttled={before}")
+    done = board.run("bench/run.sh", "--out", "record.json", model)
+    assert ("count as void" in done.stderr) is void
+    found = json.loads((board.home / "record.json").read_text())
+    assert (found["void"], found["before"]["throttled"], found["after"]["throttled"]) == (void, before, after)
+
+
+@pytest.mark.parametrize(
+    ("end", "complaint"),
+    [
+        ("kill -ILL $$", "built for another CPU"),
+        ("kill -KILL $$", "memory ran out"),
+        ("kill -SEGV $$", "crashed"),
+        ("exit 7", "status 7"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", ["run_decoder.sh {} hello", "run_encoder.sh {} hello", "bench/run.sh {}", "run_decoder.sh --serve {}"]
+)
+def test_the_way_a_program_ends_is_put_in_words(board: Board, model: Path, end: str, complaint: str, command: str) -> None:
+    (board.programs / "bin").mkdir(parents=True)
+    for name in PROGRAMS:
+        script(board.programs / "bin" / name, end)
+    words = [str(model) if word == "{}" else word for word in command.split()]
+    assert complaint in board.run(*words, expect=1).stderr
+
+
+def test_without_the_programs_the_script_that_builds_them_is_named(board: Board, model: Path) -> None:
+    for command in ("run_decoder.sh", "run_encoder.sh", "bench/run.sh"):
+        assert "setup_pi.sh" in board.run(command, model, *(["x"] if "run_" in command else []), expect=4).stderr
+    assert "there is no file" in board.run("run_decoder.sh", "nowhere.gguf", expect=2).stderr
+    assert "whole number" in board.run("run_decoder.sh", "--tokens", "many", model, expect=2).stderr

@@ -1,0 +1,50 @@
+"""Random walks through grammars, by llama.cpp's own reading of them: what a model that knows nothing would answer."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from pillm_llamacpp.inference.sampling import Grammar
+from pillm_llamacpp.workers.serving import Served
+
+_CLOSING = (b'"', b"}", b"]", b",", b":")
+_AS_LIKELY = 40
+
+
+def walk(served: Served, gbnf: str, seed: int, most: int = 160) -> str | None:
+    """Return a text that the grammar lets through, None where it was not finished in time; raise where nothing may follow."""
+    grammar, draw, text = Grammar.compile(served.model, gbnf), random.Random(seed), b""
+    ids, ends = np.arange(served.model.n_vocab), served.model.ends
+    pieces = [served.model.piece(token) for token in range(served.model.n_vocab)]
+    zeros = np.zeros(len(ids), np.float32)
+    try:
+        for step in range(most):
+            allowed = np.flatnonzero(np.isfinite(grammar.mask(ids, zeros))).tolist()
+            if not allowed:
+                raise AssertionError(f"nothing may follow {text.decode('utf-8', 'replace')!r}")
+            if ends & set(allowed) and (draw.random() < 0.5 or step > most // 2):
+                return text.decode("utf-8")
+            allowed = [token for token in allowed if token not in ends] or allowed
+            likely = [_AS_LIKELY if pieces[token].startswith(_CLOSING) and step > most // 4 else 1 for token in allowed]
+            (token,) = draw.choices(allowed, likely)
+            if token in ends:
+                return text.decode("utf-8")
+            text += pieces[token]
+            grammar.accept(token)
+        return None
+    finally:
+        grammar.close()
+
+
+def accepts(served: Served, gbnf: str, text: str) -> bool:
+    """Say whether a grammar lets a whole text through."""
+    grammar = Grammar.compile(served.model, gbnf)
+    try:
+        for token in served.model.tokenize(text):
+            if not grammar.allows(token):
+                return False
+            grammar.accept(token)
+        return any(grammar.allows(end) for end in served.model.ends)
+    finally:
+        grammar.close()
