@@ -21,7 +21,7 @@ from pillm.performance.benchmark import read_benchmark
 from pillm.progress import Progress, events_file
 from pillm.provenance import machine
 from pillm.recipe import Recipe
-from pillm.records import JSONObject
+from pillm.records import JSONObject, Message
 from pillm.report import RunFacts, read_choice, read_training
 from pillm.report.filechecks import check_files
 from pillm.report.findings import CHOOSING_SET, pick
@@ -201,7 +201,9 @@ def _to_choose_on(this: _Run, models: Sequence[ModelFile], labelled: Labelled, s
     """Score several files on the validation rows, unless their exporter chose: nothing is chosen on what is reported."""
     if len(models) < 2 or read_choice(this.folder / "export"):
         return []
-    answers = {row.prompt.id: row.answer.message for row in labelled if row.prompt.split == CHOOSING_SET}
+    answers: dict[str, str | Message] = {
+        row.prompt.id: row.answer.message for row in labelled if row.prompt.split == CHOOSING_SET
+    }
     rows = [row for row in this.rows.sides[CHOOSING_SET] if row.id in answers][: this.recipe.file.evaluate.max_rows]
     if not rows:
         return []

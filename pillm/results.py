@@ -62,8 +62,8 @@ def _report(folder: Path) -> JSONObject:
 
 def _evaluation(said: JSONObject) -> Evaluation:
     metrics = {name: Figure(**figure) for name, figure in said["metrics"].items()}
-    names = ("subject", "kind", "set", "rows", "quant")
-    return Evaluation(**{name: said.get(name) for name in names}, metrics=metrics)
+    known: dict[str, Any] = {name: said.get(name) for name in ("subject", "kind", "set", "rows", "quant")}
+    return Evaluation(**known, metrics=metrics)
 
 
 def _benchmark(said: JSONObject) -> Benchmark:
