@@ -91,7 +91,7 @@ def test_a_file_is_traced_to_its_checkpoint(made: tuple[Path, list[pillm.ModelFi
 def test_the_modelfile_takes_the_file_that_the_exporter_chose(
     made: tuple[Path, list[pillm.ModelFile]], checkpoint: pillm.Checkpoint, tmp_path: Path
 ) -> None:
-    out, models = made
+    _, models = made
     for model in models:
         (tmp_path / model.path.name).symlink_to(model.path)
     (tmp_path / "choice.json").write_text(json.dumps({"picked": "F16"}))
