@@ -41,6 +41,7 @@ from pillm.subjects import (
     checkpoint_subject,
     device_subject,
     model_subject,
+    on_labelled,
     score,
 )
 
@@ -201,11 +202,7 @@ def _to_choose_on(this: _Run, models: Sequence[ModelFile], labelled: Labelled, s
     """Score several files on the validation rows, unless their exporter chose: nothing is chosen on what is reported."""
     if len(models) < 2 or read_choice(this.folder / "export"):
         return []
-    answers = {row.prompt.id: row.answer.message for row in labelled if row.prompt.split == CHOOSING_SET}
-    rows = [row for row in this.rows.sides[CHOOSING_SET] if row.id in answers][: this.recipe.file.evaluate.max_rows]
-    if not rows:
-        return []
-    apart = replace(scoring, sets={CHOOSING_SET: rows}, teacher_answers={CHOOSING_SET: answers}, row_keys={})
+    apart = on_labelled(scoring, CHOOSING_SET, this.rows.sides[CHOOSING_SET][: this.recipe.file.evaluate.max_rows], labelled)
     return [one for model in models for one in score(model_subject(model, this.recipe.runner), apart)]
 
 

@@ -13,11 +13,13 @@ from pillm.errors import ConfigError, DataError, MissingDependency, Unavailable
 from pillm.outlook import look_ahead, make_ready
 from pillm.pipeline import RunResult, run
 from pillm.recipe import Recipe, load_recipe
+from pillm.rehearsal import rehearse
 from pillm.testing import FAKES, installed_plugin
 
 NEEDY = '''
 from pathlib import Path
 
+import pydantic
 from pydantic import Field
 
 import pillm
@@ -43,12 +45,16 @@ class Tooled(TableExporter):
         if not (HERE / "tool").exists():
             raise pillm.MissingDependency("the tool is not installed. Get it with: fetch-tool")
 
+class Rounding(pydantic.BaseModel):
+    type: str
+
 class Based(TableTrainer):
     """Starts from a base that is downloaded where it is not here."""
 
     name = "based"
     wordy: bool = Field(False, description="Refuse the prompts, once the base is here.")
     layers: int = Field(0, description="Keep so many layers.")
+    quantization_aware: Rounding | None = Field(None, description="Round as a file does.")
 
     def planned_shape(self):
         base = self.base_checkpoint(fetch=False)
@@ -240,3 +246,18 @@ def test_the_shape_that_is_trained_is_examined_and_notes_are_logged(site: Path, 
     put(site / "base", {**NANO, "num_hidden_layers": 101})
     look_ahead(recipe(site, "trainer.use=based", "trainer.layers=4", "exporter.use=picky"), site.parent / "run")
     assert "widths: rows are odd. Prefer IQ4_NL." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("quants", "warned"),
+    [("[F16, Q4_0]", None), ("[f16, q4_0]", None), ("[F16, Q8_0]", "makes F16, Q8_0"), ("[auto]", "chooses what it makes")],
+)
+def test_a_student_that_is_trained_for_the_rounding_of_no_file_is_told_of(
+    site: Path, caplog: pytest.LogCaptureFixture, quants: str, warned: str | None
+) -> None:
+    asked = ("trainer.use=based", f"exporter.quants={quants}")
+    look_ahead(recipe(site, *asked), site.parent / "run")
+    assert not caplog.records, "nothing is trained for any rounding"
+    rehearse(recipe(site, *asked, "trainer.quantization_aware={type: Q4_0}"), site.parent / "run")
+    assert ("trained for the rounding of Q4_0 (quantization_aware)" in caplog.text) is (warned is not None)
+    assert (warned or "") in caplog.text
