@@ -102,12 +102,13 @@ def _stored(trial: Trial, progress: Progress) -> Emulated:
 
 
 def _compare(asked: Request, trial: Trial) -> Emulated:
-    there, here = (_ask(runner, trial.model, asked) for runner in (trial.there, trial.here))
+    there, here = (_ask(_plain(runner), trial.model, asked) for runner in (trial.there, trial.here))
     unit, said, expected = _sides(there, here)
     same_start = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(said, expected, strict=False)))
-    longest = max(len(said), len(expected))
-    # an answer that was cut shorter there is not another answer
-    same = same_start == longest or (there.finish_reason == "length" and same_start == len(said) > 0)
+    longest, shortest = max(len(said), len(expected)), min(len(said), len(expected))
+    # an answer that was cut shorter is not another answer
+    cut = (there if len(said) == shortest else here).finish_reason == "length"
+    same = same_start == longest or (cut and same_start == shortest > 0)
     return Emulated(
         model=trial.model.label,
         runner=trial.there.name,
@@ -121,6 +122,12 @@ def _compare(asked: Request, trial: Trial) -> Emulated:
         compared=longest,
         seconds=round(there.timings.get("seconds", 0.0), 3),
     )
+
+
+def _plain(runner: Runner) -> Runner:
+    """Return a runner as answers of two are compared: without sampling and without a grammar."""
+    plain = {"temperature": 0.0, "constrain": False}
+    return runner.model_copy(update={name: value for name, value in plain.items() if name in type(runner).model_fields})
 
 
 def _sides(there: Answer, here: Answer) -> tuple[str, Sequence[object], Sequence[object]]:
