@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import cast
@@ -15,6 +15,7 @@ from pillm.errors import BackendError, PillmError
 from pillm.files import lock, write_json
 from pillm.plugins import build, registry
 from pillm.progress import Progress
+from pillm.recipe import Recipe
 from pillm.records import Answer, Failure, JSONObject, Prompt, Request
 from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
 
@@ -53,6 +54,21 @@ class Trial:
     there: Runner
     contract: Contract
     folder: Path
+
+
+def emulate(
+    recipe: Recipe, model: ModelFile, row: Prompt, folder: Path, progress: Progress
+) -> tuple[Emulated | None, str | None]:
+    """Return what a file of a run answers a row on its device's processor, or why nothing can be told.
+
+    Neither is there where the recipe names no device, or none that can be played. The result is kept in `folder`.
+    """
+    there = find_emulator(recipe.device.name, model.path.suffix.lstrip(".")) if recipe.device else None
+    if there is None:
+        return None, None
+    blind = replace(row, reference=None, given=None)
+    trial = Trial(model=model, row=blind, here=recipe.runner, there=there, contract=recipe.contract, folder=folder / FOLDER)
+    return try_emulated(trial, progress)
 
 
 def find_emulator(device: str, kind: str) -> Runner | None:
