@@ -9,7 +9,7 @@ from pillm.devices.lengths import counted_lengths
 from pillm.plans import Lengths
 
 COUNTED = Evaluation(subject="s.gguf", kind="model", set="test", rows=3, metrics={}, prompt_tokens=40.5, completion_tokens=0.4)
-RECKONED = Lengths(prompt=9, answer=9, prefix=50, estimated=True)
+RECKONED = Lengths(prompt=60, answer=9, prefix=50, estimated=True)
 
 
 def test_what_the_file_counted_outweighs_what_was_reckoned() -> None:
