@@ -109,7 +109,8 @@ fi
 [ -z "$SIZE" ] || room "$OUT" $((SIZE - have + 50000000)) "$FILE"
 say "$FILE: ${SIZE:-unknown} bytes, $have of them here, sha256 $SHA256"
 step mkdir -p "$OUT"
-if [ -z "$SIZE" ] || [ "$have" -lt "$SIZE" ]; then
+# a part that is whole already has nothing left to ask for, which servers refuse
+if [ "$have" -eq 0 ] || [ "$(sha256_of "$PART")" != "$SHA256" ]; then
     code=0
     case $URL in https:*) onward=https ;; *) onward=http,https ;; esac
     step curl --fail --location --proto-redir "=$onward" --retry 3 --continue-at - --output "$PART" "$URL" || code=$?

@@ -106,9 +106,11 @@ check_packages() {
 get_source() {
     [ -n "$SOURCE" ] || SOURCE=$ARCHIVE
     if [ "$SOURCE" = "$ARCHIVE" ] && [ ! -f "$ARCHIVE" ]; then
-        say 'downloading the source, 77 MB'
-        step curl --fail --location --retry 3 --continue-at - --output "$ARCHIVE.part" "$URL" ||
-            stop 5 "the source could not be downloaded from $URL; what came is kept, and the same command goes on. Without a network: --source FILE"
+        if [ ! -f "$ARCHIVE.part" ] || [ "$(sha256_of "$ARCHIVE.part")" != $SHA256 ]; then
+            say 'downloading the source, 77 MB'
+            step curl --fail --location --retry 3 --continue-at - --output "$ARCHIVE.part" "$URL" ||
+                stop 5 "the source could not be downloaded from $URL; what came is kept, and the same command goes on. Without a network: --source FILE"
+        fi
         [ -n "$DRY" ] || checked "$ARCHIVE.part"
         step mv -f "$ARCHIVE.part" "$ARCHIVE"
     elif [ -f "$SOURCE" ]; then

@@ -65,6 +65,16 @@ def test_a_file_that_moved_is_found_checked_and_gone_on_with(board: Board, hub: 
     assert hub.served == len(hub.body)
 
 
+def test_a_part_that_is_whole_gets_its_name_without_another_byte(board: Board, hub: Hub) -> None:
+    sha256 = hashlib.sha256(hub.body).hexdigest()
+    folder = board.home / "mes modèles"
+    folder.mkdir()
+    (folder / f".model.gguf.{sha256[:16]}.part").write_bytes(hub.body)
+    get(board, hub, f"{hub.url}/a/model.gguf")
+    assert files(board)["model.gguf"] == hub.body
+    assert hub.served == 0
+
+
 def test_a_hash_of_ones_own_is_enough_where_a_server_sends_on_and_says_nothing(board: Board, hub: Hub) -> None:
     sha256 = hashlib.sha256(hub.body).hexdigest()
     hub.headers, hub.break_after = {}, 30_000
