@@ -185,17 +185,22 @@ self_test() {
     say "self-test passed: $tokens tokens as expected"
 }
 
-check_board
-if stands; then
-    say "llama.cpp $COMMIT is in place in $PREFIX: nothing to build"
-else
-    check_packages
-    export TMPDIR="$WORK/tmp"
-    compile
-fi
-self_test
-if [ -n "$DRY" ]; then
-    say 'nothing was changed'
-else
-    say 'done. Next: get_model.sh, or copy a file of your own; then run_decoder.sh FILE.gguf'
-fi
+# all of it is read before any of it is done: a copy that changes meanwhile does no harm
+main() {
+    check_board
+    if stands; then
+        say "llama.cpp $COMMIT is in place in $PREFIX: nothing to build"
+    else
+        check_packages
+        export TMPDIR="$WORK/tmp"
+        compile
+    fi
+    self_test
+    if [ -n "$DRY" ]; then
+        say 'nothing was changed'
+    else
+        say 'done. Next: get_model.sh, or copy a file of your own; then run_decoder.sh FILE.gguf'
+    fi
+}
+
+main
