@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
 from pillm.backends import Runner
-from pillm.devices.lengths import typical_lengths
+from pillm.devices.lengths import counted_lengths, typical_lengths
 from pillm.devices.planner import plan
-from pillm.emulation import FOLDER, Emulated, Trial, find_emulator, try_emulated
+from pillm.emulation import Emulated, emulate
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
 from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates
@@ -109,7 +109,7 @@ def _stages(this: _Run) -> RunResult:
     named = replace(checkpoint, name=recipe.name, told=recipe.told.to_json())
     models = export(named, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
     evaluations = _evaluate(this, checkpoint, models, labelled)
-    benchmarks = _bench(this, models)
+    benchmarks = _bench(this, models, evaluations)
     tell(this.folder, evaluations, benchmarks)
     target = recipe.device.name if recipe.device else None
     emulated, why_not = _emulate(this, models, evaluations)
@@ -218,9 +218,10 @@ def _witnesses(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) 
     return found
 
 
-def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
+def _bench(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evaluation]) -> list[Benchmark]:
     recipe, progress = this.recipe, this.progress.for_stage("bench")
     profile, found = recipe.device, []
+    typical = typical_lengths(chain.from_iterable(this.rows.sides.values()))
     runner = recipe.runner if recipe.bench_runner is None else recipe.bench_runner
     for model in models:
         measured = _measure(model, runner, this, progress)
@@ -229,7 +230,7 @@ def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
             measured = replace(measured, device=profile.name, details=details)
         found.append(measured)
         if profile is not None and model.path.suffix == ".gguf":
-            predicted = plan(model, profile, lengths=typical_lengths(chain.from_iterable(this.rows.sides.values())))
+            predicted = plan(model, profile, lengths=counted_lengths(evaluations, model.label, typical))
             this.plans[model.label] = predicted
             if predicted.tg_tps is not None and predicted.pp_tps is not None:
                 found.append(_as_benchmark(predicted))
@@ -238,25 +239,12 @@ def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
 
 def _emulate(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evaluation]) -> tuple[Emulated | None, str | None]:
     """Let the file that the report speaks of answer one held-out row on its device's processor, where that can be played."""
-    recipe = this.recipe
-    sizes = {model.label: model.bytes for model in models}
-    chosen = pick(evaluations, sizes, read_choice(this.folder / "export"))
+    chosen = pick(evaluations, {model.label: model.bytes for model in models}, read_choice(this.folder / "export"))
+    model = next((one for one in models if chosen and one.label == chosen.evaluation.subject), None)
     rows = next(iter(this.rows.sets.values()), [])
-    if chosen is None or recipe.device is None or not rows:
+    if model is None or not rows:
         return None, None
-    model = next(one for one in models if one.label == chosen.evaluation.subject)
-    emulator = find_emulator(recipe.device.name, model.path.suffix.lstrip("."))
-    if emulator is None:
-        return None, None
-    trial = Trial(
-        model=model,
-        row=replace(rows[0], reference=None, given=None),
-        here=recipe.runner,
-        there=emulator,
-        contract=recipe.contract,
-        folder=this.folder / "evaluate" / FOLDER,
-    )
-    return try_emulated(trial, this.progress.for_stage("emulate"))
+    return emulate(this.recipe, model, rows[0], this.folder / "evaluate", this.progress.for_stage("emulate"))
 
 
 def _measure(model: ModelFile, runner: Runner, this: _Run, progress: Progress) -> Benchmark:

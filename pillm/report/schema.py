@@ -194,7 +194,7 @@ _EMULATED = _object(
     {"parts_at": _COUNT_OR_NONE, "seconds": _NUMBER},
     description="One held-out row, answered by the device's own program on its processor as an emulator plays it.",
 )
-_MEDIAN: JSONObject = {**_FIGURE, "description": "Of the held-out rows."}
+_MEDIAN: JSONObject = {**_COUNT_OR_NONE, "description": "Of a middling row."}
 _ON_DEVICE = _object(
     {"device": _TEXT, "title": _TEXT, "model": _TEXT, "basis": _BASIS, "fits": _FLAG},
     {
