@@ -24,6 +24,7 @@ from pydantic import Field
 
 import pillm
 from pillm.testing import EchoTeacher, TableExporter, TableTrainer
+from pillm.testing.fakes import TableRunner
 
 HERE = Path(__file__).parent
 
@@ -83,9 +84,29 @@ class Picky(TableExporter):
         yield pillm.Finding("layers", "ok" if layers <= 100 else "broken", f"{layers} layers are too many.", "Keep 100.")
         yield pillm.Finding("widths", "note", "rows are odd.", "Prefer IQ4_NL.")
 
+class Held(TableRunner):
+    """Holds answers to their schema, but for one keyword."""
+
+    name = "held"
+
+    def check_prompts(self, prompts):
+        for prompt in prompts:
+            if prompt.schema and "not" in prompt.schema:
+                raise pillm.ConfigError(f"{prompt.id}: no answer can be held to 'not'.")
+
+class Strict(EchoTeacher):
+    """Asks for nothing that it cannot hold answers to."""
+
+    name = "strict"
+    check_prompts = Held.check_prompts
+
+@pillm.hookimpl
+def pillm_runners():
+    return [Held]
+
 @pillm.hookimpl
 def pillm_teachers():
-    return [Keyed]
+    return [Keyed, Strict]
 
 @pillm.hookimpl
 def pillm_trainers():
@@ -144,6 +165,17 @@ def test_a_tool_that_is_missing_is_told_before_the_teacher_is_asked(site: Path) 
 def test_a_base_that_cannot_be_had_is_told_before_the_teacher_is_asked(site: Path, device: list[str]) -> None:
     with pytest.raises(Unavailable, match="hub is out of reach"):
         go(site, "trainer.use=based", *device)
+    assert not (site.parent / "run").exists()
+
+
+@pytest.mark.parametrize("part", ["teacher", "runner", "checkpoint_runner"])
+def test_answers_that_could_not_be_held_to_their_schema_are_told_before_the_teacher_is_asked(site: Path, part: str) -> None:
+    rows = [{"id": f"r{i}", "user": f"say {i}", "schema": {"not": {"type": "null"}}} for i in range(8)]
+    use = f"{part}.use={'strict' if part == 'teacher' else 'held'}"
+    assert look_ahead(recipe(site, use), site.parent / "run").obstacles == ()
+    (site.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ConfigError, match="can be held to 'not'"):
+        go(site, use)
     assert not (site.parent / "run").exists()
 
 
