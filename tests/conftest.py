@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +86,12 @@ def rows(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> Iterator[LoopbackBoard]:
+def board() -> Iterator[LoopbackBoard]:
     """Start a board of the test's own: a real sshd on 127.0.0.1."""
     if lacking := missing_for_board():
         pytest.skip(lacking)
-    with LoopbackBoard(tmp_path / "board") as found:
-        yield found
+    with tempfile.TemporaryDirectory(prefix="b") as short, LoopbackBoard(Path(short) / "b") as found:
+        yield found  # the sockets on a board may have 108 bytes of name
 
 
 @pytest.fixture
