@@ -35,10 +35,9 @@ def _decode(rows: Sequence[Row]) -> Iterator[Result]:
     plain = [one for one in decode if not one.row.few_bits]
     peer = _sizes(rows)
     peer_plain = [one for one in peer if not one.row.few_bits]
-    counts = {"rows": len(decode), "models": len({row.model for row in rows})}
     yield _line("plan-pi4-decode-mean", mean(plain), mean(peer_plain), 0.02, rows=len(plain))
     yield _line("plan-pi4-decode-worst", worst(plain), worst(peer_plain), 0.08, rows=len(plain))
-    yield _line("plan-pi4-decode-all-worst", worst(decode), worst(peer), 0.10, **counts)
+    yield _line("plan-pi4-decode-all-worst", worst(decode), worst(peer), 0.10, rows=len(decode))
     share = coverage(rows, PI4, fit_pi4)
     yield _coverage("plan-pi4-decode-coverage", share, rows=len(decode))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,18 @@ def test_the_runner_brings_two_sizes_to_time_a_machine_with(tmp_path: Path) -> N
 def test_the_predicted_peak_of_memory_is_within_five_percent_of_the_measured_one(tmp_path: Path, number: int) -> None:
     predicted, measured = plan_here.memory(tmp_path / "x.gguf", *plan_here.FILES[number])
     assert predicted == pytest.approx(measured, rel=plan_here.MOST)
+
+
+@pytest.mark.full
+def test_this_machine_is_calibrated_and_another_file_is_predicted(tmp_path: Path) -> None:
+    out, other = tmp_path / "here.yaml", Shape(hidden=768, wide=2304, layers=16, heads=12, kv_heads=4)
+    command = [sys.executable, "-m", "pillm", "plan", "--calibrate", str(out), "--json"]
+    assert json.loads(subprocess.run(command, check=True, capture_output=True).stdout) == {"profile": str(out)}
+    path = write_file(tmp_path / "other.gguf", other, "Q5_0")
+    planned = pillm.plan(path, out)
+    with pillm.runner("local").open(pillm.ModelFile.of(path, "Q5_0")) as session:
+        measured = session.bench(pillm.BenchPlan(pp=256, tg=32, repetitions=3))
+    ratios = {"decode": measured.tg_tps / (planned.tg_tps or 1), "prefill": measured.pp_tps / (planned.pp_tps or 1)}
+    print(f"measured over predicted, a file and a type that were not timed: {ratios}")
+    assert all(ratio > 0 for ratio in ratios.values())
+    assert planned.basis_note == ""
