@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from pillm.devices import device as device
     from pillm.devices.planner import plan as plan
     from pillm.devices.planner import plan_table as plan_table
-    from pillm.devices.probe import probe_machine as probe_machine
+    from pillm.devices.detection import probe_machine as probe_machine
     from pillm.divergence import Divergence as Divergence
     from pillm.encoders import is_encoder as is_encoder
     from pillm.errors import BackendError as BackendError
@@ -190,7 +190,7 @@ _HOMES = {
     "deployment.packing": "bundle_of",
     "devices": "DeviceProfile device",
     "devices.planner": "plan plan_table",
-    "devices.probe": "probe_machine",
+    "devices.detection": "probe_machine",
     "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
     "StorageError Unavailable UnknownBackend UnsafeError",

@@ -276,7 +276,7 @@ class Runner(Backend):
 
     def probe(self) -> DeviceFacts:
         """Return what the machine is that models run on, by default this one; raise Unavailable where it cannot be reached."""
-        from pillm.devices.probe import probe_machine
+        from pillm.devices.detection import probe_machine
         from pillm.machines import LocalMachine
 
         return probe_machine(LocalMachine())

@@ -108,7 +108,7 @@ class RecipeFile(Section):
     seed: int = Field(0, description="Seed of the split and of training.")
     device: str | None = Field(
         None,
-        description="Device that the result is planned for, e.g. pi4-4gb, this-machine, or a YAML file, relative to the recipe.",
+        description="Device that the result is planned for, such as pi4-4gb or this-machine; or a YAML file beside the recipe.",
     )
     split: SplitSection = SplitSection()
     label: LabelSection = LabelSection()

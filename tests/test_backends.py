@@ -20,7 +20,7 @@ from pillm import (
     Unavailable,
 )
 from pillm.backends import Rows
-from pillm.devices.probe import probe_machine
+from pillm.devices.detection import probe_machine
 from pillm.machines import LocalMachine
 from pillm.testing import EchoTeacher, TableRunner
 

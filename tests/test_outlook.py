@@ -197,7 +197,7 @@ def test_a_plan_tells_the_times_of_a_middling_row_where_answers_are_known(site: 
     found = look_ahead(recipe(site, *asked), site.parent / "run").plan
     assert found is not None
     assert found.lengths is None, "nobody knows an answer"
-    rows = [{"id": f"r{i}", "user": "u" * 400, "assistant": "a" * 80} for i in range(8)]
+    rows = [{"id": f"r{i}", "user": f"{i:03}" + "u" * 397, "assistant": "a" * 80} for i in range(8)]
     (site.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = look_ahead(recipe(site, *asked), site.parent / "run").plan
     assert found is not None

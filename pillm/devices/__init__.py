@@ -39,7 +39,7 @@ def device(name: str | Path) -> DeviceProfile:
     """
     text = str(name)
     if text == THIS_MACHINE:
-        from pillm.devices.probe import probe_machine  # it looks for a matching profile here
+        from pillm.devices.detection import probe_machine  # it looks for a matching profile here
         from pillm.machines import LocalMachine
 
         return profile_for(probe_machine(LocalMachine()))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pillm.artifacts import DeviceFacts
 from pillm.devices import device, matching, profile_for
-from pillm.devices.probe import facts_text, probe_machine
+from pillm.devices.detection import facts_text, probe_machine
 from pillm.devices.shapes import from_config
 from pillm.devices.speed import decode_speed, prefill_speed
 from pillm.errors import ConfigError, MissingDependency
