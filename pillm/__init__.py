@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from pillm.deployment.smoke import SmokeTest as SmokeTest
     from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
+    from pillm.devices.detection import probe_machine as probe_machine
     from pillm.devices.planner import plan as plan
     from pillm.devices.planner import plan_table as plan_table
-    from pillm.devices.detection import probe_machine as probe_machine
     from pillm.divergence import Divergence as Divergence
     from pillm.encoders import is_encoder as is_encoder
     from pillm.errors import BackendError as BackendError

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
 from pillm.backends import Runner
-from pillm.devices.lengths import typical_lengths
+from pillm.devices.lengths import lengths_of
 from pillm.devices.planner import plan
 from pillm.emulation import FOLDER, Emulated, Trial, find_emulator, try_emulated
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
@@ -108,7 +107,7 @@ def _stages(this: _Run) -> RunResult:
     named = replace(checkpoint, name=recipe.name, told=recipe.told.to_json())
     models = export(named, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
     evaluations = _evaluate(this, checkpoint, models, labelled)
-    benchmarks = _bench(this, models)
+    benchmarks = _bench(this, models, evaluations)
     tell(this.folder, evaluations, benchmarks)
     target = recipe.device.name if recipe.device else None
     emulated, why_not = _emulate(this, models, evaluations)
@@ -221,7 +220,7 @@ def _witnesses(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) 
     return found
 
 
-def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
+def _bench(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evaluation]) -> list[Benchmark]:
     recipe, progress = this.recipe, this.progress.for_stage("bench")
     profile, found = recipe.device, []
     runner = recipe.runner if recipe.bench_runner is None else recipe.bench_runner
@@ -232,7 +231,7 @@ def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
             measured = replace(measured, device=profile.name, details=details)
         found.append(measured)
         if profile is not None and model.path.suffix == ".gguf":
-            predicted = plan(model, profile, lengths=typical_lengths(chain.from_iterable(this.rows.sides.values())))
+            predicted = plan(model, profile, lengths=lengths_of(evaluations, model.label))
             this.plans[model.label] = predicted
             if predicted.tg_tps is not None and predicted.pp_tps is not None:
                 found.append(_as_benchmark(predicted))

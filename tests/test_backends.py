@@ -20,8 +20,6 @@ from pillm import (
     Unavailable,
 )
 from pillm.backends import Rows
-from pillm.devices.detection import probe_machine
-from pillm.machines import LocalMachine
 from pillm.testing import EchoTeacher, TableRunner
 
 
@@ -218,10 +216,3 @@ def test_training_data_shares_no_state(tmp_path):
 def test_a_benchmark_reads_as_a_sentence():
     record = Benchmark(model="m.gguf", device="pi4", basis="measured", pp_tps=40.04, tg_tps=8.06)
     assert str(record) == "m.gguf on pi4 (measured): pp512 40.0 t/s, tg128 8.1 t/s"
-
-
-def test_a_runner_says_what_machine_its_models_run_on_and_has_no_files_to_time_it_with(tmp_path):
-    facts = TableRunner().probe()
-    assert facts == probe_machine(LocalMachine())
-    assert facts.ram_mib
-    assert TableRunner().speed_files(tmp_path) == ()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pillm.devices.lengths import typical_lengths
+from dataclasses import replace
+
+from pillm.artifacts import Evaluation, Lengths
+from pillm.devices.lengths import lengths_of, typical_lengths
 from pillm.records import Prompt, Reference
 
 
@@ -36,3 +39,10 @@ def test_tool_calls_are_a_part_of_the_answer() -> None:
     found = typical_lengths([Prompt(id="1", messages=({"role": "user", "content": "on"},), reference=told)])
     assert found is not None
     assert found.answer > 100
+
+
+def test_what_a_subject_was_scored_on_is_counted_in_tokens() -> None:
+    one = Evaluation(subject="a.gguf", kind="model", set="test", rows=9, metrics={}, prompt_tokens=41.5, completion_tokens=7.0)
+    found = lengths_of([replace(one, subject="b.gguf"), one], "a.gguf")
+    assert found == Lengths(prompt=42, answer=7)
+    assert lengths_of([replace(one, prompt_tokens=None)], "a.gguf") is None

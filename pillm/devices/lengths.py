@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 
+from pillm.artifacts import Evaluation
 from pillm.plans import Lengths
 from pillm.records import Message, Prompt
 
@@ -31,6 +32,14 @@ def typical_lengths(prompts: Iterable[Prompt]) -> Lengths | None:
     prompt, answer = (max(1, round(statistics.median(found) / CHARACTERS)) for found in (asked, answered))
     prefix = round(len(systems.pop()) / CHARACTERS) if len(systems) == 1 else 0
     return Lengths(prompt=prompt, answer=answer, prefix=min(prefix, prompt), estimated=True)
+
+
+def lengths_of(evaluations: Iterable[Evaluation], subject: str) -> Lengths | None:
+    """Return the median tokens of the prompts and answers that a subject was scored on; None where they were not counted."""
+    for one in evaluations:
+        if one.subject == subject and one.prompt_tokens and one.completion_tokens:
+            return Lengths(prompt=max(1, round(one.prompt_tokens)), answer=max(1, round(one.completion_tokens)))
+    return None
 
 
 def _length(message: Message) -> int:

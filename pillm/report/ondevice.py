@@ -48,10 +48,8 @@ def _title(name: str) -> str:
 
 def _seconds(plan: Plan, chosen: Evaluation) -> JSONObject:
     """Return the typical lengths of prompt and answer, and how long they would take."""
-    asked, said = chosen.prompt_tokens, chosen.completion_tokens
-    first = asked / plan.pp_tps if asked is not None and plan.pp_tps else None
-    whole = first + said / plan.tg_tps if first is not None and said is not None and plan.tg_tps else None
-    return {"prompt_tokens": asked, "answer_tokens": said, "first_token_seconds": first, "answer_seconds": whole}
+    lengths = {"prompt_tokens": chosen.prompt_tokens, "answer_tokens": chosen.completion_tokens}
+    return {**lengths, "first_token_seconds": plan.ttft_s, "answer_seconds": plan.answer_s}
 
 
 def sentences(report: Mapping[str, Any]) -> list[str]:
