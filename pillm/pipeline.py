@@ -287,14 +287,10 @@ def _measure(model: ModelFile, runner: Runner, this: _Run, progress: Progress) -
 
 def _as_benchmark(predicted: Plan) -> Benchmark:
     return Benchmark(
-        model=predicted.model,
-        device=predicted.device,
-        basis="predicted",
-        pp_tps=predicted.pp_tps or 0.0,
-        tg_tps=predicted.tg_tps or 0.0,
+        model=predicted.model, device=predicted.device, basis="predicted", pp_tps=predicted.pp_tps or 0.0,
+        tg_tps=predicted.tg_tps or 0.0, ttft_ms=1000 * predicted.ttft_s if predicted.ttft_s else None,
         details={"source": predicted.source},
-        ttft_ms=1000 * predicted.ttft_s if predicted.ttft_s else None,
-    )
+    )  # fmt: skip
 
 
 def _total(counts: Sequence[RowCounts]) -> RowCounts:

@@ -49,7 +49,8 @@ def _title(name: str) -> str:
 def _seconds(plan: Plan, chosen: Evaluation) -> JSONObject:
     """Return the typical lengths of prompt and answer, and how long they would take."""
     lengths = {"prompt_tokens": chosen.prompt_tokens, "answer_tokens": chosen.completion_tokens}
-    return {**lengths, "first_token_seconds": plan.ttft_s, "answer_seconds": plan.answer_s}
+    first, whole = (plan.ttft_s, plan.answer_s) if None not in lengths.values() else (None, None)
+    return {**lengths, "first_token_seconds": first, "answer_seconds": whole}
 
 
 def sentences(report: Mapping[str, Any]) -> list[str]:
