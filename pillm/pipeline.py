@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
 from pillm.backends import Runner
+<<<<<<< HEAD
 from pillm.devices.lengths import counted_lengths, typical_lengths
+=======
+from pillm.devices.lengths import lengths_of
+>>>>>>> part-devices
 from pillm.devices.planner import plan
 from pillm.emulation import Emulated, emulate
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
@@ -230,7 +233,11 @@ def _bench(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evalua
             measured = replace(measured, device=profile.name, details=details)
         found.append(measured)
         if profile is not None and model.path.suffix == ".gguf":
+<<<<<<< HEAD
             predicted = plan(model, profile, lengths=counted_lengths(evaluations, model.label, typical))
+=======
+            predicted = plan(model, profile, lengths=lengths_of(evaluations, model.label))
+>>>>>>> part-devices
             this.plans[model.label] = predicted
             if predicted.tg_tps is not None and predicted.pp_tps is not None:
                 found.append(_as_benchmark(predicted))
@@ -273,14 +280,10 @@ def _measure(model: ModelFile, runner: Runner, this: _Run, progress: Progress) -
 
 def _as_benchmark(predicted: Plan) -> Benchmark:
     return Benchmark(
-        model=predicted.model,
-        device=predicted.device,
-        basis="predicted",
-        pp_tps=predicted.pp_tps or 0.0,
-        tg_tps=predicted.tg_tps or 0.0,
+        model=predicted.model, device=predicted.device, basis="predicted", pp_tps=predicted.pp_tps or 0.0,
+        tg_tps=predicted.tg_tps or 0.0, ttft_ms=1000 * predicted.ttft_s if predicted.ttft_s else None,
         details={"source": predicted.source},
-        ttft_ms=1000 * predicted.ttft_s if predicted.ttft_s else None,
-    )
+    )  # fmt: skip
 
 
 def _total(counts: Sequence[RowCounts]) -> RowCounts:

@@ -229,6 +229,21 @@ def test_a_look_ahead_tells_rows_plan_and_obstacles_and_touches_nothing(site: Pa
     assert not (site.parent / "run").exists()
 
 
+def test_a_plan_tells_the_times_of_a_middling_row_where_answers_are_known(site: Path) -> None:
+    put(site / "base", NANO)
+    asked = ("trainer.use=based", "device=pi4-4gb")
+    found = look_ahead(recipe(site, *asked), site.parent / "run").plan
+    assert found is not None
+    assert found.lengths is None, "nobody knows an answer"
+    rows = [{"id": f"r{i}", "user": f"{i:03}" + "u" * 397, "assistant": "a" * 80} for i in range(8)]
+    (site.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = look_ahead(recipe(site, *asked), site.parent / "run").plan
+    assert found is not None
+    assert found.lengths is not None
+    assert (found.lengths.prompt, found.lengths.answer, found.lengths.estimated) == (100, 20, True)
+    assert 0 < (found.ttft_s or 0) < (found.answer_s or 0)
+
+
 def test_a_quantisation_of_unknown_size_is_told_and_the_others_planned(site: Path, caplog: pytest.LogCaptureFixture) -> None:
     put(site / "base", NANO)
     asked = ("trainer.use=based", "device=pi4-4gb")
