@@ -14,10 +14,12 @@ from pillm.devices.lengths import typical_lengths
 from pillm.devices.planner import plan
 from pillm.emulation import FOLDER, Emulated, Trial, find_emulator, try_emulated
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
-from pillm.files import lock, storage_errors
+from pillm.files import lock, storage_errors, write_json
 from pillm.gates import Facts, GateResult, check_gates
 from pillm.outlook import make_ready
 from pillm.performance.benchmark import read_benchmark
+from pillm.performance.history import History
+from pillm.performance.trend import series_of
 from pillm.progress import Progress, events_file
 from pillm.provenance import machine
 from pillm.recipe import Recipe
@@ -28,7 +30,7 @@ from pillm.report.findings import CHOOSING_SET, pick
 from pillm.results import tell
 from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
 from pillm.runrows import RunRows
-from pillm.stages.benchmarking import bench
+from pillm.stages.benchmarking import Measuring, measure
 from pillm.stages.exporting import export
 from pillm.stages.labelling import FAILED, Labelled, RowCounts, label
 from pillm.stages.training import Training, checkpoint_key, train
@@ -43,6 +45,7 @@ from pillm.subjects import (
     model_subject,
     score,
 )
+from pillm.verification import BENCH_HISTORY
 
 ADAPTER = "adapter"
 """Where in a checkpoint's folder a trainer leaves the adapter that it merged."""
@@ -134,6 +137,7 @@ def _stages(this: _Run) -> RunResult:
         checks=check_files(models, checkpoint),
         emulated=to_json(emulated) if emulated else None,
         not_emulated=why_not,
+        trends=series_of(History(this.folder / BENCH_HISTORY).read().measured()),
     )
     progress = this.progress.for_stage("report")
     report = publish_report(this.folder, facts, progress, seed=recipe.file.seed, making=recipe.making)
@@ -273,7 +277,9 @@ def _measure(model: ModelFile, runner: Runner, this: _Run, progress: Progress) -
         else:
             with WorkFolder(out, "bench", key) as work:
                 file = work.path / "benchmark.json"
-                record = bench(model, runner, plan=this.recipe.bench, out=file, progress=progress)
+                how = Measuring(plan=this.recipe.bench, history=History(this.folder / BENCH_HISTORY), progress=progress)
+                record, _ = measure(model, runner, how)
+                write_json(file, to_json(record))
                 work.publish(
                     Lineage(
                         verb="bench",

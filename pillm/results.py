@@ -67,7 +67,8 @@ def _evaluation(said: JSONObject) -> Evaluation:
 
 
 def _benchmark(said: JSONObject) -> Benchmark:
-    known: dict[str, Any] = {one.name: said[one.name] for one in fields(Benchmark) if isinstance(said.get(one.name), str | int | float)}
+    plain = [one.name for one in fields(Benchmark) if isinstance(said.get(one.name), str | int | float)]
+    known: dict[str, Any] = {name: said[name] for name in plain}
     return Benchmark(**known)
 
 

@@ -96,7 +96,8 @@ class Stopwatch:
         began = time.perf_counter()
         batcher, served = self._alone(fresh=fresh), self._served
         kept, served.batcher = served.batcher, batcher
-        moments, results = [], []
+        moments: list[float] = []
+        results: list[Packet] = []
         try:
             served.add(message)
             while not results:
@@ -160,7 +161,7 @@ def _prefill(context: Context, tokens: np.ndarray[Any, Any], depth: int) -> None
 
 def memory() -> dict[str, int]:
     """Return the bytes of memory that this process takes, by kind, and how often a page had to come from the disk."""
-    found = {}
+    found: dict[str, int] = {}
     for path in ("/proc/self/status", "/proc/self/smaps_rollup"):
         try:
             lines = [line.split() for line in Path(path).read_text("ascii", "replace").splitlines()]
