@@ -21,7 +21,7 @@ def measured(sequence: int, **more: Any) -> Measured:
 def test_a_line_goes_from_the_lowest_to_the_highest() -> None:
     assert sparkline([1.0, 2.0, 3.0]) == "▁▅█"
     assert sparkline([8.0, 8.01]) == "▄▅", "a hair's breadth is no trend"
-    assert sparkline([5.0]) == "▅"
+    assert sparkline([5.0]) == "▄"
     assert sparkline([]) == ""
 
 
