@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
-from pillm.backends import Runner
 from pillm.devices.lengths import typical_lengths
 from pillm.devices.planner import plan
 from pillm.emulation import FOLDER, Emulated, Trial, find_emulator, try_emulated
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
-from pillm.files import lock, storage_errors, write_json
+from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates
 from pillm.outlook import make_ready
-from pillm.performance.benchmark import read_benchmark
 from pillm.performance.history import History
 from pillm.performance.trend import series_of
 from pillm.progress import Progress, events_file
-from pillm.provenance import machine
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, read_choice, read_training
@@ -30,11 +26,10 @@ from pillm.report.findings import CHOOSING_SET, pick
 from pillm.results import tell
 from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
 from pillm.runrows import RunRows
-from pillm.stages.benchmarking import Measuring, measure
+from pillm.runspeeds import foretold, measured_once
 from pillm.stages.exporting import export
 from pillm.stages.labelling import FAILED, Labelled, RowCounts, label
 from pillm.stages.training import Training, checkpoint_key, train
-from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
 from pillm.subjects import (
     Scoring,
     Subject,
@@ -230,7 +225,7 @@ def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
     profile, found = recipe.device, []
     runner = recipe.runner if recipe.bench_runner is None else recipe.bench_runner
     for model in models:
-        measured = _measure(model, runner, this, progress)
+        measured = measured_once(model, runner, recipe.bench, this.folder / "bench", progress)
         if recipe.bench_runner is not None and profile is not None:  # it runs there: its figures are the device's
             details = {**measured.details, "machine": measured.device}
             measured = replace(measured, device=profile.name, details=details)
@@ -239,7 +234,7 @@ def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
             predicted = plan(model, profile, lengths=typical_lengths(chain.from_iterable(this.rows.sides.values())))
             this.plans[model.label] = predicted
             if predicted.tg_tps is not None and predicted.pp_tps is not None:
-                found.append(_as_benchmark(predicted))
+                found.append(foretold(predicted))
     return found
 
 
@@ -264,44 +259,6 @@ def _emulate(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Eval
         folder=this.folder / "evaluate" / FOLDER,
     )
     return try_emulated(trial, this.progress.for_stage("emulate"))
-
-
-def _measure(model: ModelFile, runner: Runner, this: _Run, progress: Progress) -> Benchmark:
-    out = this.folder / "bench" / model.path.stem
-    # threads, batch sizes and the machine cannot change an answer, but they are what a benchmark measures
-    asked = {"model": model.sha256, "plan": asdict(this.recipe.bench), "runner": runner.options(), "machine": machine()}
-    key = stage_key("bench", asked, runner)
-    with lock(out.with_name(f".{out.name}.lock")):
-        if is_current(out, key):
-            progress.up_to_date(f"{model.label}: up to date")
-        else:
-            with WorkFolder(out, "bench", key) as work:
-                file = work.path / "benchmark.json"
-                how = Measuring(plan=this.recipe.bench, history=History(this.folder / BENCH_HISTORY), progress=progress)
-                record, _ = measure(model, runner, how)
-                write_json(file, to_json(record))
-                work.publish(
-                    Lineage(
-                        verb="bench",
-                        key=key,
-                        backends=(runner,),
-                        seconds=work.seconds,
-                        results={"benchmark": to_json(record)},
-                    )
-                )
-    return read_benchmark(json.dumps((read_manifest(out) or {})["results"]["benchmark"]), str(out))
-
-
-def _as_benchmark(predicted: Plan) -> Benchmark:
-    return Benchmark(
-        model=predicted.model,
-        device=predicted.device,
-        basis="predicted",
-        pp_tps=predicted.pp_tps or 0.0,
-        tg_tps=predicted.tg_tps or 0.0,
-        details={"source": predicted.source},
-        ttft_ms=1000 * predicted.ttft_s if predicted.ttft_s else None,
-    )
 
 
 def _total(counts: Sequence[RowCounts]) -> RowCounts:
