@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def record(**more: Any) -> Benchmark:
     facts: dict[str, Any] = {
         "model": "m.gguf", "device": "pi4", "basis": "measured", "pp_tps": 40.0, "tg_tps": 8.0, "threads": 4, "load_ms": 20.0,
-        "samples": {"pp_tps": [40.0, 40.1], "tg_tps": [8.0, 8.1]},
+        "samples": {"pp_tps": [40.0, 40.1, 40.0], "tg_tps": [8.0, 8.1, 8.05]},
     }  # fmt: skip
     return Benchmark(**facts | more)
 
@@ -26,7 +26,7 @@ def record(**more: Any) -> Benchmark:
 @pytest.fixture
 def history(tmp_path: Path) -> History:
     kept = History(tmp_path / "h.jsonl")
-    slower = record(tg_tps=6.0, samples={"pp_tps": [40.0], "tg_tps": [6.0, 6.1]})
+    slower = record(tg_tps=6.0, samples={"pp_tps": [40.0, 40.1, 40.0], "tg_tps": [6.0, 6.1, 6.05]})
     for one in (record(), slower, record(threads=2), record(void=("prefill is spread by 9.0%",), tg_tps=3.0)):
         kept.append("measured", {"of": 0, "record": to_json(one)})
     kept.append("baseline", {"of": 1, "name": "release"})

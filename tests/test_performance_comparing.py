@@ -30,7 +30,13 @@ def test_a_slower_file_is_worse_and_a_faster_one_better() -> None:
     assert by["pp_tps"].word == "the same"
     assert found.sentence.startswith("Decode is 12.5% slower (8 to 7 t/s, 95 % interval of the ratio 0.85")
     assert found.sentence.endswith("prefill is as fast as before (40 t/s).")
-    assert compare(record((7.0,)), record((8.0,))).changes[0].word == "better"
+    assert compare(record((7.0, 7.1, 7.0)), record()).changes[0].word == "better"
+
+
+def test_a_sample_or_two_say_nothing_of_chance() -> None:
+    found = compare(record((7.0, 7.0)), record())
+    assert found.changes[0].word == "unsure"
+    assert "which may be chance (7 to 8 t/s, too few samples for an interval)" in found.sentence
 
 
 def test_what_may_be_chance_is_called_so() -> None:

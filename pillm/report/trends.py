@@ -82,7 +82,7 @@ def trend_plot(measured: Sequence[Mapping[str, Any]], width: int) -> Markup:
     high = max(max(one["high"], one["tg_tps"]) for one in measured)
     y = Scale(0.0, high * 1.08 or 1.0, bottom, top)
     x = Scale(0, len(measured) - 1, left + 14, right)
-    grid = [grid_line(left, right, y(tick), speed(tick)) for tick in round_ticks(0.0, y.high, 4)]
+    grid = [grid_line(left, right, y(tick), f"{tick:g}") for tick in round_ticks(0.0, y.high, 4)]
     counted = [(x(place), y(one["tg_tps"])) for place, one in enumerate(measured) if not one["void"]]
     line = tag("polyline", points=" ".join(f"{at:.1f},{level:.1f}" for at, level in counted), class_="curve")
     dots = [_dot(one, x(place), y) for place, one in enumerate(measured)]

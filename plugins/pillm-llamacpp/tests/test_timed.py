@@ -7,10 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from pillm_llamacpp.exporter import GGUFExporter
+from pillm_llamacpp.measuring.timefiles import Shape, write_file
 from pillm_llamacpp.runner import LocalRunner
-from pillm_llamacpp_tiny import write_model
 
 import pillm
 
@@ -60,17 +58,17 @@ def bench(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.full
-def test_a_file_that_became_slower_exits_with_3_and_is_in_the_history(gguf: pillm.ModelFile, tmp_path: Path) -> None:
-    deep = write_model(tmp_path / "deep", layers=24)
-    slow = next(iter(GGUFExporter(file_name="tiny", quants=["Q8_0"]).export(deep, tmp_path, pillm.Progress("export"))))
-    assert slow.path.name == gguf.path.name
+def test_a_file_that_became_slower_exits_with_3_and_is_in_the_history(tmp_path: Path) -> None:
+    paths = {layers: tmp_path / str(layers) / "student-Q8_0.gguf" for layers in (1, 16)}
+    for layers, path in paths.items():
+        path.parent.mkdir()
+        write_file(path, Shape(hidden=256, wide=512, layers=layers, heads=4, kv_heads=2, vocabulary=512), "Q8_0")
     kept = ("--history", tmp_path / "h.jsonl", "--across", "model", "-o", "threads=1")
-    assert bench(gguf.path, *kept, "--save-baseline", "release").returncode == 0
-    done = bench(slow.path, *kept, "--baseline", "release", "--gate", "tg_tps>=0.6 of baseline")
+    assert bench(paths[1], *kept, "--save-baseline", "release").returncode == 0
+    done = bench(paths[16], *kept, "--baseline", "release", "--gate", "tg_tps>=0.6 of baseline")
     assert done.returncode == 3, done.stderr
     assert "slower than the baseline: tg_tps" in done.stderr
     assert "The record is kept" in done.stderr
     lines = [json.loads(line) for line in (tmp_path / "h.jsonl").read_text("utf-8").splitlines()]
     assert [line["kind"] for line in lines] == ["started", "measured", "baseline", "started", "measured"]
-    assert lines[-1]["body"]["record"]["sha256"] == slow.sha256
+    assert lines[-1]["body"]["record"]["sha256"] == pillm.sha256_file(paths[16])
