@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from pillm.devices.lengths import counted_lengths, typical_lengths
+=======
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
-from pillm.backends import Runner
-<<<<<<< HEAD
-from pillm.devices.lengths import counted_lengths, typical_lengths
-=======
-from pillm.devices.lengths import lengths_of
->>>>>>> part-devices
+from pillm.devices.lengths import typical_lengths
+>>>>>>> part-bench
 from pillm.devices.planner import plan
 from pillm.emulation import Emulated, emulate
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
 from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates
 from pillm.outlook import make_ready
-from pillm.performance.benchmark import read_benchmark
+from pillm.performance.history import History
+from pillm.performance.trend import series_of
 from pillm.progress import Progress, events_file
-from pillm.provenance import machine
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, read_choice, read_training
@@ -31,11 +29,10 @@ from pillm.report.findings import CHOOSING_SET, pick
 from pillm.results import tell
 from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
 from pillm.runrows import RunRows
-from pillm.stages.benchmarking import bench
+from pillm.runspeeds import foretold, measured_once
 from pillm.stages.exporting import export
 from pillm.stages.labelling import FAILED, Labelled, RowCounts, label
 from pillm.stages.training import Training, checkpoint_key, train
-from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
 from pillm.subjects import (
     Scoring,
     Subject,
@@ -47,6 +44,7 @@ from pillm.subjects import (
     on_labelled,
     score,
 )
+from pillm.verification import BENCH_HISTORY
 
 ADAPTER = "adapter"
 """Where in a checkpoint's folder a trainer leaves the adapter that it merged."""
@@ -138,6 +136,7 @@ def _stages(this: _Run) -> RunResult:
         checks=check_files(models, checkpoint),
         emulated=to_json(emulated) if emulated else None,
         not_emulated=why_not,
+        trends=series_of(History(this.folder / BENCH_HISTORY).read().measured()),
     )
     progress = this.progress.for_stage("report")
     report = publish_report(this.folder, facts, progress, seed=recipe.file.seed, making=recipe.making)
@@ -227,20 +226,16 @@ def _bench(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evalua
     typical = typical_lengths(chain.from_iterable(this.rows.sides.values()))
     runner = recipe.runner if recipe.bench_runner is None else recipe.bench_runner
     for model in models:
-        measured = _measure(model, runner, this, progress)
+        measured = measured_once(model, runner, recipe.bench, this.folder / "bench", progress)
         if recipe.bench_runner is not None and profile is not None:  # it runs there: its figures are the device's
             details = {**measured.details, "machine": measured.device}
             measured = replace(measured, device=profile.name, details=details)
         found.append(measured)
         if profile is not None and model.path.suffix == ".gguf":
-<<<<<<< HEAD
-            predicted = plan(model, profile, lengths=counted_lengths(evaluations, model.label, typical))
-=======
-            predicted = plan(model, profile, lengths=lengths_of(evaluations, model.label))
->>>>>>> part-devices
+from pillm.devices.lengths import counted_lengths, typical_lengths
             this.plans[model.label] = predicted
             if predicted.tg_tps is not None and predicted.pp_tps is not None:
-                found.append(_as_benchmark(predicted))
+                found.append(foretold(predicted))
     return found
 
 
@@ -254,38 +249,7 @@ def _emulate(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Eval
     return emulate(this.recipe, model, rows[0], this.folder / "evaluate", this.progress.for_stage("emulate"))
 
 
-def _measure(model: ModelFile, runner: Runner, this: _Run, progress: Progress) -> Benchmark:
-    out = this.folder / "bench" / model.path.stem
-    # threads, batch sizes and the machine cannot change an answer, but they are what a benchmark measures
-    asked = {"model": model.sha256, "plan": asdict(this.recipe.bench), "runner": runner.options(), "machine": machine()}
-    key = stage_key("bench", asked, runner)
-    with lock(out.with_name(f".{out.name}.lock")):
-        if is_current(out, key):
-            progress.up_to_date(f"{model.label}: up to date")
-        else:
-            with WorkFolder(out, "bench", key) as work:
-                file = work.path / "benchmark.json"
-                record = bench(model, runner, plan=this.recipe.bench, out=file, progress=progress)
-                work.publish(
-                    Lineage(
-                        verb="bench",
-                        key=key,
-                        backends=(runner,),
-                        seconds=work.seconds,
-                        results={"benchmark": to_json(record)},
-                    )
-                )
-    return read_benchmark(json.dumps((read_manifest(out) or {})["results"]["benchmark"]), str(out))
-
-
-def _as_benchmark(predicted: Plan) -> Benchmark:
-    return Benchmark(
-        model=predicted.model, device=predicted.device, basis="predicted", pp_tps=predicted.pp_tps or 0.0,
-        tg_tps=predicted.tg_tps or 0.0, ttft_ms=1000 * predicted.ttft_s if predicted.ttft_s else None,
-        details={"source": predicted.source},
-    )  # fmt: skip
-
-
+from pillm.devices.lengths import counted_lengths, typical_lengths
 def _total(counts: Sequence[RowCounts]) -> RowCounts:
     names = ("in_", "answered", "rejected", "failed", "pending")
     return RowCounts(**{name: sum(getattr(one, name) for one in counts) for name in names})

@@ -10,12 +10,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from pillm import plugins
 from pillm.cli.program import main
 from pillm.testing import FAKES, LoopbackBoard, installed_plugin, missing_for_board
+
+
+@pytest.fixture(autouse=True)
+def _no_history_of_ones_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what tests measure out of the user's own history."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data" / uuid4().hex))
 
 
 @pytest.fixture(autouse=True)

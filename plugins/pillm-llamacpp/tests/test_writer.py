@@ -156,7 +156,7 @@ def test_llama_cpp_opens_what_was_written(made: Path, tmp_path: Path) -> None:
         facts = worker.ask(op="open", path=str(files["Q8_0"]))
         assert facts["name"] == "student"
         assert 2 in facts["ends"]
-        assert worker.ask(op="bench", pp=8, tg=4, repetitions=1, threads=1)
+        assert worker.ask(op="time", kind="tg", tokens=4, depth=0, threads=1)
 
 
 def test_a_folder_that_only_the_converter_knows_is_named_with_the_reason(made: Path, tmp_path: Path) -> None:
