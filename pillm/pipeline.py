@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pillm.devices.lengths import counted_lengths, typical_lengths
-=======
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
-from pillm.devices.lengths import typical_lengths
->>>>>>> part-bench
+from pillm.devices.lengths import counted_lengths, typical_lengths
 from pillm.devices.planner import plan
 from pillm.emulation import Emulated, emulate
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
@@ -232,7 +229,7 @@ def _bench(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evalua
             measured = replace(measured, device=profile.name, details=details)
         found.append(measured)
         if profile is not None and model.path.suffix == ".gguf":
-from pillm.devices.lengths import counted_lengths, typical_lengths
+            predicted = plan(model, profile, lengths=counted_lengths(evaluations, model.label, typical))
             this.plans[model.label] = predicted
             if predicted.tg_tps is not None and predicted.pp_tps is not None:
                 found.append(foretold(predicted))
@@ -249,7 +246,6 @@ def _emulate(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Eval
     return emulate(this.recipe, model, rows[0], this.folder / "evaluate", this.progress.for_stage("emulate"))
 
 
-from pillm.devices.lengths import counted_lengths, typical_lengths
 def _total(counts: Sequence[RowCounts]) -> RowCounts:
     names = ("in_", "answered", "rejected", "failed", "pending")
     return RowCounts(**{name: sum(getattr(one, name) for one in counts) for name in names})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pillm.artifacts import Evaluation, Lengths
-from pillm.devices.lengths import lengths_of, typical_lengths
+from pillm.devices.lengths import counted_lengths, typical_lengths
 from pillm.records import Prompt, Reference
 
 
@@ -41,8 +41,17 @@ def test_tool_calls_are_a_part_of_the_answer() -> None:
     assert found.answer > 100
 
 
-def test_what_a_subject_was_scored_on_is_counted_in_tokens() -> None:
-    one = Evaluation(subject="a.gguf", kind="model", set="test", rows=9, metrics={}, prompt_tokens=41.5, completion_tokens=7.0)
-    found = lengths_of([replace(one, subject="b.gguf"), one], "a.gguf")
-    assert found == Lengths(prompt=42, answer=7)
-    assert lengths_of([replace(one, prompt_tokens=None)], "a.gguf") is None
+COUNTED = Evaluation(subject="s.gguf", kind="model", set="test", rows=3, metrics={}, prompt_tokens=40.5, completion_tokens=0.4)
+RECKONED = Lengths(prompt=60, answer=9, prefix=50, estimated=True)
+
+
+def test_what_the_file_counted_outweighs_what_was_reckoned() -> None:
+    assert counted_lengths([COUNTED], "s.gguf", None) == Lengths(prompt=40, answer=1)
+    found = counted_lengths([COUNTED], "s.gguf", RECKONED)
+    assert found == Lengths(prompt=40, answer=1, prefix=40, estimated=True), "nobody counts the prefix"
+
+
+def test_another_subject_or_one_that_counts_nothing_says_nothing() -> None:
+    others = [replace(COUNTED, subject="other.gguf"), replace(COUNTED, kind="teacher"), replace(COUNTED, prompt_tokens=None)]
+    assert counted_lengths(others, "s.gguf", RECKONED) is RECKONED
+    assert counted_lengths([], "s.gguf", None) is None

@@ -23,11 +23,7 @@ SCORED = Evaluation(
 )  # fmt: skip
 PLAN = Plan(
     model="s.gguf", device="pi4-2gb", quant="Q8_0", fits=True, bytes=100, context=1024, verdict="Fits.",
-<<<<<<< HEAD
     tg_tps=10.0, pp_tps=50.0, lengths=Lengths(prompt=200, answer=30), ttft_s=4.0, answer_s=7.0,
-=======
-    tg_tps=10.0, pp_tps=50.0, ttft_s=4.0, answer_s=7.0,
->>>>>>> part-devices
     memory={"weights": 300_000_000, "kv_cache": 100_000_000, "available": 2_000_000_000},
 )  # fmt: skip
 EMULATED = {

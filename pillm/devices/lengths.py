@@ -34,7 +34,6 @@ def typical_lengths(prompts: Iterable[Prompt]) -> Lengths | None:
     return Lengths(prompt=prompt, answer=answer, prefix=min(prefix, prompt), estimated=True)
 
 
-<<<<<<< HEAD
 def counted_lengths(evaluations: Iterable[Evaluation], model: str, otherwise: Lengths | None) -> Lengths | None:
     """Return the tokens of a middling request and its answer as a file counted them, else the lengths given.
 
@@ -46,14 +45,6 @@ def counted_lengths(evaluations: Iterable[Evaluation], model: str, otherwise: Le
             answer = max(1, round(one.completion_tokens))
             return Lengths(prompt=prompt, answer=answer, prefix=min(prefix, prompt), estimated=prefix > 0)
     return otherwise
-=======
-def lengths_of(evaluations: Iterable[Evaluation], subject: str) -> Lengths | None:
-    """Return the median tokens of the prompts and answers that a subject was scored on; None where they were not counted."""
-    for one in evaluations:
-        if one.subject == subject and one.prompt_tokens and one.completion_tokens:
-            return Lengths(prompt=max(1, round(one.prompt_tokens)), answer=max(1, round(one.completion_tokens)))
-    return None
->>>>>>> part-devices
 
 
 def _length(message: Message) -> int:

@@ -50,16 +50,6 @@ def _title(name: str) -> str:
         return name
 
 
-<<<<<<< HEAD
-=======
-def _seconds(plan: Plan, chosen: Evaluation) -> JSONObject:
-    """Return the typical lengths of prompt and answer, and how long they would take."""
-    lengths = {"prompt_tokens": chosen.prompt_tokens, "answer_tokens": chosen.completion_tokens}
-    first, whole = (plan.ttft_s, plan.answer_s) if None not in lengths.values() else (None, None)
-    return {**lengths, "first_token_seconds": first, "answer_seconds": whole}
-
-
->>>>>>> part-devices
 def sentences(report: Mapping[str, Any]) -> list[str]:
     """Return what is expected on the device, as sentences; none where nothing was planned."""
     found = report.get("on_device")
