@@ -111,7 +111,7 @@ def test_a_host_never_becomes_an_option_of_ssh() -> None:
 
 
 def test_it_says_that_it_does_not_answer(pi: LoopbackBoard, gguf: pillm.ModelFile) -> None:
-    assert not Pi4Runner.answers
+    assert "answer" not in Pi4Runner.capabilities
     with (
         Pi4Runner(host=pi.host).open(gguf) as session,
         pytest.raises(pillm.ConfigError, match="does not answer yet"),
