@@ -130,7 +130,7 @@ def test_an_adapter_alone_is_what_llama_cpps_own_script_writes(name: str, made: 
     files = written(made / "students" / family_of(name), tmp_path, ("F16",), **more)
     (keys, tensors), (wanted_keys, wanted) = contents(files["F16"]), contents(made / f"{name}-alone.gguf")
     assert tensors == wanted
-    told = ("general.name", "general.basename", "general.finetune", "general.size_label")  # from names of folders
+    told = ("general.name", "general.basename", "general.finetune", "general.size_label", *OWN_KEYS)  # from names of folders
     assert {key: keys[key] for key in keys if key not in told} == {
         key: wanted_keys[key] for key in wanted_keys if key not in told
     }
@@ -156,7 +156,7 @@ def test_llama_cpp_opens_what_was_written(made: Path, tmp_path: Path) -> None:
         facts = worker.ask(op="open", path=str(files["Q8_0"]))
         assert facts["name"] == "student"
         assert 2 in facts["ends"]
-        assert worker.ask(op="bench", pp=8, tg=4, repetitions=1, threads=1)
+        assert worker.ask(op="time", kind="tg", tokens=4, depth=0, threads=1)
 
 
 def test_a_folder_that_only_the_converter_knows_is_named_with_the_reason(made: Path, tmp_path: Path) -> None:
