@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from pillm.deployment.smoke import SmokeTest as SmokeTest
     from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
+    from pillm.devices.detection import probe_machine as probe_machine
     from pillm.devices.planner import plan as plan
     from pillm.devices.planner import plan_table as plan_table
-    from pillm.devices.probe import probe_machine as probe_machine
     from pillm.divergence import Divergence as Divergence
     from pillm.encoders import is_encoder as is_encoder
     from pillm.errors import BackendError as BackendError
@@ -192,7 +192,7 @@ _HOMES = {
     "deployment.packing": "bundle_of",
     "devices": "DeviceProfile device",
     "devices.planner": "plan plan_table",
-    "devices.probe": "probe_machine",
+    "devices.detection": "probe_machine",
     "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
     "StorageError Unavailable UnknownBackend UnsafeError",

@@ -16,13 +16,14 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, DeviceFacts, ModelFile
+from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
 from pillm.contract import Contract
 from pillm.distributions import home_of
 from pillm.errors import BackendError
 from pillm.examination import Finding
 from pillm.forecasts import ExportForecast, TrainingForecast
 from pillm.origins import Origin
+from pillm.placement import Placed
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Failure, JSONObject, Prompt, Request, Usage
 from pillm.rowfiles import Rows as Rows
@@ -254,7 +255,7 @@ class Session(AbstractContextManager["Session"]):
         self.close()
 
 
-class Runner(Backend):
+class Runner(Placed, Backend):
     """Runs models on a device."""
 
     reads: ClassVar[frozenset[str]] = frozenset({"gguf"})
@@ -273,21 +274,6 @@ class Runner(Backend):
     @abstractmethod
     def open(self, model: ModelFile | Checkpoint) -> Session:
         """Open a model; raise BackendError where it cannot be loaded."""
-
-    def probe(self) -> DeviceFacts:
-        """Return what the machine is that models run on, by default this one; raise Unavailable where it cannot be reached."""
-        from pillm.devices.probe import probe_machine
-        from pillm.machines import LocalMachine
-
-        return probe_machine(LocalMachine())
-
-    def speed_files(self, folder: Path) -> Sequence[ModelFile]:
-        """Return model files of two sizes, written into a folder, to time a machine with; empty: this runner has none.
-
-        Their weights may be random: only their speed is of use.
-        """
-        del folder
-        return ()
 
 
 class Metric(Backend):

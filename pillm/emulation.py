@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import cast
@@ -15,6 +15,7 @@ from pillm.errors import BackendError, PillmError
 from pillm.files import lock, write_json
 from pillm.plugins import build, registry
 from pillm.progress import Progress
+from pillm.recipe import Recipe
 from pillm.records import Answer, Failure, JSONObject, Prompt, Request
 from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
 
@@ -53,6 +54,21 @@ class Trial:
     there: Runner
     contract: Contract
     folder: Path
+
+
+def emulate(
+    recipe: Recipe, model: ModelFile, row: Prompt, folder: Path, progress: Progress
+) -> tuple[Emulated | None, str | None]:
+    """Return what a file of a run answers a row on its device's processor, or why nothing can be told.
+
+    Neither is there where the recipe names no device, or none that can be played. The result is kept in `folder`.
+    """
+    there = find_emulator(recipe.device.name, model.path.suffix.lstrip(".")) if recipe.device else None
+    if there is None:
+        return None, None
+    blind = replace(row, reference=None, given=None)
+    trial = Trial(model=model, row=blind, here=recipe.runner, there=there, contract=recipe.contract, folder=folder / FOLDER)
+    return try_emulated(trial, progress)
 
 
 def find_emulator(device: str, kind: str) -> Runner | None:
@@ -102,12 +118,13 @@ def _stored(trial: Trial, progress: Progress) -> Emulated:
 
 
 def _compare(asked: Request, trial: Trial) -> Emulated:
-    there, here = (_ask(runner, trial.model, asked) for runner in (trial.there, trial.here))
+    there, here = (_ask(_plain(runner), trial.model, asked) for runner in (trial.there, trial.here))
     unit, said, expected = _sides(there, here)
     same_start = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(said, expected, strict=False)))
-    longest = max(len(said), len(expected))
-    # an answer that was cut shorter there is not another answer
-    same = same_start == longest or (there.finish_reason == "length" and same_start == len(said) > 0)
+    longest, shortest = max(len(said), len(expected)), min(len(said), len(expected))
+    # an answer that was cut shorter is not another answer
+    cut = (there if len(said) == shortest else here).finish_reason == "length"
+    same = same_start == longest or (cut and same_start == shortest > 0)
     return Emulated(
         model=trial.model.label,
         runner=trial.there.name,
@@ -121,6 +138,12 @@ def _compare(asked: Request, trial: Trial) -> Emulated:
         compared=longest,
         seconds=round(there.timings.get("seconds", 0.0), 3),
     )
+
+
+def _plain(runner: Runner) -> Runner:
+    """Return a runner as answers of two are compared: without sampling and without a grammar."""
+    plain = {"temperature": 0.0, "constrain": False}
+    return runner.model_copy(update={name: value for name, value in plain.items() if name in type(runner).model_fields})
 
 
 def _sides(there: Answer, here: Answer) -> tuple[str, Sequence[object], Sequence[object]]:

@@ -15,7 +15,7 @@ from pillm.devices.planner import plan
 from pillm.devices.quants import find_quant
 from pillm.errors import ConfigError, DataError, PillmError
 from pillm.examination import refuse_wrong
-from pillm.recipe import Recipe, named_quants
+from pillm.recipe import Recipe, named_quants, trained_for
 from pillm.records import JSONObject
 from pillm.runfolder import makers_of
 from pillm.runrows import RunRows, rows_of
@@ -45,6 +45,7 @@ def look_ahead(recipe: Recipe, folder: Path) -> Outlook:
     base = recipe.trainer.base_checkpoint(fetch=False)
     planned = _plan(recipe, base)
     _examine(recipe, base)
+    _warn_of_rounding(recipe)
     rows = rows_of(recipe)
     planned = _timed(recipe, base, planned, rows)
     recipe.trainer.check_prompts(rows.sides["train"], recipe.contract)
@@ -100,6 +101,19 @@ def _examine(recipe: Recipe, base: Checkpoint | None) -> None:
     for found in refuse_wrong(findings, f"exporter {recipe.exporter.name!r} could not export a student of {base.label}"):
         if found.state == "note":
             log.warning("%s: %s %s", found.name, found.detail, found.remedy)
+
+
+def _warn_of_rounding(recipe: Recipe) -> None:
+    """Warn where a student is trained for the rounding of a file that the exporter does not make."""
+    kind, quants = trained_for(recipe.trainer), named_quants(recipe.exporter)
+    if kind is None or (quants is not None and kind.casefold() in [quant.casefold() for quant in quants]):
+        return
+    made = f"makes {', '.join(quants)}" if quants is not None else "chooses what it makes"
+    log.warning(
+        "the student is trained for the rounding of %s (quantization_aware), and exporter %r %s: it may gain nothing. "
+        "Name %s in the exporter's quants, or leave quantization_aware out.",
+        kind, recipe.exporter.name, made, kind,
+    )  # fmt: skip
 
 
 def planned_student(trainer: Trainer, base: Checkpoint) -> Checkpoint | JSONObject:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
-from pillm.backends import Runner
-from pillm.devices.lengths import typical_lengths
+from pillm.devices.lengths import counted_lengths, typical_lengths
 from pillm.devices.planner import plan
-from pillm.emulation import FOLDER, Emulated, Trial, find_emulator, try_emulated
+from pillm.emulation import Emulated, emulate
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
 from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates
 from pillm.outlook import make_ready
-from pillm.performance.benchmark import read_benchmark
+from pillm.performance.history import History
+from pillm.performance.trend import series_of
 from pillm.progress import Progress, events_file
-from pillm.provenance import machine
 from pillm.recipe import Recipe
 from pillm.records import JSONObject
 from pillm.report import RunFacts, read_choice, read_training
@@ -28,11 +26,10 @@ from pillm.report.findings import CHOOSING_SET, pick
 from pillm.results import tell
 from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
 from pillm.runrows import RunRows
-from pillm.stages.benchmarking import bench
+from pillm.runspeeds import foretold, measured_once
 from pillm.stages.exporting import export
 from pillm.stages.labelling import FAILED, Labelled, RowCounts, label
 from pillm.stages.training import Training, checkpoint_key, train
-from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
 from pillm.subjects import (
     Scoring,
     Subject,
@@ -41,8 +38,10 @@ from pillm.subjects import (
     checkpoint_subject,
     device_subject,
     model_subject,
+    on_labelled,
     score,
 )
+from pillm.verification import BENCH_HISTORY
 
 ADAPTER = "adapter"
 """Where in a checkpoint's folder a trainer leaves the adapter that it merged."""
@@ -108,7 +107,7 @@ def _stages(this: _Run) -> RunResult:
     named = replace(checkpoint, name=recipe.name, told=recipe.told.to_json())
     models = export(named, recipe.exporter, this.folder / "export", progress=this.progress.for_stage("export"))
     evaluations = _evaluate(this, checkpoint, models, labelled)
-    benchmarks = _bench(this, models)
+    benchmarks = _bench(this, models, evaluations)
     tell(this.folder, evaluations, benchmarks)
     target = recipe.device.name if recipe.device else None
     emulated, why_not = _emulate(this, models, evaluations)
@@ -134,6 +133,7 @@ def _stages(this: _Run) -> RunResult:
         checks=check_files(models, checkpoint),
         emulated=to_json(emulated) if emulated else None,
         not_emulated=why_not,
+        trends=series_of(History(this.folder / BENCH_HISTORY).read().measured()),
     )
     progress = this.progress.for_stage("report")
     report = publish_report(this.folder, facts, progress, seed=recipe.file.seed, making=recipe.making)
@@ -201,11 +201,7 @@ def _to_choose_on(this: _Run, models: Sequence[ModelFile], labelled: Labelled, s
     """Score several files on the validation rows, unless their exporter chose: nothing is chosen on what is reported."""
     if len(models) < 2 or read_choice(this.folder / "export"):
         return []
-    answers = {row.prompt.id: row.answer.message for row in labelled if row.prompt.split == CHOOSING_SET}
-    rows = [row for row in this.rows.sides[CHOOSING_SET] if row.id in answers][: this.recipe.file.evaluate.max_rows]
-    if not rows:
-        return []
-    apart = replace(scoring, sets={CHOOSING_SET: rows}, teacher_answers={CHOOSING_SET: answers}, row_keys={})
+    apart = on_labelled(scoring, CHOOSING_SET, this.rows.sides[CHOOSING_SET][: this.recipe.file.evaluate.max_rows], labelled)
     return [one for model in models for one in score(model_subject(model, this.recipe.runner), apart)]
 
 
@@ -221,81 +217,33 @@ def _witnesses(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) 
     return found
 
 
-def _bench(this: _Run, models: Sequence[ModelFile]) -> list[Benchmark]:
+def _bench(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evaluation]) -> list[Benchmark]:
     recipe, progress = this.recipe, this.progress.for_stage("bench")
     profile, found = recipe.device, []
+    typical = typical_lengths(chain.from_iterable(this.rows.sides.values()))
     runner = recipe.runner if recipe.bench_runner is None else recipe.bench_runner
     for model in models:
-        measured = _measure(model, runner, this, progress)
+        measured = measured_once(model, runner, recipe.bench, this.folder / "bench", progress)
         if recipe.bench_runner is not None and profile is not None:  # it runs there: its figures are the device's
             details = {**measured.details, "machine": measured.device}
             measured = replace(measured, device=profile.name, details=details)
         found.append(measured)
         if profile is not None and model.path.suffix == ".gguf":
-            predicted = plan(model, profile, lengths=typical_lengths(chain.from_iterable(this.rows.sides.values())))
+            predicted = plan(model, profile, lengths=counted_lengths(evaluations, model.label, typical))
             this.plans[model.label] = predicted
             if predicted.tg_tps is not None and predicted.pp_tps is not None:
-                found.append(_as_benchmark(predicted))
+                found.append(foretold(predicted))
     return found
 
 
 def _emulate(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evaluation]) -> tuple[Emulated | None, str | None]:
     """Let the file that the report speaks of answer one held-out row on its device's processor, where that can be played."""
-    recipe = this.recipe
-    sizes = {model.label: model.bytes for model in models}
-    chosen = pick(evaluations, sizes, read_choice(this.folder / "export"))
+    chosen = pick(evaluations, {model.label: model.bytes for model in models}, read_choice(this.folder / "export"))
+    model = next((one for one in models if chosen and one.label == chosen.evaluation.subject), None)
     rows = next(iter(this.rows.sets.values()), [])
-    if chosen is None or recipe.device is None or not rows:
+    if model is None or not rows:
         return None, None
-    model = next(one for one in models if one.label == chosen.evaluation.subject)
-    emulator = find_emulator(recipe.device.name, model.path.suffix.lstrip("."))
-    if emulator is None:
-        return None, None
-    trial = Trial(
-        model=model,
-        row=replace(rows[0], reference=None, given=None),
-        here=recipe.runner,
-        there=emulator,
-        contract=recipe.contract,
-        folder=this.folder / "evaluate" / FOLDER,
-    )
-    return try_emulated(trial, this.progress.for_stage("emulate"))
-
-
-def _measure(model: ModelFile, runner: Runner, this: _Run, progress: Progress) -> Benchmark:
-    out = this.folder / "bench" / model.path.stem
-    # threads, batch sizes and the machine cannot change an answer, but they are what a benchmark measures
-    asked = {"model": model.sha256, "plan": asdict(this.recipe.bench), "runner": runner.options(), "machine": machine()}
-    key = stage_key("bench", asked, runner)
-    with lock(out.with_name(f".{out.name}.lock")):
-        if is_current(out, key):
-            progress.up_to_date(f"{model.label}: up to date")
-        else:
-            with WorkFolder(out, "bench", key) as work:
-                file = work.path / "benchmark.json"
-                record = bench(model, runner, plan=this.recipe.bench, out=file, progress=progress)
-                work.publish(
-                    Lineage(
-                        verb="bench",
-                        key=key,
-                        backends=(runner,),
-                        seconds=work.seconds,
-                        results={"benchmark": to_json(record)},
-                    )
-                )
-    return read_benchmark(json.dumps((read_manifest(out) or {})["results"]["benchmark"]), str(out))
-
-
-def _as_benchmark(predicted: Plan) -> Benchmark:
-    return Benchmark(
-        model=predicted.model,
-        device=predicted.device,
-        basis="predicted",
-        pp_tps=predicted.pp_tps or 0.0,
-        tg_tps=predicted.tg_tps or 0.0,
-        details={"source": predicted.source},
-        ttft_ms=1000 * predicted.ttft_s if predicted.ttft_s else None,
-    )
+    return emulate(this.recipe, model, rows[0], this.folder / "evaluate", this.progress.for_stage("emulate"))
 
 
 def _total(counts: Sequence[RowCounts]) -> RowCounts:

@@ -251,6 +251,12 @@ def named_quants(exporter: Exporter) -> tuple[str, ...] | None:
     return None if quants is None or "auto" in quants else tuple(quants)
 
 
+def trained_for(trainer: Trainer) -> str | None:
+    """Return the quantisation that a trainer prepares its student for; None where it does not."""
+    found = getattr(getattr(trainer, "quantization_aware", None), "type", None)
+    return found if isinstance(found, str) else None
+
+
 def _check_gates(recipe: Recipe, metrics: list[str]) -> None:
     asked = {gate.subject for gate in recipe.gates if gate.subject}
     if "base" in asked and type(recipe.trainer).base_checkpoint is Trainer.base_checkpoint:

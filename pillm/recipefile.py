@@ -107,7 +107,8 @@ class RecipeFile(Section):
     prompts: str = Field(description="JSONL file of rows, relative to the recipe.")
     seed: int = Field(0, description="Seed of the split and of training.")
     device: str | None = Field(
-        None, description="Device that the result is planned for, e.g. pi4-4gb, or a YAML file, relative to the recipe."
+        None,
+        description="Device that the result is planned for, such as pi4-4gb or this-machine; or a YAML file beside the recipe.",
     )
     split: SplitSection = SplitSection()
     label: LabelSection = LabelSection()

@@ -62,12 +62,13 @@ def _report(folder: Path) -> JSONObject:
 
 def _evaluation(said: JSONObject) -> Evaluation:
     metrics = {name: Figure(**figure) for name, figure in said["metrics"].items()}
-    names = ("subject", "kind", "set", "rows", "quant")
-    return Evaluation(**{name: said.get(name) for name in names}, metrics=metrics)
+    known: dict[str, Any] = {name: said.get(name) for name in ("subject", "kind", "set", "rows", "quant")}
+    return Evaluation(**known, metrics=metrics)
 
 
 def _benchmark(said: JSONObject) -> Benchmark:
-    known: dict[str, Any] = {one.name: said[one.name] for one in fields(Benchmark) if isinstance(said.get(one.name), str | int | float)}
+    names = [one.name for one in fields(Benchmark)]
+    known: dict[str, Any] = {name: said[name] for name in names if isinstance(said.get(name), str | int | float)}
     return Benchmark(**known)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +15,7 @@ from pillm.contract import Contract
 from pillm.errors import ConfigError
 from pillm.files import lock
 from pillm.progress import Progress
-from pillm.records import Answer, Failure, JSONObject, Message, Prompt, Request, digest
+from pillm.records import Answer, Example, Failure, JSONObject, Message, Prompt, Request, digest
 from pillm.stages.evaluation import Answers, Scope, evaluate
 from pillm.stages.labelling import STORE, Labelled, Labelling, label
 from pillm.stages.predictions import read_predictions
@@ -117,6 +117,14 @@ def a_sample(scoring: Scoring) -> Scoring:
     """Return the same scoring on the first rows of the first set: enough to tell where a loss came from."""
     sets = {name: rows[:SAMPLE] for name, rows in list(scoring.sets.items())[:1]}
     return replace(scoring, sets=sets, row_keys={})
+
+
+def on_labelled(scoring: Scoring, name: str, rows: Sequence[Prompt], labelled: Iterable[Example]) -> Scoring:
+    """Return the same scoring on those of some rows that were labelled, compared with their labels; a set of that name."""
+    answers: dict[str, str | Message] = {row.prompt.id: row.answer.message for row in labelled}
+    heard = [row for row in rows if row.id in answers]
+    told = {name: {row.id: answers[row.id] for row in heard}} if heard else {}
+    return replace(scoring, sets={name: heard} if heard else {}, teacher_answers=told, row_keys={})
 
 
 def ask_teacher(teacher: Teacher, scoring: Scoring, *, retry: frozenset[str] = frozenset()) -> tuple[Subject, Labelled]:

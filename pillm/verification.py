@@ -11,11 +11,14 @@ from pillm.errors import DataError
 from pillm.intake.door import faults_of
 from pillm.intake.faults import Fault
 from pillm.intake.inspection import is_read
+from pillm.performance.history import History
 from pillm.records import JSONObject
 from pillm.store import MANIFEST, made_by, read_manifest, unlisted
 
 WHOLE = ("split", "train", "export", "bench")
 """Stages whose folder holds nothing but what their manifest lists."""
+BENCH_HISTORY = "bench/history.jsonl"
+"""Every measurement of a run's files, of those before the last training too."""
 TRACES = ("answers.sqlite", "events.jsonl")
 """Files by which labelling and a run know their own folder without a manifest."""
 
@@ -45,6 +48,7 @@ def verify(path: Path | str) -> list[Problem]:
     for file in manifests:
         if not any(part.startswith(".") for part in file.relative_to(path).parts[:-1]):  # a working folder: not a result
             problems += _check_folder(file.parent)
+    problems += _check_history(path / BENCH_HISTORY)
     # a run's manifest lists those of its stages, which come later and know more of themselves
     return list({problem.path: problem for problem in problems}.values())
 
@@ -72,6 +76,12 @@ def _check_folder(folder: Path) -> list[Problem]:
     names = unlisted(folder, files) if manifest.get("verb") in WHOLE else ()
     added = [Problem(path=folder / name, reason="was added: the manifest does not list it") for name in names]
     return [*_changed(folder, files), *added]
+
+
+def _check_history(path: Path) -> Iterator[Problem]:
+    """Yield the first line of a run's measurements that is not what was written; no manifest lists a file that grows."""
+    for number, reason in History(path).read().damaged[:1]:
+        yield Problem(path=path, reason=f"is damaged in line {number}: {reason}")
 
 
 def _damaged(folder: Path) -> Problem:

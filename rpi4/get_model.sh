@@ -75,9 +75,19 @@ fi
 [ ! -e "$TARGET" ] || stop 2 "$TARGET is there, and nobody says what it should be. Give --sha256, or move it away."
 
 command -v curl >/dev/null 2>&1 || stop 4 'curl is not installed. Get it with: sudo apt-get install curl'
-HEADERS=$(curl --silent --show-error --head "$URL") || stop 5 "$URL cannot be reached. Nothing was changed."
+for turn in 1 2 3; do
+    HEADERS=$(curl --silent --show-error --head "$URL") || stop 5 "$URL cannot be reached. Nothing was changed."
+    onward=$(header location)
+    # a model that was renamed; where the file itself lies elsewhere, what it must be is said before
+    case $turn$onward in
+    [12]/*) URL=$(printf '%s' "$URL" | cut -d / -f 1-3)$onward ;;
+    *) break ;;
+    esac
+done
+LENGTH=''
 case $(printf '%s\n' "$HEADERS" | head -n 1) in
-*' 200'* | *' 30'*) ;;
+*' 200'*) LENGTH=$(header content-length) ;;
+*' 30'*) ;;
 *' 401'* | *' 403'*) stop 5 "$URL asks for a login. Download it with a browser, and check its sha256." ;;
 *' 404'*) stop 2 "there is no $URL." ;;
 *) stop 5 "$URL answered: $(printf '%s\n' "$HEADERS" | head -n 1)" ;;
@@ -87,7 +97,7 @@ if [ -z "$SHA256" ]; then
     is_sha256 "$SHA256" || stop 6 "$URL does not say the sha256 of the file, so what comes could not be checked. Give it with --sha256."
 fi
 SIZE=$(header x-linked-size)
-[ -n "$SIZE" ] || SIZE=$(header content-length)
+[ -n "$SIZE" ] || SIZE=$LENGTH
 case $SIZE in *[!0-9]*) SIZE= ;; esac
 
 PART=$OUT/.$FILE.$(printf '%s' "$SHA256" | cut -c 1-16).part # of this very file: a part of another is not gone on with
@@ -99,7 +109,8 @@ fi
 [ -z "$SIZE" ] || room "$OUT" $((SIZE - have + 50000000)) "$FILE"
 say "$FILE: ${SIZE:-unknown} bytes, $have of them here, sha256 $SHA256"
 step mkdir -p "$OUT"
-if [ -z "$SIZE" ] || [ "$have" -lt "$SIZE" ]; then
+# a part that is whole already has nothing left to ask for, which servers refuse
+if [ "$have" -eq 0 ] || [ "$(sha256_of "$PART")" != "$SHA256" ]; then
     code=0
     case $URL in https:*) onward=https ;; *) onward=http,https ;; esac
     step curl --fail --location --proto-redir "=$onward" --retry 3 --continue-at - --output "$PART" "$URL" || code=$?

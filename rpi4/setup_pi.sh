@@ -106,9 +106,11 @@ check_packages() {
 get_source() {
     [ -n "$SOURCE" ] || SOURCE=$ARCHIVE
     if [ "$SOURCE" = "$ARCHIVE" ] && [ ! -f "$ARCHIVE" ]; then
-        say 'downloading the source, 77 MB'
-        step curl --fail --location --retry 3 --continue-at - --output "$ARCHIVE.part" "$URL" ||
-            stop 5 "the source could not be downloaded from $URL; what came is kept, and the same command goes on. Without a network: --source FILE"
+        if [ ! -f "$ARCHIVE.part" ] || [ "$(sha256_of "$ARCHIVE.part")" != $SHA256 ]; then
+            say 'downloading the source, 77 MB'
+            step curl --fail --location --retry 3 --continue-at - --output "$ARCHIVE.part" "$URL" ||
+                stop 5 "the source could not be downloaded from $URL; what came is kept, and the same command goes on. Without a network: --source FILE"
+        fi
         [ -n "$DRY" ] || checked "$ARCHIVE.part"
         step mv -f "$ARCHIVE.part" "$ARCHIVE"
     elif [ -f "$SOURCE" ]; then
@@ -183,17 +185,22 @@ self_test() {
     say "self-test passed: $tokens tokens as expected"
 }
 
-check_board
-if stands; then
-    say "llama.cpp $COMMIT is in place in $PREFIX: nothing to build"
-else
-    check_packages
-    export TMPDIR="$WORK/tmp"
-    compile
-fi
-self_test
-if [ -n "$DRY" ]; then
-    say 'nothing was changed'
-else
-    say 'done. Next: get_model.sh, or copy a file of your own; then run_decoder.sh FILE.gguf'
-fi
+# all of it is read before any of it is done: a copy that changes meanwhile does no harm
+main() {
+    check_board
+    if stands; then
+        say "llama.cpp $COMMIT is in place in $PREFIX: nothing to build"
+    else
+        check_packages
+        export TMPDIR="$WORK/tmp"
+        compile
+    fi
+    self_test
+    if [ -n "$DRY" ]; then
+        say 'nothing was changed'
+    else
+        say 'done. Next: get_model.sh, or copy a file of your own; then run_decoder.sh FILE.gguf'
+    fi
+}
+
+main

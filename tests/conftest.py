@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from pillm import plugins
 from pillm.cli.program import main
 from pillm.testing import FAKES, LoopbackBoard, installed_plugin, missing_for_board
+
+
+@pytest.fixture(autouse=True)
+def _no_history_of_ones_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what tests measure out of the user's own history."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data" / uuid4().hex))
 
 
 @pytest.fixture(autouse=True)
@@ -85,12 +93,12 @@ def rows(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> Iterator[LoopbackBoard]:
+def board() -> Iterator[LoopbackBoard]:
     """Start a board of the test's own: a real sshd on 127.0.0.1."""
     if lacking := missing_for_board():
         pytest.skip(lacking)
-    with LoopbackBoard(tmp_path / "board") as found:
-        yield found
+    with tempfile.TemporaryDirectory(prefix="b") as short, LoopbackBoard(Path(short) / "b") as found:
+        yield found  # the sockets on a board may have 108 bytes of name
 
 
 @pytest.fixture

@@ -185,6 +185,7 @@ def a_field(server: str | None = None, old: Path | None = None, new: Path | None
                 new or write_stand_in_model(root / "new.gguf", "new"),
             )
             said = ("old", "new") if old is None else ("", "")
+            board.environment(LLAMA_ARG_REPACK="0")  # a build for this machine may have AMX kernels, which crash on tiny models
             found = Field(board=board, server=program, old=files[0], new=files[1], answers=said)
             if old is not None:  # what the real ones answer is learnt from them
                 found.answers = tuple(_learn(found, which) for which in (0, 1))  # type: ignore[assignment]
@@ -214,7 +215,7 @@ class Count:
 
 
 def break_everywhere(place: Field, how: str, steps: range | None = None, words: bool = True) -> Count:
-    """Break a deployment at every command it runs (and, killed, around every word it says); each time finish it, and go back."""
+    """Break a deployment at every command it runs and, killed, around every word; each time finish it, and go back."""
     place.board.healthy()
     before = len(place.board.commands)
     place.child()

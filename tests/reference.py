@@ -190,12 +190,15 @@ def _key_row(name: str, field: object) -> str:
 
 def devices_page() -> str:
     """Return the device profiles."""
-    parts = ["# Device profiles\n", "`pillm plan MODEL --device NAME` reads them; a file of your own is given by its path.\n"]
-    parts.append("| name | device | memory | cores | decode reads | context |\n|---|---|---:|---:|---:|---:|")
+    parts = ["# Device profiles\n", "`pillm plan MODEL --device NAME` reads them; a file of your own is given by its path.",
+             "`this-machine` is the profile that fits the machine pillm runs on, with its own clock and memory.\n"]  # fmt: skip
+    parts.append("| name | device | memory | cores | decode reads | context | computes on |\n|---|---|---:|---:|---:|---:|---|")
     for name in device_names():
         one = device(name)
         speed = f"{one.bandwidth_gbps:g} GB/s" if one.bandwidth_gbps else "not measured"
-        parts.append(f"| `{name}` | {one.title} | {one.ram_mib} MiB | {one.cores or '?'} | {speed} | {one.context} |")
+        memory = "its own" if one.name.startswith("generic-") else f"{one.ram_mib} MiB"
+        able = ", ".join((*one.accelerators, *(f"not {other}" for other in one.refused)))
+        parts.append(f"| `{name}` | {one.title} | {memory} | {one.cores or '?'} | {speed} | {one.context} | {able} |")
     return "\n".join(parts) + "\n"
 
 

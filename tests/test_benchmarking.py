@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from pydantic import Field
 
 from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
-from pillm.backends import Session
-from pillm.errors import BackendError
-from pillm.stages.benchmarking import bench
+from pillm.backends import Runner, Session
+from pillm.errors import BackendError, Unavailable
+from pillm.performance.benchmark import BenchWork, Expected
+from pillm.performance.history import History
+from pillm.performance.timer import Timing
+from pillm.records import Answer, Failure, Request
+from pillm.stages.benchmarking import Measuring, bench, measure
 from pillm.stages.exporting import export
 from pillm.stages.training import train
 from pillm.testing import TableExporter, TableRunner, TableSession, TableTrainer, sample_examples
+from tests.recorded import RecordedMachine, Steady
 
 
 def test_a_measurement_is_returned_and_written(tmp_path: Path) -> None:
@@ -43,3 +55,183 @@ def test_a_runner_that_measured_nothing_is_found_out(tmp_path: Path) -> None:
 
     with pytest.raises(BackendError, match=r"runner 'idle' measured"):
         bench(Checkpoint(path=tmp_path), IdleRunner())
+
+
+@dataclass(slots=True)
+class BoardSession(Steady, Session):
+    """A steady session on a recorded board."""
+
+    def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+        yield from ()
+
+
+class BoardRunner(Runner):
+    """Runs on a recorded board."""
+
+    name: ClassVar[str] = "board"
+    machine: RecordedMachine
+    pace: dict[str, list[float]] = Field(default_factory=dict)
+
+    def open(self, model: ModelFile | Checkpoint) -> Session:
+        return BoardSession(board=self.machine, pace=self.pace)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> ModelFile:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF" * 1000)
+    return ModelFile.of(path, "Q8_0")
+
+
+QUICK = BenchPlan(pp=8, tg=4, repetitions=3)
+
+
+def test_a_quiet_board_gives_a_record_that_counts(tmp_path: Path, model: ModelFile) -> None:
+    history = History(tmp_path / "h.jsonl")
+    record, number = measure(model, BoardRunner(machine=RecordedMachine()), Measuring(plan=QUICK, history=history))
+    assert (record.void, number) == ((), 2)
+    assert record.conditions is not None
+    assert record.conditions.model == "Raspberry Pi 4 Model B Rev 1.4"
+    assert (record.sha256, record.bytes, record.runner) == (model.sha256, 4000, "board")
+    assert len(record.readings) >= 2
+    assert [one.record for one in history.read().measured()] == [record]
+    assert list(history.read().unfinished()) == []
+
+
+def test_a_board_that_was_throttled_meanwhile_is_kept_and_void(tmp_path: Path, model: ModelFile) -> None:
+    board = RecordedMachine()
+    board.commands["vcgencmd get_throttled"] = ["throttled=0x0\n"] * 3 + ["throttled=0x60006\n"]
+    history = History(tmp_path / "h.jsonl")
+    record, _ = measure(model, BoardRunner(machine=board), Measuring(plan=QUICK, history=history))
+    assert record.void == ("the throttle bits changed from 0x0 to 0x60006: frequency capped, throttled",)
+    assert history.read().find("last").record.void == record.void
+
+
+def test_swapping_and_unsteady_prefill_make_it_void(model: ModelFile) -> None:
+    board = RecordedMachine()
+    board.files["/proc/vmstat"] = ["pswpin 5\n", "pswpin 905\n"]
+    record = bench(model, BoardRunner(machine=board, pace={"pp8": [1.0, 1.0, 1.0, 1.5]}), plan=QUICK)
+    assert record.void == ("900 pages were swapped meanwhile", "prefill is spread by 21.7%, more than 1.0%")
+
+
+def test_missing_sensors_are_said_and_nothing_is_made_up(model: ModelFile) -> None:
+    record = bench(model, BoardRunner(machine=RecordedMachine(files={}, commands={})), plan=QUICK)
+    assert record.conditions is not None
+    assert {"temperature", "clock", "throttling", "power"} <= set(record.conditions.missing)
+    assert (record.readings, record.void, record.energy) == ((), (), {})
+
+
+def test_a_board_that_is_not_fit_is_refused_where_the_plan_is_strict(tmp_path: Path, model: ModelFile) -> None:
+    board = RecordedMachine()
+    board.files["/proc/loadavg"] = "3.10 2.00 1.00 5/99 7\n"
+    history = History(tmp_path / "h.jsonl")
+    strict = BenchPlan(pp=8, tg=4, repetitions=3, strict=True)
+    with pytest.raises(Unavailable, match=r"the board is not fit to be timed: a load of 3\.10"):
+        measure(model, BoardRunner(machine=board), Measuring(plan=strict, history=history))
+    assert list(history.read().measured()) == []
+    assert bench(model, BoardRunner(machine=board), plan=QUICK).conditions is not None
+
+
+def test_energy_is_told_where_power_is_read(model: ModelFile) -> None:
+    class Working(BoardSession):
+        def time(self, work: BenchWork) -> Timing:
+            began = time.monotonic()
+            time.sleep(0.05)
+            return replace(super().time(work), begin=began, seconds=0.05)
+
+    class WorkingRunner(BoardRunner):
+        name: ClassVar[str] = "working"
+
+        def open(self, model: ModelFile | Checkpoint) -> Session:
+            return Working(board=self.machine)
+
+    board = RecordedMachine()
+    board.files |= {
+        "/sys/class/hwmon/hwmon0/name": "ina219\n",
+        "/sys/class/hwmon/hwmon0/power1_input": ["3000000\n"] * 8 + ["5000000\n"],
+    }
+    record = bench(model, WorkingRunner(machine=board), plan=QUICK)
+    assert record.energy["idle_w"] == pytest.approx(3.0, abs=0.5)
+    assert 0 < record.energy["joules_per_token"] < 2.5 * 0.05
+
+
+def test_loading_is_timed_from_the_disk_and_from_memory_only_on_this_machine(model: ModelFile) -> None:
+    record = bench(model, BoardRunner(machine=RecordedMachine()), plan=BenchPlan(pp=8, tg=4, repetitions=1, loads=2))
+    assert set(record.not_measured) == {"load_cold_ms", "load_warm_ms"}
+
+
+def test_a_runner_that_times_the_two_figures_alone_says_what_it_left_out(model: ModelFile) -> None:
+    model.path.write_text("{}", "utf-8")
+    record = bench(model, TableRunner(), plan=BenchPlan(pp=8, tg=4, depths=(512,), prefix=True, sustained=1.0))
+    assert set(record.not_measured) == {"pp8 @ d512", "tg4 @ d512", "prefix", "sustained", "sensors"}
+    assert record.conditions is None
+
+
+def test_a_prediction_is_compared_with(model: ModelFile) -> None:
+    board = RecordedMachine()
+    board.commands["vcgencmd get_throttled"] = "throttled=0x50000\n"
+    how = Measuring(plan=QUICK, expected=Expected(device="pi4-4gb", tg_tps=1250.0, pp_tps=10_000.0))
+    record, _ = measure(model, BoardRunner(machine=board), how)
+    assert record.expected is not None
+    assert record.expected.sentence.startswith(
+        "decode 80% of predicted, prefill 100% of predicted: held back since it was started"
+    )
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from pillm.artifacts import BenchPlan, ModelFile
+from pillm.performance.history import History
+from pillm.stages.benchmarking import Measuring, measure
+from tests.recorded import RecordedMachine
+from tests.test_benchmarking import BoardRunner, BoardSession
+
+class Slow(BoardSession):
+    def time(self, work):
+        print(work.name, flush=True)
+        time.sleep(0.02)
+        return super().time(work)
+
+class SlowRunner(BoardRunner):
+    name = "slow"
+    def open(self, model):
+        return Slow(board=self.machine)
+
+folder = Path(sys.argv[1])
+model = ModelFile.of(folder / "m.gguf", "Q8_0")
+how = Measuring(plan=BenchPlan(pp=8, tg=4, repetitions=10_000), history=History(folder / "h.jsonl"))
+measure(model, SlowRunner(machine=RecordedMachine()), how)
+"""
+
+
+def interrupted(folder: Path, number: signal.Signals) -> History:
+    """Measure once, then interrupt a second measurement in its midst; return the history."""
+    history, model = History(folder / "h.jsonl"), ModelFile.of(folder / "m.gguf", "Q8_0")
+    measure(model, BoardRunner(machine=RecordedMachine()), Measuring(plan=QUICK, history=history))
+    words = [sys.executable, "-c", INTERRUPTED, str(folder), str(Path(__file__).parent.parent)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
+        assert running.stdout is not None
+        for _ in range(6):  # the warm-up, and two rounds
+            running.stdout.readline()
+        running.send_signal(number)
+        running.stdout.read()
+    assert running.returncode != 0
+    return history
+
+
+def test_a_measurement_that_was_killed_leaves_the_earlier_ones_and_is_seen(tmp_path: Path, model: ModelFile) -> None:
+    found = interrupted(tmp_path, signal.SIGKILL).read()
+    assert found.damaged == ()
+    assert [one.sequence for one in found.measured()] == [2]
+    assert [(one.sequence, one.body["about"]["runner"]) for one in found.unfinished()] == [(3, "slow")]
+
+
+def test_a_measurement_that_was_stopped_keeps_the_samples_it_had(tmp_path: Path, model: ModelFile) -> None:
+    found = interrupted(tmp_path, signal.SIGINT).read()
+    assert [one.sequence for one in found.measured()] == [2]
+    assert list(found.unfinished()) == []
+    last = found.entries[-1]
+    assert (last.kind, last.of, last.body["reason"]) == ("interrupted", 3, "KeyboardInterrupt")
+    assert len(last.body["samples"]["pp8"]) >= 2

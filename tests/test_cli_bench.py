@@ -33,7 +33,7 @@ def test_slower_than_the_baseline_ends_with_3(cli: Cli, model: Path, tmp_path: P
     fast.write_text(json.dumps({**record, "tg_tps": record["tg_tps"] * 1000}), "utf-8")
     done = cli("bench", model, "--baseline", fast)
     assert done.code == 3
-    assert "tg_tps" in done.err
+    assert "slower than the baseline: tg_tps" in done.err
     slow = tmp_path / "slow.json"
     slow.write_text(json.dumps({**record, "tg_tps": 1e-3, "pp_tps": 1e-3}), "utf-8")
     assert cli("bench", model, "--baseline", slow).code == 0
@@ -79,3 +79,33 @@ def test_a_runner_that_cannot_read_the_model_is_refused(cli: Cli, fakes: Path, t
     assert missing.code == 4
     assert "pip install" in missing.err
     assert cli("bench", tmp_path / "x.gguf", "--runner", "table").code == 2
+
+
+def test_the_verb_may_be_left_out_or_said(cli: Cli, model: Path) -> None:
+    for words in (["bench", model], ["bench", "time", model], ["bench", "--pp", "8", model]):
+        assert cli(*words, "--no-history").code == 0
+    assert "history" in cli("bench", "--help").out
+
+
+def test_a_measurement_is_kept_where_the_users_data_is(
+    cli: Cli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert "Kept as number 2" in cli("bench", model).err
+    assert (tmp_path / "data/pillm/bench/history.jsonl").is_file()
+    cli("bench", model, "--no-history")
+    assert "Kept" not in cli("bench", model, "--no-history").err
+
+
+def test_a_damaged_history_is_moved_aside_and_said(cli: Cli, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "h.jsonl").write_text("rubbish\n", "utf-8")
+    done = cli("bench", model, "--history", tmp_path / "h.jsonl")
+    assert done.code == 0
+    assert "h.damaged-1.jsonl" in done.err
+    assert (tmp_path / "h.damaged-1.jsonl").read_text("utf-8") == "rubbish\n"
+
+
+def test_what_could_not_be_timed_is_said(cli: Cli, model: Path) -> None:
+    done = cli("bench", model, "--no-history", "--depths", "512,2048")
+    assert "not measured: pp512 @ d2048: runner 'table' does not time it" in done.out
+    assert cli("bench", model, "--depths", "512,x").code == 2

@@ -39,7 +39,9 @@ def test_a_sound_machine_ends_with_0(cli: Cli, fakes: Path) -> None:
     done = cli("doctor", "--json")
     assert done.code == 0
     assert done.json["healthy"] is True
-    assert {"python", "machine", "disk", "plugin fakes"} <= {one["name"] for one in done.json["checks"]}
+    told = {one["name"]: one["detail"] for one in done.json["checks"]}
+    assert {"python", "machine", "disk", "plugin fakes"} <= told.keys()
+    assert "; profile " in told["machine"]
 
 
 @pytest.mark.parametrize("state", ["missing", "broken"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,3 +61,60 @@ def test_an_unknown_device_or_quantisation_is_guessed(cli: Cli, fakes: Path, sma
 
 def test_a_model_that_is_not_there_is_named(cli: Cli, fakes: Path) -> None:
     assert cli("plan", "nosuch", "--device", "pi4-4gb").code == 2
+
+
+def test_a_table_has_a_row_for_each_quantisation_and_ends_well_where_one_fits(cli: Cli, fakes: Path, small: Path) -> None:
+    done = cli("plan", small, "--device", "pi4-2gb", "--table", "--prompt-tokens", "300", "--prefix-tokens", "200")
+    assert done.code == 0
+    for word in ("quant", "TTFT", "saved", "Q8_0", "Q4_0", "yes", "no"):
+        assert word in done.out
+    found = cli("plan", small, "--device", "pi4-2gb", "--table", "--json").json
+    assert {one["quant"] for one in found["plans"]} >= {"F16", "Q8_0", "Q4_0"}
+
+
+def test_several_models_and_devices_are_planned_at_once_and_drawn(cli: Cli, fakes: Path, small: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(small.read_text())
+    done = cli("plan", small, other, "--device", "pi4-4gb", "--device", "pi5-8gb", "--plot", tmp_path / "x.svg", "--json")
+    assert len(done.json["plans"]) == 4
+    assert (tmp_path / "x.svg").read_text().startswith("<svg ")
+
+
+def test_the_card_tells_the_times_of_a_request(cli: Cli, fakes: Path, small: Path) -> None:
+    words = ("--device", "pi4-4gb", "--prompt-tokens", "600", "--answer-tokens", "60", "--prefix-tokens", "500")
+    done = cli("plan", small, *words)
+    assert "first token" in done.out
+    assert "the first 500 tokens saved" in done.out
+    found = cli("plan", small, *words, "--json").json
+    assert found["lengths"] == {"prompt": 600, "answer": 60, "prefix": 500, "estimated": False}
+    assert found["ttft_saved_s"] < found["ttft_s"] < found["answer_s"]
+
+
+def test_this_machine_can_be_named(cli: Cli, fakes: Path, small: Path) -> None:
+    assert cli("plan", small, "--device", "this-machine", "--json").json["fits"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "name a MODEL and a --device"),
+        (["--device", "pi4-4gb", "--runner", "echo"], "say --calibrate"),
+        (["--device", "pi4-4gb", "--prefix-tokens", "9"], "--prompt-tokens"),
+        (["--device", "pi4-4gb", "--prompt-tokens", "5", "--prefix-tokens", "9"], "are not possible"),
+    ],
+)
+def test_words_that_do_not_go_together_are_refused(cli: Cli, fakes: Path, small: Path, words: list[str], said: str) -> None:
+    done = cli("plan", small, *words)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_a_plan_of_a_config_loads_no_torch_and_no_plugin(small: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['pillm', 'plan', sys.argv[1], '--device', 'pi4-4gb', '--json']\n"
+        "import pillm.cli\ntry: pillm.cli.main()\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(small)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["fits"]
+    loaded = {name.partition(".")[0] for name in done.stderr.split()}
+    assert not loaded & {"torch", "numpy", "gguf", "llama_cpp", "transformers", "pillm_hf", "pillm_llamacpp"}

@@ -109,6 +109,20 @@ def test_the_token_at_which_two_answers_part_is_told(model: ModelFile, ids: tupl
 def test_an_answer_that_was_cut_shorter_there_is_no_other_answer(model: ModelFile) -> None:
     assert found(model, Says(ids=(1, 2), finish="length")).same
     assert not found(model, Says(ids=(1, 7), finish="length")).same
+    assert found(model, Says(), Says(ids=(1, 2), finish="length")).same
+    assert not found(model, Says(finish="length"), Says(ids=(1, 2))).same
+
+
+def test_neither_side_samples_or_is_held_by_a_grammar(model: ModelFile) -> None:
+    class Free(Says):
+        temperature: float = 0.7
+        constrain: bool = True
+
+        def open(self, model: ModelFile | Checkpoint) -> Session:
+            assert (self.temperature, self.constrain) == (0.0, False)
+            return Saying(self)
+
+    assert found(model, Says(), Free()).same
 
 
 def test_texts_are_compared_where_one_side_tells_no_tokens(model: ModelFile) -> None:

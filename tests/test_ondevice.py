@@ -8,7 +8,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pillm.artifacts import Evaluation, Figure, Plan
+from pillm.artifacts import Evaluation, Figure
+from pillm.plans import Lengths, Plan
 from pillm.report import RunFacts, build_report
 from pillm.report.markdown import markdown
 from pillm.report.ondevice import sentences
@@ -17,12 +18,12 @@ from pillm.report.schema import SCHEMA
 
 ROWS = {"in": 1, "answered": 1, "rejected": 0, "failed": 0, "pending": 0}
 SCORED = Evaluation(
-    subject="s.gguf", kind="model", set="test", rows=9, quant="Q8_0", prompt_tokens=200.0, completion_tokens=30.0,
+    subject="s.gguf", kind="model", set="test", rows=9, quant="Q8_0",
     metrics={"exact": Figure(mean=0.9, low=0.8, high=1.0, rows=9)},
 )  # fmt: skip
 PLAN = Plan(
     model="s.gguf", device="pi4-2gb", quant="Q8_0", fits=True, bytes=100, context=1024, verdict="Fits.",
-    tg_tps=10.0, pp_tps=50.0,
+    tg_tps=10.0, pp_tps=50.0, lengths=Lengths(prompt=200, answer=30), ttft_s=4.0, answer_s=7.0,
     memory={"weights": 300_000_000, "kv_cache": 100_000_000, "available": 2_000_000_000},
 )  # fmt: skip
 EMULATED = {
@@ -54,7 +55,7 @@ def test_speed_and_time_are_predicted_and_said_to_be() -> None:
 
 
 def test_lengths_that_nobody_counted_and_speeds_that_nobody_knows_are_left_out() -> None:
-    (speed, _) = sentences(report(scored=replace(SCORED, prompt_tokens=None)))
+    (speed, _) = sentences(report(replace(PLAN, lengths=None, ttft_s=None, answer_s=None)))
     assert speed.endswith("(predicted, nothing was run there).")
     (unknown, _) = sentences(report(replace(PLAN, tg_tps=None, pp_tps=None)))
     assert "is not calibrated" in unknown

@@ -13,15 +13,18 @@ from pillm.errors import ConfigError, DataError, MissingDependency, Unavailable
 from pillm.outlook import look_ahead, make_ready
 from pillm.pipeline import RunResult, run
 from pillm.recipe import Recipe, load_recipe
+from pillm.rehearsal import rehearse
 from pillm.testing import FAKES, installed_plugin
 
 NEEDY = '''
 from pathlib import Path
 
+import pydantic
 from pydantic import Field
 
 import pillm
 from pillm.testing import EchoTeacher, TableExporter, TableTrainer
+from pillm.testing.fakes import TableRunner
 
 HERE = Path(__file__).parent
 
@@ -43,12 +46,16 @@ class Tooled(TableExporter):
         if not (HERE / "tool").exists():
             raise pillm.MissingDependency("the tool is not installed. Get it with: fetch-tool")
 
+class Rounding(pydantic.BaseModel):
+    type: str
+
 class Based(TableTrainer):
     """Starts from a base that is downloaded where it is not here."""
 
     name = "based"
     wordy: bool = Field(False, description="Refuse the prompts, once the base is here.")
     layers: int = Field(0, description="Keep so many layers.")
+    quantization_aware: Rounding | None = Field(None, description="Round as a file does.")
 
     def planned_shape(self):
         base = self.base_checkpoint(fetch=False)
@@ -77,9 +84,29 @@ class Picky(TableExporter):
         yield pillm.Finding("layers", "ok" if layers <= 100 else "broken", f"{layers} layers are too many.", "Keep 100.")
         yield pillm.Finding("widths", "note", "rows are odd.", "Prefer IQ4_NL.")
 
+class Held(TableRunner):
+    """Holds answers to their schema, but for one keyword."""
+
+    name = "held"
+
+    def check_prompts(self, prompts):
+        for prompt in prompts:
+            if prompt.schema and "not" in prompt.schema:
+                raise pillm.ConfigError(f"{prompt.id}: no answer can be held to 'not'.")
+
+class Strict(EchoTeacher):
+    """Asks for nothing that it cannot hold answers to."""
+
+    name = "strict"
+    check_prompts = Held.check_prompts
+
+@pillm.hookimpl
+def pillm_runners():
+    return [Held]
+
 @pillm.hookimpl
 def pillm_teachers():
-    return [Keyed]
+    return [Keyed, Strict]
 
 @pillm.hookimpl
 def pillm_trainers():
@@ -141,6 +168,17 @@ def test_a_base_that_cannot_be_had_is_told_before_the_teacher_is_asked(site: Pat
     assert not (site.parent / "run").exists()
 
 
+@pytest.mark.parametrize("part", ["teacher", "runner", "checkpoint_runner"])
+def test_answers_that_could_not_be_held_to_their_schema_are_told_before_the_teacher_is_asked(site: Path, part: str) -> None:
+    rows = [{"id": f"r{i}", "user": f"say {i}", "schema": {"not": {"type": "null"}}} for i in range(8)]
+    use = f"{part}.use={'strict' if part == 'teacher' else 'held'}"
+    assert look_ahead(recipe(site, use), site.parent / "run").obstacles == ()
+    (site.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ConfigError, match="can be held to 'not'"):
+        go(site, use)
+    assert not (site.parent / "run").exists()
+
+
 def test_a_base_is_downloaded_only_where_nothing_else_stands_in_the_way(site: Path) -> None:
     put(site / "remote", NANO)
     with pytest.raises(MissingDependency):
@@ -189,6 +227,21 @@ def test_a_look_ahead_tells_rows_plan_and_obstacles_and_touches_nothing(site: Pa
     assert found.plan.fits
     assert [type(one) for one in found.obstacles] == [MissingDependency]
     assert not (site.parent / "run").exists()
+
+
+def test_a_plan_tells_the_times_of_a_middling_row_where_answers_are_known(site: Path) -> None:
+    put(site / "base", NANO)
+    asked = ("trainer.use=based", "device=pi4-4gb")
+    found = look_ahead(recipe(site, *asked), site.parent / "run").plan
+    assert found is not None
+    assert found.lengths is None, "nobody knows an answer"
+    rows = [{"id": f"r{i}", "user": f"{i:03}" + "u" * 397, "assistant": "a" * 80} for i in range(8)]
+    (site.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = look_ahead(recipe(site, *asked), site.parent / "run").plan
+    assert found is not None
+    assert found.lengths is not None
+    assert (found.lengths.prompt, found.lengths.answer, found.lengths.estimated) == (100, 20, True)
+    assert 0 < (found.ttft_s or 0) < (found.answer_s or 0)
 
 
 def test_a_quantisation_of_unknown_size_is_told_and_the_others_planned(site: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -240,3 +293,18 @@ def test_the_shape_that_is_trained_is_examined_and_notes_are_logged(site: Path, 
     put(site / "base", {**NANO, "num_hidden_layers": 101})
     look_ahead(recipe(site, "trainer.use=based", "trainer.layers=4", "exporter.use=picky"), site.parent / "run")
     assert "widths: rows are odd. Prefer IQ4_NL." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("quants", "warned"),
+    [("[F16, Q4_0]", None), ("[f16, q4_0]", None), ("[F16, Q8_0]", "makes F16, Q8_0"), ("[auto]", "chooses what it makes")],
+)
+def test_a_student_that_is_trained_for_the_rounding_of_no_file_is_told_of(
+    site: Path, caplog: pytest.LogCaptureFixture, quants: str, warned: str | None
+) -> None:
+    asked = ("trainer.use=based", f"exporter.quants={quants}")
+    look_ahead(recipe(site, *asked), site.parent / "run")
+    assert not caplog.records, "nothing is trained for any rounding"
+    rehearse(recipe(site, *asked, "trainer.quantization_aware={type: Q4_0}"), site.parent / "run")
+    assert ("trained for the rounding of Q4_0 (quantization_aware)" in caplog.text) is (warned is not None)
+    assert (warned or "") in caplog.text

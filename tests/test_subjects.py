@@ -16,11 +16,11 @@ from pillm.contract import Contract
 from pillm.errors import ConfigError
 from pillm.metrics import Exact
 from pillm.progress import Event, Progress
-from pillm.records import Answer, Failure, FailureKind, Prompt, Reference, Request
+from pillm.records import Answer, Example, Failure, FailureKind, Prompt, Reference, Request
 from pillm.stages.exporting import export
 from pillm.stages.predictions import read_predictions
 from pillm.stages.training import train
-from pillm.subjects import SAMPLE, Scoring, Subject, a_sample, ask_teacher, device_subject, model_subject, score
+from pillm.subjects import SAMPLE, Scoring, Subject, a_sample, ask_teacher, device_subject, model_subject, on_labelled, score
 from pillm.testing import EchoTeacher, TableExporter, TableRunner, TableTrainer, sample_examples
 
 
@@ -46,6 +46,17 @@ def test_the_teacher_answers_from_its_store_and_is_scored_against_the_truth(tmp_
     assert (answered.counts.answered, settings.teacher_answers) == (2, {"test": said})
     evaluation = score(teacher, settings)[0]
     assert (evaluation.kind, evaluation.metrics["exact"].mean, evaluation.compared_with) == ("teacher", 0.5, "reference")
+
+
+def test_labelled_rows_are_compared_with_their_labels_and_others_left_out(tmp_path: Path) -> None:
+    rows = prompts(reference=False)
+    labelled = [Example(prompt=rows[0], answer=Answer("hallo"))]
+    apart = on_labelled(scoring(tmp_path, rows), "validation", rows, labelled)
+    assert {name: [row.id for row in kept] for name, kept in apart.sets.items()} == {"validation": ["r0"]}
+    model = export(train(sample_examples(), TableTrainer(), tmp_path / "train"), TableExporter(), tmp_path / "export")[0]
+    (evaluation,) = score(model_subject(model, TableRunner()), apart)
+    assert (evaluation.set, evaluation.rows, evaluation.compared_with) == ("validation", 1, "teacher")
+    assert on_labelled(scoring(tmp_path, rows), "validation", rows, []).sets == {}
 
 
 def test_without_a_truth_the_teacher_is_the_reference(tmp_path: Path) -> None:

@@ -23,19 +23,14 @@ from pillm.stages.benchmarking import Measuring, measure
 
 _SENTENCE = "The quick brown fox jumps over the lazy dog, and then it goes home to sleep until the next morning."
 _ROWS = 20
+_MOST = 1_000_000
 
 
-class _Numbers(click.ParamType):
-    """Whole numbers above 0, with commas between them."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Return the numbers, each once."""
-        words = [word.strip() for word in str(value).split(",") if word.strip()] if isinstance(value, str) else value
-        if not all(str(word).isdecimal() and 0 < int(word) < 1_000_000 for word in words):
-            self.fail(f"{value!r} is not a list of numbers such as 512,2048", param, ctx)
-        return tuple(dict.fromkeys(int(word) for word in words))
+def _numbers(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not all(word.isdecimal() and 0 < int(word) < _MOST for word in words):
+        raise click.BadParameter(f"{text!r} is not a list of numbers such as 512,2048")
+    return tuple(dict.fromkeys(int(word) for word in words))
 
 
 class _Bench(click.Group):
@@ -72,14 +67,14 @@ command.add_command(history)
 @click.option("--repetitions", type=click.IntRange(1), default=5, show_default=True, help="Runs; the median counts.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the runner's choice.")
 @click.option("--wide", is_flag=True, help="Also more lengths, two depths, loading cold and warm, and a saved prefix.")
-@click.option("--depths", type=_Numbers(), default="", metavar="N,N", help="Time again behind so many tokens.")
-@click.option("--thread-counts", type=_Numbers(), default="", metavar="N,N", help="Time again with so many threads.")
-@click.option("--sustained", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Then write as long without a pause.")
+@click.option("--depths", callback=_numbers, default="", metavar="N,N", help="Time again behind so many tokens.")
+@click.option("--thread-counts", callback=_numbers, default="", metavar="N,N", help="Time again with so many threads.")
+@click.option("--sustained", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Then write without a pause.")
 @click.option(
     "--prompts", type=readable(dir_okay=False), help=f"Rows (JSONL) to answer, the first {_ROWS}: first token, pace, grammar."
 )  # fmt: skip
 @click.option("--embed", is_flag=True, help="Also time embeddings.")
-@click.option("--device", metavar="NAME", help="A device profile: say how much of its prediction was reached, and why not all.")
+@click.option("--device", metavar="NAME", help="A device profile: say how much of its prediction was reached.")
 @click.option("--strict", is_flag=True, help="Refuse a machine that is not fit to be timed (exit 5).")
 @click.option(
     "--max-spread", type=click.FloatRange(0), default=SPREAD, show_default=True,

@@ -13,6 +13,7 @@ import click
 from pillm.artifacts import sha256_file, to_json
 from pillm.cli.bench_gates import record_of
 from pillm.cli.choices import readable
+from pillm.cli.sizes import size_text
 from pillm.cli.terminal import Command, Terminal
 from pillm.performance.comparing import ACROSS, Comparison, check_comparable, compare
 from pillm.performance.history import Contents, History, default_history
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 _TOLD = 5
+_WHOLE = 1000
 _kept = click.option("--history", type=readable(dir_okay=False), help="A history file instead of the user's own.")
 
 
@@ -53,9 +55,16 @@ def _changes(found: Comparison) -> Table:
 
     table = Table("figure", "before", "after", "ratio", "95 % interval", "", box=None, pad_edge=False)
     for one in found.changes:
-        span = f"{one.ratio.low:.3f} to {one.ratio.high:.3f}"
-        table.add_row(one.figure, f"{one.before:.4g}", f"{one.after:.4g}", f"{one.ratio.value:.3f}", span, one.word)
+        span = f"{one.ratio.low:.3f} to {one.ratio.high:.3f}" if one.ratio.low < one.ratio.high else ""
+        told = (_told(one.figure, one.before), _told(one.figure, one.after))
+        table.add_row(one.figure, *told, f"{one.ratio.value:.3f}", span, one.word)
     return table
+
+
+def _told(figure: str, value: float) -> str:
+    if figure in ("peak_memory", "bytes"):
+        return size_text(value)
+    return f"{value:.0f}" if value >= _WHOLE else f"{value:.4g}"
 
 
 @click.command("history", cls=Command)

@@ -27,9 +27,7 @@ def calibrate(out: Path, runner: str, options: dict[str, Any], terminal: Termina
     Raises ConfigError where the runner has no files to time with or no profile fits the machine, and what timing raises.
     """
     if out.suffix not in (".yaml", ".yml"):
-        raise ConfigError(
-            f"a device's profile is a YAML file, and {out} is not called one. Name it {out.with_suffix('.yaml')}."
-        )
+        raise ConfigError(f"a device's profile is a YAML file, and {out} is not called one. Call it {out.stem}.yaml.")
     with tempfile.TemporaryDirectory(prefix="pillm-calibrate-") as folder:
         built = pillm.runner(runner, **options)
         facts = built.probe()

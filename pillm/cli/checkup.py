@@ -17,7 +17,7 @@ from pathlib import Path
 from pillm import __version__
 from pillm.cli.catalogue import clashes, failures
 from pillm.cli.requirements import unmet
-from pillm.devices.probe import facts_text, probe_machine
+from pillm.devices.detection import facts_text, probe_machine
 from pillm.errors import BackendError
 from pillm.examination import Finding, State
 from pillm.intake.asking import Size, look

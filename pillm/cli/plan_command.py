@@ -127,7 +127,7 @@ def _table(plans: list[Plan]) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("fits")
     for one in plans:
-        needed = sum(size for purpose, size in one.memory.items() if purpose != "available")
+        needed = sum(size for purpose, size in one.memory.items() if purpose not in ("available", "reserve"))
         cells = [*(getattr(one, name) for name in names), one.quant, megabytes(one.bytes), megabytes(needed)]
         cells += [_speed(one.pp_tps), _speed(one.tg_tps)]
         cells += [seconds(one.ttft_s), seconds(one.answer_s)] if timed else []

@@ -202,7 +202,7 @@ busy() { # many connections may be open to a socket; each is a line of its own, 
 trial() {
   id=$1
   exec 7>"$here/lock"
-  flock -n 7 || { say busy && exit 0; }
+  flock -w 5 7 || { say busy && exit 0; } # one that was broken off needs a moment to leave
   trap '' HUP PIPE INT TERM
   settle
   old=$(answering)

@@ -73,9 +73,8 @@ def smoke_from_runner(model: ModelFile, contract: Contract, runner: Runner) -> S
 def _serves(found: Prediction) -> bool:
     """Return whether an answer is text that ended by itself and is short enough to be asked for again."""
     said = found.answer or ""
-    return (
-        bool(said.strip()) and not found.failure and not found.tool_calls and found.finish_reason == "stop" and len(said) < 200
-    )
+    whole = not found.failure and not found.tool_calls and found.finish_reason == "stop"
+    return whole and bool(said.strip()) and len(said) < 200
 
 
 def shared_schema(run: Path) -> JSONObject | None:

@@ -12,6 +12,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from pillm.artifacts import DeviceFacts
 from pillm.devices.profile import DeviceProfile, Fact, Match
@@ -38,7 +39,7 @@ def device(name: str | Path) -> DeviceProfile:
     """
     text = str(name)
     if text == THIS_MACHINE:
-        from pillm.devices.probe import probe_machine  # it looks for a matching profile here
+        from pillm.devices.detection import probe_machine  # it looks for a matching profile here
         from pillm.machines import LocalMachine
 
         return profile_for(probe_machine(LocalMachine()))
@@ -79,7 +80,7 @@ def profile_for(facts: DeviceFacts) -> DeviceProfile:
         what = facts.model or f"a machine of architecture {facts.architecture or 'unknown'}"
         raise ConfigError(f"no device profile fits {what}. Known: {', '.join(device_names())}. Name one, or write your own.")
     profile = device(name)
-    found: dict[str, float | int] = {}
+    found: dict[str, Any] = {}
     if facts.ram_mib:
         found["ram_mib"] = facts.ram_mib
     if facts.max_ghz:

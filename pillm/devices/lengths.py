@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 
+from pillm.artifacts import Evaluation
 from pillm.plans import Lengths
 from pillm.records import Message, Prompt
 
@@ -31,6 +32,19 @@ def typical_lengths(prompts: Iterable[Prompt]) -> Lengths | None:
     prompt, answer = (max(1, round(statistics.median(found) / CHARACTERS)) for found in (asked, answered))
     prefix = round(len(systems.pop()) / CHARACTERS) if len(systems) == 1 else 0
     return Lengths(prompt=prompt, answer=answer, prefix=min(prefix, prompt), estimated=True)
+
+
+def counted_lengths(evaluations: Iterable[Evaluation], model: str, otherwise: Lengths | None) -> Lengths | None:
+    """Return the tokens of a middling request and its answer as a file counted them, else the lengths given.
+
+    The prefix of those is kept: nobody counts it.
+    """
+    for one in evaluations:
+        if (one.kind, one.subject) == ("model", model) and one.prompt_tokens and one.completion_tokens:
+            prompt, prefix = round(one.prompt_tokens), otherwise.prefix if otherwise else 0
+            answer = max(1, round(one.completion_tokens))
+            return Lengths(prompt=prompt, answer=answer, prefix=min(prefix, prompt), estimated=prefix > 0)
+    return otherwise
 
 
 def _length(message: Message) -> int:

@@ -14,6 +14,9 @@ ACROSS = ("model", "device", "threads")
 """What may be compared across when it is asked for."""
 LESS_IS_BETTER = ("load_ms", "ttft_ms", "peak_memory", "bytes")
 _ALIKE = 0.005
+_ENOUGH = 3
+_COUNTED = ("peak_memory", "bytes")
+"""Figures that chance does not change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +27,13 @@ class Change:
     before: float
     after: float
     ratio: Median
+    samples: int = _ENOUGH
+    """On the side that has fewer."""
 
     @property
     def certain(self) -> bool:
-        """Return whether the interval leaves 1 out."""
-        return not self.ratio.low <= 1 <= self.ratio.high
+        """Return whether the interval leaves 1 out; of what is timed, a sample or two say nothing of chance."""
+        return self.samples >= _ENOUGH and not self.ratio.low <= 1 <= self.ratio.high
 
     @property
     def word(self) -> str:
@@ -60,6 +65,8 @@ def _speed(change: Change) -> str:
         return f"is as fast as before ({change.after:.4g} t/s)"
     direction = "faster" if change.ratio.value > 1 else "slower"
     interval = f"95 % interval of the ratio {change.ratio.low:.3f} to {change.ratio.high:.3f}"
+    if change.samples < _ENOUGH:
+        interval = "too few samples for an interval"
     span = f"{change.before:.4g} to {change.after:.4g} t/s, {interval}"
     sure = "" if change.certain else ", which may be chance"
     return f"is {by} {direction}{sure} ({span})"
@@ -120,4 +127,5 @@ def _single(record: Benchmark, name: str) -> Sequence[float]:
 
 
 def _change(name: str, before: Sequence[float], after: Sequence[float]) -> Change:
-    return Change(figure=name, before=median(before), after=median(after), ratio=ratio(after, before))
+    samples = _ENOUGH if name in _COUNTED else min(len(before), len(after))
+    return Change(figure=name, before=median(before), after=median(after), ratio=ratio(after, before), samples=samples)

@@ -7,6 +7,7 @@ back, so order is the order of lines, and each has a number. A damaged file is m
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import time
@@ -22,7 +23,7 @@ from pillm.errors import DataError, StorageError, Unavailable
 from pillm.files import fsync_folder, replacing, storage_errors
 from pillm.jsonl import parse_json
 from pillm.performance.benchmark import Benchmark, read_benchmark
-from pillm.records import JSONObject, digest
+from pillm.records import JSONObject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["started", "measured", "interrupted", "baseline"]
 _KINDS = ("started", "measured", "interrupted", "baseline")
 _PATIENCE = 10.0
+_SEAL = len(', "checksum": ""}') + 64
 
 
 def default_history() -> Path:
@@ -188,8 +190,13 @@ class History:
 
 
 def _written(line: JSONObject) -> bytes:
-    # the checksum is of the line as it will be read: keys in order, numbers as JSON writes them
-    return (json.dumps({**line, "checksum": digest(line)}, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+    # the checksum is of the very bytes that stand before it, closed by the brace
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    return text[:-1] + _seal(text) + b"\n"
+
+
+def _seal(text: bytes) -> bytes:
+    return f', "checksum": "{hashlib.sha256(text).hexdigest()}"}}'.encode()
 
 
 def _contents(data: bytes) -> Contents:
@@ -211,10 +218,10 @@ def _contents(data: bytes) -> Contents:
 def _entry(line: bytes) -> Entry:
     if not line.endswith(b"\n"):
         raise ValueError("it is cut off")
-    found = parse_json(line.decode("utf-8"))
-    told = found.pop("checksum", None) if isinstance(found, dict) else None
-    if digest(found) != told:
-        raise ValueError("its checksum is another")
+    text = line[: -1 - _SEAL] + b"}"
+    if line[-1 - _SEAL : -1] != _seal(text):
+        raise ValueError("its checksum is missing, or another's")
+    found = parse_json(text.decode("utf-8"))
     sequence, kind, at, body = found["sequence"], found["kind"], found["at"], found["body"]
     if isinstance(sequence, bool) or not isinstance(sequence, int) or kind not in _KINDS or not isinstance(body, dict):
         raise ValueError("it is no entry")

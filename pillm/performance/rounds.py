@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pillm.errors import BackendError
+from pillm.errors import BackendError, ConfigError, DataError
 from pillm.performance.benchmark import Benchmark, BenchPlan, BenchWork, Point
 from pillm.performance.medians import Median, median, percentile
 from pillm.performance.timer import Host, TimedReply, Timer, Timing, speeds
@@ -105,7 +105,7 @@ class Rounds:
                 if prompt.schema is not None:
                     self._paces("constrained", self.timer.reply(prompt, constrained=True, fresh=False))
                 self.told(prompt.id)
-        except BackendError as error:
+        except (BackendError, ConfigError, DataError) as error:
             self.not_measured["prompts"] = str(error)
 
     def _paces(self, how: str, reply: TimedReply) -> None:
@@ -118,7 +118,7 @@ class Rounds:
                 for _ in self.timer.embed([text]):
                     self._note("embed_ms", [(time.perf_counter() - began) * 1000])
                 self.told("embedding")
-        except BackendError as error:
+        except (BackendError, ConfigError, DataError) as error:
             self.not_measured["texts"] = str(error)
 
     def _sustain(self) -> None:

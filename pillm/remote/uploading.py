@@ -73,7 +73,7 @@ def _check_space(remote: Remote, folder: str, name: str, missing: int) -> None:
     free = remote.free_space(folder)
     if free is not None and free < missing + _SPARE:
         raise StorageError(
-            f"{remote.host}: {folder} has {size(free)} free, and {name} needs {size(missing)} more and {size(_SPARE)} to spare. "
+            f"{remote.host}: {folder} has {size(free)} free; {name} needs {size(missing)} more and {size(_SPARE)} to spare. "
             "Nothing was sent. Free some space there and run the same command again."
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pillm.report.findings import (
 )
 from pillm.report.ladder import ladder
 from pillm.report.ondevice import on_device
+from pillm.report.trends import trend_document
 
 SCHEMA_VERSION = 1
 
@@ -66,6 +67,7 @@ def build_report(facts: RunFacts, folder: Path | None = None) -> JSONObject:
         "benchmarks": [_benchmark(one) for one in benchmarks],
         "plans": [to_json(one) for one in facts.plans],
         "on_device": on_device(facts.plans, chosen, facts.emulated, facts.not_emulated),
+        "trends": trend_document(facts.trends),
         "gates": [_gate(one) for one in facts.gates],
         "training": facts.training,
         "choice": facts.choice,
@@ -141,7 +143,8 @@ def _benchmark(one: Benchmark | Plan) -> JSONObject:
             "model": one.model, "device": one.device, "basis": one.basis, "pp_tps": one.pp_tps, "tg_tps": one.tg_tps,
             "details": {"source": one.source},
         }  # fmt: skip
-    return to_json(one)
+    said = to_json(replace(one, readings=()))
+    return {name: value for name, value in said.items() if value not in ([], {})}
 
 
 def _gate(gate: Any) -> JSONObject:

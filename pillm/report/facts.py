@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pillm.artifacts import Benchmark, Evaluation, ModelFile, Parity, Plan
+from pillm.performance.trend import Series
 from pillm.records import JSONObject
 from pillm.report.blame import Check
 
@@ -51,4 +52,6 @@ class RunFacts:
     """What the chosen file answered on its device's processor, emulated."""
     not_emulated: str | None = None
     """Why that was not tried, where it could have been."""
+    trends: Sequence[Series] = ()
+    """What the run's files measured since its folder was made."""
     at: str | None = None

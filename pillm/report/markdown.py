@@ -9,6 +9,7 @@ from pillm.report.choice import HEADS, cells
 from pillm.report.headline import gates_sentence, headline
 from pillm.report.ondevice import markdown_part
 from pillm.report.trainingfacts import training_facts, training_sentence, training_table
+from pillm.report.trends import trend_lines
 from pillm.report.words import (
     certain,
     count,
@@ -137,6 +138,7 @@ def _speeds(report: Mapping[str, Any]) -> str:
     shown = [table(heads, rows, 3)] if rows else []
     if report["plans"]:
         shown.append("\n".join(f"- {escaped(one['model'])}: {escaped(one['verdict'])}" for one in report["plans"]))
+    shown += ["\n".join(f"- {escaped(line)}" for line in lines)] if (lines := trend_lines(report)) else []
     return "\n\n".join(["## Speed", *shown]) if shown else ""
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pillm.artifacts import Evaluation, Plan
+from pillm.artifacts import Evaluation
 from pillm.devices import device
 from pillm.errors import PillmError
+from pillm.plans import Plan
 from pillm.records import JSONObject
 from pillm.report.elements import Markup, tag
 from pillm.report.plots import section
@@ -31,7 +32,10 @@ def on_device(
         "fits": plan.fits,
         "tg_tps": plan.tg_tps,
         "pp_tps": plan.pp_tps,
-        **_seconds(plan, chosen),
+        "prompt_tokens": plan.lengths.prompt if plan.lengths else None,
+        "answer_tokens": plan.lengths.answer if plan.lengths else None,
+        "first_token_seconds": plan.ttft_s,
+        "answer_seconds": plan.answer_s,
         "memory": {"needed": needed, "available": plan.memory.get("available")},
         "note": plan.basis_note,
         "emulated": emulated,
@@ -44,14 +48,6 @@ def _title(name: str) -> str:
         return device(name).title
     except PillmError:  # a profile of the recipe's own, which is known by its path alone
         return name
-
-
-def _seconds(plan: Plan, chosen: Evaluation) -> JSONObject:
-    """Return the typical lengths of prompt and answer, and how long they would take."""
-    asked, said = chosen.prompt_tokens, chosen.completion_tokens
-    first = asked / plan.pp_tps if asked is not None and plan.pp_tps else None
-    whole = first + said / plan.tg_tps if first is not None and said is not None and plan.tg_tps else None
-    return {"prompt_tokens": asked, "answer_tokens": said, "first_token_seconds": first, "answer_seconds": whole}
 
 
 def sentences(report: Mapping[str, Any]) -> list[str]:
@@ -67,9 +63,9 @@ def _expected(found: Mapping[str, Any]) -> str:
         return f"How fast {found['model']} would be is not known: {found['title']} is not calibrated."
     pace = f"{found['model']} would write about {speed(found['tg_tps'])} tokens per second (predicted, nothing was run there)"
     whole, first = found["answer_seconds"], found["first_token_seconds"]
-    if whole is not None:
+    if whole is not None and first is not None:
         pace += (
-            f"; a typical answer, {found['answer_tokens']:.0f} tokens after a prompt of {found['prompt_tokens']:.0f}, would "
+            f"; a typical answer, {found['answer_tokens']} tokens after a prompt of {found['prompt_tokens']}, would "
             f"take {_pause(whole)}, the first token {_pause(first)}"
         )
     note = found["note"]

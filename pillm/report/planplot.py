@@ -92,8 +92,8 @@ def row(one: Plan, several: bool) -> list[Child]:
     """Return a plan as cells of a table."""
     name = f"{one.model} {one.quant} on {one.device}" if several else one.quant
     cells = (
-        size(one.bytes), size(_needed(one)), _speed(one.pp_tps), _speed(one.tg_tps), _seconds(one.ttft_s), _seconds(one.answer_s),
-        "yes" if one.fits else "no",
+        size(one.bytes), size(_needed(one)), _speed(one.pp_tps), _speed(one.tg_tps), _seconds(one.ttft_s),
+        _seconds(one.answer_s), "yes" if one.fits else "no",
     )  # fmt: skip
     return [name, *(tag("td", cell) for cell in cells)]
 

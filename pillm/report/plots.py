@@ -11,6 +11,7 @@ from pillm.report.elements import Child, Markup, tag
 from pillm.report.headline import is_pick
 from pillm.report.losscurve import loss_curve
 from pillm.report.trainingfacts import training_facts, training_sentence
+from pillm.report.trends import trend_panels
 from pillm.report.words import certain, set_title, signed, subject_title
 
 WIDE, BESIDE, SLIM = 880, 640, 360
@@ -86,7 +87,8 @@ def speed_section(report: Mapping[str, Any]) -> Markup | None:
         if verdicts
         else None
     )
-    return section("speed", "Tokens per second", lead, tag("div", *panels, class_="panels"), plans)
+    shown = tag("div", *panels, class_="panels")
+    return section("speed", "Tokens per second", lead, shown, plans, trend_panels(report, _title))
 
 
 def training_section(report: Mapping[str, Any]) -> Markup | None:

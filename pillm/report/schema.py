@@ -77,6 +77,10 @@ _EVALUATION = _object(
     },
 )
 _BENCHMARK = _object({"model": _TEXT, "device": _TEXT, "basis": _BASIS, "pp_tps": _SPEED, "tg_tps": _SPEED})
+_MEASURED = _object(
+    {"number": _COUNT, "at": _TEXT, "pp_tps": _NUMBER, "tg_tps": _NUMBER, "low": _NUMBER, "high": _NUMBER, "void": _list(_TEXT)}
+)
+_TREND = _object({"model": _TEXT, "device": _TEXT, "pp": _COUNT, "tg": _COUNT, "measured": _list(_MEASURED)})
 _PLAN = _object(
     {"model": _TEXT, "device": _TEXT, "quant": _TEXT, "fits": {"type": "boolean"}, "verdict": _TEXT, "basis": _BASIS},
     {"memory": {**_table(_COUNT), "description": "Bytes by purpose."}, "context": _COUNT, "alternatives": _list(_TEXT)},
@@ -194,7 +198,7 @@ _EMULATED = _object(
     {"parts_at": _COUNT_OR_NONE, "seconds": _NUMBER},
     description="One held-out row, answered by the device's own program on its processor as an emulator plays it.",
 )
-_MEDIAN: JSONObject = {**_FIGURE, "description": "Of the held-out rows."}
+_MEDIAN: JSONObject = {**_COUNT_OR_NONE, "description": "Of a middling row."}
 _ON_DEVICE = _object(
     {"device": _TEXT, "title": _TEXT, "model": _TEXT, "basis": _BASIS, "fits": _FLAG},
     {
@@ -243,6 +247,7 @@ SCHEMA: JSONObject = {
             "on_device": _maybe(_ON_DEVICE),
             "wrong": _object({"count": _COUNT, "rows": _list(_WRONG)}),
             "gates": _list(_GATE),
+            "trends": {**_list(_TREND), "description": "The decode speeds of each file since the run's folder was made."},
             "resolved": {"type": "object", "description": "The resolved recipe."},
             "notes": _list(_TEXT),
         },

@@ -38,6 +38,9 @@ class Hub:
         if "missing" in request.path:
             request.send_error(404)
             return
+        if request.path.startswith(("/moved/", "/elsewhere/")):
+            self._send_on(request)
+            return
         begin = re.match(r"bytes=(\d+)-", request.headers.get("Range", ""))
         start = int(begin[1]) if begin and self.ranges else 0
         rest = self.body[start:]
@@ -52,3 +55,15 @@ class Hub:
             self.served += len(sent)
             request.wfile.write(sent)
             request.close_connection = True
+
+    def _send_on(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        """Answer as the hub does for a model that was renamed, and for a file that a store of its own keeps."""
+        renamed = request.path.startswith("/moved/")
+        target = (
+            request.path.replace("/moved/", "/a/") if renamed else f"{self.url}{request.path.replace('/elsewhere/', '/a/')}"
+        )
+        request.send_response(307 if renamed else 302)
+        told = {} if renamed or not self.headers else {**self.headers, "X-Linked-Size": str(len(self.body))}
+        for name, value in {"Location": target, "Content-Length": "0", **told}.items():
+            request.send_header(name, value)
+        request.end_headers()

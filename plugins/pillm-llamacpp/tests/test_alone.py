@@ -80,6 +80,31 @@ def test_an_adapter_alone_is_a_file_that_llama_cpp_adds_to_its_base(
     assert np.abs(change).max() > 0.02
 
 
+def test_an_adapter_alone_says_what_base_it_is_for_and_agrees_with_its_card(
+    adapter: pillm.Checkpoint, checkpoint: pillm.Checkpoint, tmp_path: Path
+) -> None:
+    exporter = pillm.exporter("gguf", adapter="only", base=str(checkpoint.path), release="v3")
+    (model,) = pillm.export(adapter, exporter, tmp_path / "export")
+    keys, _ = contents(model.path)
+    assert (keys["general.base_model.0.name"][1], keys["general.base_model.0.organization"][1]) == ("Model", "owner")
+    assert keys["general.version"][1] == "v3"
+    readme = (tmp_path / "export" / "README.md").read_text()
+    assert "base_model: owner/model\nbase_model_relation: adapter\n" in readme
+    assert "an adapter to be put on owner/model" in readme
+    assert f"--lora {model.path.name}" in readme
+    found = pillm.trace(model.path)
+    assert len(found) > 5
+    assert [str(one) for one in found if not one.agrees] == []
+
+
+def test_what_an_adapter_is_merged_into_names_the_base_and_the_adapter(merged: list[pillm.ModelFile]) -> None:
+    readme = (merged[0].path.parent / "README.md").read_text()
+    assert "base_model: owner/model\nbase_model_relation: finetune\n" in readme
+    assert "| base | owner/model |" in readme
+    assert "| base | mine |" in readme
+    assert [str(one) for one in pillm.trace(merged[0].path) if not one.agrees] == []
+
+
 def test_an_adapter_alone_has_few_types_and_needs_an_adapter(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "mine", checkpoint.path)
     with pytest.raises(pillm.ConfigError, match=r"not stored as Q4_K_M\. Ask for one of F32, F16"):

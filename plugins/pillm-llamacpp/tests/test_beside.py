@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from gguf import GGUFReader
+from pillm_llamacpp.beside import write_for_use
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.grammars.shipped import GRAMMAR, SCHEMA
 
@@ -70,6 +71,7 @@ def test_everything_stands_beside_the_files_and_is_vouched_for(made: tuple[Path,
     assert card["publishable"] is True
     assert [one["sha256"] for one in card["files"]] == [model.sha256 for model in models]
     modelfile = (out / "Modelfile").read_text()
+    assert "# It takes this file: the least rounded of the quantised files; " in modelfile
     assert f"FROM ./{models[1].path.name}\n" in modelfile
     assert 'TEMPLATE """{{ if .System }}' in modelfile
     assert 'PARAMETER stop "<|im_end|>"' in modelfile
@@ -80,7 +82,22 @@ def test_a_file_is_traced_to_its_checkpoint(made: tuple[Path, list[pillm.ModelFi
     _, models = made
     found = pillm.trace(models[1].path)
     assert all(one.agrees for one in found), [str(one) for one in found if not one.agrees]
-    assert {"sha256", "pillm.recipe", "pillm.contract"} <= {one.what for one in found}
+    assert {one.what for one in found} >= {
+        "sha256", "pillm.recipe", "pillm.contract", "pillm.template", "pillm.tokenizer", "pillm.terms", "pillm.license.teacher",
+        "pillm.versions", "pillm.version", "general.license", "general.languages", "general.tags", "general.base_model.count",
+    }  # fmt: skip
+
+
+def test_the_modelfile_takes_the_file_that_the_exporter_chose(
+    made: tuple[Path, list[pillm.ModelFile]], checkpoint: pillm.Checkpoint, tmp_path: Path
+) -> None:
+    _, models = made
+    for model in models:
+        (tmp_path / model.path.name).symlink_to(model.path)
+    (tmp_path / "choice.json").write_text(json.dumps({"picked": "F16"}))
+    write_for_use(tmp_path, checkpoint, pillm.card_of(checkpoint), models, pillm.Progress())
+    text = (tmp_path / "Modelfile").read_text()
+    assert f"# It takes this file: the exporter chose it; choice.json says by what.\nFROM ./{models[0].path.name}\n" in text
 
 
 def test_a_release_is_a_version() -> None:

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp.building.built import MANIFEST, Built, command
+from pillm_llamacpp import source
+from pillm_llamacpp.building.built import MANIFEST, Built, command, kept_folder, work_folder
 from pillm_llamacpp.building.targets import TARGETS
 
 import pillm
@@ -54,3 +55,9 @@ def test_a_damaged_manifest_vouches_for_nothing(built: Built, text: str) -> None
 
 def test_the_command_is_the_one_to_type() -> None:
     assert command(PI4, "--emulate") == "pillm-llamacpp build --target pi4 --emulate"
+
+
+def test_another_release_is_unpacked_and_kept_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {kept_folder(PI4), work_folder(PI4)}
+    monkeypatch.setattr(source, "SHA256", "f" * 64)
+    assert len(before | {kept_folder(PI4), work_folder(PI4)}) == 4

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from pillm_llamacpp import source
-from pillm_llamacpp.building.built import kept_folder
+from pillm_llamacpp.building.built import kept_folder, work_folder
 from pillm_llamacpp.building.compiling import Build, build, emulate
 from pillm_llamacpp.building.emulation import QEMU
 from pillm_llamacpp.building.targets import TARGETS
@@ -62,7 +62,7 @@ def test_programs_are_built_once_and_more_of_them_later(archive: Path, monkeypat
     assert subprocess.run([built.path("llama-bench")], capture_output=True, text=True, check=True).stdout == "works\n"
     steps = [event for event in events if event.kind == "advance"]
     assert steps[-1].done == steps[-1].total == 2
-    assert not kept_folder(THIS).with_suffix(".work").exists()
+    assert not work_folder(THIS).exists()
     again, events = go(archive, "llama-bench")
     assert [event.kind for event in events] == ["up-to-date"]
     more, _ = go(archive, "llama-bench", "llama-completion")
@@ -71,11 +71,11 @@ def test_programs_are_built_once_and_more_of_them_later(archive: Path, monkeypat
 
 
 def test_a_failing_compiler_leaves_its_log_and_the_same_command_goes_on(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work = kept_folder(THIS).with_suffix(".work")
+    work = work_folder(THIS)
     monkeypatch.setenv("CXXFLAGS", "-DBROKEN")
     shutil.rmtree(archive.parent / "cache", ignore_errors=True)
     broken = pinned(archive.parent, monkeypatch, MAIN.replace("int main", "#ifdef BROKEN\n#error no\n#endif\nint main"))
-    work = kept_folder(THIS).with_suffix(".work")
+    work = work_folder(THIS)
     with pytest.raises(pillm.BackendError, match=r"cmake --build failed .*build\.log.*\n.*(?s:.)*error") as failed:
         go(broken, "llama-bench")
     assert "no program was put in place" in str(failed.value)
@@ -114,7 +114,7 @@ def test_nothing_is_begun_without_the_tools_or_with_a_wrong_name(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(pillm.MissingDependency, match="apt install"):
         go(archive, "llama-bench", target="pi4")
-    assert not kept_folder(PI4).with_suffix(".work").exists()
+    assert not work_folder(PI4).exists()
 
 
 def test_a_disk_without_room_is_told_before_anything_is_unpacked(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

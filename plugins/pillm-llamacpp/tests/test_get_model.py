@@ -53,6 +53,37 @@ def test_an_interrupted_download_goes_on_where_it_was(board: Board, hub: Hub) ->
     assert hub.served == len(hub.body)
 
 
+@pytest.mark.parametrize("place", ["moved", "elsewhere"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_file_that_moved_is_found_checked_and_gone_on_with(board: Board, hub: Hub, place: str, broken: bool) -> None:
+    if broken:
+        hub.break_after = 30_000
+        get(board, hub, f"{hub.url}/{place}/model.gguf", expect=5)
+        hub.break_after = None
+    get(board, hub, f"{hub.url}/{place}/model.gguf")
+    assert files(board)["model.gguf"] == hub.body
+    assert hub.served == len(hub.body)
+
+
+def test_a_part_that_is_whole_gets_its_name_without_another_byte(board: Board, hub: Hub) -> None:
+    sha256 = hashlib.sha256(hub.body).hexdigest()
+    folder = board.home / "mes modèles"
+    folder.mkdir()
+    (folder / f".model.gguf.{sha256[:16]}.part").write_bytes(hub.body)
+    get(board, hub, f"{hub.url}/a/model.gguf")
+    assert files(board)["model.gguf"] == hub.body
+    assert hub.served == 0
+
+
+def test_a_hash_of_ones_own_is_enough_where_a_server_sends_on_and_says_nothing(board: Board, hub: Hub) -> None:
+    sha256 = hashlib.sha256(hub.body).hexdigest()
+    hub.headers, hub.break_after = {}, 30_000
+    get(board, hub, "--sha256", sha256, f"{hub.url}/elsewhere/model.gguf", expect=5)
+    hub.break_after = None
+    get(board, hub, "--sha256", sha256, f"{hub.url}/elsewhere/model.gguf")
+    assert hub.served == len(hub.body)
+
+
 def test_a_server_without_ranges_is_asked_from_the_beginning(board: Board, hub: Hub) -> None:
     hub.break_after = 30_000
     get(board, hub, f"{hub.url}/a/model.gguf", expect=5)

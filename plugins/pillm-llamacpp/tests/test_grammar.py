@@ -27,29 +27,25 @@ SMALL = thing(
 @pytest.mark.parametrize(
     ("schema", "construct"),
     [
-        (thing(n={"type": "integer", "maximum": 5}), "'maximum' alone .* at #/properties/n"),
-        (thing(n={"type": "integer", "minimum": 0, "maximum": 10_000}), "a range of 10001 integers"),
-        (thing(n={"type": "number", "minimum": 0}), "the keyword 'minimum' for type number at #/properties/n"),
-        (thing(s={"type": "string", "format": "email"}), "the format 'email' at #/properties/s"),
-        (thing(s={"type": "string", "pattern": "a"}), "must begin with"),
-        (thing(s={"type": "string", "pattern": "^a.*$"}), "'.' is not supported"),
-        (thing(s={"type": "string", "pattern": "^[^a]$"}), "could let an answer leave its string"),
+        (thing(n={"type": "number", "multipleOf": 0.5}), "the keyword 'multipleOf' for type number at #/properties/n"),
+        (thing(n={"type": "number", "minimum": 0.5}), "a bound of a number that is no integer at #/properties/n"),
+        (thing(n={"type": "integer", "minimum": 3, "maximum": 2}), "of which there are none"),
+        (thing(s={"type": "string", "format": "iri"}), "the format 'iri' at #/properties/s"),
+        (thing(s={"type": "string", "pattern": '^"$'}), "could let an answer leave its string"),
+        (thing(s={"type": "string", "pattern": "^[ -~]$"}), "could let an answer leave its string"),
         (thing(s={"type": "string", "pattern": "^(?=a)a$"}), r"\(\?"),
         (thing(s={"type": "string", "pattern": "^a$", "maxLength": 3}), "together"),
         (thing(s={"type": "string", "maxLength": 100_000}), "a bound of 100000"),
-        (thing(a={"type": "array"}), "an array without items"),
         (thing(a={"type": "array", "items": {"type": "string"}, "uniqueItems": True}), "'uniqueItems'"),
-        (thing(x={}), "a schema without a type"),
-        (thing(x=True), "the schema true"),
-        (thing(x={"type": ["string", "null"], "maxLength": 3}), "beside a list of types"),
-        (thing(x={"enum": ['say "hi"']}), "the text"),
+        (thing(x=False), "the schema false"),
+        (thing(x={"minLength": 3, "minItems": 2}), "'minLength' without a type"),
+        (thing(x={"type": ["string", "null"], "minItems": 3}), "'minItems' for the types string, null"),
         (thing(x={"$ref": "https://example.com/x"}), "only '#/...' is followed"),
-        (thing(x={"$ref": "#/properties/x"}), "the recursive reference"),
+        (thing(x={"$ref": "#/properties/x"}), "which leads to itself"),
         (thing(x={"$ref": "#/nowhere"}), "leads nowhere"),
         ({**thing(), "required": ["ghost"]}, "the required property 'ghost'"),
-        ({"type": "object", "additionalProperties": {"type": "string"}}, "additionalProperties with a schema"),
-        ({"allOf": [{"type": "object"}]}, "a schema without a type"),
-        ({"not": {"type": "object"}}, "a schema without a type"),
+        ({"allOf": [{"type": "object"}, {"type": "string"}]}, "'type' in an allOf that says it otherwise"),
+        ({"not": {"type": "object"}}, "'not' without a type"),
         ({"type": "object", "patternProperties": {"a": {}}}, "'patternProperties'"),
         ({"anyOf": [{"type": "string"}], "minLength": 3}, "'minLength' beside anyOf"),
         ({"type": "flower"}, "is not valid"),
@@ -61,12 +57,12 @@ def test_a_schema_that_cannot_be_held_to_is_refused_by_name(schema: dict[str, An
 
 
 def test_the_refusal_reaches_whoever_asks(gguf: pillm.ModelFile) -> None:
-    schema = thing(s={"type": "string", "format": "email"})
+    schema = thing(s={"type": "string", "format": "iri"})
     with LocalRunner(constrain=True).open(gguf) as session:
         ((_, refused),) = session.answer(iter([request(schema=schema)]))
     assert isinstance(refused, pillm.Failure)
     assert refused.kind == "invalid"
-    assert "the format 'email'" in refused.message
+    assert "the format 'iri'" in refused.message
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -109,8 +105,8 @@ def test_references_are_written_out(gguf: pillm.ModelFile) -> None:
     schema = {"oneOf": [{"$ref": "#/$defs/a/string"}, {"$ref": "#/$defs/b/string"}],
               "$defs": {"a": {"string": thing(x={"const": 1})}, "b": {"string": thing(y={"const": 2})}}}  # fmt: skip
     gbnf = compile_schema(schema, where="row").gbnf
-    assert '\\"x\\"' in gbnf
-    assert '\\"y\\"' in gbnf
+    assert 'x\\":' in gbnf
+    assert 'y\\":' in gbnf
 
 
 def test_the_bundled_schemas_of_rows_can_be_held_to() -> None:

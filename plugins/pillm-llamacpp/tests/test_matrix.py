@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ def test_tokens_and_numbers_are_those_of_the_checkpoint_and_every_file_answers(n
         assert near.cosine is not None
         assert near.cosine > 0.9999
         assert near.largest < 2e-3
+        assert json.loads((tmp_path / "out" / "card.json").read_text())["purpose"] == "feature-extraction"
+        assert not (tmp_path / "out" / "Modelfile").exists(), "it answers nothing"
     else:
         assert near.top1 is not None
         assert near.kld is not None

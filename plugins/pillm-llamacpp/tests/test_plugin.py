@@ -6,4 +6,5 @@ from pillm.testing import check_plugin
 
 
 def test_the_plugin_keeps_the_protocol_and_imports_nothing_heavy() -> None:
-    assert sorted(cls.name for cls in check_plugin(pillm_llamacpp)) == ["gguf", "gguf", "local", "pi4", "vulkan"]
+    found = sorted(cls.name for cls in check_plugin(pillm_llamacpp))
+    assert found == ["gguf", "gguf", "local", "pi4", "pi4-emulated", "vulkan"]

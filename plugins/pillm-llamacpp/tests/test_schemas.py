@@ -30,11 +30,11 @@ def served(gguf: pillm.ModelFile) -> Iterator[Served]:
     found.model.close()
 
 
-def check(served: Served, schema: dict[str, Any], walks: int) -> int:
+def check(served: Served, schema: dict[str, Any], walks: int, most: int = 160) -> int:
     """Return how many walks through a schema's grammar came to an end; each satisfies it."""
     gbnf, finished = compile_schema(schema, where="row").gbnf, 0
     for seed in range(walks):
-        text = walk(served, gbnf, seed)
+        text = walk(served, gbnf, seed, most)
         if text is not None:
             finished += 1
             fault = next(iter(Draft202012Validator(schema).iter_errors(json.loads(text))), None)
@@ -112,7 +112,7 @@ def test_two_hundred_schemas_of_public_tools_are_held_to_or_refused_by_name(serv
 
 @pytest.mark.full
 def test_every_answer_that_satisfies_a_public_tool_is_found_by_walking(served: Served) -> None:
-    finished = [check(served, tool["schema"], 3) for tool in TOOLS if "refused" not in tool]
+    finished = [check(served, tool["schema"], 2, 700) for tool in TOOLS if "refused" not in tool]
     assert sum(map(bool, finished)) > len(finished) * 3 // 4
 
 

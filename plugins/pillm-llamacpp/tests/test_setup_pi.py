@@ -104,6 +104,23 @@ def test_a_download_is_checked_before_it_is_opened(builder: Board, hub: Hub) -> 
     assert "could not be downloaded" in builder.run("setup_pi.sh", "--url", f"{hub.url}/missing", expect=5).stderr
 
 
+def test_an_interrupted_download_goes_on_where_it_was(builder: Board, hub: Hub) -> None:
+    hub.break_after = 30_000
+    assert "what came is kept" in builder.run("setup_pi.sh", "--url", f"{hub.url}/source", expect=5).stderr
+    hub.break_after = None
+    assert "not the pinned" in builder.run("setup_pi.sh", "--url", f"{hub.url}/source", expect=6).stderr
+    assert hub.served == len(hub.body)
+
+
+def test_an_archive_that_came_whole_before_a_kill_is_not_downloaded_again(builder: Board, hub: Hub) -> None:
+    part = builder.programs / ".work" / f"llama_cpp_python-{source.VERSION}.tar.gz.part"
+    part.parent.mkdir(parents=True)
+    part.symlink_to(source.archive_path())
+    said = builder.run("setup_pi.sh", "--url", f"{hub.url}/source", "--dry-run").stderr
+    assert "+ curl" not in said
+    assert "+ tar" in said
+
+
 def test_an_interrupted_build_goes_on_where_it_was(builder: Board) -> None:
     working = (builder.bin / "cmake").read_text()
     script(builder.bin / "cmake", "exit 1")

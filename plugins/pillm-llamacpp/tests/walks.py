@@ -24,17 +24,25 @@ def walk(served: Served, gbnf: str, seed: int, most: int = 160) -> str | None:
             if not allowed:
                 raise AssertionError(f"nothing may follow {text.decode('utf-8', 'replace')!r}")
             if ends & set(allowed) and (draw.random() < 0.5 or step > most // 2):
-                return text.decode("utf-8")
+                return _whole(text)
             allowed = [token for token in allowed if token not in ends] or allowed
             likely = [_AS_LIKELY if pieces[token].startswith(_CLOSING) and step > most // 4 else 1 for token in allowed]
             (token,) = draw.choices(allowed, likely)
             if token in ends:
-                return text.decode("utf-8")
+                return _whole(text)
             text += pieces[token]
             grammar.accept(token)
         return None
     finally:
         grammar.close()
+
+
+def _whole(text: bytes) -> str | None:
+    """Return the text of bytes; None where a byte stands alone: llama.cpp lets some through, and answers are looked at."""
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def accepts(served: Served, gbnf: str, text: str) -> bool:

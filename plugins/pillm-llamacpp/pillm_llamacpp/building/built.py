@@ -20,6 +20,11 @@ def kept_folder(target: Target) -> Path:
     return source.cache_folder() / f"build-{target.name}-{source.VERSION}-{source.SHA256[:8]}"
 
 
+def work_folder(target: Target) -> Path:
+    """Return where a target's source is unpacked and compiled, until that is done."""
+    return kept_folder(target).with_name(f"{kept_folder(target).name}.work")
+
+
 def command(target: Target, *more: str) -> str:
     """Return the command that builds for a target."""
     return " ".join(("pillm-llamacpp build --target", target.name, *more))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pillm
 from pillm_llamacpp import source
-from pillm_llamacpp.building.built import Built, kept_folder
+from pillm_llamacpp.building.built import Built, kept_folder, work_folder
 from pillm_llamacpp.building.emulation import Emulator
 from pillm_llamacpp.building.targets import PROGRAMS, Target, check_programs
 from pillm_llamacpp.building.toolchain import compiler, generator, require_build_tools, write_toolchain
@@ -55,7 +55,7 @@ def build(asked: Build, progress: pillm.Progress) -> Built:
             progress.up_to_date(f"{', '.join(asked.programs)}: up to date")
             return built
         require_build_tools(asked.target)
-        work = kept_folder(asked.target).with_suffix(".work")
+        work = work_folder(asked.target)
         with _storage(built.folder):
             tree = _tree(asked.archive, work, progress)
             made = _compile(asked, wanted, tree, progress)

@@ -25,7 +25,7 @@ def measure(worker: Worker, made: Converted, rows: int | None = None) -> pillm.A
     import numpy as np
 
     chosen = made.predicted[:rows]
-    vectors = worker.ask(op="embed", texts=[row["text"] for row in chosen])["vectors"]
+    vectors = worker.ask(op="embed", texts=[row["text"] for row in chosen], pooling="mean")["vectors"]
     largest, least, offset = 0.0, 1.0, 0
     for number, (row, mine) in enumerate(zip(chosen, vectors, strict=True), 1):
         theirs = np.fromfile(made.reference, "<f4", row["width"], offset=4 * offset).astype(np.float64)

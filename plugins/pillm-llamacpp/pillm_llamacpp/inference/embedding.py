@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pillm_llamacpp.workers.serving import Served
 
-MEAN, RANK, AS_THE_FILE_SAYS = 1, 4, -1
+MEAN, RANK = 1, 4
 POOLINGS = {0: "none", MEAN: "mean", 2: "cls", 3: "last", RANK: "rank"}
 TOGETHER = 16
 """Texts in one decode at most."""
@@ -36,8 +36,12 @@ def pooling_of(served: Served) -> int:
 class Embedder:
     """A context that pools, which is kept between calls and grows with the longest text."""
 
-    def __init__(self, served: Served) -> None:
-        self._served, self._pooling = served, pooling_of(served)
+    def __init__(self, served: Served, pooling: str | None = None) -> None:
+        """Pool as the file says, or as `pooling` does, one of POOLINGS' names."""
+        self._served = served
+        self._pooling = (
+            pooling_of(served) if pooling is None else next(kind for kind, name in POOLINGS.items() if name == pooling)
+        )
         self._context: Context | None = None
 
     def vectors(self, texts: list[str]) -> list[list[float]]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import platform
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pillm
-from pillm_llamacpp.inference.machine import cpu_name, physical_cores
+from pillm_llamacpp.inference.machine import physical_cores
+from pillm_llamacpp.inference.timed import Timed
 from pillm_llamacpp.workers.client import Worker, WorkerDied
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Flight:
     open: bool = True
 
 
-class LocalSession(pillm.Timer, pillm.Session):
+class LocalSession(Timed, pillm.Session):
     """A GGUF file open in a worker process of this machine."""
 
     def __init__(self, path: Path, settings: Settings) -> None:
@@ -235,45 +234,6 @@ class LocalSession(pillm.Timer, pillm.Session):
         """
         for group in batched(texts, _EMBEDDED):
             yield from map(tuple, self._worker.ask(op="embed", texts=group)["vectors"])
-
-    def machine(self) -> pillm.Machine:
-        """Return this machine."""
-        return pillm.LocalMachine()
-
-    def host(self) -> pillm.Host:
-        """Return what runs the model and what its process took so far."""
-        return pillm.Host(
-            model=self._path.name, device=self._settings.device, threads=self._threads, context=self.facts["sees"] or None,
-            load_ms=self.facts["load_ms"], memory=self._worker.ask(op="memory"), details=self._details(),
-        )  # fmt: skip
-
-    def time(self, work: pillm.BenchWork) -> pillm.Timing:
-        """Do one piece of work in the worker and say how long it took; BackendError where the model cannot see as much."""
-        threads = work.threads or self._threads
-        began = time.monotonic()
-        found = self._worker.ask(op="time", kind=work.kind, tokens=work.tokens, depth=work.depth, threads=threads)
-        # the worker's clock is another's: what it timed is the end of what was waited for
-        begin = max(began, time.monotonic() - found["seconds"])
-        return pillm.Timing(
-            tokens=work.tokens, seconds=found["seconds"], begin=begin, steps_ms=tuple(found["steps_ms"]),
-            first_ms=found["first_ms"], restore_ms=found["restore_ms"],
-        )  # fmt: skip
-
-    def reply(self, prompt: pillm.Prompt, *, constrained: bool, fresh: bool) -> pillm.TimedReply:
-        """Answer a row alone and say when its tokens came."""
-        from pillm_llamacpp.grammars.grammar import compile_schema
-
-        request = pillm.Request(key="bench", prompt=prompt, messages=prompt.messages)
-        packet = {**self._packet(request, 0), "logprobs": 0, "grammar": None}
-        if constrained and prompt.schema is not None:
-            packet["grammar"] = compile_schema(prompt.schema, where=prompt.where or prompt.id).gbnf
-        found = self._worker.ask(**{**packet, "op": "reply", "fresh": fresh})
-        return pillm.TimedReply(first_ms=found["first_ms"], gaps_ms=tuple(found["gaps_ms"]), cached=found["cached"])
-
-    def _details(self) -> dict[str, Any]:
-        from pillm_llamacpp import source
-
-        return {"cpu": cpu_name(), "engine": source.IDENTITY, "batch": self._settings.batch, "system": platform.platform()}
 
     def close(self) -> None:
         """End the worker; calling it twice is harmless."""

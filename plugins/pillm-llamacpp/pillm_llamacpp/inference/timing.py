@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import resource
 import sys
 import time
@@ -77,14 +76,12 @@ class Stopwatch:
         if key not in self._saved:
             _prefill(context, self._drawn(depth), 0)
             context.synchronize()
-            size = llama.llama_state_seq_get_size(context.handle, 0)
-            buffer = (ctypes.c_uint8 * size)()
-            if llama.llama_state_seq_get_data(context.handle, buffer, size, 0) != size:
+            if (state := context.state(0)) is None:
                 raise Refusal("backend", "llama.cpp cannot save the state of this model, so nothing is timed behind it")
-            self._saved[key] = buffer
+            self._saved[key] = state
             return None
-        began, buffer = _clock(context), self._saved[key]
-        if not llama.llama_state_seq_set_data(context.handle, buffer, len(buffer), 0):
+        began = _clock(context)
+        if not context.restore(0, self._saved[key]):
             raise Refusal("backend", "llama.cpp cannot put back a state that it saved")
         return (_clock(context) - began) * 1000
 
@@ -96,7 +93,8 @@ class Stopwatch:
         began = time.perf_counter()
         batcher, served = self._alone(fresh=fresh), self._served
         kept, served.batcher = served.batcher, batcher
-        moments, results = [], []
+        moments: list[float] = []
+        results: list[Packet] = []
         try:
             served.add(message)
             while not results:
@@ -160,7 +158,7 @@ def _prefill(context: Context, tokens: np.ndarray[Any, Any], depth: int) -> None
 
 def memory() -> dict[str, int]:
     """Return the bytes of memory that this process takes, by kind, and how often a page had to come from the disk."""
-    found = {}
+    found: dict[str, int] = {}
     for path in ("/proc/self/status", "/proc/self/smaps_rollup"):
         try:
             lines = [line.split() for line in Path(path).read_text("ascii", "replace").splitlines()]

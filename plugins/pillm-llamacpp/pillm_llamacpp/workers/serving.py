@@ -60,7 +60,7 @@ class Served:
         self.batch = options.get("batch")
         self.log = log
         self._prefix: Packet | None = options.get("prefix")
-        self._embedder: Embedder | None = None
+        self._embedders: dict[str | None, Embedder] = {}
         self._template = self._chat_template()
         self._grammars: dict[str, Grammar] = {}
         self.context = self.parallel = 0
@@ -97,7 +97,9 @@ class Served:
         if self._prefix is None:
             return Prefixes("")
         told = self._prefix
-        key = key_of(model=told["model"], engine=told["engine"], context=self.context, cache="f16")
+        # llama.cpp takes a state only into a cache that is cut into as many sequences
+        facts = {"context": self.context, "sequences": self.parallel, "cache": "f16"}
+        key = key_of(model=told["model"], engine=told["engine"], **facts)
         return Prefixes(key, Storage(path=Path(told["path"]), single=told["single"]))
 
     def _chat_template(self) -> ChatTemplate | None:
@@ -138,7 +140,7 @@ class Served:
         if operation == "tokens":
             return {"tokens": [self.model.shown(token) if token < self.model.n_vocab else "?" for token in message["ids"]]}
         if operation == "embed":
-            return {"vectors": self._embedding().vectors(message["texts"])}
+            return {"vectors": self._embedding(message.get("pooling")).vectors(message["texts"])}
         if operation == "compare":
             from pillm_llamacpp.gates.nearness import compare
 
@@ -153,11 +155,12 @@ class Served:
             return found
         raise Refusal("backend", f"there is no operation {operation!r}")
 
-    def _embedding(self) -> Embedder:
+    def _embedding(self, pooling: str | None) -> Embedder:
         from pillm_llamacpp.inference.embedding import Embedder
 
-        self._embedder = self._embedder or Embedder(self)
-        return self._embedder
+        if pooling not in self._embedders:
+            self._embedders[pooling] = Embedder(self, pooling)
+        return self._embedders[pooling]
 
     def _encoded(self, rows: list[Packet], day: str | None) -> list[Packet]:
         """Return each row's text and ids, as they were on a day where one is given."""

@@ -18,8 +18,8 @@ CORES = {"0xd03": "Cortex-A53", "0xd05": "Cortex-A55", "0xd07": "Cortex-A57", "0
          "0xd0a": "Cortex-A75", "0xd0b": "Cortex-A76", "0xd0c": "Neoverse-N1", "0xd0d": "Cortex-A77", "0xd40": "Neoverse-V1",
          "0xd41": "Cortex-A78", "0xd49": "Neoverse-N2", "0xd4f": "Neoverse-V2"}  # fmt: skip
 """Arm's part numbers, as /proc/cpuinfo shows them, slow cores before fast ones of their time."""
-FLAGS = ("asimd", "asimddp", "asimdhp", "fphp", "i8mm", "bf16", "sve", "sve2", "crc32", "avx", "avx2", "fma", "f16c", "avx_vnni",
-         "avx512f", "avx512_bf16", "avx512_vnni", "avx512_fp16", "amx_int8", "amx_bf16")  # fmt: skip
+FLAGS = ("asimd", "asimddp", "asimdhp", "fphp", "i8mm", "bf16", "sve", "sve2", "crc32", "avx", "avx2", "fma", "f16c",
+         "avx_vnni", "avx512f", "avx512_bf16", "avx512_vnni", "avx512_fp16", "amx_int8", "amx_bf16")  # fmt: skip
 """The processor's flags that matter to matrix products."""
 _LONGEST = 200
 _MAX_CORES = 1024

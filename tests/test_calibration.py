@@ -1,0 +1,86 @@
+"""Fitting a device from timings: what was put in comes out, and what contradicts itself is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pillm.artifacts import DeviceFacts
+from pillm.devices import device
+from pillm.devices.calibration import LONG, SHORT, Timing, calibrated_text
+from pillm.devices.profile import DeviceProfile
+from pillm.devices.shapes import ModelShape, from_config
+from pillm.devices.speed import decode_speed, load_of, prefill_seconds, prefill_speed
+from pillm.errors import BackendError
+from tests.benchmarks.planning.rows import config
+
+SMALL = from_config(config("llama", 512, 1536, 16, (8, 2, 64), 4096, tie_word_embeddings=True), "small").quantised("Q4_0")
+LARGE = from_config(config("llama", 1024, 3072, 20, (16, 4, 64), 4096, tie_word_embeddings=True), "large").quantised("Q8_0")
+FACTS = DeviceFacts(model="a board", architecture="aarch64", cores=4, max_ghz=2.0, ram_mib=4000)
+BOARD = replace(device("pi4-4gb"), ghz=2.0, decode_factor=0.0, compute_bound=frozenset())
+
+
+def timed(shape: ModelShape, profile: DeviceProfile) -> Timing:
+    """Time a shape on a board that behaves as its profile says."""
+    short, long = (tokens / (prefill_seconds(load_of(shape), profile, tokens) or 1) for tokens in (SHORT, LONG))
+    return Timing(shape=shape, short_tps=short, long_tps=long, tg_tps=decode_speed(shape, profile) or 0.0)
+
+
+def profile_of(text: str, folder: Path) -> DeviceProfile:
+    """Read a written profile back."""
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return device(path)
+
+
+@settings(deadline=None)
+@given(rate=st.floats(1.0, 200.0), overhead=st.floats(0.0, 1.0))
+def test_a_board_that_behaves_as_the_model_says_is_found_again(
+    tmp_path_factory: pytest.TempPathFactory, rate: float, overhead: float
+) -> None:
+    board = replace(BOARD, bandwidth_gbps=rate, layer_ms=overhead)
+    text = calibrated_text("generic-arm64", FACTS, [timed(SMALL, board), timed(LARGE, board)], threads=4, day="2026-11-29")
+    found = profile_of(text, tmp_path_factory.mktemp("calibrated"))
+    assert found.bandwidth_gbps == pytest.approx(rate, rel=0.02)
+    assert found.layer_ms == pytest.approx(overhead, rel=0.02, abs=0.002)
+    assert found.cycles["Q8_0"] == pytest.approx(board.cycles["Q8_0"], rel=0.02)
+    assert found.attention_cycles == pytest.approx(board.attention_cycles, rel=0.05)
+    other = LARGE.quantised("Q4_0")
+    assert decode_speed(other, found) == pytest.approx(decode_speed(other, board), rel=0.02)
+    assert prefill_speed(other, found) == pytest.approx(prefill_speed(other, board), rel=0.05)
+
+
+def test_the_profile_says_when_it_was_measured_and_what_is_a_guess(tmp_path: Path) -> None:
+    timings = [timed(SMALL, BOARD), timed(LARGE, BOARD)]
+    found = profile_of(calibrated_text("generic-arm64", FACTS, timings, threads=4, day="2026-11-29"), tmp_path)
+    fact = found.facts["bandwidth_gbps"]
+    assert (fact.trust, "measured here, 2026-11-29, 4 threads" in fact.source) == (3, True)
+    assert found.facts["cycles.Q6_K"].trust == 1
+    assert (found.title, found.ram_mib, found.ghz) == ("a board, calibrated", 4000, 2.0)
+    assert found.fitted(SMALL.file_bytes)
+    assert not found.fitted(50 * LARGE.file_bytes)
+
+
+def test_without_a_clock_cycles_are_nanoseconds(tmp_path: Path) -> None:
+    timings = [timed(SMALL, BOARD), timed(LARGE, BOARD)]
+    text = calibrated_text("generic-arm64", replace(FACTS, max_ghz=None), timings, threads=4, day="2026-11-29")
+    found = profile_of(text, tmp_path)
+    assert "cycles are nanoseconds" in found.facts["ghz"].source
+    assert prefill_speed(LARGE, found) == pytest.approx(prefill_speed(LARGE, BOARD), rel=0.03)
+
+
+def test_one_file_gives_a_read_rate_and_no_overhead(tmp_path: Path) -> None:
+    text = calibrated_text("generic-arm64", FACTS, [timed(LARGE, BOARD)], threads=4, day="2026-11-29")
+    found = profile_of(text, tmp_path)
+    assert found.layer_ms == 0.0
+    assert decode_speed(LARGE, found) == pytest.approx(decode_speed(LARGE, BOARD), rel=0.01)
+
+
+def test_timings_that_contradict_each_other_are_refused() -> None:
+    slow, fast = timed(SMALL, BOARD), replace(timed(LARGE, BOARD), tg_tps=10_000.0)
+    with pytest.raises(BackendError, match="contradict each other"):
+        calibrated_text("generic-arm64", FACTS, [slow, fast], threads=4, day="2026-11-29")

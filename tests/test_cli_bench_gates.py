@@ -1,0 +1,98 @@
+"""A measurement is recorded first and judged then."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pillm.errors import DataError
+from pillm.performance.history import History
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+
+@pytest.fixture
+def model(fakes: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "student-Q8_0.table"
+    path.write_text("{}", "utf-8")
+    return path
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(tmp_path / "h.jsonl")
+
+
+def test_a_gate_that_is_not_met_exits_with_3_and_the_record_is_in_the_history(cli: Cli, model: Path, history: History) -> None:
+    done = cli("bench", model, "--history", history.path, "--gate", "tg_tps>=1e12", "--gate", "bytes<=1MB")
+    assert done.code == 3
+    assert "tg_tps>=1e12" in done.err
+    assert "The record is kept" in done.err
+    assert "bytes<=1MB: 2: met." in done.out
+    assert [one.sequence for one in history.read().measured()] == [2]
+
+
+def test_gates_that_are_met_exit_with_0_and_stand_in_the_document(cli: Cli, model: Path, history: History) -> None:
+    done = cli("bench", model, "--history", history.path, "--gate", "tg_tps>=1", "--json")
+    assert done.code == 0
+    assert [one["outcome"] for one in done.json["gates"]] == ["met"]
+
+
+def test_a_gate_that_cannot_be_checked_is_refused_before_anything_is_timed(cli: Cli, model: Path, history: History) -> None:
+    for words in (["--gate", "tg_tps>=1 of baseline"], ["--gate", "exact>=0.9"], ["--gate", "fast"], ["--baseline", "nightly"]):
+        assert cli("bench", model, "--history", history.path, *words).code == 2
+    assert history.read().entries == ()
+
+
+def test_a_named_baseline_is_compared_with(cli: Cli, model: Path, history: History) -> None:
+    assert cli("bench", model, "--history", history.path, "--save-baseline", "release").code == 0
+    done = cli("bench", model, "--history", history.path, "--baseline", "release", "--tolerance", "0.99", "--json")
+    assert done.code == 0
+    assert set(done.json["baseline"]) == {"pp_tps", "tg_tps"}
+    assert [one["demand"] for one in done.json["gates"]] == ["pp_tps>=0.01 of baseline", "tg_tps>=0.01 of baseline"]
+
+
+def test_a_baseline_has_a_word_for_a_name(cli: Cli, model: Path, history: History) -> None:
+    for name in ("last", "12", " "):
+        assert cli("bench", model, "--history", history.path, "--save-baseline", name).code == 2
+    assert cli("bench", model, "--no-history", "--save-baseline", "a").code == 2
+
+
+def test_another_content_under_the_same_name_is_refused_unless_asked_for(cli: Cli, model: Path, history: History) -> None:
+    cli("bench", model, "--history", history.path, "--save-baseline", "release")
+    model.write_text('{"a": "b"}', "utf-8")
+    words = ("bench", model, "--history", history.path, "--baseline", "release", "--tolerance", "1")
+    refused = cli(*words)
+    assert refused.code == 2
+    assert "--across model" in refused.err
+    assert cli(*words, "--across", "model").code == 0
+
+
+def test_a_void_baseline_is_refused_before_anything_is_timed(cli: Cli, model: Path, history: History, tmp_path: Path) -> None:
+    record = cli("bench", model, "--no-history", "--json").json
+    (tmp_path / "void.json").write_text(json.dumps({**record, "void": ["7 pages were swapped meanwhile"]}), "utf-8")
+    done = cli("bench", model, "--history", history.path, "--baseline", tmp_path / "void.json")
+    assert done.code == 2
+    assert "void.json is void (7 pages were swapped meanwhile)" in done.err
+    assert history.read().entries == ()
+
+
+def test_scores_of_an_evaluation_are_gates_too(cli: Cli, model: Path, tmp_path: Path) -> None:
+    scores = tmp_path / "scores.json"
+    figure = {"mean": 0.5, "low": 0.4, "high": 0.6, "rows": 9}
+    scores.write_text(json.dumps({"evaluations": [{"subject": model.name, "metrics": {"exact": figure}}]}), "utf-8")
+    words = ("bench", model, "--no-history", "--evaluation", scores, "--gate")
+    assert [cli(*words, gate).code for gate in ("exact>=0.3", "exact>=0.55", "exact>=0.9")] == [0, 0, 3]
+    scores.write_text("[]", "utf-8")
+    assert cli(*words, "exact>=0.3").code == 2
+
+
+def test_a_record_is_named_by_its_file_or_in_a_history(tmp_path: Path) -> None:
+    from pillm.cli.bench_gates import record_of
+
+    with pytest.raises(DataError, match="without a history it names nothing"):
+        record_of("nightly", None)

@@ -1,0 +1,86 @@
+"""`pillm bench compare` and `pillm bench history`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pillm.artifacts import Benchmark, to_json
+from pillm.performance.history import History
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+
+def record(**more: Any) -> Benchmark:
+    facts: dict[str, Any] = {
+        "model": "m.gguf", "device": "pi4", "basis": "measured", "pp_tps": 40.0, "tg_tps": 8.0, "threads": 4, "load_ms": 20.0,
+        "samples": {"pp_tps": [40.0, 40.1, 40.0], "tg_tps": [8.0, 8.1, 8.05]},
+    }  # fmt: skip
+    return Benchmark(**facts | more)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    kept = History(tmp_path / "h.jsonl")
+    slower = record(tg_tps=6.0, samples={"pp_tps": [40.0, 40.1, 40.0], "tg_tps": [6.0, 6.1, 6.05]})
+    for one in (record(), slower, record(threads=2), record(void=("prefill is spread by 9.0%",), tg_tps=3.0)):
+        kept.append("measured", {"of": 0, "record": to_json(one)})
+    kept.append("baseline", {"of": 1, "name": "release"})
+    return kept
+
+
+def test_two_measurements_are_compared_with_a_sentence(cli: Cli, history: History) -> None:
+    done = cli("bench", "compare", "release", "2", "--history", history.path)
+    assert done.code == 0
+    assert done.out.startswith("Decode is 24.8% slower (8.05 to 6.05 t/s")
+    assert "worse" in done.out
+    document = cli("bench", "compare", "1", "2", "--history", history.path, "--json").json
+    assert [one["word"] for one in document["changes"]][:2] == ["worse", "the same"]
+
+
+def test_records_in_files_are_compared(cli: Cli, tmp_path: Path) -> None:
+    for name, tg in (("a.json", 8.0), ("b.json", 9.0)):
+        (tmp_path / name).write_text(json.dumps(to_json(record(tg_tps=tg, samples={}))), "utf-8")
+    assert "12.5% faster" in cli("bench", "compare", tmp_path / "a.json", tmp_path / "b.json").out
+
+
+@pytest.mark.parametrize(("other", "reason"), [("3", "threads 4, not 2"), ("4", "number 4 of h.jsonl is void"), ("9", "no m")])
+def test_what_may_not_be_compared_is_refused_by_name(cli: Cli, history: History, other: str, reason: str) -> None:
+    done = cli("bench", "compare", "1", other, "--history", history.path)
+    assert (done.code, done.out) == (2, "")
+    assert reason in done.err
+
+
+def test_the_history_shows_each_series_with_its_trend(cli: Cli, history: History) -> None:
+    done = cli("bench", "history", "--history", history.path)
+    assert "m.gguf on pi4, 4 threads" in done.out
+    assert "m.gguf on pi4, 2 threads" in done.out
+    assert "decode █▁" in done.out
+    assert "release" in done.out
+    assert "void: prefill is spread by 9.0%" in done.out
+    assert "holds no measurement of n.gguf" in cli("bench", "history", "n.gguf", "--history", history.path).out
+
+
+def test_the_table_has_the_columns_that_other_tools_know(cli: Cli, history: History) -> None:
+    lines = cli("bench", "history", "m.gguf", "--csv", "--history", history.path).out.splitlines()
+    assert lines[0] == "timestamp,tokens_per_second,init_ms,decode_ms_per_token,embed_ms"
+    assert len(lines) == 5
+    assert lines[1].endswith(",8.00,20.00,125.00,")
+
+
+def test_what_is_wrong_with_a_history_is_said_and_changes_nothing(cli: Cli, history: History) -> None:
+    history.append("started", {"about": {"model": "m.gguf"}})
+    history.path.write_bytes(history.path.read_bytes() + b"rubbish\n")
+    before = history.path.read_bytes()
+    done = cli("bench", "history", "--history", history.path)
+    assert "h.jsonl:7 is damaged" in done.err
+    assert "Number 6 (m.gguf) was not finished" in done.err
+    assert history.path.read_bytes() == before
+
+
+def test_without_a_history_there_is_nothing_to_show(cli: Cli) -> None:
+    assert "holds no measurement" in cli("bench", "history").out

@@ -1,0 +1,67 @@
+"""A bundle of a run, or of one file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import pillm
+from pillm.deployment.packing import bundle_of, model_file_of
+from pillm.store import Lineage, write_manifest
+from pillm.testing.ggufs import write_gguf
+from tests.test_deployment_smoke import row, write_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Return a run with one model file that was scored."""
+    folder = tmp_path / "run"
+    (folder / "export").mkdir(parents=True)
+    write_gguf(folder / "export" / "m-Q8_0.gguf")
+    (folder / "export" / "contract.json").write_text(json.dumps(pillm.Contract(system="Be brief.").to_json()))
+    return write_run(folder, "m-Q8_0.gguf", [row("a", "yes")], {"type": "object"})
+
+
+def test_a_run_ships_the_file_it_scored_with_an_answer_of_it(run: Path) -> None:
+    found = bundle_of(run)
+    assert (found.model.path.name, found.model.quant) == ("m-Q8_0.gguf", "Q8_0")
+    assert found.smoke.expected == "yes"
+    assert found.contract.system == "Be brief."
+    assert found.schema == {"type": "object"}
+    assert bundle_of(run / "export" / "m-Q8_0.gguf") == found
+    assert bundle_of(run, constrained=True).constrained
+
+
+def test_a_file_by_itself_has_a_greeting_that_any_answer_will_do_for(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "m.gguf")
+    found = bundle_of(tmp_path / "m.gguf")
+    assert (found.smoke.expected, found.schema, found.model.quant) == (None, None, "")
+    with pytest.raises(pillm.ConfigError, match="share one JSON Schema"):
+        bundle_of(tmp_path / "m.gguf", constrained=True)
+
+
+def test_a_file_that_was_changed_since_is_refused(run: Path) -> None:
+    file = run / "export" / "m-Q8_0.gguf"
+    write_manifest(run / "export", Lineage(verb="export", key="k", seed=0), [file, run / "export" / "contract.json"])
+    assert bundle_of(run).model.sha256
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")
+    with pytest.raises(pillm.DataError, match="What was scored is what ships"):
+        bundle_of(run)
+
+
+def test_what_is_no_model_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"GGUF but not really")
+    with pytest.raises(pillm.PillmError, match=r"m\.gguf"):
+        bundle_of(tmp_path / "m.gguf")
+
+
+def test_among_several_files_the_chosen_one_ships(run: Path, tmp_path: Path) -> None:
+    write_gguf(run / "export" / "m-F16.gguf")
+    with pytest.raises(pillm.ConfigError, match=r"holds 2 model files and chose none.*m-F16\.gguf"):
+        model_file_of(run)
+    (run / "export" / "choice.json").write_text(json.dumps({"picked": "m-Q8_0"}))
+    assert model_file_of(run).name == "m-Q8_0.gguf"
+    with pytest.raises(pillm.ConfigError, match="Export the model first"):
+        model_file_of(tmp_path / "nowhere")

@@ -1,0 +1,135 @@
+"""What a board is looked at for before anything is sent, and how a release is put there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pillm
+from pillm.deployment import place as place_module
+from pillm.deployment.place import Place
+from pillm.testing import LoopbackBoard
+from pillm.testing.standin import write_stand_in
+from tests.deploys import bundle
+
+SCRIPT = Path(place_module.__file__).with_name("serve.sh")
+
+
+@pytest.fixture
+def server(board: LoopbackBoard) -> str:
+    return str(write_stand_in(board.home / "bin" / "llama-server"))
+
+
+@pytest.mark.parametrize("name", ["", "A", "a b", "../x", "-x", "x-", "a" * 33, "a/b", "$(x)", "a\nb", "é"])
+def test_a_name_that_no_folder_should_have_is_refused_before_a_connection(name: str) -> None:
+    with pytest.raises(pillm.ConfigError, match="no name for a served model"):
+        Place.find(pillm.Remote("nowhere"), name)
+
+
+@settings(max_examples=500)
+@given(st.text(max_size=40))
+def test_no_accepted_name_leaves_its_folder(name: str) -> None:
+    if place_module._NAME.fullmatch(name):
+        assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+        assert not name.startswith("-")
+
+
+def test_a_board_says_what_it_has(board: LoopbackBoard, server: str) -> None:
+    with board.remote() as remote:
+        found = Place.find(remote, "default", server)
+        assert found.root == f"{board.home}/.local/share/pillm/default"
+        assert (found.server, found.current, found.port) == (server, None, None)
+        assert found.cores >= 1
+        assert "--model" in found.check_server()
+        assert Place.find(remote, "default", "~/bin/llama-server").server == server
+        with pytest.raises(pillm.Unavailable, match="nothing is deployed under the name 'default'"):
+            found.standing()
+        with pytest.raises(pillm.ConfigError, match=r"has .*B of memory left, and m\.gguf needs .*Nothing was sent"):
+            found.check_memory(1 << 60, "m.gguf")
+    assert list(board.home.iterdir()) == [board.home / "bin"]
+
+
+def test_a_board_without_a_server_or_tools_is_told_how_to_get_them(board: LoopbackBoard, tmp_path: Path) -> None:
+    with board.remote() as remote:
+        with pytest.raises(pillm.MissingDependency, match=r"no llama-server that could be found.*--server"):
+            Place.find(remote, "default", "no-such-server").check_server()
+        tools = tmp_path / "tools"
+        tools.mkdir()
+        for name in ("sh", "cat", "readlink", "uname", "nproc"):
+            (tools / name).symlink_to(shutil.which(name) or name)
+        board.environment(PATH=str(tools))
+        with pytest.raises(pillm.MissingDependency, match="board lacks flock, mkfifo"):
+            Place.find(remote, "default", "x")
+
+
+@pytest.mark.parametrize("server", ["-x", "a\nb", ""])
+def test_what_is_no_program_is_refused(board: LoopbackBoard, server: str) -> None:
+    with board.remote() as remote, pytest.raises(pillm.ConfigError, match="is no program"):
+        Place.find(remote, "default", server)
+
+
+def test_a_server_for_another_cpu_is_said(board: LoopbackBoard, server: str) -> None:
+    Path(server).write_text("#!/bin/sh\nkill -ILL $$\n")
+    with board.remote() as remote, pytest.raises(pillm.BackendError, match="built for another CPU"):
+        Place.find(remote, "default", server).check_server()
+
+
+def test_a_release_is_there_whole_or_not_at_all(board: LoopbackBoard, server: str, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_text("model")
+    what = bundle(tmp_path / "m.gguf", "x")
+    with board.remote() as remote:
+        found = Place.find(remote, "default", server)
+        found.install(8123)
+        found.install(9999)
+        assert (Path(found.root) / "port").read_text() == "8123\n"  # whoever asks it relies on that
+        sent = remote.upload(what.model.path, f"{found.root}/files", what.model.sha256)
+        release = what.release(server, 256, 1)
+        Path(sent).write_text("damaged")
+        with pytest.raises(pillm.StorageError, match="What answered before still answers"):
+            found.unpack(release, what.archive(release, [server]), sent)
+        assert not (Path(found.root) / "releases" / release).exists()
+        Path(sent).write_text("model")
+        found.unpack(release, what.archive(release, [server]), sent)
+    folder = Path(found.root) / "releases" / release
+    assert json.loads((folder / "manifest.json").read_text())["model"] == "m.gguf"
+    assert (folder / "model.gguf").read_text() == "model"
+    assert oct(folder.parent.parent.stat().st_mode)[-3:] == "700"
+
+
+def test_the_script_is_clean() -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    done = subprocess.run(["shellcheck", "-s", "sh", str(SCRIPT)], capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+
+
+def test_systemd_keeps_it_where_there_is_one_for_users(board: LoopbackBoard) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    root = board.home / ".local" / "share" / "pillm" / "my-name"
+    told = board.folder / "told"
+    fake = board.home / "bin" / "systemctl"  # a machine without systemd has no user's manager: what it is told is written down
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {told}\ncase $* in *restart*) setsid sh {root}/serve.sh serve </dev/null >/dev/null 2>&1 & ;; esac\n')
+    fake.chmod(0o755)
+    board.environment(PATH=f"{fake.parent}:/usr/bin:/bin:/usr/sbin:/sbin")
+    with board.remote() as remote:
+        found = Place.find(remote, "my-name", "sh")
+        found.install(8123)
+        assert found.ask("ensure") == "serving\n"
+    unit = board.home / ".config" / "systemd" / "user" / "pillm-my-name.service"
+    assert f'ExecStart=/bin/sh "{root}/serve.sh" serve' in unit.read_text()
+    said = told.read_text()
+    assert "--user daemon-reload" in said
+    assert "--user enable --quiet pillm-my-name.service" in said
+    done = subprocess.run(
+        ["systemd-analyze", "--user", "verify", str(unit)], capture_output=True, text=True, check=False,
+        env={"HOME": str(board.home), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(board.folder)},
+    )  # fmt: skip
+    assert str(unit) not in done.stderr, done.stderr

@@ -1,0 +1,52 @@
+"""The command line of llama-server on a small board."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from itertools import pairwise
+
+import pytest
+
+import pillm
+from pillm.deployment.profile import arguments, known_flags
+
+FULL = "--model --host --ctx-size --parallel --batch-size --ubatch-size --cache-ram --ctx-checkpoints --load-mode --no-ui"
+NEW = known_flags(f"{FULL} --no-slots --cors-origins --offline --log-verbosity --metrics --alias --threads --threads-batch")
+
+
+def test_what_a_small_board_cannot_afford_is_limited() -> None:
+    words, dropped = arguments("/usr/bin/llama-server", "0a1b", NEW, context=512, threads=3)
+    assert words[:5] == ["/usr/bin/llama-server", "--model", "model.gguf", "--host", "../../run/0a1b.sock"]
+    pairs = dict(pairwise(words))
+    assert (pairs["--ctx-size"], pairs["--parallel"], pairs["--cache-ram"], pairs["--threads"]) == ("512", "1", "64", "3")
+    assert "--no-ui" in words
+    assert dropped == []
+
+
+def test_other_versions_get_the_names_they_know_and_what_they_lack_is_said() -> None:
+    old = (NEW - {"--no-ui", "--cache-ram", "--log-verbosity"}) | {"--no-webui", "--verbosity"}
+    words, dropped = arguments("llama-server", "0a1b", frozenset(old), context=512, threads=3)
+    assert "--no-webui" in words
+    assert "--verbosity" in words
+    assert dropped == ["--cache-ram"]
+
+
+def test_another_program_is_refused() -> None:
+    with pytest.raises(pillm.ConfigError, match="does not know --model"):
+        arguments("ls", "0a1b", known_flags("ls --all --author"), context=512, threads=3)
+
+
+@pytest.mark.parametrize("server", ["a\nb", "a\0b", ""])
+def test_what_cannot_stand_on_a_line_is_refused(server: str) -> None:
+    with pytest.raises(pillm.ConfigError, match="cannot stand"):
+        arguments(server, "0a1b", NEW, context=512, threads=3)
+
+
+def test_the_llama_server_of_this_machine_knows_every_flag() -> None:
+    server = os.environ.get("PILLM_LLAMA_SERVER") or shutil.which("llama-server")
+    if server is None:
+        pytest.skip("no llama-server: name one in PILLM_LLAMA_SERVER")
+    told = subprocess.run([server, "--help"], capture_output=True, text=True, check=True).stdout
+    assert arguments(server, "0a1b", known_flags(told), context=512, threads=3)[1] == []

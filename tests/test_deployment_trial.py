@@ -1,0 +1,98 @@
+"""A release on trial: it takes the place only when it is healthy and answers right; meanwhile and else the old one answers."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pillm
+from pillm.testing import missing_for_board
+from pillm.testing.standin import write_stand_in_model
+from tests.deploys import Answers, Field, a_field, break_everywhere, bundle, run_service
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Field]:
+    """Give a board where a model answers `old`; a test that changes that changes it back."""
+    if lacking := missing_for_board():
+        pytest.skip(lacking)
+    with a_field() as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected", "said"),
+    [
+        ({"exit": 3}, "x", r"the new server ended: status 3\. It last said: .*cannot load this"),
+        ({"exit": 104}, "x", "built for another CPU"),
+        ({"exit": 109}, "x", r"out of memory.*; the device has [\d.]+ .B left"),
+        ({"sick": True}, "x", "was not ready after 1 s"),
+        ({}, "y", "the smoke test failed: it answered 'x', and 'y' was expected"),
+    ],
+)
+def test_a_release_that_fails_never_answers(
+    served: Field, tmp_path: Path, behaviour: dict[str, Any], expected: str, said: str
+) -> None:
+    model = write_stand_in_model(tmp_path / "x.gguf", "x", **behaviour)
+    answers = Answers(served.port)
+    service = pillm.Service(port=served.port, server=served.server, wait=1.0, context=256)
+    with answers.asked(), served.board.remote() as remote, pytest.raises(pillm.BackendError, match=said) as failed:
+        pillm.deploy(bundle(model, expected), remote, service)
+    assert str(failed.value).endswith("The release that answered before still answers.")
+    assert str(failed.value).startswith("board: ")
+    assert set(answers.said) == {"old"}
+    assert answers.errors == []
+    assert served.strays() == []
+
+
+def test_nobody_is_refused_while_one_release_takes_the_place_of_another(served: Field) -> None:
+    answers = Answers(served.port)
+    with answers.asked():
+        done = served.deploy(1)
+        served.deploy(0)
+    assert done.state == "deployed"
+    assert re.fullmatch("(old)+(new)+(old)*", "".join(answers.said)), answers.said
+    assert answers.errors == []
+
+
+def test_an_answer_that_was_begun_is_finished_by_the_old_server(served: Field, tmp_path: Path) -> None:
+    slow = write_stand_in_model(tmp_path / "slow.gguf", "slow", think=1.5)
+    with served.board.remote() as remote:
+        run_service(bundle(slow, "slow"), remote, served.server, served.port)
+    said: list[str] = []
+    asking = threading.Thread(target=lambda: said.append(Answers(served.port).once()))
+    asking.start()
+    served.deploy(0)
+    asking.join()
+    assert said == ["slow"]
+    assert Answers(served.port).once() == "old"
+
+
+def test_two_deployments_at_once_do_not_mix(served: Field) -> None:
+    lock = served.board.home / ".local" / "share" / "pillm" / "default" / "lock"
+    with lock.open("w") as other, served.board.remote() as remote:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(pillm.Unavailable, match="another deployment is under way there"):
+            run_service(bundle(served.new, "new"), remote, served.server, served.port)
+    assert Answers(served.port).once() == "old"
+
+
+@pytest.mark.parametrize("how", ["kill", "cut"])
+def test_the_same_command_finishes_what_was_broken(served: Field, how: str) -> None:
+    count = break_everywhere(served, how, range(11, 12), words=False)
+    assert (count.broken, count.refused, count.wrong, count.strays, count.unfinished) == (1, 0, 0, 0, 0)
+    assert count.asked > 20
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("how", ["kill", "cut"])
+def test_broken_at_every_step_the_old_model_answers(served: Field, how: str) -> None:
+    count = break_everywhere(served, how)
+    assert (count.refused, count.wrong, count.strays, count.unfinished) == (0, 0, 0, 0)
+    assert count.broken >= count.commands - 1  # a cut between two commands is mended by the next one

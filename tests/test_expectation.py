@@ -1,0 +1,50 @@
+"""A measurement says how much of the prediction it reached, and why not all of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from pillm.artifacts import Benchmark
+from pillm.performance.benchmark import Expected
+from pillm.performance.expectation import against
+from pillm.performance.preflight import Conditions
+from pillm.performance.sensors import Reading
+
+FORETOLD = Expected(device="pi4-4gb", pp_tps=40.0, tg_tps=10.0)
+
+
+def record(**more: Any) -> Benchmark:
+    facts: dict[str, Any] = {"model": "m", "device": "d", "basis": "measured", "pp_tps": 40.0, "tg_tps": 8.2}
+    return Benchmark(**facts | more)
+
+
+def test_what_was_foretold_needs_no_reason() -> None:
+    found = against(record(tg_tps=9.8), FORETOLD)
+    assert (found.tg_ratio, found.pp_ratio, found.sentence) == (0.98, 1.0, "decode 98% of predicted, prefill 100% of predicted")
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({}, "the machine tells no reason"),
+        ({"void": ("7 pages were swapped meanwhile",)}, "7 pages were swapped meanwhile"),
+        ({"readings": (Reading(time=1, throttled=0x50000),)}, r"held back since it was started \(under-voltage, throttled\)"),
+        ({"readings": (Reading(time=1, clocks_mhz=(1500.0,)),), "conditions": Conditions(max_mhz=1800.0)},
+         "its clock stayed at 1500 of 1800 MHz"),
+        ({"conditions": Conditions(governor="powersave")}, "its governor is powersave"),
+        ({"conditions": Conditions(load=1.9)}, r"a load of 1\.90 before it began"),
+        ({"readings": (Reading(time=1, temperature_c=79.6),)}, "80 °C before it began"),
+    ],
+)  # fmt: skip
+def test_what_is_slower_says_why(more: dict[str, Any], why: str) -> None:
+    found = against(record(**more), FORETOLD)
+    assert found.tg_ratio == 0.82
+    assert found.sentence.startswith("decode 82% of predicted")
+    assert re.search(rf": {why}$", found.sentence), found.sentence
+
+
+def test_an_uncalibrated_device_foretells_nothing() -> None:
+    assert against(record(), Expected(device="x86")).sentence == "the planner foretells no speed for x86"

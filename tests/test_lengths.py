@@ -1,0 +1,57 @@
+"""How long a data set's requests are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pillm.artifacts import Evaluation, Lengths
+from pillm.devices.lengths import counted_lengths, typical_lengths
+from pillm.records import Prompt, Reference
+
+
+def row(number: int, *, user: int = 40, answer: int = 80, system: str = "s" * 400) -> Prompt:
+    """Return a row of so many characters."""
+    messages = ({"role": "system", "content": system}, {"role": "user", "content": "u" * user})
+    told = Reference(message={"role": "assistant", "content": "a" * answer}) if answer else None
+    return Prompt(id=str(number), messages=messages, reference=told)
+
+
+def test_lengths_are_those_of_a_middling_row() -> None:
+    found = typical_lengths([row(1), row(2, user=4000, answer=8000), row(3)])
+    assert found is not None
+    assert (found.prompt, found.answer, found.prefix, found.estimated) == (110, 20, 100, True)
+
+
+def test_rows_of_several_systems_share_no_prefix() -> None:
+    found = typical_lengths([row(1), row(2, system="other")])
+    assert found is not None
+    assert found.prefix == 0
+
+
+def test_nothing_is_told_where_no_answer_is_known() -> None:
+    assert typical_lengths([row(1, answer=0)]) is None
+    assert typical_lengths([]) is None
+
+
+def test_tool_calls_are_a_part_of_the_answer() -> None:
+    call = {"type": "function", "function": {"name": "light", "arguments": "x" * 400}}
+    told = Reference(message={"role": "assistant", "content": None, "tool_calls": [call]})
+    found = typical_lengths([Prompt(id="1", messages=({"role": "user", "content": "on"},), reference=told)])
+    assert found is not None
+    assert found.answer > 100
+
+
+COUNTED = Evaluation(subject="s.gguf", kind="model", set="test", rows=3, metrics={}, prompt_tokens=40.5, completion_tokens=0.4)
+RECKONED = Lengths(prompt=60, answer=9, prefix=50, estimated=True)
+
+
+def test_what_the_file_counted_outweighs_what_was_reckoned() -> None:
+    assert counted_lengths([COUNTED], "s.gguf", None) == Lengths(prompt=40, answer=1)
+    found = counted_lengths([COUNTED], "s.gguf", RECKONED)
+    assert found == Lengths(prompt=40, answer=1, prefix=40, estimated=True), "nobody counts the prefix"
+
+
+def test_another_subject_or_one_that_counts_nothing_says_nothing() -> None:
+    others = [replace(COUNTED, subject="other.gguf"), replace(COUNTED, kind="teacher"), replace(COUNTED, prompt_tokens=None)]
+    assert counted_lengths(others, "s.gguf", RECKONED) is RECKONED
+    assert counted_lengths([], "s.gguf", None) is None

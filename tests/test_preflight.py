@@ -1,0 +1,64 @@
+"""What would spoil a measurement is found before it begins."""
+
+from __future__ import annotations
+
+import pytest
+
+from pillm.machines import LocalMachine
+from pillm.performance.preflight import Conditions, board, preflight, swapped
+from pillm.performance.sensors import Sensors
+from tests.recorded import CPU, VERSION, RecordedMachine
+
+
+def seen(machine: RecordedMachine, needed: int | None = 500_000_000) -> Conditions:
+    return preflight(machine, Sensors(machine), needed=needed)
+
+
+def test_a_quiet_board_is_described_and_nothing_is_found() -> None:
+    found = seen(RecordedMachine())
+    assert found.findings == ()
+    assert (found.model, found.governor, found.max_mhz) == ("Raspberry Pi 4 Model B Rev 1.4", "performance", 1800.0)
+    assert (found.kernel, found.firmware) == ("6.12.34+rpt-rpi-v8", " ".join(VERSION.split()))
+    assert (found.load, found.available, found.swapped) == (0.05, 3_300_000 * 1024, 42)
+    assert (found.boot_id, found.uptime) == ("3f0a77a1-4c0e-4d7f-9a8e-1f2b3c4d5e6f", 5120.31)
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "finding"),
+    [
+        (f"{CPU}/cpu0/cpufreq/scaling_governor", "ondemand\n", "the governor is ondemand"),
+        ("/sys/class/thermal/thermal_zone0/temp", "61000\n", "61 °C before it began"),
+        ("/proc/loadavg", "1.80 1.00 0.50 3/99 7\n", "a load of 1.80"),
+        ("/proc/meminfo", "MemAvailable:     300000 kB\n", "307 MB of memory can be had, 575 MB are wanted"),
+    ],
+)
+def test_what_would_spoil_the_figures_is_found(path: str, said: str, finding: str) -> None:
+    machine = RecordedMachine()
+    machine.files[path] = said
+    (found,) = seen(machine).findings
+    assert found.startswith(finding)
+
+
+def test_throttling_is_told_apart_now_and_since_boot() -> None:
+    machine = RecordedMachine()
+    machine.commands["vcgencmd get_throttled"] = "throttled=0x50004\n"
+    assert seen(machine).findings == (
+        "held back at this moment: throttled",
+        "held back since it was started: under-voltage, throttled",
+    )
+
+
+def test_what_a_machine_does_not_tell_is_missing_and_finds_nothing() -> None:
+    found = seen(RecordedMachine(files={}, commands={}))
+    assert found.findings == ()
+    assert set(found.missing) == {"temperature", "clock", "throttling", "power", "governor", "load", "available", "swapped"}
+    assert (found.model, found.kernel, found.boot_id, found.firmware) == (None, None, None, None)
+
+
+def test_this_machine_can_be_described() -> None:
+    machine = LocalMachine()
+    found = preflight(machine, Sensors(machine))
+    assert found.kernel
+    assert found.uptime
+    assert board(machine)
+    assert swapped(RecordedMachine(files={})) is None

@@ -1,0 +1,53 @@
+"""Profiles as files: what they may say of accelerators, matches and tables; the rest is in test_devices.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pillm.devices import device
+from pillm.devices.profilefile import read_profile
+from pillm.errors import ConfigError
+
+
+def nowhere(name: str) -> Path:
+    """Find no profile to extend."""
+    raise ConfigError(f"no device is called {name!r}")
+
+
+def test_a_file_needs_only_its_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("ram_mib: {value: 5, source: s, trust: 1}")
+    found = read_profile(path, nowhere)
+    assert (found.name, found.ram_mib, found.accelerators, found.match, found.calibrated) == ("x", 5, ("cpu",), None, False)
+
+
+def test_tables_of_decode_are_read_beside_those_of_prefill(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("extends: pi5-8gb\ndecode_cycles: {source: me, trust: 3, Q3_K: 0.5}\n")
+    found = device(path)
+    assert (found.decode_cycles["Q3_K"], found.cycles["Q4_0"]) == (0.5, 0.088)
+    assert found.decode_cycles["Q4_K"] == device("pi5-8gb").decode_cycles["Q4_K"]
+    assert found.facts["decode_cycles.Q3_K"].source == "me"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("refused: [vulkan]", "refused must give a reason"),
+        ("refused: {vulkan: 1}", "refused must give a reason"),
+        ("match: {modle: [x]}", "match may say model"),
+        ("match: {model: Pi}", "match.model must be a list of names"),
+        ("match: {ram_mib: [1]}", "must be [least, most]"),
+        ("match: {ram_mib: [a, b]}", "must be [least, most]"),
+        ("match: {architecture: [arm]}", "a name as `uname -m` says it"),
+        ("decode_error: {value: 0, source: s, trust: 3}", "above 0"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"ram_mib: {{value: 5, source: s, trust: 1}}\n{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        read_profile(path, nowhere)
+    assert reason in str(caught.value)

@@ -1,0 +1,118 @@
+"""What a plan asks for is timed in turns, and what cannot be timed is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from pillm.errors import BackendError
+from pillm.performance.benchmark import BenchPlan, BenchWork
+from pillm.performance.rounds import Rounds
+from pillm.performance.timer import TimedReply, Timing
+from pillm.records import Prompt
+from tests.recorded import Steady
+
+ROW = Prompt(id="a", messages=({"role": "user", "content": "b"},), schema={"type": "object"})
+
+
+def test_works_take_turns_after_a_warm_up() -> None:
+    timer = Steady()
+    Rounds(timer, BenchPlan(pp=8, tg=4, repetitions=2, depths=(16,), thread_counts=(2,))).run()
+    one_round = ["pp8", "tg4", "pp8 t2", "tg4 t2", "pp8 @ d16", "tg4 @ d16"]
+    assert timer.done == ["pp8", "tg1", *one_round, *one_round]
+
+
+def test_the_peak_of_memory_is_read_before_longer_caches_are_made() -> None:
+    timer = Steady()
+    rounds = Rounds(timer, BenchPlan(pp=8, tg=4, repetitions=2, depths=(16,)))
+    rounds.run()
+    assert rounds.record().peak_memory == 5_000_000 + 1000 * 4
+
+
+def test_prompt_and_answer_are_clipped_to_what_the_model_sees() -> None:
+    rounds = Rounds(Steady(context=64), BenchPlan(pp=512, tg=128, repetitions=1))
+    rounds.run()
+    assert (rounds.record().pp, rounds.record().tg) == (32, 32)
+
+
+def test_every_sample_is_kept_and_the_median_counts() -> None:
+    timer = Steady(pace={"tg4": [1.0, 0.002, 0.001, 0.004]})
+    rounds = Rounds(timer, BenchPlan(pp=8, tg=4, repetitions=3))
+    rounds.run()
+    found = rounds.record()
+    assert found.samples["tg_tps"] == pytest.approx([1.0, 500.0, 1000.0])
+    assert found.tg_tps == pytest.approx(500.0)
+    assert found.points[1].speed.low == pytest.approx(1.0)
+
+
+def test_what_the_model_cannot_see_is_named_and_the_rest_is_timed() -> None:
+    class Short(Steady):
+        def time(self, work: BenchWork) -> Timing:
+            if work.depth:
+                raise BackendError("more than the 64 that the model can see")
+            return super().time(work)
+
+    rounds = Rounds(Short(), BenchPlan(pp=8, tg=4, repetitions=2, depths=(512,), prefix=True))
+    rounds.run()
+    assert set(rounds.record().not_measured) == {"pp8 @ d512", "tg4 @ d512", "prefix"}
+
+
+def test_headline_figures_that_cannot_be_timed_are_an_error() -> None:
+    class Broken(Steady):
+        def time(self, work: BenchWork) -> Timing:
+            raise BackendError("it fell over")
+
+    with pytest.raises(BackendError, match="fell over"):
+        Rounds(Broken(), BenchPlan()).run()
+
+
+def test_a_saved_prefix_counts_from_the_second_time_on() -> None:
+    rounds = Rounds(Steady(), BenchPlan(pp=8, tg=4, repetitions=3, prefix=True))
+    rounds.run()
+    found = rounds.record().times["ttft_prefix_ms"]
+    assert found.value == pytest.approx(0.5 + 16 * 0.1)
+    assert len(found.samples) == 2
+
+
+@dataclass(slots=True)
+class Talker(Steady):
+    """Also answers and embeds."""
+
+    def reply(self, prompt: Prompt, *, constrained: bool, fresh: bool) -> TimedReply:
+        return TimedReply(first_ms=50.0 if fresh else 5.0, gaps_ms=(2.0, 3.0) if constrained else (1.0, 1.0, 9.0))
+
+    def embed(self, texts: Iterable[str]) -> Iterator[tuple[float, ...]]:
+        yield from ((1.0,) for _ in texts)
+
+
+def test_answers_and_embeddings_are_timed_where_rows_are_given() -> None:
+    rounds = Rounds(Talker(), BenchPlan(pp=8, tg=4, repetitions=1, prompts=(ROW,), texts=("a", "b")))
+    rounds.run()
+    times = rounds.record().times
+    assert (times["answer_ttft_ms"].value, times["answer_ttft_cached_ms"].value) == (50.0, 5.0)
+    assert (times["inter_token_free_ms"].value, times["inter_token_free_p95_ms"].value) == (1.0, 9.0)
+    assert times["inter_token_constrained_ms"].value == 2.5
+    assert len(times["embed_ms"].samples) == 2
+    silent = Rounds(Steady(), BenchPlan(pp=8, tg=4, repetitions=1, prompts=(ROW,), texts=("a",)))
+    silent.run()
+    assert set(silent.record().not_measured) == {"prompts", "texts"}
+
+
+def test_a_long_run_tells_its_first_and_last_minute() -> None:
+    rounds = Rounds(Steady(), BenchPlan(pp=8, tg=64, repetitions=1))
+    rounds.run()
+    begins = [*range(0, 300, 10), *range(300, 600, 12)]
+    rounds.lasting = [Timing(tokens=64, seconds=10.0 if at < 300 else 12.0, begin=float(at)) for at in begins]
+    times = rounds.record().times
+    assert times["sustained_first_ms"].value == pytest.approx(10_000 / 64)
+    assert times["sustained_last_ms"].value == pytest.approx(12_000 / 64)
+
+
+def test_sustained_writing_lasts_as_long_as_was_asked() -> None:
+    rounds = Rounds(Steady(), BenchPlan(pp=8, tg=4, repetitions=1, sustained=0.05))
+    rounds.run()
+    assert len(rounds.lasting) > 1
+    assert {"sustained_first_ms", "sustained_last_ms"} <= set(rounds.record().times)
+    assert len(list(rounds.spans())) == 1 + len(rounds.lasting)

@@ -1,0 +1,53 @@
+"""Sensors are read beside the work, and what the work drew is reckoned from them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pillm.errors import Unavailable
+from pillm.performance.sampler import Sampler, joules
+from pillm.performance.sensors import Reading, Sensors
+from tests.recorded import RecordedMachine
+
+
+def power(*pairs: tuple[float, float | None]) -> list[Reading]:
+    return [Reading(time=at, power_w=watts) for at, watts in pairs]
+
+
+def test_it_reads_from_the_first_moment_to_the_last() -> None:
+    board = RecordedMachine()
+    board.commands["vcgencmd get_throttled"] = ["throttled=0x0\n", "throttled=0x0\n", "throttled=0x20000\n"]
+    with Sampler(Sensors(board), every=0.02) as sampler:
+        time.sleep(0.15)
+    assert len(sampler.readings) >= 4
+    assert (sampler.readings[0].throttled, sampler.readings[-1].throttled) == (0, 0x20000)
+    times = [one.time for one in sampler.readings]
+    assert times == sorted(times)
+
+
+def test_a_machine_that_goes_away_ends_the_sampling_and_not_the_work() -> None:
+    class Gone(RecordedMachine):
+        def read(self, path: str) -> str | None:
+            raise Unavailable("the board does not answer.")
+
+    sensors = Sensors(RecordedMachine())
+    sensors._machine = Gone()
+    with Sampler(sensors, every=0.01) as sampler:
+        time.sleep(0.05)
+    assert sampler.failed == "the board does not answer."
+    assert sampler.readings == ()
+
+
+def test_energy_is_power_over_time_beyond_idling() -> None:
+    readings = power((0, 3.0), (1, 5.0), (2, 5.0), (3, 5.0), (4, 3.0))
+    assert joules(readings, [(1.0, 3.0)], 3.0) == pytest.approx(4.0)
+    assert joules(readings, [(0.0, 1.0)], 3.0) == pytest.approx(1.0), "it rises evenly"
+    assert joules(readings, [(1.25, 1.5), (2.0, 2.25)], 3.0) == pytest.approx(1.0)
+
+
+def test_energy_is_not_made_up_where_power_was_not_read() -> None:
+    assert joules(power((0, None), (1, None)), [(0.0, 1.0)], 0.0) is None
+    assert joules(power((1, 5.0), (2, 5.0)), [(0.5, 1.5)], 0.0) is None
+    assert joules(power((1, 5.0)), [(1.0, 1.0)], 0.0) is None

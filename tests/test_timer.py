@@ -1,0 +1,29 @@
+"""What a session that can be timed piece by piece offers of itself."""
+
+from __future__ import annotations
+
+import pytest
+
+import pillm
+from pillm.errors import BackendError
+from pillm.performance.timer import Hosted, Timer, Timing, speeds
+from tests.recorded import Steady
+
+
+def test_a_timer_benches_by_itself() -> None:
+    found = Steady().bench(pillm.BenchPlan(pp=64, tg=16, repetitions=3))
+    assert (found.model, found.device, found.threads) == ("m.gguf", "board", 4)
+    assert (found.pp_tps, found.tg_tps) == (pytest.approx(10_000), pytest.approx(1000))
+
+
+def test_what_a_timer_cannot_do_is_said() -> None:
+    prompt = pillm.Prompt(id="a", messages=({"role": "user", "content": "b"},))
+    with pytest.raises(BackendError, match="does not say when its tokens come"):
+        Timer().reply(prompt, constrained=False, fresh=True)
+    with pytest.raises(BackendError, match="cannot embed"):
+        list(Timer().embed(["a"]))
+    assert Hosted().machine() is None
+
+
+def test_speeds_are_tokens_over_seconds() -> None:
+    assert speeds([Timing(tokens=10, seconds=2.0), Timing(tokens=1, seconds=0.0)]) == [5.0]

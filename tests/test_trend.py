@@ -1,0 +1,47 @@
+"""Measurements become series, lines of blocks, and a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pillm.artifacts import Benchmark
+from pillm.performance.history import Measured
+from pillm.performance.medians import Median
+from pillm.performance.trend import COLUMNS, csv_rows, series_of, sparkline
+
+
+def measured(sequence: int, **more: Any) -> Measured:
+    facts: dict[str, Any] = {"model": "m", "device": "d", "basis": "measured", "pp_tps": 40.0, "tg_tps": 8.0, "threads": 4}
+    return Measured(sequence=sequence, at="2026-05-01T10:00:00.000+00:00", record=Benchmark(**facts | more))
+
+
+def test_a_line_goes_from_the_lowest_to_the_highest() -> None:
+    assert sparkline([1.0, 2.0, 3.0]) == "▁▅█"
+    assert sparkline([8.0, 8.01]) == "▄▅", "a hair's breadth is no trend"
+    assert sparkline([5.0]) == "▄"
+    assert sparkline([]) == ""
+
+
+@given(st.lists(st.floats(0, 1e9), min_size=1, max_size=30))
+def test_every_value_has_its_block(values: list[float]) -> None:
+    assert len(sparkline(values)) == len(values)
+
+
+def test_what_may_be_compared_is_one_series_and_void_ones_do_not_count() -> None:
+    found = series_of([measured(1), measured(2, threads=2), measured(4, tg_tps=9.0), measured(7, void=("hot",))])
+    assert [[one.sequence for one in series.measured] for series in found] == [[1, 4, 7], [2]]
+    assert [one.sequence for one in found[0].counted] == [1, 4]
+    assert found[0].line("tg_tps") == "▁█"
+
+
+def test_the_table_has_the_known_columns_and_leaves_out_what_was_not_measured() -> None:
+    assert COLUMNS == ("timestamp", "tokens_per_second", "init_ms", "decode_ms_per_token", "embed_ms")
+    embed = Median(value=12.345, low=12, high=13)
+    rows = list(csv_rows([measured(1), measured(2, load_ms=20.0, times={"embed_ms": embed}, at="2026-05-02T00:00:00+00:00")]))
+    assert rows == [
+        ("2026-05-01T10:00:00.000+00:00", "8.00", "", "125.00", ""),
+        ("2026-05-02T00:00:00+00:00", "8.00", "20.00", "125.00", "12.35"),
+    ]
