@@ -130,7 +130,7 @@ def test_an_adapter_alone_is_what_llama_cpps_own_script_writes(name: str, made: 
     files = written(made / "students" / family_of(name), tmp_path, ("F16",), **more)
     (keys, tensors), (wanted_keys, wanted) = contents(files["F16"]), contents(made / f"{name}-alone.gguf")
     assert tensors == wanted
-    told = ("general.name", "general.basename", "general.finetune", "general.size_label")  # from names of folders
+    told = ("general.name", "general.basename", "general.finetune", "general.size_label", *OWN_KEYS)  # from names of folders
     assert {key: keys[key] for key in keys if key not in told} == {
         key: wanted_keys[key] for key in wanted_keys if key not in told
     }

@@ -57,7 +57,9 @@ class Embedder:
         """Return a context that decodes a text of that length at once, as pooling needs it."""
         if self._context is None or self._context.batch < longest:
             self.close()
-            served, cells = self._served, max(longest, min(_TOKENS, self._served.context))
+            served = self._served
+            # llama.cpp aborts where the room is no multiple of the sequences
+            cells = -(-max(longest, min(_TOKENS, served.context)) // TOGETHER) * TOGETHER
             self._context = Context(
                 served.model, served.log, cells=cells, batch=cells, sequences=TOGETHER, unified=True, embeddings=True,
                 threads=served.threads, pooling=self._pooling,
