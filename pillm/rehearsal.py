@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 ASSUMED_GFLOPS_PER_CORE = 20.0
 """What a CPU core does on small models, with their overhead: a rough figure for first runs; later runs use their own times."""
+SECONDS_PER_FILE = 2.0
+"""What a small file takes that an export tries, beside reading with it: to be written, opened and closed."""
 BYTES_PER_ROW = 2_000
 """What a labelled row takes on disk, store included."""
 CHARACTERS_PER_TOKEN = 4
@@ -94,7 +96,7 @@ def rehearse(recipe: Recipe, out: Path | str | None = None, *, retry: frozenset[
     if training is not None and training.seconds is not None:
         seconds = training.seconds
     exporting = _exporting(recipe, sides["validation"])
-    tried = exporting.tokens * 2 * parameters / _flops() if exporting is not None and parameters else None
+    tried = _trying_seconds(exporting, parameters)
     return DryRun(
         recipe=recipe.resolved(),
         folder=folder,
@@ -144,6 +146,12 @@ def _stage(name: str, took: dict[str, float], rough: float | None, basis: str = 
 def _training_seconds(recipe: Recipe, rows: Sequence[Prompt], parameters: int | None) -> float | None:
     tokens = _tokens(rows) * int(getattr(recipe.trainer, "num_train_epochs", 1) or 1)
     return 6 * parameters * tokens / _flops() if parameters else None
+
+
+def _trying_seconds(exporting: ExportForecast | None, parameters: int | None) -> float | None:
+    if exporting is None or not parameters:
+        return None
+    return exporting.tokens * 2 * parameters / _flops() + exporting.files * SECONDS_PER_FILE
 
 
 def _flops() -> float:

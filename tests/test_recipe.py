@@ -167,12 +167,12 @@ def test_an_exporter_that_chooses_does_so_for_the_recipes_device_unless_it_is_to
 
 
 def test_an_exporter_that_chooses_scores_by_the_recipes_metrics_unless_it_is_told_others(tmp_path: Path) -> None:
-    told = ("exporter.use=scoring", "evaluate.metrics=[fields, {use: judge, teacher: {use: echo}}]")
+    told = ("exporter.use=scoring", "evaluate.metrics=[fields, exact, {use: judge, teacher: {use: echo}}]")
 
     def metrics(*words: str) -> Any:
         return recipe(tmp_path, GOOD, *told, *words).exporter.options()["metrics"]
 
-    assert metrics("exporter.quants=auto") == [{"use": "fields"}], "a judge would be paid for every file"
+    assert metrics("exporter.quants=auto") == [{"use": "fields"}, {"use": "exact"}], "a judge would be paid for every file"
     assert metrics("exporter.quants=auto", "exporter.metrics=[json]") == ["json"]
     assert metrics() == ["exact"], "named quantisations are not scored"
 

@@ -226,6 +226,8 @@ def test_a_rehearsal_counts_every_file_that_an_export_tries(tmp_path: Path) -> N
     assert found.disk_bytes > 11_000_000, "the checkpoint, and all that the export says"
     stage = found.stages[2]
     assert (stage.stage, stage.basis) == ("export", "rough arithmetic")
+    assert stage.seconds is not None
+    assert stage.seconds >= 120, "sixty files are written and opened, however small they are"
     assert any(line.startswith("         at most 60 files are made and measured, ") for line in rehearsal_lines(found))
     assert found.to_json()["export"]["files"] == 60
     assert odd.export is None

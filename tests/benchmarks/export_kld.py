@@ -16,6 +16,7 @@ from pillm_llamacpp.choosing.trials import Bench
 from pillm_llamacpp.measuring.divergence import Reference
 from pillm_llamacpp.measuring.imatrix import Imatrix
 from pillm_llamacpp.measuring.measures import Measures
+from pillm_llamacpp.measuring.texts import CHOICE
 from pillm_llamacpp.quantizing.quantization import quantize
 
 import pillm
@@ -63,14 +64,14 @@ def _worst(peer: str, found: Sequence[Result]) -> Result:
 
 def _bench(student: pillm.Checkpoint, full: Path, work: Path) -> Bench:
     """Return what an export measures and makes its files with."""
-    measures = Measures(2, 1, pillm.Progress(), work)
+    measures = Measures(2, 1, pillm.Progress(), work, budget=CHOICE)
     measures.prepare(full, student, option="auto", quants=("Q4_0",))
     if measures.reference is None or measures.imatrix is None:
         raise RuntimeError("the student carries no conversations to measure with")
     seen = moments.gather(full, student.calibration(), threads=1, folder=work / "moments", progress=pillm.Progress())
     (work / "trials").mkdir()
     return Bench(
-        full=full, folder=work / "trials", device=DEVICE, reference=measures.reference, imatrix=measures.imatrix, rows=[],
+        full=full, folder=work / "trials", device=DEVICE, reference=measures.reference, imatrix=measures.imatrix,
         threads=2, readers=1, progress=pillm.Progress(), moments=seen,
     )  # fmt: skip
 

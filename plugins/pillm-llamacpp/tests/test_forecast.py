@@ -87,7 +87,7 @@ def test_the_time_is_told_from_the_first_file_and_once() -> None:
     for seconds in (30.0, 900.0):
         pace(seconds)
     assert len(notes) == 1
-    assert notes[0].startswith("the first file took 30.0 s, so at most 60 files take about 30 minutes")
+    assert notes[0].startswith("the first file took 30.0 s, so the 60 at most that are to come take about 30 minutes")
 
 
 def test_a_dry_run_knows_the_files_bytes_and_tokens_of_a_student_that_is_not_trained_yet() -> None:

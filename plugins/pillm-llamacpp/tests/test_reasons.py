@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pillm_llamacpp.choosing.front import Trial
 from pillm_llamacpp.choosing.reasons import Basis, reason_of
 
@@ -24,6 +26,8 @@ def test_every_figure_comes_with_the_rows_that_it_rests_on() -> None:
         assert words in said, words
     assert said.count(". ") == 0
     assert "BUT" not in said
+    by_fields = reason_of(replace(BEST, exact=0.7), replace(FULL, exact=0.71), (5, 9), WANTED, basis)
+    assert "exact answers 0.700 (F16 0.710)" in by_fields, "what min_exact is about, where the score is of something else"
 
 
 def test_rows_that_were_trained_on_are_said_to_be_loudly() -> None:

@@ -69,8 +69,8 @@ class Pace:
             whole = seconds * self._files
             about = f"{whole / 3600:.1f} hours" if whole >= 5400 else f"{whole / 60:.0f} minutes" if whole >= 90 else "a minute"
             self._progress.note(
-                f"the first file took {seconds:.1f} s, so at most {self._files} files take about {about}, and their scores "
-                "come on top. Interrupted, the same command goes on; fewer probes or rows are faster."
+                f"the first file took {seconds:.1f} s, so the {self._files} at most that are to come take about {about}; "
+                "the scores of the best come on top. Interrupted, the same command goes on; fewer probes or rows are faster."
             )
 
 

@@ -66,4 +66,6 @@ def _score(best: Trial, full: Trial) -> str:
         said += f" (F16 {full.score:.3f})"
     if best.lost is not None:
         said += f", difference {best.lost.low:+.3f} to {best.lost.high:+.3f}"
+    if best.exact is not None and full.exact is not None and (best.exact, full.exact) != (best.score, full.score):
+        said += f", exact answers {best.exact:.3f} (F16 {full.exact:.3f})"
     return said

@@ -94,7 +94,7 @@ class Search:
         bench, wishes, self._thrifty = self._bench, self._wishes, thrifty
         asked, files = self._within_limits(), self.forecast().files
         bench.progress.start(files, unit="files", message=f"choosing a quantisation for {self._device}")
-        bench.timed = Pace(files, bench.progress)
+        bench.timed = Pace(max(1, files - len(bench.ledger)), bench.progress)
         self._tuning.settle()
         plain = self._tried([Mix(name=quant, quant=quant, imatrix=True) for quant in asked])
         trials = [*plain, *self._tuned(plain)] if wishes.probes else plain
