@@ -24,9 +24,9 @@ from pillm.stages.training import Training, train
 from pillm.store import Lineage, read_manifest, write_manifest
 from pillm.testing import EchoTeacher
 from pillm.testing.fakes import TableTrainer
+from pillm.testing.ggufs import gguf
 from pillm.tracing import Traced, trace
 from pillm.verification import verify
-from tests.test_ggufheader import gguf
 
 
 class HeaderExporter(Exporter):

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from pillm_hf import HFTeacher
 
 import pillm
+
+
+# the tests are imported by path: this makes the modules that they share importable
+def _shared(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"pillm_hf_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+_taught = _shared("taught")
+for _name in ("jobs", "givens"):
+    _shared(_name)
 
 MARKED = """\
 {%- for message in messages -%}
@@ -229,3 +250,16 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def teacher(make: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model that says other things than the student, with columns that only pad its vocabulary."""
+    folder = make(tmp_path_factory.mktemp("teacher") / "tiny", seed=8)
+    return _taught.widened(folder, folder.parent / "wide", 384)
+
+
+@pytest.fixture
+def taught(data: pillm.TrainingData, teacher: Path, pairs: list[tuple[str, str]]) -> pillm.TrainingData:
+    """Return the twenty rows with all that a distillation may ask for."""
+    return replace(data, teacher=HFTeacher(model=str(teacher)), stored=_taught.stored(teacher, pairs))

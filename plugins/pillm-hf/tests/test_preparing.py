@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,79 +13,11 @@ import pytest
 import torch
 from pillm_hf import Full, HFTeacher, LoRA
 from pillm_hf.distilling import preparing, scoring
-from pillm_hf.models.loading import load_model
-from pillm_hf.rows.opening import load_chat
 from pillm_hf.training import students
-from pillm_hf.training.checkpoints import FOLDER
 from pillm_hf.training.job import train
-from pillm_hf.training.loop import Loop
+from pillm_hf_taught import FAST, SOURCES, K, options, run, widened
 
 import pillm
-
-K = 6
-FAST = {
-    "num_train_epochs": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "learning_rate": 5e-3,
-    "logging_steps": 1, "save_steps": 2, "dtype": "float32",
-}  # fmt: skip
-SOURCES: dict[str, dict[str, Any]] = {
-    "labels": {"source": "labels"},
-    "teacher": {"source": "teacher"},
-    "ahead": {"source": "teacher", "k": 4},
-    "draws": {"source": "teacher", "k": 2, "draws": 6},
-    "student": {"source": "student", "max_new_tokens": 6},
-}
-
-
-@pytest.fixture(scope="session")
-def teacher(make: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a model that says other things than the student, with columns that only pad its vocabulary."""
-    folder = make(tmp_path_factory.mktemp("teacher") / "tiny", seed=8)
-    return widened(folder, folder.parent / "wide", 384)
-
-
-def widened(folder: Path, out: Path, columns: int) -> Path:
-    """Return a copy of a model whose vocabulary is padded to so many columns."""
-    model = load_model(folder, torch.float32)
-    model.resize_token_embeddings(columns, mean_resizing=False)
-    model.save_pretrained(out)
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        (out / name).write_bytes((folder / name).read_bytes())
-    return out
-
-
-def stored(folder: Path, pairs: list[tuple[str, str]]) -> list[pillm.Example]:
-    """Return rows with what a teacher would have said at each token of the given answers, noted by `k` alternatives."""
-    chat, model = load_chat(folder), load_model(folder, torch.float32)
-    made = []
-    for number, (ask, said) in enumerate(pairs):
-        prompt = pillm.Prompt(id=f"r{number}", messages=({"role": "user", "content": ask},))
-        asked = chat.encode([chat.prompt(prompt.messages)])[0]
-        ids = (*chat.encode([said])[0], chat.end_of_turn.id)
-        with torch.no_grad():
-            logits = model(input_ids=torch.tensor([[*asked, *ids]])).logits[0, len(asked) - 1 : -1]
-        best = logits[:, :320].log_softmax(-1).topk(K)
-        places = tuple(tuple(zip(*each, strict=True)) for each in zip(best.indices.tolist(), best.values.tolist(), strict=True))
-        answer = pillm.Answer(said, token_ids=ids, logprobs=places, tokenizer_hash=chat.tokenizer_hash)
-        made.append(pillm.Example(prompt=prompt, answer=answer))
-    return made
-
-
-@pytest.fixture
-def taught(data: pillm.TrainingData, teacher: Path, pairs: list[tuple[str, str]]) -> pillm.TrainingData:
-    """Return the twenty rows with all that a distillation may ask for."""
-    return replace(data, teacher=HFTeacher(model=str(teacher)), stored=stored(teacher, pairs))
-
-
-def options(kind: str, **more: Any) -> dict[str, Any]:
-    return {**FAST, "distill": {**SOURCES[kind], **more}}
-
-
-def run(trainer: pillm.Trainer, data: pillm.TrainingData, out: Path) -> tuple[dict[str, Any], list[str]]:
-    seen: list[pillm.Event] = []
-    out.mkdir(exist_ok=True)
-    torch.set_num_threads(1)
-    train(trainer, data, out, pillm.Progress("train", (seen.append,)))  # type: ignore[arg-type]
-    return json.loads((out / "training.json").read_text("utf-8")), [event.message for event in seen if event.message]
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -219,58 +148,6 @@ def test_a_teacher_with_more_than_padding_beyond_is_refused(base: Path, taught: 
         run(LoRA(base=str(base), **options("teacher", teacher=str(small))), taught, tmp_path / "out")
 
 
-def killed(kind: str, base: Path, data: pillm.TrainingData, out: Path, place: str, number: int) -> int:
-    """Train in a process of its own that kills itself the n-th time that it comes to a place; return its exit code."""
-
-    def work() -> None:
-        left = [number]
-
-        def watched(owner: Any, name: str) -> None:
-            plain = getattr(owner, name)
-
-            def watching(*args: Any, **more: Any) -> Any:
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return plain(*args, **more)
-
-            setattr(owner, name, watching)
-
-        if place == "pass":
-            watched(Loop, "_loss")
-        elif place == "save":
-            watched(os, "fsync")
-        else:
-            watched(pillm, "sha256_file")
-        out.mkdir(exist_ok=True)
-        run(LoRA(base=str(base), dropout=0.1, **options(kind)), data, out)
-
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    process.join()
-    return int(process.exitcode or 0)
-
-
-@pytest.mark.parametrize("kind", SOURCES)
-def test_killed_it_goes_on_to_the_same_bits(kind: str, base: Path, taught: pillm.TrainingData, tmp_path: Path) -> None:
-    assert killed(kind, base, taught, tmp_path / "whole", "pass", 0) == 0
-    weights = (tmp_path / "whole" / "adapter" / "adapter_model.safetensors").read_bytes()
-    log = json.loads((tmp_path / "whole" / "training.json").read_text("utf-8"))
-
-    def losses(said: dict[str, Any]) -> list[Any]:
-        return [{name: value for name, value in entry.items() if name != "seconds"} for entry in said["log"]]
-
-    targets = 2 if LoRA(base=str(base), **options(kind)).distill.ahead else 0  # writing them flushes a file and a folder first
-    places = [("pass", 1), ("pass", 12), ("save", 4 + targets)] + ([("targets", 1)] if kind in ("labels", "draws") else [])
-    for place, number in places:
-        out = tmp_path / f"{place}-{number}"
-        assert killed(kind, base, taught, out, place, number) == -signal.SIGKILL, (place, number)
-        assert killed(kind, base, taught, out, "pass", 0) == 0
-        assert (out / "adapter" / "adapter_model.safetensors").read_bytes() == weights, (place, number)
-        assert losses(json.loads((out / "training.json").read_text("utf-8"))) == losses(log), (place, number)
-        assert not (out / preparing.FOLDER).exists()
-
-
 @pytest.mark.parametrize("kind", ["ahead", "draws"])
 def test_a_teacher_that_scores_ahead_is_given_up_before_the_student_is_loaded(
     kind: str, base: Path, taught: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -291,53 +168,6 @@ def test_a_teacher_that_scores_ahead_is_given_up_before_the_student_is_loaded(
     monkeypatch.setattr(students, "build", building)
     run(LoRA(base=str(base), **options(kind)), taught, tmp_path / "out")
     assert len(teachers) == 1
-
-
-def test_targets_that_stand_are_not_made_again_and_damaged_ones_are(
-    base: Path, taught: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[int] = []
-    plain = preparing.cache_labels
-
-    def counting(*args: Any, **more: Any) -> Any:
-        made.append(1)
-        return plain(*args, **more)
-
-    monkeypatch.setattr(preparing, "cache_labels", counting)
-    assert killed("labels", base, taught, tmp_path / "out", "pass", 1) == -signal.SIGKILL
-    path = tmp_path / "out" / preparing.FOLDER / "targets.bin"
-    content = path.read_bytes()
-
-    def stopped(*args: Any) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Loop, "_loss", stopped)
-    for damage, expected in ((False, 0), (True, 1)):
-        if damage:
-            path.write_bytes(content[:-9])
-        with pytest.raises(KeyboardInterrupt):
-            run(LoRA(base=str(base), dropout=0.1, **options("labels")), taught, tmp_path / "out")
-        assert len(made) == expected
-        assert path.read_bytes() == content
-
-
-def test_checkpoints_of_other_targets_are_refused(base: Path, taught: pillm.TrainingData, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert killed("labels", base, taught, out, "pass", 12) == -signal.SIGKILL
-    assert list((out / FOLDER).glob("step-*"))
-    preparing.remove(out)
-    assert taught.stored is not None
-
-    def turned(place: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
-        """Return the same tokens, the likeliest now the least likely."""
-        return tuple((token, value) for (token, _), (_, value) in zip(place, place[::-1], strict=True))
-
-    swapped = [
-        replace(row, answer=replace(row.answer, logprobs=tuple(map(turned, row.answer.logprobs or ()))))
-        for row in taught.stored
-    ]
-    with pytest.raises(pillm.ConfigError, match="is of a training with other rows, options or versions"):
-        run(LoRA(base=str(base), dropout=0.1, **options("labels")), replace(taught, stored=swapped), out)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e9])

@@ -8,9 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from pillm_openai import OpenAI
+
+import pillm
+from pillm.stages.labelling import Labelled
 from pillm.testing.server import completion
 
 JSON = dict[str, Any]
@@ -160,3 +165,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
+
+
+def prompts(count: int) -> list[pillm.Prompt]:
+    """Return so many questions."""
+    return [pillm.Prompt(id=f"r{n}", messages=({"role": "user", "content": f"ça {n}"},)) for n in range(count)]
+
+
+def teacher(queue: BatchQueue, **options: Any) -> OpenAI:
+    """Return a teacher that sells by the queue, quickly."""
+    fast = {"batch": True, "batch_size": 3, "batch_poll": 0.01, "timeout": 10.0}
+    return OpenAI(**{"model": "m", "base_url": queue.base_url, **fast, **options})
+
+
+def go(queue: BatchQueue, out: Path, count: int = 7, **options: Any) -> Labelled:
+    """Label so many questions."""
+    return pillm.label(prompts(count), teacher(queue, **options), out)
+
+
+def answers(labelled: Labelled) -> dict[str, str]:
+    """Return the answers by row."""
+    return {one.prompt.id: one.answer.content for one in labelled}
