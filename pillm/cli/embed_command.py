@@ -25,7 +25,9 @@ from pillm.jsonl import json_line, parse_lines, read_lines
 @assignments("runner")
 @click.option("--out", type=new_file(), help="Write the vectors to this JSONL file; by default they are printed.")
 @click.pass_obj
-def command(terminal: Terminal, /, model: str, texts: str, runner: str | None, options: dict[str, Any], out: Path | None) -> None:
+def command(
+    terminal: Terminal, /, model: str, texts: str, runner: str | None, options: dict[str, Any], out: Path | None
+) -> None:
     """Turn TEXTS into vectors with MODEL: JSONL of `text` and, where wanted, `id`; `-` reads it from the standard input.
 
     What comes out is JSONL of `id` and `vector`. How a .gguf file pools its tokens is told by its own metadata.

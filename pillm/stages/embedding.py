@@ -20,7 +20,7 @@ def embed(
     Raises ConfigError where the runner does not embed, BackendError where a vector is missing or no finite numbers.
     """
     if "embed" not in runner.capabilities:
-        raise ConfigError(f"runner {runner.name!r} does not embed. Choose one that does: `pillm backends` tells what each can do.")
+        raise ConfigError(f"runner {runner.name!r} does not embed. Choose one that does, such as 'local' or 'hf'.")
     progress = progress or Progress("embed")
     progress.start(None, "texts", message=f"{model.label} with runner {runner.name!r}")
     named, said = tee(texts)

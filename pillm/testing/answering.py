@@ -156,7 +156,8 @@ def _check_embeddings(session: Session, where: str) -> None:
     vectors = list(session.embed(iter(["one", "another text", "one"])))
     require(len(vectors) == 3, f"embed() of {where} gave {len(vectors)} vectors for 3 texts.")
     require(len({len(one) for one in vectors}) == 1 and vectors[0], f"embed() of {where} gave vectors of different widths.")
-    require(all(map(math.isfinite, (x for one in vectors for x in one))), f"embed() of {where} gave numbers that are not finite.")
+    finite = all(math.isfinite(number) for vector in vectors for number in vector)
+    require(finite, f"embed() of {where} gave numbers that are not finite.")
     near = all(math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-4) for a, b in zip(vectors[0], vectors[2], strict=True))
     require(near, f"embed() of {where} gave one text two embeddings.")
 

@@ -19,7 +19,8 @@ def run(quick: bool) -> Iterator[Result]:
         file = files.real_size(quant)
         same = sides.check_tokens(file)
         with sides.opened(file, max_tokens=TG + 1) as session:
-            took = alternating({"pillm": lambda s=session: _speed(s), "peer": lambda f=file: sides.bench(f, tg=TG)}, 3 if quick else 5)
+            both = {"pillm": lambda s=session: _speed(s), "peer": lambda f=file: sides.bench(f, tg=TG)}
+            took = alternating(both, 3 if quick else 5)
         yield Result(
             benchmark=f"run-decode-{quant.lower().replace('_', '-')}",
             pillm=round(took["pillm"], 3),

@@ -14,7 +14,7 @@ from tests.benchmarks.running import files, sides
 
 GOAL = 0.9
 ROWS = 160
-LIMIT = "following the grammar token by token; the smaller the model, the more that is beside a decode: this one has 2 M weights"
+LIMIT = "following the grammar; the smaller the model, the more that is beside a decode: this one has 2 M weights"
 PEER = "the same rows, runner and file with constrain=false"
 
 
@@ -26,9 +26,8 @@ def run(quick: bool) -> Iterator[Result]:
     rows = rows[: ROWS // 2 if quick else ROWS]
     requests = [pillm.Contract().request(row, {}) for row in rows]
     for name, parallel in (("run-grammar", 8), ("run-grammar-alone", 1)):
-        sessions = {}
-        options = {"parallel": parallel, "threads": 1, "max_tokens": 128}
-        with sides.opened(files.nano("Q8_0"), constrain=True, **options) as held, sides.opened(files.nano("Q8_0"), **options) as free:
+        file, options = files.nano("Q8_0"), {"parallel": parallel, "threads": 1, "max_tokens": 128}
+        with sides.opened(file, constrain=True, **options) as held, sides.opened(file, **options) as free:
             sessions = {"pillm": held, "peer": free}
             same, valid = _checked(held, free, requests)
             took = alternating({side: lambda s=one: _speed(s, requests) for side, one in sessions.items()}, 3 if quick else 7)

@@ -1,4 +1,4 @@
-"""Time to the first token after a system prompt of 512 tokens: computed, against taken from a file that an earlier start kept."""
+"""Time to the first token after a system prompt of 512 tokens: computed, against taken from a file of an earlier start."""
 
 from __future__ import annotations
 

@@ -75,8 +75,8 @@ def test_a_quantised_cache_of_values_is_never_made(served: Served) -> None:
 
 def test_a_session_that_was_never_closed_leaves_no_word_and_no_process(gguf: pillm.ModelFile) -> None:
     code = (
-        "import pillm; from pillm_llamacpp.runner import LocalRunner\n"
-        f"session = LocalRunner(max_tokens=2).open(pillm.ModelFile.of({str(gguf.path)!r}, ''))\n"
+        "import pillm; from pathlib import Path; from pillm_llamacpp.runner import LocalRunner\n"
+        f"session = LocalRunner(max_tokens=2).open(pillm.ModelFile.of(Path({str(gguf.path)!r}), ''))\n"
         "print(session.worker_pid)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -95,17 +95,17 @@ def test_a_failed_check_of_llama_cpp_starts_no_debugger() -> None:
 
 @pytest.mark.full  # the converter writes the metadata of this family
 def test_a_window_that_has_moved_on_is_not_taken_for_a_beginning(tmp_path: Path) -> None:
-    folder = write_student(tmp_path / "student", "gemma3")
+    folder = write_student(tmp_path / "student", "gemma2")
     keys = tmp_path / "keys.gguf"
     told = {"convert": str(folder), "stops": STOPS, "keys": OWN_KEYS, "to": str(keys), "as": "F16", "vocab_only": True}
     reference([told], tmp_path / "work")
     file = written(folder, tmp_path / "out", vocabulary=str(keys))["F16"]
     served = Served(path=str(file))
     head = [7 + number % 200 for number in range(100)]
-    prompts = [head + [11 + number % 100 for number in range(120)], [*head, 9, 8, 7]]
+    prompts = [head + [11 + number % 100 for number in range(700)], [*head, 9, 8, 7]]
 
     def answer(*numbers: int) -> list[int]:
-        context = Context(served.model, start(), cells=256, threads=1, batch=8)
+        context = Context(served.model, start(), cells=1024, threads=1, batch=8)
         batcher, said = Batcher(served.model, context, 1), []
         for number in numbers:
             batcher.add(Job(id=number, prompt=prompts[number], max_tokens=24, chooser=Chooser()))

@@ -161,7 +161,7 @@ def test_auto_keeps_beginnings_in_the_users_cache(
 
 def test_a_place_where_no_file_can_be_is_refused(gguf: pillm.ModelFile, tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere" / "kept"):
-        with pytest.raises(pillm.ConfigError, match="prefix: .* cannot be a file"):
+        with pytest.raises(pillm.ConfigError, match=r"prefix: .* cannot be a file"):
             LocalRunner(prefix=str(path)).open(gguf)
 
 

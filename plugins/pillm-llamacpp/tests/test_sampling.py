@@ -1,4 +1,4 @@
-"""Choosing tokens: under a grammar the model's own choice is tried first, and the vocabulary is looked at only where it fails."""
+"""Under a grammar the model's own choice is tried first; the vocabulary is looked at only where it is not allowed."""
 
 from __future__ import annotations
 

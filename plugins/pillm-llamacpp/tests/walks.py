@@ -8,7 +8,7 @@ import numpy as np
 from pillm_llamacpp.inference.sampling import Grammar
 from pillm_llamacpp.workers.serving import Served
 
-_CLOSING = (b'"', b"}", b"]", b",", b":")
+_CLOSING = (b'"', b"}", b"]")
 _AS_LIKELY = 40
 
 
@@ -25,7 +25,8 @@ def walk(served: Served, gbnf: str, seed: int, most: int = 160) -> str | None:
                 raise AssertionError(f"nothing may follow {text.decode('utf-8', 'replace')!r}")
             if ends & set(allowed) and (draw.random() < 0.5 or step > most // 2):
                 return _whole(text)
-            allowed = [token for token in allowed if token not in ends] or allowed
+            # a model that writes single bytes at random writes no text; llama.cpp lets some of them through
+            allowed = [token for token in allowed if token not in ends and _whole(pieces[token])] or allowed
             likely = [_AS_LIKELY if pieces[token].startswith(_CLOSING) and step > most // 4 else 1 for token in allowed]
             (token,) = draw.choices(allowed, likely)
             if token in ends:

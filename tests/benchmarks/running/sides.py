@@ -36,7 +36,7 @@ def request(text: str, number: int = 0, *, system: str | None = None, **prompt: 
 def asked(session: pillm.Session, one: pillm.Request) -> pillm.Answer:
     """Return the answer to one question; raise where there is none."""
     ((_, result),) = session.answer(iter([one]))
-    if not isinstance(result, pillm.Answer):
+    if isinstance(result, pillm.Failure):
         raise RuntimeError(f"the runner did not answer: {result.message}")
     return result
 
@@ -81,9 +81,7 @@ def bench(file: Path, *, pp: int = 0, tg: int = 0) -> float:
     """Return llama-bench's tokens per second for one measurement, after its own warm-up."""
     options = {"-p": pp, "-n": tg, "-r": 1, "-t": THREADS, "--repack": int(repacks()), "-o": "json"}
     words = [str(word) for pair in options.items() for word in pair]
-    done = subprocess.run(
-        [str(tools.tool("llama-bench")), "-m", str(file), *words], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([str(tools.tool("llama-bench")), "-m", str(file), *words], capture_output=True, text=True, check=True)
     (row,) = json.loads(done.stdout)
     return float(row["samples_ts"][0])
 

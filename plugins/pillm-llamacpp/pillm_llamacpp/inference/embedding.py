@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pillm_llamacpp.workers.serving import Served
 
 MEAN, RANK = 1, 4
-POOLINGS = {0: "none", MEAN: "mean", 2: "cls", 3: "last", RANK: "rank"}
+POOLINGS = {"mean": MEAN, "cls": 2, "last": 3}
 TOGETHER = 16
 """Texts in one decode at most."""
 _TOKENS = 512
@@ -39,9 +39,7 @@ class Embedder:
     def __init__(self, served: Served, pooling: str | None = None) -> None:
         """Pool as the file says, or as `pooling` does, one of POOLINGS' names."""
         self._served = served
-        self._pooling = (
-            pooling_of(served) if pooling is None else next(kind for kind, name in POOLINGS.items() if name == pooling)
-        )
+        self._pooling = pooling_of(served) if pooling is None else POOLINGS[pooling]
         self._context: Context | None = None
 
     def vectors(self, texts: list[str]) -> list[list[float]]:

@@ -189,6 +189,8 @@ class Context:
         params.embeddings = options.get("embeddings", False)
         if params.embeddings:
             params.pooling_type = options.get("pooling", 1)
+            # its sums are of 16 bit, and what a text gets would depend on the texts beside it
+            params.flash_attn_type = _OFF
         else:
             params.n_outputs_max = options.get("outputs", sequences)
         self.model = model
