@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from pillm.errors import BackendError
 from pillm.performance.benchmark import BenchPlan, BenchWork
 from pillm.performance.rounds import Rounds
-from pillm.performance.timer import TimedReply, Timing
+from pillm.performance.timer import Host, TimedReply, Timing
 from pillm.records import Prompt
 from tests.recorded import Steady
 
@@ -57,6 +57,21 @@ def test_what_the_model_cannot_see_is_named_and_the_rest_is_timed() -> None:
     rounds = Rounds(Short(), BenchPlan(pp=8, tg=4, repetitions=2, depths=(512,), prefix=True))
     rounds.run()
     assert set(rounds.record().not_measured) == {"pp8 @ d512", "tg4 @ d512", "prefix"}
+
+
+def test_an_encoder_is_timed_reading_and_embedding_alone() -> None:
+    class Encoder(Talker):
+        def host(self) -> Host:
+            return replace(super().host(), writes=False, context=256)
+
+    rounds = Rounds(Encoder(), BenchPlan(pp=512, more_pp=(32,), repetitions=2, depths=(64,), prefix=True, texts=("a",)))
+    rounds.run()
+    found = rounds.record()
+    assert (found.pp, found.tg, found.tg_tps, found.measured) == (256, 0, 0.0, True)
+    assert [one.name for one in found.points] == ["pp256", "pp32"]
+    assert "embed_ms" in found.times
+    assert set(found.not_measured) == {"depths", "prefix", "tg"}
+    assert str(found).endswith("an encoder")
 
 
 def test_headline_figures_that_cannot_be_timed_are_an_error() -> None:

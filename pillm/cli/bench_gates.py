@@ -61,7 +61,7 @@ class Bar:
         sha256 = model.sha256 if isinstance(model, ModelFile) else None
         soon = Benchmark(
             model=model.label, device=self.baseline.device, basis=self.baseline.basis, pp_tps=1.0, tg_tps=1.0,
-            pp=plan.pp, tg=plan.tg, threads=plan.threads, sha256=sha256,
+            pp=plan.pp, tg=self.baseline.tg and plan.tg, threads=plan.threads, sha256=sha256,
         )  # fmt: skip
         check_comparable(self.baseline, soon, (self.name, "what was to be timed"), self.across)
 
@@ -103,13 +103,14 @@ class Bar:
         if self.baseline is None or any(one.of_baseline for one in self.demands):
             return list(self.demands)
         least = round(1 - self.tolerance, 6)
-        return [*(parse_demand(f"{name}>={least:g} of baseline") for name in ("pp_tps", "tg_tps")), *self.demands]
+        figures = [name for name in ("pp_tps", "tg_tps") if self.baseline.speeds(name)]
+        return [*(parse_demand(f"{name}>={least:g} of baseline") for name in figures), *self.demands]
 
     def _ratios(self, record: Benchmark) -> dict[str, Median]:
         if self.baseline is None:
             return {}
         changes = {one.figure: one.ratio for one in compare(self.baseline, record).changes}
-        return {name: changes[name] for name in ("pp_tps", "tg_tps")}
+        return {name: changes[name] for name in ("pp_tps", "tg_tps") if name in changes}
 
     def _quality(self, record: Benchmark) -> Mapping[str, Median]:
         """Return the scores of the file that was timed, or of the only subject that was scored."""

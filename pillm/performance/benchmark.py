@@ -74,7 +74,8 @@ class BenchPlan:
 
     def works(self) -> Iterator[BenchWork]:
         """Yield what is to be timed in one round, the two headline figures first."""
-        pairs: list[tuple[Literal["pp", "tg"], int]] = [("pp", self.pp), ("tg", self.tg)]
+        both: list[tuple[Literal["pp", "tg"], int]] = [("pp", self.pp), ("tg", self.tg)]
+        pairs = [(kind, size) for kind, size in both if size]
         yield from (BenchWork(kind=kind, tokens=size) for kind, size in pairs)
         yield from (BenchWork(kind="pp", tokens=size) for size in self.more_pp)
         yield from (BenchWork(kind="tg", tokens=size) for size in self.more_tg)
@@ -128,6 +129,7 @@ class Benchmark:
     tg_tps: float
     pp: int = 512
     tg: int = 128
+    """0, and `tg_tps` too, of an encoder: it writes nothing, and its prefill is how fast it embeds."""
     threads: int | None = None
     repetitions: int = 1
     load_ms: float | None = None
@@ -157,7 +159,8 @@ class Benchmark:
     expected: Expected | None = None
 
     def __str__(self) -> str:
-        speeds = f"pp{self.pp} {self.pp_tps:.1f} t/s, tg{self.tg} {self.tg_tps:.1f} t/s"
+        written = f", tg{self.tg} {self.tg_tps:.1f} t/s" if self.tg else ", an encoder"
+        speeds = f"pp{self.pp} {self.pp_tps:.1f} t/s{written}"
         return f"{self.model} on {self.device} ({self.basis}): {speeds}"
 
     @property
@@ -172,7 +175,13 @@ class Benchmark:
                 return one.speed.samples
         if kept := self.samples.get(name):
             return tuple(kept)
-        return (float(getattr(self, name)),) if name in ("pp_tps", "tg_tps") else ()
+        value = float(getattr(self, name)) if name in ("pp_tps", "tg_tps") else 0.0
+        return (value,) if value else ()
+
+    @property
+    def measured(self) -> bool:
+        """Return whether there are speeds: of reading, and of writing where the model writes."""
+        return self.pp_tps > 0 and (self.tg_tps > 0 or not self.tg)
 
 
 def read_benchmark(text: str | bytes, where: str) -> Benchmark:
@@ -187,6 +196,6 @@ def read_benchmark(text: str | bytes, where: str) -> Benchmark:
         raise DataError(f"{where} is not a benchmark record ({reason}). Give one that `pillm bench --out` wrote.") from error
     if record.version > RECORD_VERSION:
         raise DataError(f"{where} is a record of version {record.version}; this pillm reads up to {RECORD_VERSION}. Update it.")
-    if not (record.pp_tps > 0 and record.tg_tps > 0):
+    if not record.measured:
         raise DataError(f"{where} holds no speed to compare with. Give a record that `pillm bench --out` wrote.")
     return record

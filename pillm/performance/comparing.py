@@ -56,7 +56,8 @@ class Comparison:
         """Return what became of decoding and prefill, as one sentence."""
         names = {"tg_tps": "Decode", "pp_tps": "prefill"}
         said = [f"{names[one.figure]} {_speed(one)}" for one in self.changes if one.figure in names]
-        return "; ".join(said) + "."
+        sentence = "; ".join(said) + "."
+        return sentence[0].upper() + sentence[1:]
 
 
 def _speed(change: Change) -> str:
@@ -110,12 +111,16 @@ def compare(left: Benchmark, right: Benchmark) -> Comparison:
     """Return what changed from one record to another, for every figure that both have; see `check_comparable`."""
     headline = (f"pp{left.pp}", f"tg{left.tg}")
     shared = [one.name for one in left.points if one.name not in headline and right.speeds(one.name)]
-    found = [_change(name, left.speeds(name), right.speeds(name)) for name in ("tg_tps", "pp_tps", *shared)]
+    found = [_change(name, left.speeds(name), right.speeds(name)) for name in (*_timed(left, right), *shared)]
     for name in LESS_IS_BETTER:
         before, after = _single(left, name), _single(right, name)
         if before and after:
             found.append(_change(name, before, after))
     return Comparison(changes=tuple(found))
+
+
+def _timed(left: Benchmark, right: Benchmark) -> list[str]:
+    return [name for name in ("tg_tps", "pp_tps") if left.speeds(name) and right.speeds(name)]
 
 
 def _single(record: Benchmark, name: str) -> Sequence[float]:

@@ -32,7 +32,7 @@ def against(record: Benchmark, expected: Expected) -> Expected:
 
 
 def _ratio(measured: float, foretold: float | None) -> float | None:
-    return round(measured / foretold, 4) if foretold else None
+    return round(measured / foretold, 4) if foretold and measured else None
 
 
 def _reasons(record: Benchmark) -> Iterator[str]:

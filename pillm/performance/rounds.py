@@ -40,11 +40,13 @@ class Rounds:
 
     def run(self) -> None:
         """Do it all; raise BackendError where not even the two headline figures can be timed."""
-        self.plan = self._clipped(self.timer.host())
+        host = self.timer.host()
+        self.plan = self._clipped(host)
         works = list(self.plan.works())
-        headline = works[:2]
+        headline = works[: 2 if self.plan.tg else 1]
         self._time(BenchWork(kind="pp", tokens=self.plan.pp))
-        self._time(BenchWork(kind="tg", tokens=1))
+        if self.plan.tg:
+            self._time(BenchWork(kind="tg", tokens=1))
         for number in range(self.plan.repetitions):
             for work in works:
                 if work.name not in self.not_measured:
@@ -59,9 +61,21 @@ class Rounds:
 
     def _clipped(self, host: Host) -> BenchPlan:
         """Return the plan with prompt and answer clipped to what the model can see."""
+        if not host.writes:
+            return self._reading(host)
         limit = host.context or self.plan.pp + self.plan.tg
         tg = max(1, min(self.plan.tg, limit // 2))
         return replace(self.plan, tg=tg, pp=max(1, min(self.plan.pp, limit - tg)))
+
+    def _reading(self, host: Host) -> BenchPlan:
+        """Return what of the plan an encoder can do: it reads texts of several lengths, and embeds."""
+        plan = self.plan
+        pp = min(plan.pp, host.context or plan.pp)
+        asked = {
+            "depths": plan.depths, "prefix": plan.prefix, "sustained": plan.sustained, "prompts": plan.prompts, "tg": plan.tg,
+        }  # fmt: skip
+        self.not_measured |= {name: "the model writes nothing: it embeds" for name, wanted in asked.items() if wanted}
+        return replace(plan, pp=pp, tg=0, more_tg=(), depths=(), prefix=False, sustained=0.0, prompts=())
 
     def _take(self, work: BenchWork, *, needed: bool = False) -> None:
         try:
@@ -144,16 +158,18 @@ class Rounds:
     def record(self) -> Benchmark:
         """Return the record of what was timed."""
         host = self.host or self.timer.host()
-        prefill, decode = (self.taken[work] for work in list(self.plan.works())[:2])
+        works = list(self.plan.works())
+        prefill, decode = self.taken[works[0]], self.taken[works[1]] if self.plan.tg else []
         first = [one.first_ms for one in prefill if one.first_ms is not None]
         steps = [step for one in decode for step in one.steps_ms]
         points = tuple(Point.of(work, found) for work, one in self.taken.items() if (found := speeds(one)))
+        samples = {"pp_tps": speeds(prefill)} | ({"tg_tps": speeds(decode)} if decode else {})
         return Benchmark(
             model=host.model, device=host.device, basis="measured",
-            pp_tps=median(speeds(prefill)).value, tg_tps=median(speeds(decode)).value,
+            pp_tps=median(speeds(prefill)).value, tg_tps=median(speeds(decode)).value if decode else 0.0,
             pp=self.plan.pp, tg=self.plan.tg, threads=self.plan.threads or host.threads, repetitions=self.plan.repetitions,
             load_ms=host.load_ms, ttft_ms=median(first).value if first else None, peak_memory=host.memory.get("peak"),
-            samples={"pp_tps": speeds(prefill), "tg_tps": speeds(decode)}, details=host.details, points=points,
+            samples=samples, details=host.details, points=points,
             times=self._medians(first, steps), memory=host.memory, not_measured=self.not_measured,
         )  # fmt: skip
 

@@ -40,6 +40,8 @@ class Host:
     threads: int
     context: int | None = None
     """Tokens that the model can see; None: unknown."""
+    writes: bool = True
+    """Whether the model writes answers; an encoder only reads, and its prefill is how fast it embeds."""
     load_ms: float | None = None
     memory: dict[str, int] = field(default_factory=dict)
     """Bytes by kind: `peak`, `pss`, `anonymous`, `file`; and `major_faults`."""

@@ -64,8 +64,8 @@ def csv_rows(measured: Iterable[Measured]) -> Iterator[tuple[str, ...]]:
         embed = record.times.get("embed_ms")
         yield (
             record.at or one.at,
-            f"{record.tg_tps:.2f}",
+            f"{record.tg_tps:.2f}" if record.tg_tps else "",
             "" if record.load_ms is None else f"{record.load_ms:.2f}",
-            f"{1000 / record.tg_tps:.2f}",
+            f"{1000 / record.tg_tps:.2f}" if record.tg_tps else "",
             "" if embed is None else f"{embed.value:.2f}",
         )

@@ -171,7 +171,7 @@ class _Task:
 
     def _judged(self, record: Benchmark, seen: Conditions | None, machine: Machine | None) -> Benchmark:
         """Return the record with what it is of, and the reasons why it may be void."""
-        if not (record.pp_tps > 0 and record.tg_tps > 0):
+        if not record.measured:
             speeds = f"{record.pp_tps} and {record.tg_tps} tokens/s"
             raise BackendError(
                 f"runner {self._runner.name!r} measured {speeds} on {self._model.label}: that is no measurement."

@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.measuring.timefiles import Shape, write_file
 from pillm_llamacpp.runner import LocalRunner
+from pillm_llamacpp_zoo import build
 
 import pillm
 
@@ -72,3 +75,15 @@ def test_a_file_that_became_slower_exits_with_3_and_is_in_the_history(tmp_path: 
     lines = [json.loads(line) for line in (tmp_path / "h.jsonl").read_text("utf-8").splitlines()]
     assert [line["kind"] for line in lines] == ["started", "measured", "baseline", "started", "measured"]
     assert lines[-1]["body"]["record"]["sha256"] == pillm.sha256_file(paths[16])
+
+
+@pytest.mark.full
+def test_an_encoder_is_timed_reading_and_embedding(tmp_path: Path) -> None:
+    checkpoint = build("bert", tmp_path)
+    (model,) = GGUFExporter(quants=["F16"], threads=1).export(checkpoint, tmp_path / "out", pillm.Progress())
+    plan = pillm.BenchPlan(pp=64, repetitions=2, depths=(64,), texts=("a small brown fox",) * 3)
+    found = pillm.bench(model, LocalRunner(threads=1), plan=plan)
+    assert (found.pp, found.tg, found.tg_tps) == (64, 0, 0.0)
+    assert found.pp_tps > 0
+    assert len(found.times["embed_ms"].samples) == 3
+    assert found.not_measured["depths"] == "the model writes nothing: it embeds"

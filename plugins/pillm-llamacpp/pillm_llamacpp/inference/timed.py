@@ -34,16 +34,18 @@ class Timed(pillm.Timer):
 
     def host(self) -> pillm.Host:
         """Return what runs the model and what its process took so far."""
+        facts, details = self.facts, self._details()
         return pillm.Host(
-            model=self._path.name, device=self._settings.device, threads=self._threads, context=self.facts["sees"] or None,
-            load_ms=self.facts["load_ms"], memory=self._worker.ask(op="memory"), details=self._details(),
+            model=self._path.name, device=self._settings.device, threads=self._threads, context=facts["sees"] or None,
+            writes=facts["writes"], load_ms=facts["load_ms"], memory=self._worker.ask(op="memory"), details=details,
         )  # fmt: skip
 
     def time(self, work: pillm.BenchWork) -> pillm.Timing:
         """Do one piece of work in the worker and say how long it took; BackendError where the model cannot see as much."""
         threads = work.threads or self._threads
         began = time.monotonic()
-        found = self._worker.ask(op="time", kind=work.kind, tokens=work.tokens, depth=work.depth, threads=threads)
+        kind = work.kind if self.facts["writes"] else "embed"
+        found = self._worker.ask(op="time", kind=kind, tokens=work.tokens, depth=work.depth, threads=threads)
         # what the worker timed is the end of what was waited for here
         begin = max(began, time.monotonic() - found["seconds"])
         return pillm.Timing(

@@ -13,6 +13,7 @@ import llama_cpp.llama_cpp as llama
 import numpy as np
 
 from pillm_llamacpp.inference.batching import Batcher
+from pillm_llamacpp.inference.embedding import pooling_of
 from pillm_llamacpp.inference.engine import Context
 from pillm_llamacpp.workers.refusal import Refusal
 
@@ -32,6 +33,7 @@ class Stopwatch:
         self._contexts: dict[int, Context] = {}
         self._saved: dict[tuple[int, int], Any] = {}
         self._answering: Context | None = None
+        self._pooled: Context | None = None
         self._batcher: Batcher | None = None
         self._tokens = np.random.default_rng(0)
 
@@ -40,6 +42,8 @@ class Stopwatch:
         limit = self._served.model.context
         if limit and tokens + depth > limit:
             raise Refusal("backend", f"{tokens} tokens behind {depth} are more than the {limit} that the model can see")
+        if kind == "embed":
+            return self._embed(tokens, threads)
         context = self._context(tokens + depth)
         llama.llama_set_n_threads(context.handle, threads, threads)
         found: Packet = {"tokens": tokens, "restore_ms": self._stand(context, depth), "first_ms": None, "steps_ms": []}
@@ -54,6 +58,21 @@ class Stopwatch:
             found["steps_ms"] = list(_steps(context, drawn, depth, began))
             found["seconds"] = sum(found["steps_ms"]) / 1000
         return found
+
+    def _embed(self, tokens: int, threads: int) -> Packet:
+        """Turn a text of so many tokens into its vector; a whole text is read at once."""
+        served = self._served
+        if self._pooled is None or self._pooled.batch < tokens:
+            more = {"embeddings": True, "pooling": pooling_of(served)}
+            self._pooled = Context(served.model, served.log, cells=tokens, batch=tokens, threads=served.threads, **more)
+        context, drawn = self._pooled, self._drawn(tokens)
+        llama.llama_set_n_threads(context.handle, threads, threads)
+        context.clear()
+        context.tokens[:tokens], context.positions[:tokens] = drawn, np.arange(tokens)
+        context.owners[:tokens], context.outputs[:tokens] = 0, 1
+        began = _clock(context)
+        context.decode(tokens)
+        return {"tokens": tokens, "seconds": _clock(context) - began, "restore_ms": None, "first_ms": None, "steps_ms": []}
 
     def _drawn(self, count: int) -> np.ndarray[Any, Any]:
         return self._tokens.integers(0, self._served.model.n_vocab, count).astype(np.int32)
@@ -121,9 +140,10 @@ class Stopwatch:
 
     def close(self) -> None:
         """Free the contexts."""
-        for context in [*self._contexts.values(), *([self._answering] if self._answering else [])]:
-            context.close()
-        self._answering = self._batcher = None
+        for context in (*self._contexts.values(), self._answering, self._pooled):
+            if context is not None:
+                context.close()
+        self._answering = self._pooled = self._batcher = None
         self._contexts.clear()
         self._saved.clear()
 

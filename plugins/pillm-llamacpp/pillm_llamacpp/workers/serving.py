@@ -117,6 +117,7 @@ class Served:
         return {
             "context": self.context,
             "sees": self.model.context,
+            "writes": self.model.meta(f"{self.model.meta('general.architecture')}.attention.causal") != "false",
             "parallel": self.parallel,
             "vocabulary": self.model.n_vocab,
             "template": self._template is not None,
