@@ -25,7 +25,15 @@ from pillm.testing import missing_for_board
 from pillm.testing.standin import write_stand_in_model
 from tests.deploys import Answers, Field, a_field, break_everywhere, bundle, run_service
 
-EVIL = ("$(touch evil)", "`touch evil`", "; touch evil #", "' ; touch evil ; '", '"; touch evil; "', "\ntouch evil\n", "|touch evil")
+EVIL = (
+    "$(touch evil)",
+    "`touch evil`",
+    "; touch evil #",
+    "' ; touch evil ; '",
+    '"; touch evil; "',
+    "\ntouch evil\n",
+    "|touch evil",
+)
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 HOSTILE = st.lists(st.sampled_from(EVIL) | ANY, max_size=4).map("".join)
 
