@@ -71,6 +71,8 @@ def test_among_several_files_the_chosen_one_ships(run: Path, tmp_path: Path) -> 
     (run / "export" / "m-F16.gguf").write_bytes(SOUND)
     with pytest.raises(pillm.ConfigError, match=r"holds 2 model files and chose none.*m-F16\.gguf"):
         model_file_of(run)
+    (run / "report.json").write_text(json.dumps({"pick": {"model": "m-F16.gguf"}}))
+    assert model_file_of(run).name == "m-F16.gguf"
     (run / "export" / "choice.json").write_text(json.dumps({"picked": "m-Q8_0"}))
     assert model_file_of(run).name == "m-Q8_0.gguf"
     with pytest.raises(pillm.ConfigError, match="Export the model first"):

@@ -61,14 +61,21 @@ def model_file_of(path: Path) -> Path:
         return path
     folder = path / "export" if (path / "export").is_dir() else path
     files = sorted(folder.glob("*.gguf"))
-    choice = read_foreign(folder / CHOICE_FILE)
-    picked = choice.get("picked") if isinstance(choice, dict) else None
-    chosen = [file for file in files if picked in (file.name, file.stem)] if len(files) > 1 else files
+    names = (_told(folder / CHOICE_FILE, "picked"), _told(path / "report.json", "pick", "model"))
+    chosen = [file for name in names for file in files if name in (file.name, file.stem)] if len(files) > 1 else files
     if chosen:
         return chosen[0]
     if not files:
         raise ConfigError(f"{path} is neither a GGUF file nor a run with one in its folder export. Export the model first.")
     raise ConfigError(f"{path} holds {len(files)} model files and chose none. Name one: --model {files[0]}")
+
+
+def _told(path: Path, *keys: str) -> str | None:
+    """Return a text of a JSON file, or None."""
+    found = read_foreign(path)
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _contract(model: Path) -> Contract:
