@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -155,6 +156,18 @@ class Field:
         first = len(self.board.commands)
         self.board.hook(f'[ "$1" = {first + number} ] && {{ {doing}; }}\n')
 
+    def forget(self) -> None:
+        """Remove from the board what is not the release that answers, so that the next deployment has all to do."""
+        root = self.board.home / ".local" / "share" / "pillm" / "served" / "default"
+        kept = (root / "current").resolve()
+        (root / "previous").unlink(missing_ok=True)
+        for path in (root / "releases").iterdir():
+            if path != kept:
+                shutil.rmtree(path)
+        for path in (root / "files").iterdir():
+            if path != (kept / "model.gguf").resolve():
+                path.unlink()
+
     def strays(self) -> list[str]:
         """Return what runs on the board beside one keeper, its front and one server, once that has settled."""
         found: list[str] = []
@@ -216,11 +229,12 @@ class Count:
 
 def break_everywhere(place: Field, how: str, steps: range | None = None, words: bool = True) -> Count:
     """Break a deployment at every command it runs and, killed, around every word; each time finish it, and go back."""
-    place.board.healthy()
-    before = len(place.board.commands)
-    place.child()
-    count = Count(commands=len(place.board.commands) - before)
-    place.deploy(0)
+    count = Count()
+    if steps is None:
+        before = len(place.board.commands)
+        place.child()
+        count.commands = len(place.board.commands) - before
+        place.deploy(0)
     points: list[int | str] = list(steps or range(1, count.commands + 1))
     if how == "kill" and words:
         points += [f"{when} {word}" for word in WORDS for when in ("before", "during", "after")]
@@ -230,6 +244,7 @@ def break_everywhere(place: Field, how: str, steps: range | None = None, words: 
 
 
 def _break(place: Field, how: str, point: int | str, count: Count) -> None:
+    place.forget()
     answers, late = Answers(place.port), point in ("during commit", "after commit")
     with answers.asked():
         if isinstance(point, int):

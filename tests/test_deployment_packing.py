@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import pillm
+from pillm.contract import Contract
 from pillm.deployment.packing import bundle_of, model_file_of
 from pillm.store import Lineage, write_manifest
-from pillm.testing.ggufs import write_gguf
+from pillm.testing.hostile import SOUND
 from tests.test_deployment_smoke import row, write_run
 
 
@@ -19,8 +20,8 @@ def run(tmp_path: Path) -> Path:
     """Return a run with one model file that was scored."""
     folder = tmp_path / "run"
     (folder / "export").mkdir(parents=True)
-    write_gguf(folder / "export" / "m-Q8_0.gguf")
-    (folder / "export" / "contract.json").write_text(json.dumps(pillm.Contract(system="Be brief.").to_json()))
+    (folder / "export" / "m-Q8_0.gguf").write_bytes(SOUND)
+    (folder / "export" / "contract.json").write_text(json.dumps(Contract(system="Be brief.").to_json()))
     return write_run(folder, "m-Q8_0.gguf", [row("a", "yes")], {"type": "object"})
 
 
@@ -31,11 +32,20 @@ def test_a_run_ships_the_file_it_scored_with_an_answer_of_it(run: Path) -> None:
     assert found.contract.system == "Be brief."
     assert found.schema == {"type": "object"}
     assert bundle_of(run / "export" / "m-Q8_0.gguf") == found
-    assert bundle_of(run, constrained=True).constrained
+    assert bundle_of(run, constrained=True).limits() == ["--json-schema-file", "answer.schema.json"]
+
+
+def test_the_grammar_beside_the_file_goes_with_it(run: Path) -> None:
+    (run / "export" / "answer.schema.json").write_text('{"type": "string"}')
+    (run / "export" / "grammar.gbnf").write_text('root ::= "x"')
+    found = bundle_of(run, constrained=True)
+    assert (found.schema, found.grammar) == ({"type": "string"}, 'root ::= "x"')
+    assert found.limits() == ["--grammar-file", "grammar.gbnf"]
+    assert bundle_of(run).limits() == []
 
 
 def test_a_file_by_itself_has_a_greeting_that_any_answer_will_do_for(tmp_path: Path) -> None:
-    write_gguf(tmp_path / "m.gguf")
+    (tmp_path / "m.gguf").write_bytes(SOUND)
     found = bundle_of(tmp_path / "m.gguf")
     assert (found.smoke.expected, found.schema, found.model.quant) == (None, None, "")
     with pytest.raises(pillm.ConfigError, match="share one JSON Schema"):
@@ -58,9 +68,11 @@ def test_what_is_no_model_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_among_several_files_the_chosen_one_ships(run: Path, tmp_path: Path) -> None:
-    write_gguf(run / "export" / "m-F16.gguf")
+    (run / "export" / "m-F16.gguf").write_bytes(SOUND)
     with pytest.raises(pillm.ConfigError, match=r"holds 2 model files and chose none.*m-F16\.gguf"):
         model_file_of(run)
+    (run / "report.json").write_text(json.dumps({"pick": {"model": "m-F16.gguf"}}))
+    assert model_file_of(run).name == "m-F16.gguf"
     (run / "export" / "choice.json").write_text(json.dumps({"picked": "m-Q8_0"}))
     assert model_file_of(run).name == "m-Q8_0.gguf"
     with pytest.raises(pillm.ConfigError, match="Export the model first"):

@@ -43,7 +43,7 @@ def test_no_accepted_name_leaves_its_folder(name: str) -> None:
 def test_a_board_says_what_it_has(board: LoopbackBoard, server: str) -> None:
     with board.remote() as remote:
         found = Place.find(remote, "default", server)
-        assert found.root == f"{board.home}/.local/share/pillm/default"
+        assert found.root == f"{board.home}/.local/share/pillm/served/default"
         assert (found.server, found.current, found.port) == (server, None, None)
         assert found.cores >= 1
         assert "--model" in found.check_server()
@@ -112,17 +112,18 @@ def test_the_script_is_clean() -> None:
 def test_systemd_keeps_it_where_there_is_one_for_users(board: LoopbackBoard) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
-    root = board.home / ".local" / "share" / "pillm" / "my-name"
+    root = board.home / ".local" / "share" / "pillm" / "served" / "my-name"
     told = board.folder / "told"
     fake = board.home / "bin" / "systemctl"  # a machine without systemd has no user's manager: what it is told is written down
     fake.parent.mkdir()
-    fake.write_text(f'#!/bin/sh\necho "$@" >> {told}\ncase $* in *restart*) setsid sh {root}/serve.sh serve </dev/null >/dev/null 2>&1 & ;; esac\n')
+    serve = f"setsid sh {root}/serve.sh serve </dev/null >/dev/null 2>&1 &"
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {told}\ncase $* in *restart*) {serve} ;; esac\n')
     fake.chmod(0o755)
     board.environment(PATH=f"{fake.parent}:/usr/bin:/bin:/usr/sbin:/sbin")
     with board.remote() as remote:
         found = Place.find(remote, "my-name", "sh")
         found.install(8123)
-        assert found.ask("ensure") == "serving\n"
+        assert found.ask("ensure") == "started\n"
     unit = board.home / ".config" / "systemd" / "user" / "pillm-my-name.service"
     assert f'ExecStart=/bin/sh "{root}/serve.sh" serve' in unit.read_text()
     said = told.read_text()

@@ -62,7 +62,7 @@ def test_nobody_is_refused_while_one_release_takes_the_place_of_another(served: 
 
 
 def test_an_answer_that_was_begun_is_finished_by_the_old_server(served: Field, tmp_path: Path) -> None:
-    slow = write_stand_in_model(tmp_path / "slow.gguf", "slow", think=1.5)
+    slow = write_stand_in_model(tmp_path / "slow.gguf", "slow", think=0.4)
     with served.board.remote() as remote:
         run_service(bundle(slow, "slow"), remote, served.server, served.port)
     said: list[str] = []
@@ -74,8 +74,9 @@ def test_an_answer_that_was_begun_is_finished_by_the_old_server(served: Field, t
     assert Answers(served.port).once() == "old"
 
 
+@pytest.mark.full
 def test_two_deployments_at_once_do_not_mix(served: Field) -> None:
-    lock = served.board.home / ".local" / "share" / "pillm" / "default" / "lock"
+    lock = served.board.home / ".local" / "share" / "pillm" / "served" / "default" / "lock"
     with lock.open("w") as other, served.board.remote() as remote:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(pillm.Unavailable, match="another deployment is under way there"):
@@ -83,7 +84,7 @@ def test_two_deployments_at_once_do_not_mix(served: Field) -> None:
     assert Answers(served.port).once() == "old"
 
 
-@pytest.mark.parametrize("how", ["kill", "cut"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("cut", marks=pytest.mark.full)])
 def test_the_same_command_finishes_what_was_broken(served: Field, how: str) -> None:
     count = break_everywhere(served, how, range(11, 12), words=False)
     assert (count.broken, count.refused, count.wrong, count.strays, count.unfinished) == (1, 0, 0, 0, 0)

@@ -15,24 +15,41 @@ from pillm.deployment.smoke import SmokeTest
 from pillm.records import JSONObject, canonical
 
 VERSION = 1
+SCHEMA_FILE, GRAMMAR_FILE = "answer.schema.json", "grammar.gbnf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A model file, the contract it was trained under, its smoke test, and the JSON Schema of its answers if they share one."""
+    """A model file, the contract it was trained under, its smoke test, and the form of its answers where they share one."""
 
     model: ModelFile
     contract: Contract
     smoke: SmokeTest
     schema: JSONObject | None = None
+    grammar: str | None = None
+    """The grammar that the exporter made of the schema."""
     constrained: bool = False
     """Whether the server holds every answer to the schema, unless a request says otherwise."""
 
     def release(self, server: str, context: int, threads: int) -> str:
         """Return the name of the release: what it serves and how, in twelve hexadecimal digits."""
-        told = [VERSION, self.model.sha256, self.contract.hash, self.smoke.to_json(), self.schema, self.constrained]
+        told = [
+            VERSION,
+            self.model.sha256,
+            self.contract.hash,
+            self.smoke.to_json(),
+            self.schema,
+            self.grammar,
+            self.constrained,
+        ]
         told += [server, context, threads]
         return hashlib.sha256(canonical(told).encode()).hexdigest()[:12]
+
+    def limits(self) -> list[str]:
+        """Return the words that make the server hold every answer to the schema, where that is wanted."""
+        if not self.constrained:
+            return []
+        return ["--grammar-file", GRAMMAR_FILE] if self.grammar is not None else ["--json-schema-file", SCHEMA_FILE]
 
     def archive(self, release: str, arguments: list[str]) -> bytes:
         """Return the release's folder, all but the model file, as a tar archive that is the same for the same release."""
@@ -42,7 +59,9 @@ class Bundle:
             "smoke.json": _text(self.smoke.to_json()),
         }
         if self.schema is not None:
-            files["answer.schema.json"] = _text(self.schema)
+            files[SCHEMA_FILE] = _text(self.schema)
+        if self.grammar is not None:
+            files[GRAMMAR_FILE] = self.grammar
         sums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
         sums["model.gguf"] = self.model.sha256
         files["manifest.json"] = _text(

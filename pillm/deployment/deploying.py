@@ -67,15 +67,15 @@ def deploy(
     threads = service.threads or min(4, place.cores)
     release = bundle.release(place.server, service.context, threads)
     words, dropped = arguments(place.server, release, known, context=service.context, threads=threads)
-    if bundle.constrained:
-        words += ["--json-schema-file", "answer.schema.json"]
+    words += bundle.limits()
     notes: tuple[str, ...] = (f"this llama-server knows no {', '.join(dropped)}: its defaults hold",) if dropped else ()
     done = Deployment(
         host=remote.host, state="planned", release=release, model=bundle.model.label, address=f"http://127.0.0.1:{port}",
         seconds=0.0, previous=place.current, notes=notes,
     )  # fmt: skip
     if place.current == release:
-        return replace(done, state=_awake(place, service), previous=place.previous, seconds=_since(began))
+        state = "planned" if dry_run else _awake(place, service)
+        return replace(done, state=state, previous=place.previous, seconds=_since(began))
     place.check_memory(bundle.model.bytes, bundle.model.label)
     if dry_run:
         free = remote.free_space(place.root)
@@ -150,16 +150,22 @@ def _port(place: Place, service: Service) -> int:
 
 def _awake(place: Place, service: Service) -> str:
     """See that the current release answers, starting it anew where it does not; return what was done."""
-    place.ask("ensure")
-    if _answers(place):
-        return "up to date"
+    done = "up to date" if place.ask("ensure").strip() == "serving" else "restarted"
+    if _answers_within(place, service.wait):
+        return done
     place.ask("restart")
-    until = time.monotonic() + service.wait
-    while time.monotonic() < until:
-        if _answers(place):
-            return "restarted"
-        time.sleep(0.3)
+    if _answers_within(place, service.wait):
+        return "restarted"
     raise BackendError(f"{place.remote.host}: the current release does not answer, started anew neither. See --logs.")
+
+
+def _answers_within(place: Place, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while not _answers(place):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.3)
+    return True
 
 
 def _answers(place: Place) -> bool:

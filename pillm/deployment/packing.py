@@ -8,7 +8,7 @@ from pathlib import Path
 from pillm.artifacts import CHOICE_FILE, CONTRACT_FILE, ModelFile
 from pillm.backends import Runner
 from pillm.contract import Contract
-from pillm.deployment.bundle import Bundle
+from pillm.deployment.bundle import GRAMMAR_FILE, SCHEMA_FILE, Bundle
 from pillm.deployment.smoke import HELLO, SmokeTest, shared_schema, smoke_from_run, smoke_from_runner
 from pillm.errors import ConfigError, DataError
 from pillm.intake.door import check_model_file
@@ -38,10 +38,18 @@ def bundle_of(path: Path | str, runner: Runner | None = None, *, constrained: bo
     if smoke is None:
         greeting = SmokeTest(messages=contract.messages(HELLO), expected=None)
         smoke = smoke_from_runner(model, contract, runner) if runner else greeting
-    schema = shared_schema(run)
+    beside, grammar = read_foreign(file.with_name(SCHEMA_FILE)), file.with_name(GRAMMAR_FILE)
+    schema = beside if isinstance(beside, dict) else shared_schema(run)
     if constrained and schema is None:
         raise ConfigError(f"{run} has no held-out rows that share one JSON Schema, so answers cannot be held to one.")
-    return Bundle(model=model, contract=contract, smoke=smoke, schema=schema, constrained=constrained)
+    return Bundle(
+        model=model,
+        contract=contract,
+        smoke=smoke,
+        schema=schema,
+        constrained=constrained,
+        grammar=grammar.read_text("utf-8") if grammar.is_file() and schema is not None else None,
+    )
 
 
 def model_file_of(path: Path) -> Path:
@@ -53,14 +61,21 @@ def model_file_of(path: Path) -> Path:
         return path
     folder = path / "export" if (path / "export").is_dir() else path
     files = sorted(folder.glob("*.gguf"))
-    choice = read_foreign(folder / CHOICE_FILE)
-    picked = choice.get("picked") if isinstance(choice, dict) else None
-    chosen = [file for file in files if picked in (file.name, file.stem)] if len(files) > 1 else files
+    names = (_told(folder / CHOICE_FILE, "picked"), _told(path / "report.json", "pick", "model"))
+    chosen = [file for name in names for file in files if name in (file.name, file.stem)] if len(files) > 1 else files
     if chosen:
         return chosen[0]
     if not files:
         raise ConfigError(f"{path} is neither a GGUF file nor a run with one in its folder export. Export the model first.")
     raise ConfigError(f"{path} holds {len(files)} model files and chose none. Name one: --model {files[0]}")
+
+
+def _told(path: Path, *keys: str) -> str | None:
+    """Return a text of a JSON file, or None."""
+    found = read_foreign(path)
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _contract(model: Path) -> Contract:

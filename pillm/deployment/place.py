@@ -20,12 +20,12 @@ printf 'machine %s\\n' "$(uname -m)"
 printf 'cores %s\\n' "$(nproc 2>/dev/null || echo 4)"
 for tool in $2; do command -v "$tool" >/dev/null || printf 'lacks %s\\n' "$tool"; done
 [ -x /usr/lib/systemd/systemd-socket-proxyd ] || [ -x /lib/systemd/systemd-socket-proxyd ] || echo 'lacks systemd-socket-proxyd'
-for server in "$1" "$HOME/.local/bin/$1" "/usr/lib/pillm/llamacpp/$1" "$HOME/llama.cpp/build/bin/$1"; do
+for server in "$1" "$HOME/.local/share/pillm/llama.cpp/bin/$1" "/usr/lib/pillm/llamacpp/$1" "$HOME/llama.cpp/build/bin/$1"; do
   found=$(command -v -- "$server") && printf 'server %s\\n' "$found" && break
 done
-printf 'port %s\\n' "$(cat -- "$HOME/.local/share/pillm/$3/port" 2>/dev/null)"
-printf 'current %s\\n' "$(readlink -- "$HOME/.local/share/pillm/$3/current" 2>/dev/null)"
-printf 'previous %s\\n' "$(readlink -- "$HOME/.local/share/pillm/$3/previous" 2>/dev/null)"
+printf 'port %s\\n' "$(cat -- "$HOME/.local/share/pillm/served/$3/port" 2>/dev/null)"
+printf 'current %s\\n' "$(readlink -- "$HOME/.local/share/pillm/served/$3/current" 2>/dev/null)"
+printf 'previous %s\\n' "$(readlink -- "$HOME/.local/share/pillm/served/$3/previous" 2>/dev/null)"
 """
 _INSTALL = """mkdir -p -- "$1/files" "$1/releases" "$1/log" "$1/run" && chmod 700 -- "$1" || exit 1
 [ -e "$1/port" ] || printf '%s\\n' "$2" >"$1/port"
@@ -74,7 +74,7 @@ class Place:
         found = cls(
             remote=remote,
             name=name,
-            root=f"{home.rstrip('/')}/.local/share/pillm/{name}",
+            root=f"{home.rstrip('/')}/.local/share/pillm/served/{name}",
             server=known.get("server", ""),
             cores=_number(known.get("cores")) or 4,
             port=_number(known.get("port")),

@@ -24,7 +24,7 @@ patience=60 # seconds for which the old server may finish what it is answering
 say() { printf '%s\n' "$*" 2>/dev/null; }
 
 # ---- processes: a pid counts only together with the moment it began, or after a restart it would name a stranger
-began() { sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+began() { sed -n '/) Z /!s/^.*) //p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; } # nothing for one that is dead, reaped or not
 record() { say "$2 $(began "$2")" >"$run/$1"; }
 alive() {
   pid='' since=''
@@ -142,7 +142,9 @@ put_down() {
 # ---- what is asked from outside
 ensure() {
   mkdir -p -- "$run" "$here/log"
-  if ! alive serve; then
+  if alive serve; then
+    say serving
+  else
     if systemctl --user show-environment >/dev/null 2>&1; then
       unit || exit 1
     else
@@ -154,8 +156,8 @@ ensure() {
       [ "$tries" -gt 100 ] && say 'the keeper did not start' >&2 && exit 1
       sleep 0.1
     done
+    say started
   fi
-  say serving
 }
 
 unit() {
@@ -277,7 +279,7 @@ status() {
   alive front && say "front $pid"
   if [ -n "$current" ] && alive "$current.server"; then
     say "server $pid"
-    say "memory_kb $(sed -n 's/^VmRSS: *\([0-9]*\) kB/\1/p' "/proc/$pid/status" 2>/dev/null)"
+    say "memory_kb $(sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$pid/status" 2>/dev/null)"
   fi
   [ -n "$current" ] && [ -e "$run/$current.exit" ] && say "exit $(cat -- "$run/$current.exit")"
   say "by $(systemctl --user is-active "pillm-$name.service" 2>/dev/null | grep -qx active && echo systemd || echo itself)"

@@ -63,7 +63,7 @@ def upload(remote: Remote, path: Path, folder: str, sha256: str, progress: Progr
     if start:
         progress.advance(start)
         progress.note(f"{remote.host}: {path.name} continues at {size(start)} of {size(total)}")
-    if start < total:
+    if start < total or not total:
         _send(remote, path, part, start, progress)
     _place(remote, (part, target, folder), path, sha256)
     return target

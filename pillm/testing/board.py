@@ -141,12 +141,13 @@ class LoopbackBoard:
 
     def processes(self) -> list[int]:
         """Return what runs on the board, whoever started it and wherever it went since."""
-        mark, found = f"PILLM_BOARD={self.folder}\0".encode(), []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):
-                if mark in path.read_bytes():
-                    found.append(int(path.parent.name))
-        return found
+        marks, found = (f"PILLM_BOARD={self.folder}\0".encode(), f"{self.home}/".encode()), []
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # some programs forget their environment, not their command line
+                told = (path / "environ").read_bytes(), (path / "cmdline").read_bytes()
+                if marks[0] in told[0] or marks[1] in told[1].replace(b"\0", b" "):
+                    found.append(int(path.name))
+        return [pid for pid in found if pid != os.getpid()]
 
     def trust(self) -> None:
         """Write the board's present host key where the `ssh_config` looks for it."""
