@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +21,8 @@ from tests.benchmarks.planning.rows import config
 
 SMALL = from_config(config("llama", 512, 1536, 16, (8, 2, 64), 4096, tie_word_embeddings=True), "small").quantised("Q4_0")
 LARGE = from_config(config("llama", 1024, 3072, 20, (16, 4, 64), 4096, tie_word_embeddings=True), "large").quantised("Q8_0")
+MIDDLE = replace(LARGE.with_types({one.name: "Q4_0" for one in LARGE.streamed}), quant="Q4_0")
+SMALL = SMALL.with_types({one.name: "Q4_0" for one in SMALL.streamed})
 FACTS = DeviceFacts(model="a board", architecture="aarch64", cores=4, max_ghz=2.0, ram_mib=4000)
 BOARD = replace(device("pi4-4gb"), ghz=2.0, decode_factor=0.0, compute_bound=frozenset())
 
@@ -43,7 +46,9 @@ def test_a_board_that_behaves_as_the_model_says_is_found_again(
     tmp_path_factory: pytest.TempPathFactory, rate: float, overhead: float
 ) -> None:
     board = replace(BOARD, bandwidth_gbps=rate, layer_ms=overhead)
-    text = calibrated_text("generic-arm64", FACTS, [timed(SMALL, board), timed(LARGE, board)], threads=4, day="2026-11-29")
+    text = calibrated_text(
+        "generic-arm64", FACTS, [timed(one, board) for one in (SMALL, MIDDLE, LARGE)], threads=4, day="2026-11-29"
+    )
     found = profile_of(text, tmp_path_factory.mktemp("calibrated"))
     assert found.bandwidth_gbps == pytest.approx(rate, rel=0.02)
     assert found.layer_ms == pytest.approx(overhead, rel=0.02, abs=0.002)
@@ -54,8 +59,21 @@ def test_a_board_that_behaves_as_the_model_says_is_found_again(
     assert prefill_speed(other, found) == pytest.approx(prefill_speed(other, board), rel=0.05)
 
 
+@pytest.mark.parametrize("cost", [0.5, 1.0, 2.0])
+def test_a_type_that_waits_for_the_cores_is_found_out(tmp_path: Path, cost: float) -> None:
+    board = replace(BOARD, bandwidth_gbps=20.0, decode_cycles=MappingProxyType({"Q4_0": cost}))
+    timings = [timed(one, board) for one in (SMALL, MIDDLE, LARGE)]
+    found = profile_of(calibrated_text("generic-arm64", FACTS, timings, threads=4, day="2026-11-29"), tmp_path)
+    assert found.bandwidth_gbps == pytest.approx(20.0, rel=0.06)
+    assert found.decode_cycles["Q4_0"] == pytest.approx(cost, rel=0.06)
+    assert "Q8_0" not in found.decode_cycles, "it waits for memory"
+    assert found.facts["decode_cycles.Q6_K"].trust == 1
+    for shape in (SMALL, MIDDLE, LARGE):
+        assert decode_speed(shape, found) == pytest.approx(decode_speed(shape, board), rel=0.04)
+
+
 def test_the_profile_says_when_it_was_measured_and_what_is_a_guess(tmp_path: Path) -> None:
-    timings = [timed(SMALL, BOARD), timed(LARGE, BOARD)]
+    timings = [timed(one, BOARD) for one in (SMALL, MIDDLE, LARGE)]
     found = profile_of(calibrated_text("generic-arm64", FACTS, timings, threads=4, day="2026-11-29"), tmp_path)
     fact = found.facts["bandwidth_gbps"]
     assert (fact.trust, "measured here, 2026-11-29, 4 threads" in fact.source) == (3, True)
@@ -66,7 +84,7 @@ def test_the_profile_says_when_it_was_measured_and_what_is_a_guess(tmp_path: Pat
 
 
 def test_without_a_clock_cycles_are_nanoseconds(tmp_path: Path) -> None:
-    timings = [timed(SMALL, BOARD), timed(LARGE, BOARD)]
+    timings = [timed(one, BOARD) for one in (SMALL, MIDDLE, LARGE)]
     text = calibrated_text("generic-arm64", replace(FACTS, max_ghz=None), timings, threads=4, day="2026-11-29")
     found = profile_of(text, tmp_path)
     assert "cycles are nanoseconds" in found.facts["ghz"].source
@@ -81,6 +99,6 @@ def test_one_file_gives_a_read_rate_and_no_overhead(tmp_path: Path) -> None:
 
 
 def test_timings_that_contradict_each_other_are_refused() -> None:
-    slow, fast = timed(SMALL, BOARD), replace(timed(LARGE, BOARD), tg_tps=10_000.0)
+    slow, fast = timed(SMALL, BOARD), replace(timed(MIDDLE, BOARD), tg_tps=10_000.0)
     with pytest.raises(BackendError, match="contradict each other"):
         calibrated_text("generic-arm64", FACTS, [slow, fast], threads=4, day="2026-11-29")

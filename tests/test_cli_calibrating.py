@@ -11,7 +11,7 @@ import pytest
 from pillm.cli import calibrating
 from pillm.devices import device
 from pillm.testing import TableRunner
-from tests.test_calibration import BOARD, LARGE, SMALL, timed
+from tests.test_calibration import BOARD, LARGE, MIDDLE, SMALL, timed
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -34,7 +34,7 @@ def test_what_timing_found_becomes_a_profile_that_plans(
     cli: Cli, fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def timings(*_: object) -> tuple[Sequence[object], int]:
-        return [timed(SMALL, BOARD), timed(LARGE, BOARD)], 4
+        return [timed(one, BOARD) for one in (SMALL, MIDDLE, LARGE)], 4
 
     monkeypatch.setattr(calibrating, "_timings", timings)
     out = tmp_path / "here.yaml"

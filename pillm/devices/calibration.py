@@ -7,16 +7,19 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from pillm.artifacts import DeviceFacts
 from pillm.devices.quants import QUANTS
 from pillm.devices.shapes import ModelShape
-from pillm.devices.speed import KV_PAD, Load, load_of
+from pillm.devices.speed import KV_PAD, Load, load_of, without_memory
 from pillm.errors import BackendError
 
 SHORT, LONG = 64, 256
 """Prompt tokens of the two timings of prefill, whose difference is the attention's."""
 TG = 32
+_LONGER = 1.03
+"""A type that takes so many times as long as its bytes waits for the cores."""
 REACH = 4.0
 """A file so many times larger or smaller than the timed ones is still told without a warning."""
 
@@ -36,8 +39,8 @@ def calibrated_text(name: str, facts: DeviceFacts, timings: Sequence[Timing], *,
 
     Raises BackendError where the timings contradict each other.
     """
-    rate, overhead = _decode(timings)
     cores, ghz = threads, facts.max_ghz or 1.0
+    rate, overhead, slow = _decode(timings, cores * ghz * 1e9)
     clock = "" if facts.max_ghz else "; the clock is not known, so cycles are nanoseconds"
     said = f"measured here, {day}, {threads} threads"
     attention, cycles = _prefill(timings, cores * ghz * 1e9)
@@ -58,28 +61,50 @@ def calibrated_text(name: str, facts: DeviceFacts, timings: Sequence[Timing], *,
         *_figure("fitted_to_mb", max(sizes) * REACH, f"{REACH:g} times the largest file"),
         *_figure("attention_cycles", attention, f"{said}: prompts of {SHORT} and {LONG} tokens"),
         *_table("cycles", f"{said}; per weight and core", 3, cycles),
-        *_table("cycles_estimated", "the mean of the types that were measured", 1, _guessed(cycles)),
+        *_table("cycles_estimated", "the mean of the types that were measured", 1, _guessed(cycles, cycles)),
+        *(_table("decode_cycles", f"{said}; of types that wait for the cores", 3, slow) if slow else ()),
+        *(_table("decode_cycles_estimated", "the mean of those measured", 1, _guessed(slow, cycles)) if slow else ()),
     ]
     return "".join(lines)
 
 
-def _decode(timings: Sequence[Timing]) -> tuple[float, float]:
-    """Return bytes per second and seconds per layer that explain the files' decode, in least squares of relative errors."""
-    points = [(_read(load_of(one.shape)) * one.tg_tps, one.shape.layers * one.tg_tps) for one in timings]
-    alone = _through_zero([read for read, _ in points])
-    if len(points) < 2:
-        return 1 / alone, 0.0
-    rr, rl, ll = (sum(a * b for a, b in pairs) for pairs in _products(points))
-    sum_r, sum_l = sum(read for read, _ in points), sum(layers for _, layers in points)
-    determinant = rr * ll - rl * rl
-    if determinant <= 1e-9 * rr * ll:
-        return 1 / alone, 0.0
-    slowness, overhead = (ll * sum_r - rl * sum_l) / determinant, (rr * sum_l - rl * sum_r) / determinant
-    if slowness <= 0:
-        raise BackendError(
-            "the timings contradict each other: a larger file was faster. Close other programs and measure again."
-        )
-    return (1 / slowness, overhead) if overhead >= 0 else (1 / alone, 0.0)
+def _decode(timings: Sequence[Timing], clock: float) -> tuple[float, float, dict[str, float]]:
+    """Return bytes per second, seconds per layer, and cycles per weight of the types that wait for the cores.
+
+    The read rate is that of the type that is read fastest; another one that takes longer than its bytes waits for the cores.
+    """
+    overhead = _overhead(timings)
+    spent = [(load_of(one.shape), 1 / one.tg_tps - overhead * one.shape.layers) for one in timings]
+    rate = max(_read(load) / seconds for load, seconds in spent)
+    found: dict[str, list[float]] = {}
+    for load, seconds in spent:
+        memory = _read(load) / rate
+        if seconds > _LONGER * memory:
+            total = sum(load.weights.values())
+            found.setdefault(max(load.weights, key=lambda type_: load.weights[type_]), []).append(
+                without_memory(seconds, memory) * clock / total
+            )
+    return rate, overhead, {type_: statistics.fmean(costs) for type_, costs in found.items()}
+
+
+def _overhead(timings: Sequence[Timing]) -> float:
+    """Return seconds per layer: what two files of one type and of different size cannot explain by their bytes."""
+    found = []
+    for one, two in combinations(timings, 2):
+        first, second = load_of(one.shape), load_of(two.shape)
+        if first.bytes.keys() != second.bytes.keys():
+            continue
+        reads, layers = (_read(first), _read(second)), (first.layers, second.layers)
+        determinant = reads[0] * layers[1] - reads[1] * layers[0]
+        if not determinant:
+            continue
+        slowness = (layers[1] / one.tg_tps - layers[0] / two.tg_tps) / determinant
+        if slowness <= 0:
+            raise BackendError(
+                "the timings contradict each other: a larger file was faster. Close other programs and try again."
+            )
+        found.append((reads[0] / two.tg_tps - reads[1] / one.tg_tps) / determinant)
+    return max(statistics.median(found), 0.0) if found else 0.0
 
 
 def _prefill(timings: Sequence[Timing], clock: float) -> tuple[float, dict[str, float]]:
@@ -97,23 +122,14 @@ def _prefill(timings: Sequence[Timing], clock: float) -> tuple[float, dict[str, 
     return cost, {type_: statistics.fmean(costs) for type_, costs in found.items()}
 
 
-def _guessed(cycles: dict[str, float]) -> dict[str, float]:
+def _guessed(cycles: dict[str, float], known: dict[str, float]) -> dict[str, float]:
+    """Return the mean for every type that was not timed."""
     mean = statistics.fmean(cycles.values())
-    return {type_: mean for type_ in dict.fromkeys(QUANTS.values()) if type_ not in cycles}
+    return {type_: mean for type_ in dict.fromkeys(QUANTS.values()) if type_ not in known}
 
 
 def _read(load: Load) -> float:
     return sum(load.bytes.values()) + KV_PAD * load.kv_bytes
-
-
-def _through_zero(relative: Sequence[float]) -> float:
-    return sum(relative) / sum(one * one for one in relative)
-
-
-def _products(points: Sequence[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:
-    yield [(read, read) for read, _ in points]
-    yield list(points)
-    yield [(layers, layers) for _, layers in points]
 
 
 def _figure(key: str, value: float, source: str) -> Iterator[str]:

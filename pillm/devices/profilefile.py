@@ -22,7 +22,10 @@ _FIGURES = (
     "ram_mib", "reserve_mib", "runtime_mib", "fitted_from_mb", "fitted_to_mb", *_WHOLE,
 )  # fmt: skip
 _ZERO = ("layer_ms", "attention_cycles", "reserve_mib", "runtime_mib")
-_TABLES = {"cycles": "cycles", "cycles_estimated": "cycles", "decode_cycles": "decode_cycles"}
+_TABLES = {
+    "cycles": "cycles", "cycles_estimated": "cycles", "decode_cycles": "decode_cycles",
+    "decode_cycles_estimated": "decode_cycles",
+}  # fmt: skip
 """The tables of cycles that a file may hold, fitted before estimated, and the table of the profile that they fill."""
 _LISTS = ("compute_bound", "quants", "quants_if_not_256", "avoid", "accelerators")
 _KEYS = ("extends", "title", "match", "refused", *_FIGURES, *_TABLES, *_LISTS)

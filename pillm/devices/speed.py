@@ -139,10 +139,16 @@ def interval(speed: float | None, error: float | None) -> tuple[float, float] | 
 def well_known(load: Load, profile: DeviceProfile, table: str) -> bool:
     """Say whether every storage type's cycles were measured: nothing is known of how far estimates err."""
     if table == "decode_cycles" and not profile.decode_factor:
-        return all(profile.cycles_in_decode(type_) is not None for type_ in load.weights)
+        facts = [profile.facts.get(f"decode_cycles.{type_}") for type_ in load.weights]
+        return all(fact is None or fact.trust >= _TRUSTED for fact in facts)
     types = load.body if table == "cycles" else load.weights
     facts = [profile.facts.get(f"decode_cycles.{type_}", profile.facts.get(f"cycles.{type_}")) for type_ in types]
     return all(fact is not None and fact.trust >= _TRUSTED for fact in facts)
+
+
+def without_memory(seconds: float, memory: float) -> float:
+    """Return what the cores alone take where a decode takes `seconds` and memory alone `memory`: the inverse of the model."""
+    return float((seconds**_SHARPNESS - memory**_SHARPNESS) ** (1 / _SHARPNESS)) if seconds > memory else 0.0
 
 
 def _clock(profile: DeviceProfile, cores: int | None) -> float | None:

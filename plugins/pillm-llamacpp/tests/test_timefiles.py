@@ -38,10 +38,10 @@ def test_a_head_of_its_own_is_a_tensor_more(tmp_path: Path) -> None:
     assert "output.weight" in untied.matrices()
 
 
-def test_the_runner_brings_two_sizes_to_time_a_machine_with(tmp_path: Path) -> None:
-    small, large = pillm.runner("local").speed_files(tmp_path)
-    assert (small.quant, large.quant) == ("Q4_0", "Q8_0")
-    assert large.bytes > 5 * small.bytes
+def test_the_runner_brings_two_sizes_and_two_types_to_time_a_machine_with(tmp_path: Path) -> None:
+    small, middle, large = pillm.runner("local").speed_files(tmp_path)
+    assert (small.quant, middle.quant, large.quant) == ("Q4_0", "Q4_0", "Q8_0")
+    assert large.bytes > 1.8 * middle.bytes > 9 * small.bytes / 2
     assert (SMALL.layers, LARGE.layers) == (16, 20)
 
 
