@@ -18,7 +18,7 @@ class Placed:
         return probe_machine(LocalMachine())
 
     def speed_files(self, folder: Path) -> Sequence[ModelFile]:
-        """Return model files of two sizes and types, written into a folder, to time a machine with; empty: this runner has none.
+        """Return model files of two sizes and types, written into a folder, to time a machine with; empty: it has none.
 
         Their weights may be random: only their speed is of use.
         """

@@ -80,9 +80,9 @@ def plan_picture(plans: Sequence[Plan]) -> Markup | None:
         tag("text", "memory needed beside the system, logarithmic →", x=right, y=HEIGHT - 6, class_="axis", text_anchor="end"),
     ]
     marks = [_mark(one, speed, series.index((one.model, one.device)), x(float(_needed(one))), y) for one, speed in known]
-    labels = _labels([(one, speed) for one, speed in known], series, x, y, (left, top - 12, right, bottom))
-    about = "decode against memory: " + "; ".join(f"{_name(one, series)} {speed:g}" for one, speed in known)
-    return drawing(WIDTH, HEIGHT, about, grid, axis, titles, marks, labels)
+    labels = _labels(known, x, y, (left, top - 12, right, bottom))
+    about = "decode against memory: " + "; ".join(f"{one.quant} {one.model} on {one.device} {speed:g}" for one, speed in known)
+    return drawing(WIDTH, HEIGHT, about, grid, axis, titles, _legend(series, right, top), marks, labels)
 
 
 HEADS: tuple[Child, ...] = ("file", "size", "memory", "pp", "tg", "first token", "answer", "fits")
@@ -109,8 +109,8 @@ def _mark(one: Plan, speed: float, number: int, x: float, y: Scale) -> Markup:
     return tag("g", *parts, class_=f"k-{_KINDS[number % len(_KINDS)]}")
 
 
-def _labels(known: Sequence[tuple[Plan, float]], series: Sequence[object], x: Scale, y: Scale, area: Box) -> list[Markup]:
-    names = [_name(one, series) for one, _ in known]
+def _labels(known: Sequence[tuple[Plan, float]], x: Scale, y: Scale, area: Box) -> list[Markup]:
+    names = [one.quant for one, _ in known]
     places = [
         (x(float(_needed(one))), y(speed), len(name) * _CHARACTER) for (one, speed), name in zip(known, names, strict=True)
     ]
@@ -122,12 +122,17 @@ def _labels(known: Sequence[tuple[Plan, float]], series: Sequence[object], x: Sc
     ]
 
 
-def _name(one: Plan, series: Sequence[object]) -> str:
-    return one.quant if len(series) == 1 else f"{one.quant} {one.model if len(_of(series, 0)) > 1 else one.device}"
-
-
-def _of(series: Sequence[object], place: int) -> set[object]:
-    return {one[place] for one in series if isinstance(one, tuple)}
+def _legend(series: Sequence[tuple[str, str]], right: float, top: float) -> list[Markup]:
+    """Return what each colour stands for: the model where there are several, the device likewise."""
+    several = [len({one[place] for one in series}) > 1 for place in (0, 1)]
+    names = [" on ".join(part for part, shown in zip(one, several, strict=True) if shown) for one in series]
+    found = []
+    for number, name in enumerate(names if len(series) > 1 else []):
+        y = top + 14 + 18 * number
+        dot = tag("circle", cx=right - 10, cy=y - 4, r=6, class_="dot")
+        said = tag("text", name, x=right - 24, y=y, class_="label", text_anchor="end")
+        found.append(tag("g", dot, said, class_=f"k-{_KINDS[number % len(_KINDS)]}"))
+    return found
 
 
 def _needed(one: Plan) -> int:
