@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pillm_llamacpp.grammars.patterns import pattern_expression
 from pillm_llamacpp_walks import regex
@@ -26,6 +26,7 @@ PARTS = st.lists(
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_texts_that_are_let_through_match_their_pattern(pattern: str, data: st.DataObject) -> None:
     text = data.draw(st.from_regex(regex(pattern_expression(pattern)), fullmatch=True))
@@ -33,6 +34,7 @@ def test_texts_that_are_let_through_match_their_pattern(pattern: str, data: st.D
     assert json.loads(f'"{text}"') == text
 
 
+@settings(max_examples=60, deadline=None)
 @given(parts=PARTS, data=st.data())
 def test_any_pattern_is_refused_or_kept(parts: list[str], data: st.DataObject) -> None:
     pattern = "".join(parts)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pillm_llamacpp.grammars.sequences import constant, letters, union
 from pillm_llamacpp_walks import regex
@@ -26,6 +26,7 @@ def test_what_words_share_is_written_once() -> None:
     assert union(map(letters, ("turn_on", "turn_off", "turn"))) == '"turn" ( "_o" ( "n" | "ff" ) )?'
 
 
+@settings(max_examples=40, deadline=None)
 @given(value=VALUES)
 def test_a_known_value_is_let_through_with_blanks_and_without(value: object) -> None:
     expression = regex(union([constant(value)]))
