@@ -28,7 +28,7 @@ def test_the_cache_is_sized_by_the_models_own_heads(tmp_path: Path) -> None:
 def test_a_model_that_is_only_timed_has_no_cache_for_answers(gguf: pillm.ModelFile) -> None:
     served = Served(path=str(gguf.path), parallel=4)
     try:
-        served.ask("bench", {"pp": 8, "tg": 4, "repetitions": 1, "threads": 1})
+        served.ask("time", {"kind": "pp", "tokens": 8, "depth": 0, "threads": 1})
         assert (served.facts()["parallel"], served.batcher) == (4, None)
     finally:
         served.model.close()

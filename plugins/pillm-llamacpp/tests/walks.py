@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 
 import numpy as np
+from pillm_llamacpp.grammars.quoted import RULES
 from pillm_llamacpp.inference.sampling import Grammar
 from pillm_llamacpp.workers.serving import Served
 
@@ -57,3 +59,31 @@ def accepts(served: Served, gbnf: str, text: str) -> bool:
         return any(grammar.allows(end) for end in served.model.ends)
     finally:
         grammar.close()
+
+
+_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(\[(?:[^\]\\]|\\.)*\])|([a-z][a-z-]*)|([()|?*+]|\{\d+(?:,\d*)?\})|\s+')
+
+
+def regex(expression: str) -> re.Pattern[str]:
+    """Return an expression of a grammar as Python's own regular expression, another reading of it."""
+    return re.compile(_regex(expression))
+
+
+def _regex(expression: str) -> str:
+    made, place = [], 0
+    while place < len(expression):
+        found = _TOKEN.match(expression, place)
+        assert found, expression[place:]
+        place = found.end()
+        literal, letters, name, sign = found.groups()
+        if literal is not None:
+            text = re.sub(r"\\(.)", lambda one: _UNESCAPED.get(one[1], one[1]), literal)
+            made.append(f"(?:{re.escape(text)})")
+        elif name:
+            made.append(f"(?:{_regex(RULES[name])})")
+        else:
+            made.append(letters or ("(?:" if sign == "(" else sign) or "")
+    return "".join(made)
+
+
+_UNESCAPED = {"n": "\n", "r": "\r", "t": "\t"}

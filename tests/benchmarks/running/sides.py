@@ -37,7 +37,7 @@ def asked(session: pillm.Session, one: pillm.Request) -> pillm.Answer:
     """Return the answer to one question; raise where there is none."""
     ((_, result),) = session.answer(iter([one]))
     if isinstance(result, pillm.Failure):
-        raise RuntimeError(f"the runner did not answer: {result.message}")
+        raise pillm.BackendError(f"the runner did not answer: {result.message}")
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pillm_llamacpp.grammars.texts import SAFE
+from pillm_llamacpp.grammars.quoted import SAFE
 
 _CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": " "}
 _PUNCTUATION = set(".-+*?()[]{}|/^$@#%&=<>!~;:,' ")
@@ -78,7 +78,8 @@ def _escape(body: str, place: int) -> tuple[str, int]:
 
 
 def _set(body: str, place: int) -> tuple[str, int]:
-    end, made = place + 1, []
+    end = place + 1
+    made: list[str] = []
     negated = body[end : end + 1] == "^"
     end += negated
     while end < len(body) and (body[end] != "]" or not made):

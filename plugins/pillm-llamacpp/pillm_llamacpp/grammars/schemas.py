@@ -10,7 +10,7 @@ import json
 import math
 from typing import Any, NoReturn, TypeAlias
 
-from pillm_llamacpp.grammars import numbers, texts
+from pillm_llamacpp.grammars import numbers, quoted
 from pillm_llamacpp.grammars.objects import members
 from pillm_llamacpp.grammars.patterns import pattern_expression
 from pillm_llamacpp.grammars.sequences import BLANK, Sequence, constant, letters, rule, union
@@ -48,7 +48,7 @@ def grammar_of(schema: Any) -> str:
     """Return the grammar of a schema, its root first; raise Unsupported naming the first construct that has none."""
     writer = _Writer(schema)
     root = union([writer.visit(schema, "#", ())])
-    rules = {"root": root, **writer.rules, **texts.RULES, **_ANY}
+    rules = {"root": root, **writer.rules, **quoted.RULES, **_ANY}
     return "".join(f"{name} ::= {body}\n" for name, body in rules.items())
 
 
@@ -218,16 +218,16 @@ class _Writer:
             refuse(path, f"{' and '.join(sorted(kept))} together")
         if "pattern" in kept:
             try:
-                return self.name(texts.quoted(pattern_expression(kept["pattern"])))
+                return self.name(quoted.quoted(pattern_expression(kept["pattern"])))
             except ValueError as error:
                 refuse(path, f"the pattern {kept['pattern']!r}: {error}")
         if "format" in kept:
-            if kept["format"] not in texts.FORMATS:
+            if kept["format"] not in quoted.FORMATS:
                 refuse(path, f"the format {kept['format']!r}")
-            return self.name(texts.quoted(texts.FORMATS[kept["format"]]))
+            return self.name(quoted.quoted(quoted.FORMATS[kept["format"]]))
         if not kept:
             return rule("string")
-        return self.name(texts.of_length(*_bounds(kept, "minLength", "maxLength", path)))
+        return self.name(quoted.of_length(*_bounds(kept, "minLength", "maxLength", path)))
 
     def _integer(self, kept: Schema, path: str) -> Sequence:
         if kept.pop("multipleOf", 1) != 1:

@@ -166,8 +166,8 @@ class LocalSession(Timed, pillm.Session):
                 self._worker.send({"op": "end"})
                 outcome = self._outcome(request, self._worker.receive())
             except WorkerDied as error:
-                kind, message = ("server", error.with_advice(_KILLED)) if error.killed else ("crashed", str(error))
-                outcome = pillm.Failure(kind, message)
+                killed = pillm.Failure("server", error.with_advice(_KILLED))
+                outcome = killed if error.killed else pillm.Failure("crashed", str(error))
                 self._restart(error)
             del flight.flying[number]
             yield request, outcome

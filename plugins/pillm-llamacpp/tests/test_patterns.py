@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pillm_llamacpp.grammars.patterns import pattern_expression
+from pillm_llamacpp_walks import regex
+
+PATTERNS = (
+    r"^\d{2}:[0-5]\d( am| pm)?$",
+    r"^[A-Z]{2,3}-\d+$",
+    "foo",
+    "^a|b$",
+    r"^[^x]*$",
+    r"^(?:a|bc)+\.$",
+    r"^\S+@\S+$",
+    "^é?$",
+    "^$",
+)
+PARTS = st.lists(
+    st.sampled_from(["a", "[ab]", "(?:a|b)", r"\d", ".", "a?", "b*", r"\.", "[^a]", "(a|)", "{2}", "^", "$", '"', r"\w"])
+)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_texts_that_are_let_through_match_their_pattern(pattern: str, data: st.DataObject) -> None:
+    text = data.draw(st.from_regex(regex(pattern_expression(pattern)), fullmatch=True))
+    assert re.search(pattern, text)
+    assert json.loads(f'"{text}"') == text
+
+
+@settings(max_examples=60, deadline=None)
+@given(parts=PARTS, data=st.data())
+def test_any_pattern_is_refused_or_kept(parts: list[str], data: st.DataObject) -> None:
+    pattern = "".join(parts)
+    try:
+        expression = pattern_expression(pattern)
+    except ValueError:
+        return
+    text = data.draw(st.from_regex(regex(expression), fullmatch=True))
+    assert re.search(pattern, text)
+    assert json.loads(f'"{text}"') == text
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("(?=a)a", "begin with"),
+        ("a+?", "lazy"),
+        (r"\ba", "escape"),
+        ("[ -~]", "the range"),
+        ('"', "leave its string"),
+        ("(", "unterminated"),
+    ],
+)  # fmt: skip
+def test_what_is_not_supported_is_named(pattern: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        pattern_expression(pattern)
