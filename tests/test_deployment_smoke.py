@@ -12,7 +12,14 @@ import pillm
 from pillm.contract import Contract
 from pillm.deployment.smoke import SmokeTest, shared_schema, smoke_from_run, smoke_from_runner
 
-PLAIN = {"reference": None, "compared_with": None, "finish_reason": "stop", "failure": None, "tags": [], "group": None}
+PLAIN: dict[str, object] = {
+    "reference": None,
+    "compared_with": None,
+    "finish_reason": "stop",
+    "failure": None,
+    "tags": [],
+    "group": None,
+}
 
 
 def write_run(folder: Path, file: str, predictions: list[dict[str, object]], schema: object = None) -> Path:
