@@ -35,7 +35,7 @@ from pillm.testing.standin import write_stand_in, write_stand_in_model
 
 EVERY = 0.05
 HELLO = ({"role": "user", "content": "hello"},)
-WORDS = ("look", "switch", "commit")
+WORDS = ("look", "commit", "finish")
 """What a trial is told, in order; pillm is also killed before and after each."""
 _CHILD = """
 import os, pathlib, signal, sys
@@ -245,7 +245,7 @@ def break_everywhere(place: Field, how: str, steps: range | None = None, words: 
 
 def _break(place: Field, how: str, point: int | str, count: Count) -> None:
     place.forget()
-    answers, late = Answers(place.port), point in ("during commit", "after commit")
+    answers, late = Answers(place.port), str(point).endswith("finish") or point in ("during commit", "after commit")
     with answers.asked():
         if isinstance(point, int):
             place.break_at(point, how)

@@ -103,6 +103,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli, model: Path, words: list[str])
     assert cli("deploy", *(word.format(model=model) for word in words)).code == 2
 
 
+@pytest.mark.full
 def test_without_options_the_keys_of_hosts_are_kept_in_a_file_of_pillm(served: Field, tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
     words = ["deploy", "board", "--status", "--ssh-config", str(served.board.ssh_config)]

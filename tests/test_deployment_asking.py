@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,8 @@ def serve() -> Iterator[Callable[..., Path]]:
         root = Path(folder)
         program = write_stand_in(root / "llama-server")
 
-        def start(**behaviour: object) -> Path:
-            model = write_stand_in_model(root / "m.gguf", **{"answer": "yes", **behaviour})
+        def start(**behaviour: Any) -> Path:
+            model = write_stand_in_model(root / "m.gguf", "yes", **behaviour)
             socket = root / "s.sock"
             argv = [str(program), "--model", str(model), "--host", str(socket), "--alias", "me"]
             started.append(subprocess.Popen(argv, stdout=subprocess.DEVNULL))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -47,7 +48,7 @@ def served() -> Iterator[Field]:
         yield found
 
 
-def service(served: Field, **options: object) -> pillm.Service:
+def service(served: Field, **options: Any) -> pillm.Service:
     return replace(pillm.Service(port=served.port, server=served.server, wait=20, context=256), **options)
 
 

@@ -12,7 +12,7 @@ import pillm
 from pillm.contract import Contract
 from pillm.deployment.smoke import SmokeTest, shared_schema, smoke_from_run, smoke_from_runner
 
-PLAIN = {"reference": None, "compared_with": None, "finish_reason": "stop", "failure": None, "tags": [], "group": None}
+PLAIN: dict[str, object] = {"reference": None, "compared_with": None, "finish_reason": "stop", "failure": None, "tags": []}
 
 
 def write_run(folder: Path, file: str, predictions: list[dict[str, object]], schema: object = None) -> Path:
@@ -25,7 +25,9 @@ def write_run(folder: Path, file: str, predictions: list[dict[str, object]], sch
         for row in predictions
     ]
     (answers / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (scored / "predictions.jsonl").write_text("".join(json.dumps({**PLAIN, **row}) + "\n" for row in predictions))
+    (scored / "predictions.jsonl").write_text(
+        "".join(json.dumps({**PLAIN, "group": None, **row}) + "\n" for row in predictions)
+    )
     (scored / "evaluation.json").write_text(json.dumps({"subject": file}))
     return folder
 
@@ -61,9 +63,7 @@ def test_another_file_s_answers_are_not_taken(tmp_path: Path, model: pillm.Model
 
 
 @pytest.mark.parametrize("answer", [None, "", "  ", "x" * 500])
-def test_an_answer_that_says_nothing_or_is_long_is_not_taken(
-    tmp_path: Path, model: pillm.ModelFile, answer: str | None
-) -> None:
+def test_an_empty_answer_and_a_long_one_are_not_taken(tmp_path: Path, model: pillm.ModelFile, answer: str | None) -> None:
     assert smoke_from_run(write_run(tmp_path / "run", "m.gguf", [row("a", answer)]), model, Contract()) is None
 
 

@@ -30,9 +30,9 @@ def served() -> Iterator[Field]:
     ("behaviour", "expected", "said"),
     [
         ({"exit": 3}, "x", r"the new server ended: status 3\. It last said: .*cannot load this"),
-        ({"exit": 104}, "x", "built for another CPU"),
-        ({"exit": 109}, "x", r"out of memory.*; the device has [\d.]+ .B left"),
-        ({"sick": True}, "x", "was not ready after 1 s"),
+        pytest.param({"exit": 104}, "x", "built for another CPU", marks=pytest.mark.full),
+        pytest.param({"exit": 109}, "x", r"out of memory.*; the device has [\d.]+ .B left", marks=pytest.mark.full),
+        pytest.param({"sick": True}, "x", "was not ready after 1 s", marks=pytest.mark.full),
         ({}, "y", "the smoke test failed: it answered 'x', and 'y' was expected"),
     ],
 )
@@ -61,6 +61,7 @@ def test_nobody_is_refused_while_one_release_takes_the_place_of_another(served: 
     assert answers.errors == []
 
 
+@pytest.mark.full
 def test_an_answer_that_was_begun_is_finished_by_the_old_server(served: Field, tmp_path: Path) -> None:
     slow = write_stand_in_model(tmp_path / "slow.gguf", "slow", think=0.4)
     with served.board.remote() as remote:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import pillm
 from pillm.testing import LoopbackBoard
 
-WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
+WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 EVIL = [
     "$(touch evil)",
     "`touch evil`",

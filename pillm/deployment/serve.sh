@@ -7,12 +7,12 @@
 # `current` leads to the release that is served, `previous` to the one before. run/ holds what is gone with a restart.
 #
 #   serve.sh ensure      start serving unless that is done already
-#   serve.sh trial ID    start a release beside the current one; then words on standard input: look, switch, commit
+#   serve.sh trial ID    start a release beside the current one; then words on standard input: look, commit, revert, finish
 #   serve.sh status      say how it stands
 #   serve.sh restart     start the current release anew
 #   serve.sh stop        serve nothing any more
 #
-# A trial holds nothing back: when its standard input ends before `commit`, the release that was current is the one that answers.
+# When the standard input of a trial ends before `commit`, the release that was current still answers; after it, the new one does.
 set -u
 umask 077
 export LC_ALL=C GGML_NO_BACKTRACE=1
@@ -202,12 +202,12 @@ busy() { # many connections may be open to a socket; each is a line of its own, 
 }
 
 trial() {
-  id=$1
+  id=$1 committed=''
   exec 7>"$here/lock"
   flock -w 5 7 || { say busy && exit 0; } # one that was broken off needs a moment to leave
   trap '' HUP PIPE INT TERM
   settle
-  old=$(answering)
+  old=$(answering) before=$(release_at previous)
   [ "$old" = "$id" ] && say same && exit 0
   while alive "$id.keeper"; do sleep 0.1; done
   : >"$run/$id.trial"
@@ -220,37 +220,46 @@ trial() {
     look)
       if [ -e "$run/$id.exit" ]; then say "exit $(cat -- "$run/$id.exit")"; elif [ -S "$run/$id.sock" ]; then say listens; else say waits; fi
       ;;
-    switch) point "$id.sock" "$run/front.sock" && say switched ;;
-    commit)
-      [ "$(answering)" = "$id" ] || break
-      commit
-      exit 0
-      ;;
+    commit) commit ;;
+    revert) committed='' && break ;;
     *) break ;;
     esac
   done
-  if [ -n "$old" ]; then point "$old.sock" "$run/front.sock"; else rm -f -- "$run/front.sock"; fi
+  if [ -n "$committed" ]; then finish; else undo; fi
+}
+
+commit() { # from here on it is the new release that answers, whoever dies
+  [ -n "$old" ] && point "releases/$old" "$here/previous"
+  point "releases/$id" "$here/current"
+  point "$id.sock" "$run/front.sock"
+  rm -f -- "$run/$id.trial"
+  sync
+  committed=yes
+  say committed
+}
+
+finish() { # the old server ends what it has begun, and then ends
+  tenths=0
+  while [ -n "$old" ] && busy "$old" && [ "$tenths" -lt $((patience * 10)) ]; do
+    sleep 0.1
+    tenths=$((tenths + 1))
+  done
+  [ -n "$old" ] && tell stop "$old"
+  prune
+  say stopped
+}
+
+undo() {
+  if [ -n "$old" ]; then
+    point "$old.sock" "$run/front.sock"
+    [ "$(release_at current)" = "$old" ] || point "releases/$old" "$here/current"
+    if [ -n "$before" ]; then point "releases/$before" "$here/previous"; else rm -f -- "$here/previous"; fi
+  else
+    rm -f -- "$run/front.sock" "$here/current"
+  fi
   tell stop "$id"
   rm -f -- "$run/$id.trial"
   say undone
-}
-
-commit() {
-  [ -n "$old" ] && point "releases/$old" "$here/previous"
-  point "releases/$id" "$here/current"
-  rm -f -- "$run/$id.trial"
-  sync
-  say committed
-  if [ -n "$old" ]; then
-    tenths=0
-    while busy "$old" && [ "$tenths" -lt $((patience * 10)) ]; do
-      sleep 0.1
-      tenths=$((tenths + 1))
-    done
-    tell stop "$old"
-  fi
-  prune
-  say stopped
 }
 
 prune() { # kept are the release that answers, the one before, the one on trial, and the files that they name

@@ -61,18 +61,24 @@ class Trial:
         with connection.forward(self._place.socket(self._release)) as beside:
             self._until_healthy(talk, beside)
             self._check_answer(beside)
-        if talk.ask("switch", timeout=_WORD) != "switched":
-            raise BackendError("the switch failed there")
-        with connection.forward(f"127.0.0.1:{self._place.port}") as front:
+        if talk.ask("commit", timeout=_WORD) != "committed":
+            raise BackendError("the commit failed there")
+        try:
+            self._check_address()
+        except PillmError:
+            talk.ask("revert", timeout=_WORD)
+            raise
+        self._progress.note(f"{self._host}: {self._release} answers; the old server ends what it has begun")
+        talk.ask("finish", timeout=_DRAIN)
+
+    def _check_address(self) -> None:
+        """Ask the new release once more, where everybody will."""
+        with self._place.remote.connection.forward(f"127.0.0.1:{self._place.port}") as front:
             if not is_healthy(front):
                 raise BackendError(f"port {self._place.port} does not answer: another program may have it")
             if names_itself(front) != self._release:
-                raise BackendError(f"port {self._place.port} leads to another program, or still to the old release")
+                raise BackendError(f"port {self._place.port} leads to another program")
             self._check_answer(front)
-        if talk.ask("commit", timeout=_WORD) != "committed":
-            raise BackendError("the commit failed there")
-        self._progress.note(f"{self._host}: {self._release} answers; the old server ends what it has begun")
-        talk.hear(timeout=_DRAIN)
 
     def _until_healthy(self, talk: Conversation, beside: Path) -> None:
         until = time.monotonic() + self._wait

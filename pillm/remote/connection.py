@@ -20,6 +20,7 @@ SSH_FAILED = 255
 _HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?[A-Za-z0-9_:][A-Za-z0-9_.:%-]{0,254}")
 _LONGEST_SOCKET = 80  # of the 108 bytes of a socket's name; ssh makes it under a longer name first
 _PERSIST = 30
+_LOGIN = 60
 _ALIVE = ("ServerAliveInterval=5", "ServerAliveCountMax=3", "TCPKeepAlive=yes")
 
 
@@ -81,7 +82,10 @@ class Connection:
         master = ["-o", f"ControlPath={self._socket}", "-o", f"ControlPersist={_PERSIST}", "-o", "ClearAllForwardings=yes"]
         argv = [_ssh(), *self.options(), *master, "-M", "-N", "-f", "--", self.host]
         with tempfile.TemporaryFile() as said:  # a pipe would stay open as long as the connection
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False, timeout=60)
+            try:
+                done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False, timeout=_LOGIN)
+            except subprocess.TimeoutExpired:
+                return f"no login within {_LOGIN} s"
             said.seek(0)
             return said.read().decode("utf-8", "replace") if done.returncode else None
 
@@ -103,7 +107,10 @@ class Connection:
     def control(self, verb: str, *words: str) -> None:
         """Tell the shared connection something; raise Unavailable where it is not open or refuses."""
         argv = [_ssh(), *self.options(), "-o", f"ControlPath={self._socket}", "-O", verb, *words, "--", self.host]
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+        try:
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_LOGIN)
+        except subprocess.TimeoutExpired as error:
+            raise Unavailable(f"{self.host}: the open connection does not answer. Run the same command again.") from error
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip()
             raise Unavailable(f"{self.host}: the open connection refused ({said}). Run the same command again.")

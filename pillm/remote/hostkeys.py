@@ -78,7 +78,10 @@ def _refused_attempt(connection: Connection, known_hosts: Path, options: list[st
     """Connect without a way to log in and return what ssh said; of two options of one name, ssh takes the first."""
     argv = [*connection.command("true")[:1], "-o", "LogLevel=DEBUG1", "-o", "ControlPath=none", *options]
     argv += [*connection.options(known_hosts), "--", connection.host, "true"]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+    except subprocess.TimeoutExpired:
+        return "no answer within 60 s"
     return done.stderr.decode("utf-8", "replace")
 
 
