@@ -45,16 +45,11 @@ PROMPT=${2-}
 
 if [ -n "$SERVE" ]; then
     [ -z "$PROMPT" ] || stop 2 '--serve takes no prompt.'
-    exe=$(program llama-server) || exit $?
-    # the defaults are made for large machines: four answers at once, 8 GiB of prompt cache, every web page may ask
-    set -- --model "$MODEL" --ctx-size "$CONTEXT" --predict "$TOKENS" --threads "$THREADS" --threads-batch "$THREADS" \
-        --batch-size 256 --ubatch-size 128 --parallel 1 --cache-ram 64 --ctx-checkpoints 2 --load-mode mmap --temp 0 --jinja \
-        --no-ui --no-slots --metrics --offline --host 127.0.0.1 --port "$PORT" --cors-origins localhost
-    if [ -n "$KEY_FILE" ]; then
-        [ -f "$KEY_FILE" ] || stop 2 "there is no file $KEY_FILE."
-        set -- "$@" --api-key-file "$KEY_FILE"
-    fi
-    step "$exe" "$@" || ended $? llama-server
+    export PILLM_MODEL="$MODEL" PILLM_CONTEXT="$CONTEXT" PILLM_TOKENS="$TOKENS" PILLM_THREADS="$THREADS" PILLM_PORT="$PORT" PILLM_KEY_FILE="$KEY_FILE"
+    code=0
+    "$(dirname -- "$0")/serve.sh" ${DRY:+--dry-run} model || code=$?
+    case $code in [0-6]) exit "$code" ;; esac # said already
+    ended $code llama-server
     exit 0
 fi
 exe=$(program llama-completion) || exit $?

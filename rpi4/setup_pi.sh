@@ -16,12 +16,10 @@
 set -eu
 # shellcheck source-path=SCRIPTDIR source=steps.sh
 . "$(dirname -- "$0")/steps.sh"
+# shellcheck source-path=SCRIPTDIR source=pinned.sh
+. "$(dirname -- "$0")/pinned.sh"
 
 HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-VERSION=0.3.36
-COMMIT=0c1e57098
-SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
-URL=https://files.pythonhosted.org/packages/ec/e9/e7de2b0463ea3ffbf0ede6cb21b58c1258a8f6521aae45ca773a59fe7cf3/llama_cpp_python-$VERSION.tar.gz
 PROGRAMS='llama-completion llama-bench llama-server llama-embedding'
 NEEDED_BYTES=1200000000
 MIB_PER_JOB=900 # what compiling the server's largest file takes
@@ -103,41 +101,12 @@ check_packages() {
     step $root apt-get install -y --no-install-recommends $missing
 }
 
-get_source() {
-    [ -n "$SOURCE" ] || SOURCE=$ARCHIVE
-    if [ "$SOURCE" = "$ARCHIVE" ] && [ ! -f "$ARCHIVE" ]; then
-        if [ ! -f "$ARCHIVE.part" ] || [ "$(sha256_of "$ARCHIVE.part")" != $SHA256 ]; then
-            say 'downloading the source, 77 MB'
-            step curl --fail --location --retry 3 --continue-at - --output "$ARCHIVE.part" "$URL" ||
-                stop 5 "the source could not be downloaded from $URL; what came is kept, and the same command goes on. Without a network: --source FILE"
-        fi
-        [ -n "$DRY" ] || checked "$ARCHIVE.part"
-        step mv -f "$ARCHIVE.part" "$ARCHIVE"
-    elif [ -f "$SOURCE" ]; then
-        checked "$SOURCE"
-    else
-        stop 2 "there is no file $SOURCE."
-    fi
-}
-
-# checked FILE: stop where an archive is not the pinned one; one that was downloaded is removed
-checked() {
-    found=$(sha256_of "$1")
-    [ "$found" = $SHA256 ] && return 0
-    case $DRY$1 in "$WORK"/*) rm -f -- "$1" ;; esac
-    stop 6 "$1 has sha256 $found, not the pinned $SHA256. It was not opened."
-}
-
 compile() {
     room "$PREFIX" $NEEDED_BYTES 'a build'
     step mkdir -p "$WORK/tmp" "$PREFIX/bin"
     get_source
     if [ ! -d "$WORK/llama.cpp" ]; then
-        step rm -rf "$WORK/unpacked"
-        step mkdir "$WORK/unpacked"
-        # its .git is a stub, which makes a build start over and over
-        step tar -xzf "$SOURCE" -C "$WORK/unpacked" --strip-components=2 --exclude='*/vendor/llama.cpp/.git' "llama_cpp_python-$VERSION/vendor/llama.cpp"
-        step mv "$WORK/unpacked/llama.cpp" "$WORK/llama.cpp"
+        unpack_source "$WORK/llama.cpp"
     fi
     defined=
     for switch in $SWITCHES; do

@@ -4,7 +4,7 @@
 
 NAME=$(basename -- "$0" .sh)
 ROOT=${PILLM_ROOT:-} # what /proc, /sys and /etc are read below: a recorded board, in tests
-PREFIX=${PILLM_LLAMACPP:-${XDG_DATA_HOME:-$HOME/.local/share}/pillm/llama.cpp}
+PREFIX=${PILLM_LLAMACPP:-${XDG_DATA_HOME:-${HOME-}/.local/share}/pillm/llama.cpp}
 DRY=
 
 say() {
@@ -79,11 +79,13 @@ room() {
 
 # program NAME: where one of llama.cpp's programs is
 program() {
-    if [ -x "$PREFIX/bin/$1" ]; then
-        printf '%s' "$PREFIX/bin/$1"
-    else
-        command -v "$1" || stop 4 "$1 is not installed here. Build it with: setup_pi.sh"
-    fi
+    for at in "$PREFIX/bin" "$ROOT/usr/lib/pillm/llamacpp"; do # built here, or from the package pillm-llamacpp
+        if [ -x "$at/$1" ]; then
+            printf '%s' "$at/$1"
+            return 0
+        fi
+    done
+    command -v "$1" || stop 4 "$1 is not installed here. Build it with: setup_pi.sh; or install the package pillm-llamacpp"
 }
 
 # ended CODE PROGRAM: say why a program ended

@@ -35,8 +35,8 @@ def builder(board: Board) -> Board:
 
 
 def test_it_builds_the_pinned_source_with_the_switches_of_every_build() -> None:
+    assert f"VERSION={source.VERSION}\nCOMMIT={source.COMMIT}\nSHA256={source.SHA256}\n" in (RPI4 / "pinned.sh").read_text()
     text = (RPI4 / "setup_pi.sh").read_text()
-    assert f"VERSION={source.VERSION}\nCOMMIT={source.COMMIT}\nSHA256={source.SHA256}\n" in text
     switches = dict(re.findall(r"(\w+)=(\w+)", text.replace("$COMMIT", source.COMMIT).partition("SWITCHES=")[2]))
     assert {name: switches.get(name) for name in PLAIN} == PLAIN
     assert switches["GGML_NATIVE"] == "ON"
@@ -45,7 +45,7 @@ def test_it_builds_the_pinned_source_with_the_switches_of_every_build() -> None:
 
 def test_the_archive_lies_where_the_index_files_it() -> None:
     digest = hashlib.blake2b(source.archive_path().read_bytes(), digest_size=32).hexdigest()
-    assert f"/packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}/" in (RPI4 / "setup_pi.sh").read_text()
+    assert f"/packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}/" in (RPI4 / "pinned.sh").read_text()
 
 
 def test_a_dry_run_prints_every_step_and_changes_nothing(builder: Board) -> None:

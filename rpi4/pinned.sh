@@ -1,0 +1,42 @@
+# shellcheck shell=sh disable=SC2034
+# The llama.cpp source that pillm makes and scores its files with; sourced by the scripts that compile it, not run.
+# It uses steps.sh. A script sets SOURCE (an archive at hand, or nothing), ARCHIVE (where a downloaded one is kept) and URL.
+
+VERSION=0.3.36
+COMMIT=0c1e57098
+SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+URL=https://files.pythonhosted.org/packages/ec/e9/e7de2b0463ea3ffbf0ede6cb21b58c1258a8f6521aae45ca773a59fe7cf3/llama_cpp_python-$VERSION.tar.gz
+
+get_source() {
+    [ -n "$SOURCE" ] || SOURCE=$ARCHIVE
+    if [ "$SOURCE" = "$ARCHIVE" ] && [ ! -f "$ARCHIVE" ]; then
+        if [ ! -f "$ARCHIVE.part" ] || [ "$(sha256_of "$ARCHIVE.part")" != $SHA256 ]; then
+            say 'downloading the source, 77 MB'
+            step curl --fail --location --retry 3 --continue-at - --output "$ARCHIVE.part" "$URL" ||
+                stop 5 "the source could not be downloaded from $URL; what came is kept, and the same command goes on. Without a network: --source FILE"
+        fi
+        [ -n "$DRY" ] || checked "$ARCHIVE.part"
+        step mv -f "$ARCHIVE.part" "$ARCHIVE"
+    elif [ -f "$SOURCE" ]; then
+        checked "$SOURCE"
+    else
+        stop 2 "there is no file $SOURCE."
+    fi
+}
+
+# checked FILE: stop where an archive is not the pinned one; one that was downloaded is removed
+checked() {
+    found=$(sha256_of "$1")
+    [ "$found" = $SHA256 ] && return 0
+    case $DRY$1 in "$(dirname -- "$ARCHIVE")"/*) rm -f -- "$1" ;; esac
+    stop 6 "$1 has sha256 $found, not the pinned $SHA256. It was not opened."
+}
+
+# unpack_source DIR: the tree, whole or not at all
+unpack_source() {
+    step rm -rf "$1.part"
+    step mkdir "$1.part"
+    # its .git is a stub, which makes a build start over and over
+    step tar -xzf "$SOURCE" -C "$1.part" --strip-components=3 --exclude='*/vendor/llama.cpp/.git' "llama_cpp_python-$VERSION/vendor/llama.cpp"
+    step mv "$1.part" "$1"
+}

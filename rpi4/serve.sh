@@ -1,0 +1,199 @@
+#!/bin/sh
+# Serve a model file to this machine, with settings that suit a board of 2 to 8 GB. The service pillm-serve@NAME runs this.
+#
+#   pillm-serve [--check] NAME
+#   pillm-serve --wait NAME
+#   pillm-serve --new-key NAME
+#
+#   --check         print what would run and what stands in its way, hold every flag against the program, and run nothing
+#   --dry-run       print the command and run nothing
+#   --wait          wait until the server of that name answers; what the service does before it counts as started
+#   --new-key       make the API key that callers of the service must show: /etc/pillm/keys/NAME.key, for root alone
+#
+# NAME stands for /var/lib/pillm/models/NAME.gguf. Settings, from the environment, else from /etc/pillm/serve.d/NAME.env, else
+# from /etc/default/pillm-serve: PILLM_MODEL (another file), PILLM_PORT (8080), PILLM_CONTEXT (tokens of prompt and answer),
+# PILLM_TOKENS (after which an answer is cut, 512), PILLM_THREADS (all cores), PILLM_KEY_FILE, PILLM_WAIT (seconds, 240), and
+# PILLM_OPTIONS, which llama-server gets too. The address is always 127.0.0.1.
+set -euf
+HERE=$(dirname -- "$(readlink -f -- "$0")")
+# shellcheck source-path=SCRIPTDIR source=steps.sh
+. "$HERE/steps.sh"
+
+DO=serve
+while [ $# -gt 0 ]; do
+    case $1 in
+    --dry-run) DRY=yes ;;
+    --check) DO=check ;;
+    --wait) DO='wait' ;;
+    --new-key) DO=key ;;
+    -h | --help) usage && exit 0 ;;
+    --) shift && break ;;
+    -*) wrong "$1" ;;
+    *) break ;;
+    esac
+    shift
+done
+[ $# -eq 1 ] || stop 2 "name one model. See: $NAME --help"
+WHO=$1
+case $WHO in
+.* | -* | '' | *[!A-Za-z0-9._-]*) stop 2 "'$WHO' is no name: letters, digits, '.', '_' and '-', beginning with a letter or digit." ;;
+esac
+SETTINGS=$ROOT/etc/pillm/serve.d/$WHO.env
+DEFAULTS=$ROOT/etc/default/pillm-serve
+KEY=$ROOT/etc/pillm/keys/$WHO.key
+
+# settings FILE: take what a file sets, unless it was set before; nothing in it is run
+settings() {
+    [ -r "$1" ] || return 0
+    line=0
+    while IFS= read -r text || [ -n "$text" ]; do
+        line=$((line + 1))
+        key=${text%%=*}
+        case $text in
+        '' | '#'* | ';'*) continue ;;
+        PILLM_MODEL=* | PILLM_PORT=* | PILLM_CONTEXT=* | PILLM_TOKENS=* | PILLM_THREADS=* | PILLM_WAIT=* | PILLM_OPTIONS=* | PILLM_KEY_FILE=*) ;;
+        *) stop 2 "$1:$line: '$key' is no setting. See: $NAME --help" ;;
+        esac
+        value=${text#*=}
+        value=${value#[\"\']}
+        value=${value%[\"\']}
+        eval "known=\${$key-}"
+        [ -n "$known" ] || export "$key=$value"
+    done <"$1"
+}
+
+# size_for MIB: what a board with that much memory can spare
+size_for() {
+    if [ "$1" -lt 1500 ]; then
+        CONTEXT=1024 BATCH=128 UBATCH=64 CACHE=0 CHECKPOINTS=0 REPACK=--no-repack
+    elif [ "$1" -lt 3000 ]; then
+        # on a Pi 5 the weights would be held a second time, in the order that its kernels like
+        CONTEXT=2048 BATCH=256 UBATCH=128 CACHE=32 CHECKPOINTS=1 REPACK=--no-repack
+    elif [ "$1" -lt 6000 ]; then
+        CONTEXT=2048 BATCH=256 UBATCH=128 CACHE=64 CHECKPOINTS=2 REPACK=--repack
+    else
+        CONTEXT=4096 BATCH=256 UBATCH=128 CACHE=256 CHECKPOINTS=4 REPACK=--repack
+    fi
+}
+
+# fits: stop where the file is larger than the memory, and warn where little is left
+fits() {
+    need=$(($(bytes_of "$MODEL") / 1048576))
+    [ "$need" -lt "$RAM" ] || stop 2 "$MODEL has $need MiB and this board $RAM MiB of memory: each token would be read from the disk. Take a smaller file; pillm plan tells which."
+    [ "$need" -lt $((RAM * 3 / 4)) ] || say "$MODEL has $need of $RAM MiB of memory; little is left for prompt and answer"
+}
+
+# say what the kernel does not do: Raspberry Pi kernels start without the memory controller
+memory_limits() {
+    controllers=$(cat "$ROOT/sys/fs/cgroup/cgroup.controllers" 2>/dev/null) || controllers=
+    case " $controllers " in
+    *' memory '*) ;;
+    *) say "the memory controller is off, so the service's MemoryHigh is void and nothing limits what a server takes. To turn it on: add cgroup_enable=memory to the one line of /boot/firmware/cmdline.txt, and reboot" ;;
+    esac
+}
+
+# options WORD ...: refuse what would undo the service's promises
+options() {
+    for word; do
+        case $word in
+        --host* | --port* | --path* | -ag | --api-* | --ssl-* | --cors-* | --tools* | --agent* | --mcp* | --ui* | --webui* | --models-* | --slot-save-path* | -hf* | --hf-* | --rpc* | --log-file*)
+            stop 6 "PILLM_OPTIONS: $word is not for a service. It listens on 127.0.0.1, asks for a key, and runs no tools." ;;
+        esac
+    done
+}
+
+key_file() {
+    if [ -n "${CREDENTIALS_DIRECTORY-}" ]; then
+        printf '%s' "$CREDENTIALS_DIRECTORY/api-key"
+    elif [ -n "${PILLM_KEY_FILE-}" ]; then
+        [ -f "$PILLM_KEY_FILE" ] || stop 2 "there is no file $PILLM_KEY_FILE."
+        printf '%s' "$PILLM_KEY_FILE"
+    elif [ $DO = check ]; then
+        printf '%s' "$KEY"
+    fi
+}
+
+# check WORD ...: hold every flag of the command against the program's own help
+check() {
+    [ -e "$KEY" ] || say "there is no key $KEY (or only root sees it), and the service does not start without one: sudo $NAME --new-key $WHO"
+    code=0
+    help=$("$exe" --help 2>/dev/null </dev/null) || code=$?
+    ended $code llama-server
+    strange=
+    for word; do
+        case $word in
+        --*) printf '%s\n' "$help" | grep -q -E -e "(^|[ ,])$word([ ,]|\$)" || strange="$strange $word" ;;
+        esac
+    done
+    [ -z "$strange" ] || stop 4 "this $exe does not know:$strange. pillm-llamacpp of the same version does."
+    say "$(printf '%s\n' "$@" | grep -c '^--') flags, all known to $exe; $RAM MiB of memory"
+}
+
+serve() {
+    MODEL=${PILLM_MODEL:-$ROOT/var/lib/pillm/models/$WHO.gguf}
+    [ -r "$MODEL" ] || stop 2 "there is no file $MODEL that may be read here. Files below /home are hidden from a service: copy it to /var/lib/pillm/models/$WHO.gguf"
+    RAM=$(memory_mib)
+    size_for "$RAM"
+    fits
+    memory_limits
+    exe=$(program llama-server) || exit $?
+    key=$(key_file) || exit $?
+    threads=${PILLM_THREADS:-$(cores)}
+    # shellcheck disable=SC2086 # one word each
+    options ${PILLM_OPTIONS-}
+    # llama-server's own defaults are made for large machines: four answers at once, 8 GiB of prompt cache, every web page may ask
+    # shellcheck disable=SC2086
+    set -- --model "$MODEL" --alias "$WHO" --ctx-size "${PILLM_CONTEXT:-$CONTEXT}" --predict "${PILLM_TOKENS:-512}" \
+        --threads "$threads" --threads-batch "$threads" --batch-size $BATCH --ubatch-size $UBATCH --parallel 1 \
+        --cache-ram $CACHE --ctx-checkpoints $CHECKPOINTS $REPACK --load-mode mmap --temp 0 --jinja --no-ui --no-slots --metrics --offline \
+        ${PILLM_OPTIONS-} --host 127.0.0.1 --port "${PILLM_PORT:-8080}" --cors-origins localhost
+    [ -z "$key" ] || set -- "$@" --api-key-file "$key"
+    # what the environment tells llama-server itself would come on top, unseen
+    for name in $(env | sed -n 's/^\(LLAMA_[A-Z0-9_]*\)=.*/\1/p'); do
+        unset "$name"
+    done
+    if [ $DO = check ]; then
+        DRY=yes
+        step "$exe" "$@"
+        check "$@"
+    elif [ -n "$DRY" ]; then
+        step "$exe" "$@"
+    else
+        exec "$exe" "$@"
+    fi
+}
+
+# /health needs no key, and answers 503 while the file is read
+wait_for() {
+    url=http://127.0.0.1:${PILLM_PORT:-8080}/health
+    limit=${PILLM_WAIT:-240}
+    if [ -n "$DRY" ]; then
+        step curl "$url"
+        return 0
+    fi
+    command -v curl >/dev/null 2>&1 || stop 4 'curl is not installed. Get it with: sudo apt-get install curl'
+    began=$(date +%s)
+    until curl --silent --fail --noproxy '*' --max-time 5 --output /dev/null "$url"; do
+        [ $(($(date +%s) - began)) -lt "$limit" ] || stop 1 "$WHO did not answer on $url within $limit s."
+        sleep 1
+    done
+}
+
+new_key() {
+    [ ! -e "$KEY" ] || stop 2 "$KEY is there already. Nothing was changed; remove it first where callers shall need another."
+    step mkdir -p -m 700 "$(dirname -- "$KEY")"
+    [ -n "$DRY" ] || (umask 077 && od -An -N 32 -tx1 /dev/urandom | tr -d ' \n' >"$KEY") || stop 1 "$KEY cannot be written. Try: sudo $NAME --new-key $WHO"
+    say "made $KEY. After a change: sudo systemctl restart pillm-serve@$WHO"
+}
+
+settings "$SETTINGS"
+settings "$DEFAULTS"
+for name in PILLM_PORT PILLM_CONTEXT PILLM_TOKENS PILLM_THREADS PILLM_WAIT; do
+    eval "given=\${$name-}"
+    [ -z "$given" ] || number "$name" "$given"
+done
+case $DO in
+serve | check) serve ;;
+wait) wait_for ;;
+key) new_key ;;
+esac
