@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 from pillm.artifacts import sha256_file
-from pillm.cards.beside import README, SUMS
+from pillm.cards.beside import README, SUMS, read_sums
 from pillm.cards.card import CARD_FILE
 from pillm.errors import ConfigError, DataError, GateError, StorageError
 from pillm.hubs import Published, Publisher, Release, ReleaseFile
@@ -94,14 +93,6 @@ def _require_whole(export: Path) -> None:
 def _require_sums(files: tuple[ReleaseFile, ...]) -> None:
     """Raise StorageError where SHA256SUMS lists another hash than a file has."""
     by_name = {file.name: file for file in files}
-    sums = by_name.get(SUMS)
-    for sha256, name in _listed(sums.path) if sums else ():
+    for name, sha256 in read_sums(by_name[SUMS].path.parent).items() if SUMS in by_name else ():
         if name in by_name and by_name[name].sha256 != sha256:
             raise StorageError(f"{by_name[name].path} is not the file that {SUMS} lists. Nothing was sent. {AGAIN}")
-
-
-def _listed(sums: Path) -> Iterator[tuple[str, str]]:
-    for line in sums.read_text("utf-8").splitlines():
-        sha256, _, name = line.partition(" ")
-        if name:
-            yield sha256, name.strip().removeprefix("*").removeprefix("./")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pillm.artifacts import CONTRACT_FILE, Checkpoint, sha256_file
+from pillm.cards.beside import SUMS, read_sums
 from pillm.cards.card import CARD_FILE, read_card
 from pillm.cards.lineage import LINEAGE_FILE, data_hash, keys_of, read_lineage
 from pillm.cards.metadata import MetadataValue, metadata_of
@@ -49,18 +50,18 @@ def trace(path: Path | str, run: Path | str | None = None) -> list[Traced]:
     """Hold a GGUF file's hash and metadata against a run, by default the one that it lies in; return every comparison.
 
     Of the run its export with card, contract and tokenizer, its checkpoint's lineage, its labelled rows and its recipe are
-    asked, as far as they are there; what can be computed from what lies there is computed anew. Raises
+    asked, as far as they are there; what can be computed from what lies there is computed anew. A file that was passed on
+    without its run is held against what came with it: `SHA256SUMS`, card, contract, tokenizer. Raises
     DataError where the file is no GGUF file, or no export is found to hold it against.
     """
     path = Path(path)
     header = read_header(path, texts=LISTS)
     folder = _export_folder(path, Path(run) if run is not None else None)
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise DataError(f"{folder / MANIFEST} is damaged: nothing can be held against it. Export again.")
+    manifest, listing = _listing(folder)
     said = {key: _plain(value) for key, value in {**header.metadata, **header.texts}.items()}
-    found = [_bytes(path, folder, manifest)]
-    home = Path(run) if run is not None else folder.parent
+    found = [_bytes(path, manifest, listing)]
+    alone = listing.name == SUMS
+    home = Path(run) if run is not None else folder if alone else folder.parent
     if "pillm.version" in said and (version := manifest.get("versions", {}).get("pillm")):
         found.append(_compared("pillm.version", said["pillm.version"], str(version), folder / MANIFEST))
     for where, recorded in _recorded(folder, manifest, home):
@@ -81,10 +82,21 @@ def _export_folder(path: Path, run: Path | None) -> Path:
     places = [run, *_below(run)] if run is not None else list(path.resolve().parents)[:3]
     exports = [place for place in places if (read_manifest(place) or {}).get("verb") == "export"]
     listing = [place for place in exports if path.name in (read_manifest(place) or {}).get("files", {})]
-    if not exports:
+    received = run or path.resolve().parent
+    if not exports and not (received / SUMS).is_file():
         where = run if run is not None else path.parent
         raise DataError(f"no finished export is found in {where} to hold {path.name} against. Name the run: --run RUN")
-    return (listing or exports)[0]
+    return (listing or exports or [received])[0]
+
+
+def _listing(folder: Path) -> tuple[JSONObject, Path]:
+    """Return the manifest of an export, or of one that was passed on the sums in its form; and which file it is."""
+    if not (folder / MANIFEST).is_file():
+        return {"files": {name: {"sha256": sha256} for name, sha256 in read_sums(folder).items()}}, folder / SUMS
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise DataError(f"{folder / MANIFEST} is damaged: nothing can be held against it. Export again.")
+    return manifest, folder / MANIFEST
 
 
 def _below(folder: Path) -> list[Path]:
@@ -92,14 +104,14 @@ def _below(folder: Path) -> list[Path]:
     return sorted(file.parent for file in found if not file.parent.name.startswith("."))
 
 
-def _bytes(path: Path, folder: Path, manifest: JSONObject) -> Traced:
-    """Hold a file's bytes against the manifest; a file that was renamed is known by its hash."""
+def _bytes(path: Path, manifest: JSONObject, listing: Path) -> Traced:
+    """Hold a file's bytes against what lists them; a file that was renamed is known by its hash."""
     actual = sha256_file(path)
     files: Mapping[str, JSONObject] = manifest["files"]
     same = next((name for name, entry in files.items() if entry["sha256"] == actual), None)
     named = files.get(path.name, {}).get("sha256", "")
     recorded = actual if same is not None and path.name not in files else str(named)
-    return Traced(what="sha256", agrees=recorded == actual, said=actual, recorded=recorded, where=folder / MANIFEST)
+    return Traced(what="sha256", agrees=recorded == actual, said=actual, recorded=recorded, where=listing)
 
 
 def _compared(key: str, said: str, recorded: str, where: Path) -> Traced:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pillm.artifacts import sha256_file
+from pillm.cards.beside import SUMS, read_sums
 from pillm.errors import DataError
-from pillm.intake.door import faults_of
+from pillm.intake.door import check_model_file, faults_of
 from pillm.intake.faults import Fault
 from pillm.intake.inspection import is_read
 from pillm.performance.history import History
@@ -36,14 +37,18 @@ class Problem:
 def verify(path: Path | str) -> list[Problem]:
     """Recompute every manifest below a run or stage folder, or the one that lists a file; return what does not hold.
 
-    Raises DataError where there is nothing to verify.
+    Files that were passed on without one are held against the `SHA256SUMS` beside them. Raises DataError where there is
+    nothing to verify, and of a model file that nothing lists what `check_model_file` raises.
     """
     path = Path(path)
     if path.is_file():
         return _check_file(path)
     manifests = sorted(path.rglob(MANIFEST), key=lambda file: (len(file.parts), file)) if path.is_dir() else []
     if not manifests:
-        raise DataError(f"{path} holds no {MANIFEST}: no finished run or stage is there.")
+        sums = read_sums(path)
+        if not sums:
+            raise DataError(f"{path} holds no {MANIFEST} and no {SUMS}: no finished run or stage is there, nor what one made.")
+        return list(_changed(path, _entries(sums)))
     problems = [Problem(path=path / MANIFEST, reason="is missing: the run did not finish")] if _unfinished(path) else []
     for file in manifests:
         if not any(part.startswith(".") for part in file.relative_to(path).parts[:-1]):  # a working folder: not a result
@@ -56,7 +61,7 @@ def verify(path: Path | str) -> list[Problem]:
 def _check_file(path: Path) -> list[Problem]:
     folder = next((parent for parent in path.resolve().parents if (parent / MANIFEST).is_file()), None)
     if folder is None:
-        raise DataError(f"{path}: no {MANIFEST} stands in its folder or above it; there is nothing to check it against.")
+        return _check_received(path)
     manifest = read_manifest(folder)
     if manifest is None:
         return [_damaged(folder)]
@@ -66,6 +71,25 @@ def _check_file(path: Path) -> list[Problem]:
     if name not in manifest["files"]:
         raise DataError(f"{path} is not listed in {folder / MANIFEST}.")
     return list(_changed(folder, {name: manifest["files"][name]}))
+
+
+def _check_received(path: Path) -> list[Problem]:
+    """Hold a file that was passed on against the sums that came with it."""
+    sums = read_sums(path.resolve().parent)
+    if path.name in sums:
+        return list(_changed(path.parent, _entries({path.name: sums[path.name]})))
+    sound = ""
+    if path.suffix == ".gguf":
+        check_model_file(path)
+        sound = "Its header is sound, but "
+    raise DataError(
+        f"{path}: {sound}no {MANIFEST} stands in its folder or above it, and no {SUMS} beside it lists it: there is nothing to "
+        f"check it against. Copy its {SUMS} beside it, or name the run that made a model file: --run RUN."
+    )
+
+
+def _entries(sums: Mapping[str, str]) -> dict[str, JSONObject]:
+    return {name: {"sha256": sha256} for name, sha256 in sums.items()}
 
 
 def _check_folder(folder: Path) -> list[Problem]:

@@ -198,3 +198,32 @@ def test_rows_of_another_labelling_say_nothing(tmp_path: Path) -> None:
     label([Prompt(id="x", messages=({"role": "user", "content": "other"},))], EchoTeacher(), tmp_path / "run" / "label")
     assert wrong(trace(file)) == []
     assert "labelled.jsonl" not in {one.where.name for one in trace(file)}
+
+
+def passed_on(tmp_path: Path) -> Path:
+    """Return a file as it arrives elsewhere: with what stands beside it, and without its run."""
+    export_, away = made(tmp_path / "run").parent, tmp_path / "downloads" / "student"
+    shutil.copytree(export_, away)
+    (away / "manifest.json").unlink()
+    shutil.rmtree(tmp_path / "run")
+    return away / "student-F16.gguf"
+
+
+def test_a_file_that_was_passed_on_is_held_against_what_came_with_it(tmp_path: Path) -> None:
+    file = passed_on(tmp_path)
+    (tmp_path / "downloads" / "train").mkdir()  # of somebody else
+    write_manifest(tmp_path / "downloads" / "train", Lineage(verb="train", key="k"))
+    found = trace(file)
+    assert wrong(found) == []
+    assert {one.where.name for one in found} == {"SHA256SUMS", "card.json", "contract.json"}
+    card = json.loads((file.parent / "card.json").read_text("utf-8"))
+    (file.parent / "card.json").write_text(json.dumps({**card, "license": "apache-2.0"}), "utf-8")
+    assert wrong(trace(file)) == [("general.license", "card.json")]
+
+
+def test_one_changed_byte_of_a_file_that_was_passed_on_is_found(tmp_path: Path) -> None:
+    file = passed_on(tmp_path)
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    assert wrong(trace(file)) == [("sha256", "SHA256SUMS")]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pillm.cards.beside import sums_of
 from pillm.errors import ConfigError, DataError
 from pillm.store import Lineage, WorkFolder, write_manifest
 from pillm.testing import EchoTeacher
@@ -116,3 +117,39 @@ def test_a_changed_word_of_a_manifest_is_found(tmp_path: Path, old: str, new: st
         assert [problem.path for problem in verify(tmp_path)] == [folder / "manifest.json"]
         (folder / "manifest.json").write_text(good)
     assert verify(tmp_path) == verify(tmp_path / "manifest.json") == []
+
+
+def received(folder: Path) -> Path:
+    """Return a folder as it arrives where its run is not: files, and their sums."""
+    folder.mkdir(parents=True)
+    (folder / "m.gguf").write_bytes(SOUND)
+    (folder / "SHA256SUMS").write_text(sums_of(folder, {}), "utf-8")
+    return folder
+
+
+def test_files_that_were_passed_on_are_held_against_their_sums(tmp_path: Path) -> None:
+    folder = received(tmp_path / "there")
+    assert verify(folder) == verify(folder / "m.gguf") == []
+    (folder / "m.gguf").write_bytes(b"GGUF")
+    for path in (folder, folder / "m.gguf"):
+        assert [problem.reason for problem in verify(path)] == ["was changed: its sha256 is not the recorded one"]
+    (folder / "m.gguf").unlink()
+    assert [problem.reason for problem in verify(folder)] == ["is missing"]
+
+
+def test_a_model_file_that_nothing_lists_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    folder = received(tmp_path / "there")
+    (folder / "SHA256SUMS").unlink()
+    with pytest.raises(DataError, match=r"Its header is sound, but no manifest\.json .* and no SHA256SUMS"):
+        verify(folder / "m.gguf")
+    (folder / "m.gguf").write_bytes((folder / "m.gguf").read_bytes()[:-40])
+    with pytest.raises(DataError, match="Nothing was opened"):
+        verify(folder / "m.gguf")
+
+
+@pytest.mark.parametrize("line", ["x", "0" * 64 + "  ../m.gguf", "0" * 64 + "  /etc/passwd", "\xff"])
+def test_sums_that_lead_elsewhere_are_refused(tmp_path: Path, line: str) -> None:
+    folder = received(tmp_path / "there")
+    (folder / "SHA256SUMS").write_bytes(line.encode("latin-1") + b"\n")
+    with pytest.raises(DataError, match="SHA256SUMS"):
+        verify(folder)

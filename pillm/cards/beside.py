@@ -19,6 +19,7 @@ from pillm.records import JSONObject
 from pillm.store import MANIFEST, exempt, read_manifest
 
 README, SUMS, MODELFILE = "README.md", "SHA256SUMS", "Modelfile"
+_SUM = re.compile(r"([0-9a-f]{64}) [ *]([^/\0].*)")
 _FROM = re.compile(r"^(?:# It takes .*\n)?FROM \./.*$", re.MULTILINE)
 
 
@@ -54,6 +55,28 @@ def sums_of(folder: Path, known: Mapping[str, str]) -> str:
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} | set(known)
     kept = sorted(name for name in names if name not in (SUMS, README, MANIFEST) and not exempt(name))
     return "".join(f"{known.get(name) or sha256_file(folder / name)}  {name}\n" for name in kept)
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each file that a folder's `SHA256SUMS` lists, by name; empty where there is no such list.
+
+    Raises DataError where it is no such list, or names a place outside of the folder.
+    """
+    path = folder / SUMS
+    if not path.is_file():
+        return {}
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Get it again from where the files came from.") from error
+    found = {}
+    for number, line in enumerate(lines, 1):
+        match = _SUM.fullmatch(line)
+        if match is None or ".." in Path(match[2]).parts:
+            remedy = "Get it again from where the files came from."
+            raise DataError(f"{path}:{number} is no sha256 and a file of this folder. {remedy}")
+        found[match[2].removeprefix("./")] = match[1]
+    return found
 
 
 def refresh(
