@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import pillm
@@ -44,3 +46,18 @@ def test_a_cut_connection_is_told_from_a_failure(board: LoopbackBoard) -> None:
         board.cut()
         with pytest.raises(pillm.Unavailable, match="connection broke during the talk"):
             talk.ask("who", timeout=10)
+
+
+def test_a_held_command_ends_with_the_conversation_and_tells_how_it_ended(board: LoopbackBoard) -> None:
+    with board.remote() as remote:
+        with remote.hold("the server", ["sh", "-c", "echo up; exec sleep 300"]) as talk:
+            assert talk.hear(timeout=10) == "up"
+            assert talk.ended() is None
+        with remote.hold("the server", ["sh", "-c", "kill -KILL $$"], needs=5_000_000_000) as talk:
+            assert "needs 5.0 GB, has" in str(talk.ended(10))
+    assert not any("sleep 300" in line for line in map(_command, board.processes()))
+
+
+def _command(pid: int) -> str:
+    path = Path(f"/proc/{pid}/cmdline")
+    return path.read_bytes().replace(b"\0", b" ").decode() if path.exists() else ""

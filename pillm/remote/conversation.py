@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from pillm.errors import PillmError, Unavailable
 from pillm.remote.connection import SSH_FAILED, end
-from pillm.remote.endings import failure
+from pillm.remote.endings import OUT_OF_MEMORY, failure
 from pillm.remote.guard import guarded
 
 if TYPE_CHECKING:
@@ -23,14 +23,16 @@ _LAST_WORDS = 20.0
 class Conversation:
     """A command that reads lines and answers each with one; a context manager, whose end is the end of what it reads.
 
-    What the command does when its input ends is its own affair: that is how it learns that this side is gone.
+    What the command does when its input ends is its own affair: that is how it learns that this side is gone. One that reads
+    nothing is `held`: it is ended there when this side is gone, its whole group. `needs` is the memory that it is known to
+    need, in bytes.
     """
 
-    def __init__(self, remote: Remote, what: str, argv: Sequence[str]) -> None:
+    def __init__(self, remote: Remote, what: str, argv: Sequence[str], *, held: bool = False, needs: int | None = None) -> None:
         remote.connect()
-        self._remote, self._what = remote, what
+        self._remote, self._what, self._needs = remote, what, needs
         self._process = subprocess.Popen(
-            remote.connection.command(guarded(argv, fed=True)),
+            remote.connection.command(guarded(argv, fed=not held)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -61,6 +63,14 @@ class Conversation:
             raise self._ended()
         return line
 
+    def ended(self, within: float = 0.0) -> PillmError | None:
+        """Return how the command ended, or None where it still runs after so many seconds."""
+        try:
+            self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            return None
+        return self._ended()
+
     def _ended(self) -> PillmError:
         code = self._process.wait()
         for thread in self._threads:
@@ -70,7 +80,8 @@ class Conversation:
             return Unavailable(
                 f"{self._remote.host}: the connection broke during {self._what} ({said.strip()[-200:] or 'cut'})."
             )
-        return failure(self._remote.host, self._what, code, said)
+        has = self._remote.memory() if code == OUT_OF_MEMORY else None
+        return failure(self._remote.host, self._what, code, said, (self._needs, has))
 
     def __enter__(self) -> Self:
         return self

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pillm.errors import ConfigError, PillmError, Unavailable
 from pillm.progress import Progress
@@ -14,6 +15,10 @@ from pillm.remote.connection import SSH_FAILED, Connection, Done
 from pillm.remote.endings import OUT_OF_MEMORY, failure, tail
 from pillm.remote.guard import guarded
 from pillm.remote.hostkeys import accept, refusal
+
+if TYPE_CHECKING:
+    from pillm.remote.conversation import Conversation
+    from pillm.remote.sockets import Reached
 
 _SMALL = 1 << 20
 _SLACK = 30.0
@@ -120,6 +125,24 @@ class Remote:
             raise Unavailable(
                 f"{self.host}: {what} took longer than {timeout:.0f} s and was ended. Raise its timeout, or look at the device."
             ) from error
+
+    def hold(self, what: str, argv: Sequence[str], *, needs: int | None = None) -> Conversation:
+        """Start a command that runs until the context that this returns is left, or the connection breaks: never longer.
+
+        Messages call it `what`; `needs` are the bytes of memory it is known to need. See `pillm.remote.conversation`.
+        """
+        from pillm.remote.conversation import Conversation
+
+        return Conversation(self, what, argv, held=True, needs=needs)
+
+    @contextmanager
+    def reach(self, there: str) -> Iterator[Reached]:
+        """Give a way to the HTTP server behind a socket there, a path or `127.0.0.1:PORT`; raise Unavailable where that fails."""
+        from pillm.remote.sockets import Reached
+
+        self.connect()
+        with self.connection.forward(there) as here:
+            yield Reached(here)
 
     def upload(self, path: Path, folder: str, sha256: str, progress: Progress | None = None) -> str:
         """Put a file into a folder there, whole or not at all, and return its path; see `pillm.remote.uploading`."""

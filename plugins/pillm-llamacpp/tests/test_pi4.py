@@ -110,13 +110,18 @@ def test_a_host_never_becomes_an_option_of_ssh() -> None:
         pillm.runner("pi4", host="-oProxyCommand=touch evil")
 
 
-def test_it_says_that_it_does_not_answer(pi: LoopbackBoard, gguf: pillm.ModelFile) -> None:
-    assert "answer" not in Pi4Runner.capabilities
-    with (
-        Pi4Runner(host=pi.host).open(gguf) as session,
-        pytest.raises(pillm.ConfigError, match="does not answer yet"),
-    ):
-        list(session.answer(iter([request()])))
+def test_it_says_what_the_device_is(pi: LoopbackBoard) -> None:
+    facts = Pi4Runner(host=pi.host, ssh_config=pi.ssh_config).probe()
+    assert facts.cores
+    assert facts.kernel
+    assert any("/proc/cpuinfo" in line for line in pi.commands)
+
+
+def test_a_schema_that_no_grammar_holds_is_refused_before_anything_is_sent() -> None:
+    prompt = request(schema={"not": {"const": 1}}).prompt
+    with pytest.raises(pillm.ConfigError, match="row-0"):
+        Pi4Runner(host="board", constrain=True).check_prompts([prompt])
+    Pi4Runner(host="board").check_prompts([prompt])
 
 
 def test_the_stand_in_prints_what_the_parser_reads() -> None:

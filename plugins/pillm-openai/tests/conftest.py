@@ -21,6 +21,7 @@ def shared(name: str) -> ModuleType:
 
 asking = shared("asking")
 shared("batchqueue")
+shared("natives")
 shared("hostile")
 
 

@@ -1,39 +1,44 @@
-"""The runner `pi4`: times model files on a Raspberry Pi, with the llama-bench that is installed there."""
+"""The runner `pi4`: model files answer and are timed on a Raspberry Pi, by the llama.cpp that is installed there."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
 import pillm
-
-_TUNING: dict[str, Any] = {"key": False}
+from pillm_llamacpp.boards.boardsession import BoardAnswers, Serving
+from pillm_llamacpp.inference.decoding import TUNING, check_schemas
 
 
 class Pi4Runner(pillm.Runner):
-    """Times GGUF files on a Raspberry Pi over ssh."""
+    """Answers from GGUF files on a Raspberry Pi over ssh, greedily, and times them there."""
 
     name: ClassVar[str] = "pi4"
     reads: ClassVar[frozenset[str]] = frozenset({"gguf"})
-    capabilities: ClassVar[frozenset[str]] = frozenset({"bench"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"answer", "bench", "embed", "grammar", "logprobs"})
 
     host: str = Field(description="Where ssh connects to without a password, such as pi@raspberrypi.local.")
     program: str = Field("llama-bench", min_length=1, description="The llama-bench of the device: a name or a path there.")
+    server: str = Field("llama-server", min_length=1, description="The llama-server of the device: a name or a path there.")
+    context: int | None = Field(None, ge=8, description="Tokens of prompt and answer; none: the model's own, at most 4096.")
+    max_tokens: int = Field(256, ge=1, description="Tokens after which an answer is cut; never exceeded.")
+    constrain: bool = Field(False, description="Hold answers to the row's JSON Schema by a grammar.")
+    logprobs: int = Field(0, ge=0, le=1024, description="Alternatives to record per token, with log-probabilities.")
     threads: int = Field(4, ge=1, le=256, description="Threads to compute with.")
     folder: str = Field(
-        ".cache/pillm/models", min_length=1, description="Folder there for model files.", json_schema_extra=_TUNING
+        ".cache/pillm/models", min_length=1, description="Folder there for model files.", json_schema_extra=TUNING
     )
     timeout: float = Field(
-        1800.0, gt=0, description="Seconds after which a command there is given up.", json_schema_extra=_TUNING
+        1800.0, gt=0, description="Seconds after which a command there is given up.", json_schema_extra=TUNING
     )
 
     ssh_config: Path | None = Field(
-        None, description="A configuration that ssh reads instead of your own.", json_schema_extra=_TUNING
+        None, description="A configuration that ssh reads instead of your own.", json_schema_extra=TUNING
     )
 
     @field_validator("host")
@@ -44,28 +49,35 @@ class Pi4Runner(pillm.Runner):
         except pillm.ConfigError as error:
             raise ValueError(str(error)) from error
 
+    def check_prompts(self, prompts: Sequence[pillm.Prompt]) -> None:
+        """Raise ConfigError naming the first row whose schema `constrain` could not hold answers to."""
+        if self.constrain:
+            check_schemas(prompts)
+
+    def probe(self) -> pillm.DeviceFacts:
+        """Return what the device is; raise Unavailable where it cannot be reached."""
+        with self.remote() as remote:
+            return pillm.probe_machine(remote)
+
+    def remote(self) -> pillm.Remote:
+        """Return the way to the device."""
+        return pillm.Remote(self.host, ssh_config=self.ssh_config)
+
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
-        """Return a session for a GGUF file; nothing is sent before it is timed."""
+        """Return a session for a GGUF file; nothing is sent before it is asked or timed."""
         if isinstance(model, pillm.Checkpoint):
             raise pillm.ConfigError(f"runner 'pi4' reads GGUF files, and {model.path} is a model folder. Export it first.")
         pillm.check_model_file(model.path)
         return PiSession(self, model)
 
 
-class PiSession(pillm.Session):
+class PiSession(BoardAnswers):
     """A model file on a Raspberry Pi."""
 
     def __init__(self, runner: Pi4Runner, model: pillm.ModelFile) -> None:
-        self._runner, self._model = runner, model
-        self._remote = pillm.Remote(runner.host, ssh_config=runner.ssh_config)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._remote.close()
-
-    def answer(self, requests: Iterator[pillm.Request]) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
-        """Raise ConfigError: this runner only times models."""
-        raise pillm.ConfigError("runner 'pi4' times models and does not answer yet. Score the same file with runner 'local'.")
+        names = type(runner).model_fields.keys() & Serving.__dataclass_fields__.keys()
+        super().__init__(runner.remote(), model, Serving(**{name: getattr(runner, name) for name in names}))
+        self._runner = runner
 
     def bench(self, plan: pillm.BenchPlan) -> pillm.Benchmark:
         """Send the file unless it is there already, run llama-bench there and return its medians."""

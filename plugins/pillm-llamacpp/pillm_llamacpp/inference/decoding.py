@@ -37,15 +37,8 @@ class Decoding(pillm.Backend):
 
     def check_prompts(self, prompts: Sequence[pillm.Prompt]) -> None:
         """Raise ConfigError naming the first row whose schema `constrain` could not hold answers to."""
-        if not self.constrain:
-            return
-        from pillm_llamacpp.grammars.grammar import compile_schema, fingerprint
-
-        seen: set[str] = set()
-        for prompt in prompts:
-            if prompt.schema is not None and (key := fingerprint(prompt.schema)) not in seen:
-                compile_schema(prompt.schema, where=prompt.where or prompt.id)
-                seen.add(key)
+        if self.constrain:
+            check_schemas(prompts)
 
     def session(self, file: Path, **more: Any) -> pillm.Session:
         """Open a session on a model file with these options."""
@@ -55,3 +48,14 @@ class Decoding(pillm.Backend):
         if self.prefix != "none":
             more = {"model": pillm.sha256_file(file), **more}
         return LocalSession(file, Settings(**{name: getattr(self, name) for name in names}, **more))
+
+
+def check_schemas(prompts: Sequence[pillm.Prompt]) -> None:
+    """Raise ConfigError naming the first row whose schema no grammar can hold answers to."""
+    from pillm_llamacpp.grammars.grammar import compile_schema, fingerprint
+
+    seen: set[str] = set()
+    for prompt in prompts:
+        if prompt.schema is not None and (key := fingerprint(prompt.schema)) not in seen:
+            compile_schema(prompt.schema, where=prompt.where or prompt.id)
+            seen.add(key)

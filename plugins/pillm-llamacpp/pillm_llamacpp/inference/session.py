@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pillm
 from pillm_llamacpp.inference.machine import physical_cores
+from pillm_llamacpp.inference.outcomes import Reader
 from pillm_llamacpp.inference.timed import Timed
 from pillm_llamacpp.workers.client import Worker, WorkerDied
 
 if TYPE_CHECKING:
-    from pillm_llamacpp.grammars.grammar import Compiled
     from pillm_llamacpp.workers.pipe import Packet
 
 Result: TypeAlias = tuple[pillm.Request, pillm.Answer | pillm.Failure]
@@ -75,11 +75,14 @@ class LocalSession(Timed, pillm.Session):
         for note in pillm.check_model_file(path):
             log.warning("%s: %s.", path.name, note)
         self._path, self._settings = path, settings
-        self._grammars: dict[str, Compiled] = {}
         self._threads = settings.threads_for(path.stat().st_size)
         self._restarts = 0
         self._prefix = _storage(settings)
         self._start()
+        self._reader = Reader(
+            model=self.facts["name"] or path.stem, tokenizer=self.facts["tokenizer"], constrain=settings.constrain,
+            logprobs=settings.logprobs,
+        )  # fmt: skip
 
     def _start(self) -> None:
         settings = self._settings
@@ -121,7 +124,7 @@ class LocalSession(Timed, pillm.Session):
                     if flight.flying:
                         result = self._worker.receive()
                         request = flight.flying.pop(result["id"])
-                        yield request, self._outcome(request, result)
+                        yield request, self._reader.outcome(request, result)
                 except WorkerDied as error:
                     self._restart(error)
                     yield from self._one_by_one(flight)
@@ -164,7 +167,7 @@ class LocalSession(Timed, pillm.Session):
             try:
                 self._worker.send(self._packet(request, number))
                 self._worker.send({"op": "end"})
-                outcome = self._outcome(request, self._worker.receive())
+                outcome = self._reader.outcome(request, self._worker.receive())
             except WorkerDied as error:
                 killed = pillm.Failure("server", error.with_advice(_KILLED))
                 outcome = killed if error.killed else pillm.Failure("crashed", str(error))
@@ -187,45 +190,8 @@ class LocalSession(Timed, pillm.Session):
         return {
             "op": "generate", "id": number, "messages": list(request.messages), "tools": list(request.prompt.tools),
             "max_tokens": settings.max_tokens, "temperature": settings.temperature, "seed": seed,
-            "logprobs": settings.logprobs, "grammar": self._grammar(request),
+            "logprobs": settings.logprobs, "grammar": self._reader.grammar(request),
         }  # fmt: skip
-
-    def _grammar(self, request: pillm.Request) -> str | None:
-        compiled = self._compiled(request)
-        return compiled.gbnf if compiled else None
-
-    def _compiled(self, request: pillm.Request) -> Compiled | None:
-        schema = request.prompt.schema
-        if not self._settings.constrain or schema is None:
-            return None
-        from pillm_llamacpp.grammars.grammar import compile_schema, fingerprint
-
-        key = fingerprint(schema)
-        if key not in self._grammars:
-            self._grammars[key] = compile_schema(schema, where=request.prompt.where or request.prompt.id)
-        return self._grammars[key]
-
-    def _outcome(self, request: pillm.Request, result: Packet) -> pillm.Answer | pillm.Failure:
-        if "refused" in result:
-            return pillm.Failure("invalid", result["refused"])
-        compiled = self._compiled(request)
-        if compiled and (reason := compiled.fault(result["text"])):
-            ended = "" if result["finish"] == "stop" else f" (it ended by {result['finish']} after {len(result['ids'])} tokens)"
-            return pillm.Failure("invalid", f"the constrained answer does not satisfy its schema: {reason}{ended}")
-        usage = pillm.Usage(
-            prompt_tokens=result["prompt_tokens"], completion_tokens=len(result["ids"]), cached_tokens=result["cached"]
-        )
-        # what a grammar held is the answer as it is, whatever its strings look like
-        said = (result["text"], None, ()) if compiled else pillm.read_reply(result["text"], tools=bool(request.prompt.tools))
-        content, reasoning, calls = said
-        logprobs = tuple(tuple((token, value) for token, value in row) for row in result["logprobs"])
-        return pillm.Answer(
-            content, reasoning=reasoning, tool_calls=calls, finish_reason=result["finish"], usage=usage,
-            model=self.facts["name"] or self._path.stem,
-            token_ids=tuple(result["ids"]), logprobs=logprobs if self._settings.logprobs else None,
-            tokenizer_hash=self.facts["tokenizer"],
-            timings={"seconds": result["seconds"], "first_token_seconds": result["first"]},
-        )  # fmt: skip
 
     def embed(self, texts: Iterable[str]) -> Iterator[tuple[float, ...]]:
         """Yield one embedding of length 1 per text, pooled as the file says; a few texts are pulled ahead.

@@ -47,6 +47,11 @@ def sequences(asked: int, *, cost: int, free: int) -> int:
     return max(1, min(asked, free * 3 // 4 // cost))
 
 
+def _thought_out(text: str) -> str:
+    """Return a prompt for an answer that a grammar holds: it leaves no room for thoughts, so they end before they begin."""
+    return text + _THOUGHT_OUT if _THINKING.search(text) else text
+
+
 class Served:
     """An open model with its template, its cache and the grammars that were compiled for it."""
 
@@ -118,6 +123,7 @@ class Served:
             "context": self.context,
             "sees": self.model.context,
             "writes": self.model.meta(f"{self.model.meta('general.architecture')}.attention.causal") != "false",
+            "trained": self.model.meta(f"{self.model.meta('general.architecture')}.context_length"),
             "parallel": self.parallel,
             "vocabulary": self.model.n_vocab,
             "template": self._template is not None,
@@ -140,6 +146,10 @@ class Served:
             return {"text": self.model.text(message["ids"])}
         if operation == "tokens":
             return {"tokens": [self.model.shown(token) if token < self.model.n_vocab else "?" for token in message["ids"]]}
+        if operation == "pooling":
+            from pillm_llamacpp.inference.embedding import POOLINGS, pooling_of
+
+            return {"pooling": POOLINGS[pooling_of(self)]}
         if operation == "embed":
             return {"vectors": self._embedding(message.get("pooling")).vectors(message["texts"])}
         if operation == "compare":
@@ -175,7 +185,14 @@ class Served:
 
     def _encode(self, row: Packet) -> Packet:
         text = self.render(row["messages"], row.get("tools") or (), ask=row["ask"]) + row.get("suffix", "")
-        return {"text": text, "ids": self.model.tokenize(text)}
+        text = _thought_out(text) if row.get("held") else text
+        return {"text": text, "ids": self._ids(text)}
+
+    def _ids(self, text: str) -> list[int]:
+        try:
+            return self.model.tokenize(text)
+        except UnicodeEncodeError as error:
+            raise Refusal("backend", f"the prompt is not Unicode text: {error}") from error
 
     def render(self, messages: list[Packet], tools: Any, *, ask: bool) -> str:
         """Return a conversation as text; raise Refusal where the template will not render it."""
@@ -190,13 +207,8 @@ class Served:
         """Queue a request; raise Refusal where it cannot be answered."""
         batcher = self.ready()
         text = self.render(message["messages"], message.get("tools") or (), ask=True)
-        if message.get("grammar") and _THINKING.search(text):
-            # a grammar leaves no room for thoughts, so they are over before they begin
-            text += _THOUGHT_OUT
-        try:
-            prompt = self.model.tokenize(text)
-        except UnicodeEncodeError as error:
-            raise Refusal("backend", f"the prompt is not Unicode text: {error}") from error
+        text = _thought_out(text) if message.get("grammar") else text
+        prompt = self._ids(text)
         room = self.context - len(prompt)
         if not prompt or room < 1:
             raise Refusal("backend", f"the prompt has {len(prompt)} tokens; the context is {self.context}")

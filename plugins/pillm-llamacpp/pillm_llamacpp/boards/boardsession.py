@@ -1,0 +1,179 @@
+"""A model file that answers and embeds on a board, asked with the tokens that runner `local` would decode."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pillm
+from pillm_llamacpp.boards.boardserver import BoardServer, server_words
+from pillm_llamacpp.boards.flags import find_program
+from pillm_llamacpp.inference.outcomes import Reader
+from pillm_llamacpp.inference.session import batched
+
+if TYPE_CHECKING:
+    from pillm_llamacpp.workers.pipe import Packet
+
+_CONTEXT = 4096
+_TOGETHER = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How a model is served there: `server` is the program, times are seconds."""
+
+    server: str = "llama-server"
+    folder: str = ".cache/pillm/models"
+    context: int | None = None
+    threads: int = 4
+    max_tokens: int = 256
+    constrain: bool = False
+    logprobs: int = 0
+    timeout: float = 1800.0
+
+
+class BoardAnswers(pillm.Session):
+    """A model file on a board, open for questions; a server is started there for the first of them."""
+
+    def __init__(self, remote: pillm.Remote, model: pillm.ModelFile, serving: Serving) -> None:
+        """Look at the file's vocabulary and template here; nothing is sent yet."""
+        from pillm_llamacpp.workers.client import Worker
+
+        self._remote, self._model, self._serving = remote, model, serving
+        self._server: BoardServer | None = None
+        self._serves = ""
+        # only the vocabulary: it renders the template and splits the text as all of pillm does
+        self._worker = Worker(f"llama.cpp with {model.path.name}")
+        try:
+            facts = self._worker.ask(op="open", path=str(model.path.resolve()), vocab_only=True)
+        except BaseException:
+            self._worker.close()
+            raise
+        self._ends = frozenset(facts["ends"])
+        trained = str(facts["trained"] or "")
+        self._context = min(serving.context or _CONTEXT, int(trained) if trained.isdigit() and int(trained) else _CONTEXT)
+        self._reader = Reader(
+            model=facts["name"] or model.path.stem, tokenizer=facts["tokenizer"], constrain=serving.constrain,
+            logprobs=serving.logprobs,
+        )  # fmt: skip
+
+    def answer(self, requests: Iterator[pillm.Request]) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
+        """Pull requests one by one and yield each with its answer; what cannot be asked is a failure.
+
+        Raises Unavailable where the connection breaks, BackendError where the server there ends, and what starting it raises.
+        """
+        for request in requests:
+            try:
+                grammar = self._reader.grammar(request)
+                asked = self._encoded(request, held=grammar is not None)
+            except (pillm.BackendError, pillm.ConfigError) as error:
+                yield request, pillm.Failure("invalid", str(error))
+                continue
+            yield request, self._asked(request, asked, grammar)
+
+    def _encoded(self, request: pillm.Request, *, held: bool) -> list[int]:
+        row = {"messages": list(request.messages), "tools": list(request.prompt.tools), "ask": True, "held": held}
+        (found,) = self._worker.ask(op="encode", rows=[row])["rows"]
+        return list(found["ids"])
+
+    def _asked(self, request: pillm.Request, ids: list[int], grammar: str | None) -> pillm.Answer | pillm.Failure:
+        room = self._context - len(ids)
+        if not ids or room < 1:
+            return pillm.Failure("invalid", f"the prompt has {len(ids)} tokens; the context is {self._context}")
+        body: dict[str, Any] = {
+            "prompt": ids, "n_predict": min(self._serving.max_tokens, room), "temperature": 0.0, "samplers": ["temperature"],
+            "return_tokens": True, "n_probs": self._serving.logprobs, "cache_prompt": True,
+        }  # fmt: skip
+        if grammar is not None:
+            body["grammar"] = grammar
+        began = time.monotonic()
+        found = self._told("/completion", body)
+        return self._reader.outcome(request, self._result(found, len(ids), time.monotonic() - began))
+
+    def _result(self, found: dict[str, Any], told: int, seconds: float) -> Packet:
+        """Return an answer of the server in the form in which a worker here gives it."""
+        try:
+            ids, timings = [int(token) for token in found["tokens"]], found.get("timings") or {}
+            stopped = found["stop_type"] in ("eos", "word")
+            said = ids[:-1] if stopped and ids and ids[-1] in self._ends else ids
+            rows = found.get("completion_probabilities") or []
+            logprobs = [[(int(top["id"]), float(top["logprob"])) for top in row["top_logprobs"]] for row in rows]
+            if not ids and found.get("content"):
+                raise ValueError("it tells no token ids: it is older than the option for them")
+            first = float(timings.get("prompt_ms") or 0.0) / 1000
+            cached = max(0, told - int(timings.get("prompt_n", told)))
+        except (LookupError, TypeError, ValueError) as error:
+            raise pillm.BackendError(
+                f"{self._remote.host}: llama-server gave an answer that cannot be read ({type(error).__name__}: {error})."
+            ) from error
+        return {
+            "text": self._worker.ask(op="text", ids=said)["text"], "ids": ids, "prompt_tokens": told, "cached": cached,
+            "finish": "stop" if stopped else "length", "logprobs": logprobs, "seconds": seconds, "first": first,
+        }  # fmt: skip
+
+    def embed(self, texts: Iterable[str]) -> Iterator[tuple[float, ...]]:
+        """Yield one embedding of length 1 per text, pooled as the file says; a few texts are pulled ahead.
+
+        Raises DataError for a text longer than the context, ConfigError where the model gives no embeddings.
+        """
+        for group in batched(texts, _TOGETHER):
+            yield from self._embedded([self._tokens(text) for text in group])
+
+    def _tokens(self, text: str) -> list[int]:
+        ids = list(self._worker.ask(op="tokenize", text=text, special=True)["ids"]) or [0]
+        if len(ids) > self._context:
+            raise pillm.DataError(f"a text of {len(ids)} tokens is longer than the context of {self._context}.")
+        return ids
+
+    def _embedded(self, group: list[list[int]]) -> Iterator[tuple[float, ...]]:
+        found = self._told("/v1/embeddings", {"input": group, "encoding_format": "float"}, serves="embed")
+        try:
+            rows = sorted(found["data"], key=lambda row: int(row["index"]))
+            vectors = [tuple(float(value) for value in row["embedding"]) for row in rows]
+            if len(vectors) != len(group):
+                raise ValueError(f"{len(vectors)} vectors for {len(group)} texts")
+        except (LookupError, TypeError, ValueError) as error:
+            raise pillm.BackendError(
+                f"{self._remote.host}: llama-server gave no embeddings that can be read ({error})."
+            ) from error
+        yield from vectors
+
+    def _told(self, target: str, body: dict[str, Any], *, serves: str = "answer") -> dict[str, Any]:
+        status, found = self._started(serves).ask(target, body, timeout=self._serving.timeout)
+        if status != 200 or not isinstance(found, dict):
+            raise pillm.BackendError(f"{self._remote.host}: llama-server answered with status {status}: {str(found)[:300]}")
+        return found
+
+    def _started(self, serves: str) -> BoardServer:
+        """Return the server there that answers or embeds; a board has not the memory for both at once."""
+        if self._server is None or self._serves != serves:
+            self._end()
+            serving = self._serving
+            program = find_program(self._remote, self._remote.path(serving.server))
+            path = self._remote.upload(self._model.path, serving.folder, self._model.sha256)
+            options: dict[str, object] = {"model": path, "context": self._context, "threads": serving.threads}
+            if program.knows("threads_batch"):
+                options["threads_batch"] = serving.threads
+            batch = 512
+            if serves == "embed":  # a text is read at once, as pooling needs it
+                batch = self._context
+                options |= {"embedding": True, "pooling": self._worker.ask(op="pooling")["pooling"]}
+            words = server_words(program, **options, batch=batch, ubatch=min(batch, 512) if serves == "answer" else batch)
+            self._server = BoardServer(self._remote, program, words, model_bytes=self._model.bytes, wait=serving.timeout)
+            self._serves = serves
+        return self._server
+
+    def _end(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def close(self) -> None:
+        """End the server there and the worker here; calling it twice is harmless."""
+        try:
+            self._end()
+        finally:
+            self._worker.close()
+            self._remote.close()

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pillm_openai.native import Native, Served
+from pillm_openai_natives import Told, file, listing
+
+import pillm
+
+
+@contextmanager
+def native(server: Told) -> Iterator[Native]:
+    opened = Native(server.url, "", 5.0)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def served(model: pillm.ModelFile, named: str | None = None, **paths: Any) -> Served:
+    with Told(**{"v1__models": listing("m"), **paths}) as server, native(server) as opened:
+        return opened.served(model, named)
+
+
+def test_the_file_that_a_server_here_opened_is_compared_by_its_bytes(tmp_path: Path) -> None:
+    model = file(tmp_path)
+    (tmp_path / "there").mkdir()
+    same = file(tmp_path / "there", "other-name.gguf")
+    found = served(model, props={"model_path": str(same.path)})
+    assert (found.proof, found.model) == ("bytes", "m")
+    other = file(tmp_path / "there", "student.gguf", b"GGUF of another")
+    with pytest.raises(pillm.ConfigError, match=r"whose bytes are others, and not .*student\.gguf\. Nothing was asked"):
+        served(model, props={"model_path": str(other.path)})
+
+
+def test_a_name_that_holds_the_hash_proves_and_a_bare_name_does_not(tmp_path: Path) -> None:
+    model = file(tmp_path)
+    assert served(model, props={"model_path": f"/far/{model.sha256[:16]}-student.gguf"}).proof == "bytes"
+    assert served(model, props={"model_path": "/far/student.gguf"}).proof == "name"
+    assert served(model, props={"model_path": "model.gguf"}).proof == "none"
+    for path in (f"/far/{'0' * 16}-student.gguf", "/far/teacher.gguf"):
+        with pytest.raises(pillm.ConfigError, match="and not "):
+            served(model, props={"model_path": path})
+
+
+def test_ollama_names_the_hash_of_its_file(tmp_path: Path) -> None:
+    model = file(tmp_path)
+
+    def show(body: Any, sha256: str = model.sha256) -> dict[str, str]:
+        assert body == {"model": "mine"}
+        return {"modelfile": f"# Modelfile\nFROM /usr/share/ollama/.ollama/models/blobs/sha256-{sha256}\nTEMPLATE x"}
+
+    assert served(model, "mine", api__show=show).proof == "bytes"
+    with pytest.raises(pillm.ConfigError, match="the model mine of sha256 0000"):
+        served(model, "mine", api__show=lambda body: show(body, "0" * 64))
+
+
+def test_a_server_that_tells_nothing_proves_nothing_and_one_that_lists_several_is_asked_which(tmp_path: Path) -> None:
+    model = file(tmp_path)
+    assert served(model).proof == "none"
+    with pytest.raises(pillm.ConfigError, match="serves a, b. Name the one to ask"):
+        served(model, v1__models=listing("a", "b"))
+    assert served(model, "b", v1__models=listing("a", "b")).model == "b"
+    with pytest.raises(pillm.ConfigError, match="no model that it lists"):
+        served(model, v1__models=b"<html>")
+
+
+def test_nobody_there_is_unavailable() -> None:
+    opened = Native("http://127.0.0.1:9/v1", "", 2.0)
+    with pytest.raises(pillm.Unavailable, match="cannot be asked"):
+        opened.ask("/props")
+    opened.close()
+
+
+def test_timings_are_the_servers_own_and_of_as_many_tokens_as_were_asked_for() -> None:
+    def complete(body: Any) -> dict[str, Any]:
+        read, written = len(body["prompt"]), body["n_predict"]
+        return {"timings": {"prompt_n": min(read, 100), "predicted_n": written, "prompt_per_second": 50.0,
+                            "predicted_per_second": 5.0}}  # fmt: skip
+
+    with Told(completion=complete, tokenize={"tokens": [7, 8, 9]}) as server, native(server) as opened:
+        assert opened.timed(8, 4) == (50.0, 5.0)
+        (asked,) = [body for path, body in server.asked if path == "/completion"]
+        assert (asked["prompt"], asked["n_predict"], asked["cache_prompt"]) == ([7, 8, 9, 7, 8, 9, 7, 8], 5, False)
+        with pytest.raises(pillm.BackendError, match="read 100 tokens"):
+            opened.timed(200, 4)
+    with Told() as server, native(server) as opened, pytest.raises(pillm.BackendError, match="tells no timings"):
+        opened.timed(8, 4)

@@ -1,0 +1,42 @@
+"""HTTP over a socket of this machine."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from pillm.remote.sockets import Reached, ask
+
+
+def _reply(path: Path, said: bytes) -> threading.Thread:
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen()
+
+    def serve() -> None:
+        with listening, listening.accept()[0] as one:
+            one.recv(65536)
+            one.sendall(said)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+def test_an_answer_is_its_status_and_its_json(tmp_path: Path) -> None:
+    thread = _reply(tmp_path / "s", b'HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\n{"a": 1}\n')
+    assert Reached(tmp_path / "s").ask("/health") == (503, {"a": 1})
+    thread.join()
+
+
+@pytest.mark.parametrize("said", [b"", b"garbage", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnot"])
+def test_what_is_no_answer_is_an_error_of_the_connection(tmp_path: Path, said: bytes) -> None:
+    thread = _reply(tmp_path / "s", said)
+    with pytest.raises(OSError):  # noqa: PT011 - whichever the system names it by
+        ask(tmp_path / "s", "/x", {"a": 1})
+    thread.join()
+    with pytest.raises(OSError):  # noqa: PT011
+        ask(tmp_path / "nowhere", "/")
