@@ -231,6 +231,7 @@ def break_everywhere(place: Field, how: str, steps: range | None = None, words: 
     """Break a deployment at every command it runs and, killed, around every word; each time finish it, and go back."""
     count = Count()
     if steps is None:
+        place.forget()
         before = len(place.board.commands)
         place.child()
         count.commands = len(place.board.commands) - before
