@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import pillm
-from pillm.deployment.asking import ask, completion_of, is_healthy, names_itself
+from pillm.deployment.asking import completion_of, is_healthy, names_itself
+from pillm.remote.sockets import ask
 from pillm.testing.standin import write_stand_in, write_stand_in_model
 
 
