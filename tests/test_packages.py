@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import pillm
-from tests.debroot import CROSS, DEBIAN, PRIVATE, PROGRAMS, ROOT, RPI4, Root, build, free_port, need, output, settings_of
+from tests.debroot import CROSS, DEBIAN, PRIVATE, PROGRAMS, QEMU, ROOT, RPI4, Root, build, free_port, need, output, settings_of
 
 UNIT = DEBIAN / "pillm-serve@.service"
 MOST_EXPOSED = 1.5
@@ -157,6 +157,36 @@ def test_the_programs_are_hardened_and_find_libraries_in_their_own_folder_alone(
         assert re.search(r"FLAGS.*NOW", said), path
         assert "GNU_RELRO" in said, path
         assert not re.search(r"GNU_STACK.*\bE\b", said), path
+
+
+@heavy
+def test_kernels_are_never_loaded_from_the_folder_that_a_program_is_started_in(root: Root, tmp_path: Path) -> None:
+    shutil.copytree(root.path / PRIVATE, tmp_path / "own", ignore=shutil.ignore_patterns("libggml-cpu-*"))
+    model = RPI4 / "selftest" / "tiny.gguf"
+    words = [
+        QEMU,
+        "-L",
+        str(root.path),
+        str(tmp_path / "own" / "llama-bench"),
+        "-m",
+        str(model),
+        "-p",
+        "8",
+        "-n",
+        "0",
+        "-r",
+        "1",
+    ]
+    done = subprocess.run(words, cwd=root.path / PRIVATE, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode != 0
+    assert "loaded CPU backend" not in done.stderr
+
+
+@heavy
+def test_the_packages_ask_for_libraries_that_boards_have(packages: list[Path]) -> None:
+    (programs,) = [path for path in packages if "llamacpp" in path.name]
+    asked = re.findall(r"[\w+.-]+", re.sub(r"\(.*?\)", "", output("dpkg-deb", "-f", programs, "Depends")))
+    assert sorted(asked) == ["libc6", "libgcc-s1", "libstdc++6"]
 
 
 @heavy
