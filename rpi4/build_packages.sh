@@ -35,6 +35,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+case $WORK in *[!A-Za-z0-9._/+-]*) stop 2 "--work needs a path of letters, digits and . _ / + -, since compiler flags hold it, not '$WORK'." ;; esac
 ARCHIVE=$WORK/llama_cpp_python-$VERSION.tar.gz
 RELEASE=$(sed -n '1s/.*(\(.*\)).*/\1/p' "$HERE/debian/changelog")
 TREE=$WORK/pillm-$RELEASE
@@ -86,6 +87,8 @@ mark() {
 build() {
     (
         cd "$TREE"
+        umask 022
+        export LC_ALL=C.UTF-8 TZ=UTC
         # -nc: what was compiled stays; -d: what a cross build needs was looked for above, by command
         DEB_BUILD_OPTIONS="parallel=$JOBS noautodbgsym" dpkg-buildpackage --build=binary --host-arch=arm64 --no-sign -d -nc
     )

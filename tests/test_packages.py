@@ -11,16 +11,25 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pillm
-from tests.debroot import CROSS, DEBIAN, PRIVATE, PROGRAMS, ROOT, RPI4, Root, build, free_port, need, output, settings_of
+from tests.debroot import CROSS, DEBIAN, PRIVATE, PROGRAMS, QEMU, ROOT, RPI4, Root, build, free_port, need, output, settings_of
 
 UNIT = DEBIAN / "pillm-serve@.service"
 MOST_EXPOSED = 1.5
-VARIANTS = {"cortex-a72": "libggml-cpu-armv8.0_1.so", "cortex-a55": "libggml-cpu-armv8.2_2.so", "cortex-a76": "libggml-cpu-armv8.2_2.so"}
+VARIANTS = {
+    name: f"libggml-cpu-armv{kind}.so"
+    for name, kind in (("cortex-a53", "8.0_1"), ("cortex-a72", "8.0_1"), ("cortex-a76", "8.2_2"))
+}
 NOT_ON_A_BOARD = {"build_packages.sh", "selftest/make.py", "README.md"}
+
+
+def heavy(test: Any) -> Any:
+    """Mark a test that needs the packages; the first of them compiles llama.cpp."""
+    return pytest.mark.full(pytest.mark.timeout(7200)(test))
 
 
 @pytest.fixture
@@ -74,7 +83,10 @@ def test_the_man_page_tells_every_option_setting_and_size_and_no_other() -> None
 def test_the_man_page_is_set_without_a_complaint() -> None:
     need("groff")
     done = subprocess.run(
-        ["groff", "-t", "-man", "-Tutf8", "-ww", "-z", str(DEBIAN / "pillm-serve.8")], capture_output=True, text=True, check=False
+        ["groff", "-t", "-man", "-Tutf8", "-ww", "-z", str(DEBIAN / "pillm-serve.8")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stderr == ""
 
@@ -120,20 +132,20 @@ def root(packages: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Root
     return Root.of(packages, tmp_path_factory.mktemp("arm64") / "root")
 
 
-@pytest.mark.full
+@heavy
 def test_lintian_finds_neither_error_nor_warning(packages: list[Path]) -> None:
     need("lintian")
     assert len(packages) == 2
     output("lintian", "--fail-on", "error,warning", *packages)
 
 
-@pytest.mark.full
+@heavy
 def test_the_same_source_gives_the_same_bytes_in_another_folder(packages: list[Path], tmp_path: Path) -> None:
-    again = build(tmp_path / "out", "--work", tmp_path / "a work folder")
+    again = build(tmp_path / "out", "--work", tmp_path / "elsewhere")
     assert {path.name: pillm.sha256_file(path) for path in again} == {path.name: pillm.sha256_file(path) for path in packages}
 
 
-@pytest.mark.full
+@heavy
 def test_the_programs_are_hardened_and_find_libraries_in_their_own_folder_alone(root: Root) -> None:
     need("readelf")
     files = sorted((root.path / PRIVATE).iterdir())
@@ -147,7 +159,37 @@ def test_the_programs_are_hardened_and_find_libraries_in_their_own_folder_alone(
         assert not re.search(r"GNU_STACK.*\bE\b", said), path
 
 
-@pytest.mark.full
+@heavy
+def test_kernels_are_never_loaded_from_the_folder_that_a_program_is_started_in(root: Root, tmp_path: Path) -> None:
+    shutil.copytree(root.path / PRIVATE, tmp_path / "own", ignore=shutil.ignore_patterns("libggml-cpu-*"))
+    model = RPI4 / "selftest" / "tiny.gguf"
+    words = [
+        QEMU,
+        "-L",
+        str(root.path),
+        str(tmp_path / "own" / "llama-bench"),
+        "-m",
+        str(model),
+        "-p",
+        "8",
+        "-n",
+        "0",
+        "-r",
+        "1",
+    ]
+    done = subprocess.run(words, cwd=root.path / PRIVATE, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode != 0
+    assert "loaded CPU backend" not in done.stderr
+
+
+@heavy
+def test_the_packages_ask_for_libraries_that_boards_have(packages: list[Path]) -> None:
+    (programs,) = [path for path in packages if "llamacpp" in path.name]
+    asked = re.findall(r"[\w+.-]+", re.sub(r"\(.*?\)", "", output("dpkg-deb", "-f", programs, "Depends")))
+    assert sorted(asked) == ["libc6", "libgcc-s1", "libstdc++6"]
+
+
+@heavy
 @pytest.mark.parametrize("cpu", VARIANTS)
 def test_each_processor_gets_its_own_kernels_and_answers_as_it_must(root: Root, cpu: str) -> None:
     said = serve(root, cpu)
@@ -209,7 +251,7 @@ def serve(root: Root, cpu: str) -> Served:
     return found
 
 
-@pytest.mark.full
+@heavy
 @pytest.mark.parametrize("cpu", ["cortex-a72", "cortex-a76"])
 def test_the_scripts_of_the_package_run_with_the_programs_of_the_package(root: Root, cpu: str) -> None:
     scripts, model = "usr/share/pillm/rpi4", root.path / "usr/share/pillm/rpi4/selftest/tiny.gguf"
@@ -221,7 +263,7 @@ def test_the_scripts_of_the_package_run_with_the_programs_of_the_package(root: R
     assert [row["n_prompt"] for row in json.loads(out.read_text())["rows"]] == [8, 0]
 
 
-@pytest.mark.full
+@heavy
 def test_the_kernels_of_every_processor_give_the_tokens_of_the_self_test(root: Root) -> None:
     line = next(
         line for line in (RPI4 / "setup_pi.sh").read_text().replace("\\\n", "").splitlines() if "--binary-file" in line
@@ -230,7 +272,10 @@ def test_the_kernels_of_every_processor_give_the_tokens_of_the_self_test(root: R
     words = [word.strip('"').replace("$HERE/selftest", str(where)).replace("$tokens", "32") for word in line[3:]]
     for cpu in VARIANTS:
         found = subprocess.run(
-            [root.environment(cpu)["PILLM_LLAMACPP"] + "/bin/llama-completion", *words], capture_output=True, text=True, check=True
+            [root.environment(cpu)["PILLM_LLAMACPP"] + "/bin/llama-completion", *words],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         assert found.rstrip("\n") == (where / "expected.txt").read_text().rstrip("\n"), cpu
 

@@ -136,7 +136,9 @@ def test_a_key_is_made_once_for_its_owner_alone(served: Board) -> None:
     assert key.read_text() == made
 
 
-@pytest.mark.parametrize(("controllers", "void"), [("cpuset cpu io memory pids", False), ("cpuset cpu io pids", True), (None, True)])
+@pytest.mark.parametrize(
+    ("controllers", "void"), [("cpuset cpu io memory pids", False), ("cpuset cpu io pids", True), (None, True)]
+)
 def test_a_kernel_without_the_memory_controller_is_said_with_what_turns_it_on(
     served: Board, controllers: str | None, void: bool
 ) -> None:
@@ -153,6 +155,13 @@ def test_a_file_that_is_larger_than_the_memory_is_refused_and_a_large_one_told(s
         assert "has 1500 of 1848 MiB" in served.run("serve.sh", "--dry-run", "assistant").stderr
         file.truncate(1848 << 20)
         assert "each token would be read from the disk" in served.run("serve.sh", "assistant", expect=2).stderr
+
+
+def test_the_program_of_the_package_is_found_where_none_was_built(served: Board) -> None:
+    installed = served.root / "usr" / "lib" / "pillm" / "llamacpp"
+    installed.parent.mkdir(parents=True)
+    (served.programs / "bin").rename(installed)
+    assert str(installed / "llama-server") in printed(served.run("serve.sh", "--dry-run", "assistant"))
 
 
 def test_a_file_that_is_not_there_and_a_program_that_is_not_there_are_named(served: Board) -> None:
