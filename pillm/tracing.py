@@ -82,7 +82,7 @@ def _export_folder(path: Path, run: Path | None) -> Path:
     places = [run, *_below(run)] if run is not None else list(path.resolve().parents)[:3]
     exports = [place for place in places if (read_manifest(place) or {}).get("verb") == "export"]
     listing = [place for place in exports if path.name in (read_manifest(place) or {}).get("files", {})]
-    received = run or path.resolve().parent
+    received = run or path.absolute().parent  # not where a link of a cache leads
     if not exports and not (received / SUMS).is_file():
         where = run if run is not None else path.parent
         raise DataError(f"no finished export is found in {where} to hold {path.name} against. Name the run: --run RUN")
@@ -133,10 +133,11 @@ def _recorded(export: Path, manifest: JSONObject, run: Path) -> Iterator[tuple[P
     if trained is None:
         return
     made = read_manifest(trained) or {}
-    yield trained / MANIFEST, {"pillm.train": str(made["key"]), "pillm.seed": str(made["seed"])}
     lineage = read_lineage(Checkpoint(path=trained))
-    if lineage:
-        yield trained / LINEAGE_FILE, keys_of(lineage)
+    if not lineage:  # an export learns of its training from there; without it the file says nothing that could be wrong
+        return
+    yield trained / MANIFEST, {"pillm.train": str(made["key"]), "pillm.seed": str(made["seed"])}
+    yield trained / LINEAGE_FILE, keys_of(lineage)
     labelled = run / "label" / "labelled.jsonl"
     if labelled.is_file():
         whole = (read_manifest(run) or {}).get("verb") == "run"

@@ -75,7 +75,7 @@ def _check_file(path: Path) -> list[Problem]:
 
 def _check_received(path: Path) -> list[Problem]:
     """Hold a file that was passed on against the sums that came with it."""
-    sums = read_sums(path.resolve().parent)
+    sums = read_sums(path.absolute().parent)  # not where a link of a cache leads
     if path.name in sums:
         return list(_changed(path.parent, _entries({path.name: sums[path.name]})))
     sound = ""

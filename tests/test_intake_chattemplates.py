@@ -22,7 +22,10 @@ from pillm.testing.hostiletemplates import ESCAPES
 watch = Watch()
 sys.addaudithook(watch)
 for template in ("{{ '\\\\n' + messages | tojson }}{{ strftime_now('%d') }}", "{{ raise_exception('no') }}"):
-    try_template(template, {})
+    try:
+        try_template(template, {})
+    except Fault:
+        pass
     try:
         render_jinja_template([CONVERSATIONS[0]["messages"]], chat_template=template)
     except Exception:
@@ -97,6 +100,21 @@ def test_a_template_that_escapes_or_writes_without_end_is_a_fault() -> None:
         try_template("{% for %}", {})
     assert caught.value.broken
     assert len(EXHAUSTIONS) >= 10
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ raise_exception('no') }}", "{% for i in range(10 ** 9) %}x{% endfor %}", "{{ missing.a.b }}"]
+)
+def test_a_template_that_renders_not_even_one_question_is_broken(template: str) -> None:
+    with pytest.raises(Fault, match="renders no conversation, not even one question") as caught:
+        try_template(template, {})
+    assert caught.value.broken
+
+
+def test_a_reason_ends_with_one_full_stop() -> None:
+    with pytest.raises(pillm.PillmError) as caught:
+        pillm.check_chat_template("{{ messages.__class__.__mro__ }}", "a test")
+    assert ".." not in str(caught.value)
 
 
 def test_a_namespace_hides_nothing() -> None:

@@ -227,3 +227,11 @@ def test_one_changed_byte_of_a_file_that_was_passed_on_is_found(tmp_path: Path) 
     data[-1] ^= 1
     file.write_bytes(data)
     assert wrong(trace(file)) == [("sha256", "SHA256SUMS")]
+
+
+def test_a_file_of_a_training_that_tells_no_lineage_owes_none(tmp_path: Path) -> None:
+    made(tmp_path / "run")
+    trained = tmp_path / "run" / "train"
+    (trained / "lineage.json").unlink()
+    (model,) = export(Checkpoint(path=trained, name="x"), HeaderExporter(), tmp_path / "run" / "other")
+    assert wrong(trace(model.path, tmp_path / "run" / "other")) == wrong(trace(model.path)) == []

@@ -91,7 +91,8 @@ def _now(form: str) -> str:
 def try_template(source: str, specials: Mapping[str, str]) -> None:
     """Render a few conversations; raise Fault for a template that reaches out, or writes far more than it was given.
 
-    A template may refuse a conversation in its own words. Runs in the limited child, which ends it where it takes too long.
+    A template may refuse a conversation in its own words, but not every one. Runs in the limited child, which ends it where it
+    takes too long.
     """
     import jinja2
 
@@ -101,6 +102,7 @@ def try_template(source: str, specials: Mapping[str, str]) -> None:
         raise Fault(f"the chat template cannot be read: {str(error)[:200]}", broken=True) from None
     except RecursionError:
         raise Fault("the chat template is nested too deeply") from None
+    refusal, rendered = "", 0
     for conversation in CONVERSATIONS:
         for ask in (True, False):
             given = {**conversation, "add_generation_prompt": ask, "documents": None, **specials}
@@ -111,10 +113,14 @@ def try_template(source: str, specials: Mapping[str, str]) -> None:
             except (MemoryError, RecursionError) as error:
                 what = "memory" if isinstance(error, MemoryError) else "depth"
                 raise Fault(f"the chat template takes more {what} than any conversation needs") from None
-            except Exception:  # noqa: BLE001, S112 - it says no in its own way: no system message, no tools, roles in turn
+            except Exception as error:  # noqa: BLE001 - it says no in its own way: no system message, no tools, roles in turn
+                refusal = refusal or f"{type(error).__name__}: {str(error)[:160]}"
                 continue
+            rendered += 1
             if len(text) > _ROOM + MAX_GROWTH * len(json.dumps(given)):
                 raise Fault(f"the chat template makes {len(text)} characters of a short conversation")
+    if not rendered:
+        raise Fault(f"the chat template renders no conversation, not even one question ({refusal})", broken=True)
 
 
 class Watch:

@@ -6,6 +6,7 @@ limits are set before anything from outside is read.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import sys
@@ -56,7 +57,8 @@ def _serve_templates(paths: list[str], seconds: float, megabytes: int) -> None:
     from pillm.intake import chattemplates
 
     for template in WARM:  # what Jinja loads late, such as what it mends tracebacks with, is loaded now
-        chattemplates.try_template(template, {})
+        with contextlib.suppress(Fault):
+            chattemplates.try_template(template, {})
     watch = chattemplates.Watch()
     sys.addaudithook(watch)
     limit_process(seconds=on_this_machine(seconds), megabytes=megabytes)

@@ -98,11 +98,11 @@ def template_hash(source: str) -> str:
 
 def error_of(where: Path | str, fault: Fault) -> PillmError:
     """Return the error that a fault is told as."""
-    at = f" (byte {fault.at})" if fault.at is not None else ""
+    reason = fault.reason.rstrip(".") + (f" (byte {fault.at})" if fault.at is not None else "")
     if fault.broken:
-        return DataError(f"{where}: {fault.reason}{at}. Nothing was opened. Download it or export it again.")
+        return DataError(f"{where}: {reason}. Nothing was opened. Download it or export it again.")
     return UnsafeError(
-        f"{where}: {fault.reason}{at}. It was refused before any library opened it. Get it from a source that you trust, "
+        f"{where}: {reason}. It was refused before any library opened it. Get it from a source that you trust, "
         "or make it again from the model that it came from."
     )
 

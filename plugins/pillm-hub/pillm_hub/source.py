@@ -17,7 +17,7 @@ from pillm_hub.download import TIMEOUT_SECONDS, Meter, fetch_all
 from pillm_hub.library import hub_api
 from pillm_hub.names import COMMIT, DIGEST, is_repository, is_revision
 from pillm_hub.refusals import failures, refuse
-from pillm_hub.wanted import Listed, choose, left_out, require_weights
+from pillm_hub.wanted import MODEL_FILE, Listed, choose, left_out, named, require_weights
 
 NOT_IN_KEY: JsonDict = {"key": False}
 
@@ -77,10 +77,14 @@ class HubSource(pillm.Source):
     def fetch(self, model: pillm.RemoteModel, progress: pillm.Progress, only: Collection[str] | None = None) -> Path:
         """Return the folder of a model, with what is missing fetched first: small files, which are looked into, then weights.
 
-        Raises UnsafeError for files that ask for code, that lead elsewhere or whose bytes are not the listed ones, StorageError
-        where the disk is too small, Unavailable where the download was cut: what came is kept, and the same call goes on.
+        Of a repository of model files those that `only` names are fetched, with what stands beside them; without it DataError
+        says which there are. Raises UnsafeError for files that ask for code, that lead elsewhere or whose bytes are not the
+        listed ones, StorageError where the disk is too small, Unavailable where the download was cut: what came is kept, and
+        the same call goes on.
         """
         held = self._cache(model.name)
+        if any(name.endswith(MODEL_FILE) for name in (*(only or ()), *(file.name for file in model.files))):
+            only = named((file.name for file in model.files), only, model.label)
         if not model.files:  # it was found whole on this machine
             if not COMMIT.fullmatch(model.revision):
                 said = f"{model.label} is taken from this machine: the hub could not be asked whether"
@@ -121,6 +125,8 @@ class HubSource(pillm.Source):
         folder = held.snapshot(model.commit)
         for path in [folder / name for name in names] if names is not None else sorted(folder.glob("*.json")):
             require_harmless(path, model.label)
+            if path.name.endswith(MODEL_FILE):
+                pillm.check_model_file(path)
         shards_of(folder, model.label)
         return folder
 

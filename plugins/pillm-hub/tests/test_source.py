@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from pillm_hub.wanted import INDEX
 
 import pillm
 from pillm.testing import FakeHub
+from pillm.testing.hostile import SOUND
 from pillm.testing.hubstate import SAMPLE
 
 WEIGHTS = SAMPLE["model.safetensors"]
@@ -161,3 +163,23 @@ def test_two_revisions_that_share_a_file_fetch_it_once(hub: FakeHub, get: Get) -
     hub.calls.clear()
     get(revision=second)
     assert [path.rpartition("/")[2] for path in hub.read()] == ["tokenizer_config.json"]
+
+
+def test_of_a_repository_of_model_files_one_is_fetched_with_its_story_and_found_whole(hub: FakeHub, get: Get) -> None:
+    files = {"a-F16.gguf": SOUND + b"\0" * 32, "a-Q8_0.gguf": SOUND, "card.json": b"{}"}
+    sums = "".join(f"{sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
+    hub.put("acme/files", {**files, "SHA256SUMS": sums.encode(), "evil.py": b"raise"})
+    with pytest.raises(pillm.DataError, match=r"It has a-F16\.gguf, a-Q8_0\.gguf\. Name one, pillm fetch acme/files --file"):
+        get("acme/files")
+    assert not hub.read()
+    folder = get("acme/files", only=["a-Q8_0.gguf"])
+    assert names(folder) == ["SHA256SUMS", "a-Q8_0.gguf", "card.json"]
+    assert pillm.verify(folder / "a-Q8_0.gguf") == []
+    with pytest.raises(pillm.DataError, match="holds no model files"):
+        get("acme/tiny", only=["a-Q8_0.gguf"])
+
+
+def test_a_hostile_model_file_is_refused_when_it_comes(hub: FakeHub, get: Get) -> None:
+    hub.put("acme/files", {"a.gguf": SOUND[:-40]})
+    with pytest.raises(pillm.DataError, match="Nothing was opened"):
+        get("acme/files", only=["a.gguf"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pillm_hub.wanted import INDEX, Listed, choose, left_out, require_weights
+from pillm_hub.wanted import INDEX, Listed, choose, left_out, named, require_weights
 
 import pillm
 
@@ -56,5 +56,25 @@ def test_weights_that_are_pickles_alone_are_refused_as_unsafe_and_no_weights_as_
     require_weights(listed("model.safetensors", "pytorch_model.bin"), "acme/x")
     with pytest.raises(pillm.UnsafeError, match=r"can run code \(pytorch_model\.bin\)"):
         require_weights(listed("config.json", "pytorch_model.bin"), "acme/x")
-    with pytest.raises(pillm.DataError, match="no safetensors weights"):
-        require_weights(listed("config.json", "model.gguf", "onnx/model.safetensors"), "acme/x")
+    with pytest.raises(pillm.DataError, match=r"neither \*\.safetensors nor \*\.gguf"):
+        require_weights(listed("config.json", "onnx/model.safetensors"), "acme/x")
+
+
+FILES = ("student-F16.gguf", "student-Q8_0.gguf")
+
+
+def test_model_files_are_chosen_where_there_are_no_safetensors_with_what_stands_beside_them() -> None:
+    beside = ("Modelfile", "README.md", "SHA256SUMS", "card.json", "grammar.gbnf")
+    assert sorted(chosen(*FILES, *beside, "x.py", "run.sh")) == sorted((*FILES, *beside))
+    assert chosen(*FILES, *beside, "model.safetensors") == ["card.json", "model.safetensors"]
+
+
+def test_of_model_files_those_are_fetched_that_are_named() -> None:
+    assert named([*FILES, "card.json"], [FILES[1]], "acme/x@1") == {FILES[1], "card.json"}
+    for only in (None, ["config.json"]):
+        with pytest.raises(pillm.DataError, match=r"pillm fetch acme/x --file student-F16\.gguf"):
+            named([*FILES, "card.json"], only, "acme/x@1")
+    with pytest.raises(pillm.DataError, match=r"has no 'other\.gguf'\. It has student-F16\.gguf, student-Q8_0\.gguf"):
+        named(FILES, ["other.gguf"], "acme/x@1")
+    with pytest.raises(pillm.DataError, match="holds no model files"):
+        named(["model.safetensors"], ["other.gguf"], "acme/x@1")

@@ -37,6 +37,14 @@ def test_rows_that_were_trained_on_are_said_to_be_loudly() -> None:
     assert said.endswith("set split.validation and choose again.")
 
 
+def test_a_choice_without_a_score_says_so() -> None:
+    unscored = replace(BEST, score=None, lost=None)
+    said = reason_of(unscored, FULL, (5, 9), WANTED, Basis(compared=64, answer_tokens=900))
+    assert "no file was scored: no validation row with its answer came with the checkpoint" in said
+    said = reason_of(unscored, FULL, (5, 9), WANTED, Basis(compared=64, answer_tokens=900, scored=20))
+    assert "no file was scored, since no metric applies" in said
+
+
 def test_the_longest_reason_is_one_that_the_report_shows_whole() -> None:
     from pillm.report.choicefile import MAX_REASON
 

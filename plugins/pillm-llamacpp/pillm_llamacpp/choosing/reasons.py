@@ -36,7 +36,13 @@ class Basis:
         """Return in words what the figures rest on; empty where that is not known."""
         if not self.compared:
             return ""
-        scored = f", the score on {self.scored} rows by {self.metric}" if self.scored and self.metric else ""
+        scored = ", and no file was scored"
+        if self.scored and self.metric:
+            scored = f", the score on {self.scored} rows by {self.metric}"
+        elif self.scored:
+            scored += ", since no metric applies to them"
+        else:
+            scored += ": no validation row with its answer came with the checkpoint"
         kind = "conversations that were trained on" if self.seen else "validation conversations"
         return f"the divergence rests on {self.compared} {kind} ({self.answer_tokens} answer tokens){scored}"
 

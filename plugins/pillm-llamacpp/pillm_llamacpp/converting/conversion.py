@@ -133,13 +133,14 @@ def _run_child(job: Path, log: IO[bytes], progress: pillm.Progress) -> None:
 
 
 def _failed(failure: dict[str, str] | None, code: int, tail: str) -> pillm.PillmError:
+    said = str(failure["message"]).rstrip(".") if failure else ""
     if failure and failure["error"] == "storage":
         return pillm.StorageError(
-            f"the GGUF could not be written: {failure['message']}. Most often the disk is full. "
+            f"the GGUF could not be written: {said}. Most often the disk is full. "
             "Nothing half-written was left; free some space and run the same command again."
         )
     if failure:
-        return error_of(failure["error"], f"the conversion to GGUF failed: {failure['message']}. No GGUF was left.{tail}")
+        return error_of(failure["error"], f"the conversion to GGUF failed: {said}. No GGUF was left.{tail}")
     return pillm.BackendError(f"the conversion to GGUF failed: {death(code)}. No GGUF was left.{tail}")
 
 
