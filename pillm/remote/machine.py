@@ -137,7 +137,7 @@ class Remote:
 
     @contextmanager
     def reach(self, there: str) -> Iterator[Reached]:
-        """Give a way to the HTTP server behind a socket there, a path or `127.0.0.1:PORT`; raise Unavailable where that fails."""
+        """Give a way to the HTTP server behind a socket there, a path or `127.0.0.1:PORT`; raises Unavailable."""
         from pillm.remote.sockets import Reached
 
         self.connect()
