@@ -65,7 +65,7 @@ def test_the_board_answers_with_the_tokens_of_this_machine_and_nothing_is_left_t
 ) -> None:
     asked = [request(SURE, 1), request("un mot " * 2000, 2), request("pick", 3, schema=COLOURS)]
     asked.append(replace(request(number=4), messages=({"role": "user", "content": "\udc80"},)))
-    options = {"max_tokens": 12, "constrain": True, "logprobs": 2}
+    options = {"max_tokens": 40, "constrain": True, "logprobs": 2}
     here = answers(pillm.runner("local", **options), model, asked)
     there = answers(runner(pi, **options), model, asked)
     for one, other in ((here[0], there[0]), (here[2], there[2])):

@@ -149,7 +149,7 @@ class Served:
         if operation == "pooling":
             from pillm_llamacpp.inference.embedding import POOLINGS, pooling_of
 
-            return {"pooling": POOLINGS[pooling_of(self)]}
+            return {"pooling": {kind: name for name, kind in POOLINGS.items()}[pooling_of(self)]}
         if operation == "embed":
             return {"vectors": self._embedding(message.get("pooling")).vectors(message["texts"])}
         if operation in ("compare", "record"):
