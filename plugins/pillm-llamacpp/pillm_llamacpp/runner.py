@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,7 +10,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 import pillm
-from pillm_llamacpp.inference.decoding import Decoding
+from pillm_llamacpp.inference.decoding import TUNING, Decoding
+
+log = logging.getLogger("pillm.llamacpp")
 
 
 class LocalRunner(Decoding, pillm.Runner):
@@ -40,21 +43,31 @@ class LocalRunner(Decoding, pillm.Runner):
 
 
 class VulkanRunner(LocalRunner):
-    """Runs GGUF files on a graphics processor through Vulkan."""
+    """Runs GGUF files on a graphics processor through Vulkan, once its logits were compared with the CPU's."""
 
     name: ClassVar[str] = "vulkan"
 
     gpu_layers: int = Field(-1, ge=-1, description="Layers on the graphics processor; -1: all.")
+    device: str | None = Field(
+        None, description="The graphics processor: its number or part of its name; none: the first fit."
+    )
+    force: bool = Field(False, description="Take a renderer in software too, such as llvmpipe.", json_schema_extra=TUNING)
 
     def check(self) -> None:
-        """Raise MissingDependency where llama.cpp was built without Vulkan or sees no device."""
-        from pillm_llamacpp.vulkan import require_vulkan
+        """Raise MissingDependency where llama.cpp was built without Vulkan or sees no device, ConfigError where none is fit."""
+        from pillm_llamacpp.vulkan import find_device
 
-        require_vulkan()
+        find_device(self.device, force=self.force)
 
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
-        """Open a GGUF file; raise MissingDependency where llama.cpp was built without Vulkan or sees no device."""
-        from pillm_llamacpp.vulkan import require_vulkan
+        """Open a GGUF file; raise what `check` does, and BackendError where the device computes otherwise than the CPU."""
+        from pillm_llamacpp.vulkan import check_against_cpu, find_device
 
-        device = require_vulkan()
-        return self._open(model, device=f"vulkan: {device}")
+        if isinstance(model, pillm.Checkpoint):
+            return self._open(model)  # which refuses it
+        device = find_device(self.device, force=self.force)
+        pillm.check_model_file(model.path)
+        options = {"context": self.context, "threads": self.threads or 1, "gpu_layers": self.gpu_layers}
+        near = check_against_cpu(model.path.resolve(), device, options)
+        log.info("%s computes what the CPU does for %s: %s.", device.name, model.path.name, near)
+        return self._open(model, device=f"vulkan: {device.name}", graphics=str(device.index))

@@ -20,6 +20,7 @@ from pillm.testing import LoopbackBoard, check_runner, missing_for_board
 ROOT = Path(__file__).parents[3]
 LACKING = missing_for_board()
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING)
+SURE = f"a tab \\t, a quote ' and {SENTENCES[0]}"
 COLOURS = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"],
            "additionalProperties": False}  # fmt: skip
 
@@ -62,9 +63,9 @@ def left(pi: LoopbackBoard, *, within: float = 6.0) -> list[str]:
 def test_the_board_answers_with_the_tokens_of_this_machine_and_nothing_is_left_there(
     pi: LoopbackBoard, model: pillm.ModelFile
 ) -> None:
-    asked = [request(SENTENCES[0], 1), request("un mot " * 2000, 2), request("pick", 3, schema=COLOURS)]
+    asked = [request(SURE, 1), request("un mot " * 2000, 2), request("pick", 3, schema=COLOURS)]
     asked.append(replace(request(number=4), messages=({"role": "user", "content": "\udc80"},)))
-    options = {"max_tokens": 12, "constrain": True, "logprobs": 2}
+    options = {"max_tokens": 40, "constrain": True, "logprobs": 2}
     here = answers(pillm.runner("local", **options), model, asked)
     there = answers(runner(pi, **options), model, asked)
     for one, other in ((here[0], there[0]), (here[2], there[2])):
@@ -73,7 +74,7 @@ def test_the_board_answers_with_the_tokens_of_this_machine_and_nothing_is_left_t
         assert (other.content, other.token_ids, other.finish_reason) == (one.content, one.token_ids, one.finish_reason)
         assert other.tokenizer_hash == one.tokenizer_hash
         assert [row[0][0] for row in other.logprobs or ()] == [row[0][0] for row in one.logprobs or ()]
-        assert (other.logprobs or ())[0][0][1] == pytest.approx((one.logprobs or ())[0][0][1], abs=0.05)
+        assert (other.logprobs or ())[0][0][1] == pytest.approx((one.logprobs or ())[0][0][1], abs=0.15)
     assert isinstance(there[2], pillm.Answer)
     assert there[2].content.startswith('{"colour"')
     assert [type(result) for result in (here[1], there[1], here[3], there[3])] == [pillm.Failure] * 4

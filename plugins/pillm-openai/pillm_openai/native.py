@@ -104,7 +104,7 @@ class Native:
         if there.name == model.path.name:
             return (
                 "name",
-                f"{self.name} serves a file of the name {there.name}; that its bytes are the same cannot be told from here",
+                f"{self.name} serves a file of the name {there.name}; its bytes cannot be told from here",
             )
         if there.name in ("", _ANY_NAME):
             return "none", f"{self.name} does not tell which file it serves"
@@ -112,8 +112,8 @@ class Native:
 
     def _another(self, what: str, model: pillm.ModelFile) -> pillm.ConfigError:
         return pillm.ConfigError(
-            f"{self.name} serves {what}, and not {model.path}. Nothing was asked. Start it with that file, or name the file that it "
-            "serves."
+            f"{self.name} serves {what}, and not {model.path}. Nothing was asked. Start it with that file, or name "
+            "the file that it serves."
         )
 
     def timed(self, pp: int, tg: int) -> tuple[float, float]:
@@ -130,13 +130,13 @@ class Native:
             speeds = float(timings["prompt_per_second"]), float(timings["predicted_per_second"])
         except (LookupError, TypeError, ValueError) as error:
             raise pillm.BackendError(
-                f"{self.name} tells no timings as llama-server does, so runner 'server' cannot time it. Time the file with runner "
-                "'local' or 'pi4'."
+                f"{self.name} tells no timings as llama-server does, so runner 'server' cannot time it. Time the file "
+                "with runner 'local' or 'pi4'."
             ) from error
         if read != pp or written < tg or min(speeds) <= 0:
             raise pillm.BackendError(
-                f"{self.name} read {read} tokens and wrote {written} where {pp} and {tg + 1} were asked for: its context may be "
-                "shorter. Ask for fewer."
+                f"{self.name} read {read} tokens and wrote {written} where {pp} and {tg + 1} were asked for: its context "
+                "may be shorter. Ask for fewer."
             )
         return speeds
 

@@ -62,7 +62,7 @@ def test_ollama_names_the_hash_of_its_file(tmp_path: Path) -> None:
 def test_a_server_that_tells_nothing_proves_nothing_and_one_that_lists_several_is_asked_which(tmp_path: Path) -> None:
     model = file(tmp_path)
     assert served(model).proof == "none"
-    with pytest.raises(pillm.ConfigError, match="serves a, b. Name the one to ask"):
+    with pytest.raises(pillm.ConfigError, match=r"serves a, b\. Name the one to ask"):
         served(model, v1__models=listing("a", "b"))
     assert served(model, "b", v1__models=listing("a", "b")).model == "b"
     with pytest.raises(pillm.ConfigError, match="no model that it lists"):

@@ -89,7 +89,10 @@ class BoardAnswers(pillm.Session):
         if grammar is not None:
             body["grammar"] = grammar
         began = time.monotonic()
-        found = self._told("/completion", body)
+        status, found = self._started("answer").ask("/completion", body, timeout=self._serving.timeout)
+        if 400 <= status < 500:  # this row is what it does not take; another may do
+            return pillm.Failure("invalid", f"{self._remote.host}: llama-server refused the row: {str(found)[:300]}")
+        found = self._checked(status, found)
         return self._reader.outcome(request, self._result(found, len(ids), time.monotonic() - began))
 
     def _result(self, found: dict[str, Any], told: int, seconds: float) -> Packet:
@@ -128,7 +131,8 @@ class BoardAnswers(pillm.Session):
         return ids
 
     def _embedded(self, group: list[list[int]]) -> Iterator[tuple[float, ...]]:
-        found = self._told("/v1/embeddings", {"input": group, "encoding_format": "float"}, serves="embed")
+        body = {"input": group, "encoding_format": "float"}
+        found = self._checked(*self._started("embed").ask("/v1/embeddings", body, timeout=self._serving.timeout))
         try:
             rows = sorted(found["data"], key=lambda row: int(row["index"]))
             vectors = [tuple(float(value) for value in row["embedding"]) for row in rows]
@@ -140,8 +144,7 @@ class BoardAnswers(pillm.Session):
             ) from error
         yield from vectors
 
-    def _told(self, target: str, body: dict[str, Any], *, serves: str = "answer") -> dict[str, Any]:
-        status, found = self._started(serves).ask(target, body, timeout=self._serving.timeout)
+    def _checked(self, status: int, found: Any) -> dict[str, Any]:
         if status != 200 or not isinstance(found, dict):
             raise pillm.BackendError(f"{self._remote.host}: llama-server answered with status {status}: {str(found)[:300]}")
         return found

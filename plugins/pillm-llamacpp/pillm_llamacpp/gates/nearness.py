@@ -18,17 +18,23 @@ if TYPE_CHECKING:
     Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def compare(
-    served: Served, *, reference: str, offset: int, ids: list[int], places: int, width: int, lora: str | None = None
-) -> Packet:
+def record(served: Served, *, reference: str, ids: list[int], places: int) -> Packet:
+    """Write the logits at the last `places` of some ids, as answers are computed, for `compare` by another; say their width."""
+    found = _logits(served, ids, places, None, exact=False)
+    found.astype("<f4").tofile(reference)
+    return {"width": int(found.shape[1])}
+
+
+def compare(served: Served, *, reference: str, offset: int, ids: list[int], places: int, width: int, **how: Any) -> Packet:
     """Return how the logits at the last `places` of some ids differ from those in a file of 32-bit numbers, from `offset` on.
 
     `largest` is the largest difference and `at` its place; `peak` the largest logit of the checkpoint, counted from the mean
     of its place; `others` the places where another token is chosen: (place, theirs, mine, by how much the checkpoint prefers
-    theirs). All but those are None where a logit is no finite number. `lora` is an adapter's file that lies on the model.
+    theirs). All but those are None where a logit is no finite number. `how` has `lora`, the file
+    of an adapter that lies on the model, and `exact`, as `_logits` takes it.
     """
     theirs = np.fromfile(reference, "<f4", places * width, offset=4 * offset).reshape(places, width).astype(np.float64)
-    mine = _logits(served, ids, places, lora).astype(np.float64)
+    mine = _logits(served, ids, places, how.get("lora"), exact=how.get("exact", True)).astype(np.float64)
     width = min(width, mine.shape[1])  # rows that no token has
     theirs, mine = theirs[:, :width], mine[:, :width]
     for who, numbers in (("the checkpoint", theirs), ("the file", mine)):
@@ -45,14 +51,14 @@ def compare(
     }
 
 
-def _logits(served: Served, ids: list[int], places: int, lora: str | None) -> Any:
-    """Return the logits of the last places, with a cache in 32 bit: only the weights are as they ship."""
+def _logits(served: Served, ids: list[int], places: int, lora: str | None, *, exact: bool) -> Any:
+    """Return the logits of the last places; `exact` keeps the cache in 32 bit, so that only the weights are as they ship."""
     count = len(ids)
     if not 0 < places <= count:
         raise Refusal("backend", f"{places} of {count} places cannot be compared")
     adapter = _adapter(served, lora) if lora else None  # before the context, which makes room for it
     context = Context(
-        served.model, served.log, cells=count, threads=served.threads, batch=count, outputs=count, exact=True
+        served.model, served.log, cells=count, threads=served.threads, batch=count, outputs=count, exact=exact
     )  # fmt: skip
     try:
         if adapter:

@@ -44,7 +44,7 @@ class Decoding(pillm.Backend):
         """Open a session on a model file with these options."""
         from pillm_llamacpp.inference.session import LocalSession, Settings
 
-        names = type(self).model_fields.keys() & Settings.__dataclass_fields__.keys() - {"model"}
+        names = type(self).model_fields.keys() & Settings.__dataclass_fields__.keys() - {"model", "device"}
         if self.prefix != "none":
             more = {"model": pillm.sha256_file(file), **more}
         return LocalSession(file, Settings(**{name: getattr(self, name) for name in names}, **more))

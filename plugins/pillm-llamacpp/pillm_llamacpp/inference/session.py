@@ -44,6 +44,8 @@ class Settings:
     logprobs: int = 0
     device: str = "local"
     prefix: str = "none"
+    graphics: str = ""
+    """The number of the Vulkan device that it may use."""
     model: str = ""
     """The file's sha256, which a kept prefix is known by."""
 
@@ -86,7 +88,7 @@ class LocalSession(Timed, pillm.Session):
 
     def _start(self) -> None:
         settings = self._settings
-        self._worker = Worker(f"llama.cpp with {self._path.name}")
+        self._worker = Worker(f"llama.cpp with {self._path.name}", graphics=settings.graphics)
         try:
             self.facts = self._worker.ask(
                 op="open", path=str(self._path.resolve()), threads=self._threads, context=settings.context,

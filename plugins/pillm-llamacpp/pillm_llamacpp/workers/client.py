@@ -71,8 +71,11 @@ class WorkerDied(pillm.BackendError):
 class Worker:
     """A process that holds llama.cpp; its death is a BackendError, and it ends when this process does."""
 
-    def __init__(self, what: str) -> None:
-        """Start the process; `what` names the work in error messages."""
+    def __init__(self, what: str, *, graphics: str = "") -> None:
+        """Start the process; `what` names the work in error messages.
+
+        `graphics` are the numbers of the Vulkan devices that llama.cpp may see there: without, none of the work is theirs.
+        """
         self.what = what
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self._process = subprocess.Popen(
@@ -81,7 +84,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             # gdb would be started for a backtrace otherwise
-            env={**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONUTF8": "1"},
+            env={**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONUTF8": "1", "GGML_VK_VISIBLE_DEVICES": graphics},
             # Ctrl-C is for pillm, which ends the worker in order
             start_new_session=True,
         )

@@ -149,13 +149,14 @@ class Served:
         if operation == "pooling":
             from pillm_llamacpp.inference.embedding import POOLINGS, pooling_of
 
-            return {"pooling": POOLINGS[pooling_of(self)]}
+            return {"pooling": {kind: name for name, kind in POOLINGS.items()}[pooling_of(self)]}
         if operation == "embed":
             return {"vectors": self._embedding(message.get("pooling")).vectors(message["texts"])}
-        if operation == "compare":
-            from pillm_llamacpp.gates.nearness import compare
+        if operation in ("compare", "record"):
+            from pillm_llamacpp.gates import nearness
 
-            return compare(self, **message)
+            measured: Packet = getattr(nearness, operation)(self, **message)
+            return measured
         if operation in ("time", "reply", "memory"):
             from pillm_llamacpp.inference import timing
 

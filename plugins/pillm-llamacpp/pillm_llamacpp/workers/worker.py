@@ -88,6 +88,7 @@ class Server:
             "end": self._end,
             "cancel": self._cancel,
             "devices": self._devices,
+            "graphics": self._graphics,
             "types": self._types,
             "unfinite": self._unfinite,
             "write": self._write,
@@ -116,6 +117,11 @@ class Server:
         from pillm_llamacpp.inference.devices import devices
 
         self.send(devices=devices())
+
+    def _graphics(self, _: Packet) -> None:
+        from pillm_llamacpp.inference.graphics import graphics
+
+        self.send(**graphics())
 
     def _types(self, message: Packet) -> None:
         from pillm_llamacpp.quantizing.tensortypes import types_of
