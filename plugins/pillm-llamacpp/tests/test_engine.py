@@ -10,14 +10,12 @@ from pathlib import Path
 import pydantic
 import pytest
 from pillm_llamacpp.grammars.grammar import compile_schema
-from pillm_llamacpp.inference.batching import Batcher, Job
 from pillm_llamacpp.inference.engine import Context
-from pillm_llamacpp.inference.sampling import Chooser
 from pillm_llamacpp.runner import LocalRunner
 from pillm_llamacpp.workers.client import Worker
 from pillm_llamacpp.workers.refusal import Refusal
-from pillm_llamacpp.workers.serving import Served, start
-from pillm_llamacpp_students import OWN_KEYS, STOPS, reference, write_student, written
+from pillm_llamacpp.workers.serving import Served
+from pillm_llamacpp_students import OWN_KEYS, write_student, written
 from tokenizers import Tokenizer
 
 import pillm
@@ -91,30 +89,3 @@ def test_a_failed_check_of_llama_cpp_starts_no_debugger() -> None:
     with Worker("a test") as worker:
         worker.ask(op="devices")
         assert b"GGML_NO_BACKTRACE=1" in Path(f"/proc/{worker.pid}/environ").read_bytes().split(b"\0")
-
-
-@pytest.mark.full  # the converter writes the metadata of this family
-def test_a_window_that_has_moved_on_is_not_taken_for_a_beginning(tmp_path: Path) -> None:
-    folder = write_student(tmp_path / "student", "gemma2")
-    keys = tmp_path / "keys.gguf"
-    told = {"convert": str(folder), "stops": STOPS, "keys": OWN_KEYS, "to": str(keys), "as": "F16", "vocab_only": True}
-    reference([told], tmp_path / "work")
-    file = written(folder, tmp_path / "out", vocabulary=str(keys))["F16"]
-    served = Served(path=str(file))
-    head = [7 + number % 200 for number in range(100)]
-    prompts = [head + [11 + number % 100 for number in range(700)], [*head, 9, 8, 7]]
-
-    def answer(*numbers: int) -> list[int]:
-        context = Context(served.model, start(), cells=1024, threads=1, batch=8)
-        batcher, said = Batcher(served.model, context, 1), []
-        for number in numbers:
-            batcher.add(Job(id=number, prompt=prompts[number], max_tokens=24, chooser=Chooser()))
-            while batcher.busy:
-                said = [result["ids"] for result in batcher.step()] or said
-        context.close()
-        return said[0]
-
-    try:
-        assert answer(0, 1) == answer(1)
-    finally:
-        served.model.close()

@@ -239,13 +239,7 @@ class Context:
         return self._logits
 
     def keep(self, sequence: int, count: int) -> bool:
-        """Forget a sequence after its first `count` tokens; False where the model cannot forget a part.
-
-        A model whose layers look back no further than a window has thrown away what the tokens before `count` would see.
-        """
-        window = llama.llama_model_n_swa(self.model.handle)
-        if count and window > 0 and llama.llama_memory_seq_pos_min(self.memory, sequence) > max(0, count - window):
-            return False
+        """Forget a sequence after its first `count` tokens; False where the model cannot forget a part."""
         return bool(llama.llama_memory_seq_rm(self.memory, sequence, count, -1))
 
     def state(self, sequence: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
