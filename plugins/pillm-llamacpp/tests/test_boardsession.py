@@ -21,8 +21,7 @@ ROOT = Path(__file__).parents[3]
 LACKING = missing_for_board()
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING)
 SURE = f"a tab \\t, a quote ' and {SENTENCES[0]}"
-COLOURS = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"],
-           "additionalProperties": False}  # fmt: skip
+COLOURS = {"enum": ["red", "blue"]}
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def test_the_board_answers_with_the_tokens_of_this_machine_and_nothing_is_left_t
 ) -> None:
     asked = [request(SURE, 1), request("un mot " * 2000, 2), request("pick", 3, schema=COLOURS)]
     asked.append(replace(request(number=4), messages=({"role": "user", "content": "\udc80"},)))
-    options = {"max_tokens": 40, "constrain": True, "logprobs": 2}
+    options = {"max_tokens": 12, "constrain": True, "logprobs": 2}
     here = answers(pillm.runner("local", **options), model, asked)
     there = answers(runner(pi, **options), model, asked)
     for one, other in ((here[0], there[0]), (here[2], there[2])):
@@ -76,7 +75,7 @@ def test_the_board_answers_with_the_tokens_of_this_machine_and_nothing_is_left_t
         assert [row[0][0] for row in other.logprobs or ()] == [row[0][0] for row in one.logprobs or ()]
         assert (other.logprobs or ())[0][0][1] == pytest.approx((one.logprobs or ())[0][0][1], abs=0.15)
     assert isinstance(there[2], pillm.Answer)
-    assert there[2].content.startswith('{"colour"')
+    assert there[2].content in ('"red"', '"blue"')
     assert [type(result) for result in (here[1], there[1], here[3], there[3])] == [pillm.Failure] * 4
     assert left(pi) == []
     assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("pillm-*/s.sock"))
@@ -90,7 +89,7 @@ def test_a_connection_that_breaks_leaves_rows_pending_and_nothing_on_the_board(
         said = session.answer(rows)
         next(said)
         pi.unplug()
-        with pytest.raises(pillm.Unavailable, match="connection broke during llama-server"):
+        with pytest.raises(pillm.Unavailable, match=r"connection broke during llama-server.*Run the same command again"):
             next(said)
     assert left(pi) == []
 
