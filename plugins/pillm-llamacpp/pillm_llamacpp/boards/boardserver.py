@@ -56,7 +56,11 @@ class BoardServer:
             raise pillm.Unavailable(f"{self._remote.host}: no answer came within {timeout:.0f} s.") from error
         except OSError as error:
             ended = self._talk.ended(_LAST_WORDS)
-            raise ended or pillm.Unavailable(f"{self._remote.host}: the server there broke off ({error}).") from error
+            if ended is None:
+                ended = pillm.Unavailable(f"{self._remote.host}: the server there broke off ({error}).")
+            if isinstance(ended, pillm.Unavailable):
+                ended = pillm.Unavailable(f"{ended} It is ended there too. Run the same command again.")
+            raise ended from error
 
     def close(self) -> None:
         """End the server and what leads to it; calling it twice is harmless."""

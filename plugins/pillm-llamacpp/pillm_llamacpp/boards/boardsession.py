@@ -163,6 +163,7 @@ class BoardAnswers(pillm.Session):
             if serves == "embed":  # a text is read at once, as pooling needs it
                 batch = self._context
                 options |= {"embedding": True, "pooling": self._worker.ask(op="pooling")["pooling"]}
+                options["flash_attn"] = "off"  # as here: its sums are of 16 bit
             words = server_words(program, **options, batch=batch, ubatch=min(batch, 512) if serves == "answer" else batch)
             self._server = BoardServer(self._remote, program, words, model_bytes=self._model.bytes, wait=serving.timeout)
             self._serves = serves
