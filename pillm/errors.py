@@ -90,8 +90,9 @@ class Interrupted(BaseException):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the closest known word, or an empty string."""
+    """Return " Did you mean 'x'?" for the first known word that begins so, else the closest one; or an empty string."""
     names = list(known)
     by_folded = {name.casefold(): name for name in names}
-    near = get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
+    begun = [name for name in by_folded if len(word) > 1 and name.startswith(word.casefold())]
+    near = begun or get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
     return f" Did you mean {by_folded[near[0]]!r}?" if near else ""

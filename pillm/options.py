@@ -90,11 +90,13 @@ def _sentence(error: ValidationError, cls: type[Backend], kind: str) -> str:
 def _one(detail: ErrorDetails, cls: type[Backend], kind: str) -> str:
     place = ".".join(str(step) for step in detail["loc"])
     if not place:
-        return f"{kind} {cls.name!r}: {detail['msg'].removeprefix('Value error, ')}."
+        return f"{kind} {cls.name!r}: {detail['msg'].removeprefix('Value error, ').rstrip('.')}."
     if detail["type"] == "missing":
         return f"{kind} {cls.name!r} needs the option {place!r}: {_description(cls, place)}"
-    reason = detail["msg"].removeprefix("Value error, ")
-    seen = "" if _is_private(detail, cls) else f", not {detail['input']!r}"
+    reason = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    given = detail["input"] if isinstance(detail["input"], (list, tuple)) else [detail["input"]]
+    told = any(repr(one) in reason for one in given)  # the reason names what is wrong itself
+    seen = "" if told or _is_private(detail, cls) else f", not {detail['input']!r}"
     return f"{kind} {cls.name!r} option {place!r}: {reason[:1].lower()}{reason[1:]}{seen}."
 
 

@@ -42,7 +42,7 @@ class Traced:
 
     def __str__(self) -> str:
         if self.agrees:
-            return f"✓ {self.what} agrees with {self.where}: {self.said}"
+            return f"✓ {self.what} agrees with {self.where.parent.name}/{self.where.name}: {self.said}"
         return f"✗ {self.what}: the file says {self.said or 'nothing'}, {self.where} says {self.recorded or 'nothing'}"
 
 

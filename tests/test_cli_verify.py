@@ -94,3 +94,18 @@ def test_a_run_is_no_model_file(cli: Cli, folder: Path) -> None:
     done = cli("verify", folder, "--run", folder)
     assert done.code == 2
     assert "--run is for a model file" in done.err
+
+
+def test_files_that_were_passed_on_are_to_be_fetched_again(cli: Cli, tmp_path: Path) -> None:
+    file = made(tmp_path / "a")
+    (file.parent / "manifest.json").unlink()
+    away = file.parent.rename(tmp_path / "away") / file.name
+    done = cli("verify", away)
+    assert done.code == 0
+    assert "✓ sha256 agrees with away/SHA256SUMS" in done.out
+    away.unlink()
+    done = cli("verify", away.parent)
+    assert done.code == 1
+    assert "is missing" in done.out
+    assert "Copy or fetch them again" in done.err
+    assert "answers.sqlite" not in done.err

@@ -38,6 +38,7 @@ def test_an_interruption_is_not_swallowed_by_whoever_catches_errors():
     ("word", "known", "said"),
     [
         ("modle", ["model", "base"], " Did you mean 'model'?"),
+        ("pi4", ["pi5-4gb", "pi4-2gb", "pi4-4gb"], " Did you mean 'pi4-2gb'?"),
         ("q4_k_m", ["Q4_K_M", "Q8_0"], " Did you mean 'Q4_K_M'?"),
         ("zzz", ["model"], ""),
         ("x", [], ""),

@@ -245,3 +245,24 @@ def test_the_options_of_an_option_are_described_after_it_and_a_backends_are_not(
         False,
     )
     assert rows[2]["bounds"] == "one of a, b"
+
+
+class Picky(Metric):
+    """Says itself what is wrong with an item."""
+
+    name: ClassVar[str] = "picky"
+    quants: tuple[str, ...] = Field((), description="Names.")
+
+    @field_validator("quants")
+    @classmethod
+    def _known(cls, value):
+        raise ValueError(f"{value[-1]!r} is none. Known: a.")
+
+    def score(self, prompt, answer):
+        return 1.0
+
+
+def test_a_reason_that_names_what_is_wrong_is_said_once_and_ends_once():
+    with pytest.raises(ConfigError) as caught:
+        configure(Picky, {"quants": "a,c"}, "metric")
+    assert str(caught.value) == "metric 'picky' option 'quants': 'c' is none. Known: a."

@@ -10,12 +10,14 @@ import pillm
 from pillm.artifacts import to_json
 from pillm.cli.choices import folder, readable
 from pillm.cli.terminal import Terminal, cli_command
+from pillm.store import MANIFEST
 
 WRONG = "Error: the files above are not what was made. "
 REMEDY = (
     "Remove the changed ones, but no manifest.json, and run the same command again: their stage is made anew. "
     "Keep answers.sqlite, changed or not: it holds the answers that were bought, and the command reads them from it."
 )
+AGAIN = "Error: the files above are not what was passed on. Copy or fetch them again from where they came from."
 UNTRUE = (
     "Error: the file is not what the run made, or the run was changed since. Take the file from its export again, or export "
     "it again."
@@ -43,7 +45,9 @@ def command(ctx: click.Context, /, path: Path, run: Path | None) -> None:
         document["lineage"] = [to_json(one) for one in traced]
     lines = [f"{problem.path} {problem.reason}" for problem in problems] + [str(one) for one in traced]
     terminal.result(document, *(lines or [f"{path}: every file is what its manifest says"]))
-    if problems:
+    if problems and not _has_manifest(path):
+        click.echo(AGAIN, err=True)
+    elif problems:
         away = ", ".join(dict.fromkeys(str(problem.away) for problem in problems if problem.away))
         lost = f"Nothing in {away} says any more what made it: move the whole folder away and run the same command again. "
         others = REMEDY if any(problem.away is None for problem in problems) else ""
@@ -52,3 +56,9 @@ def command(ctx: click.Context, /, path: Path, run: Path | None) -> None:
         click.echo(UNTRUE, err=True)
     if problems or untrue:
         ctx.exit(1)
+
+
+def _has_manifest(path: Path) -> bool:
+    """Say whether a stage or a run made what is there: files that were passed on are made anew by nothing."""
+    places = path.rglob(MANIFEST) if path.is_dir() else (folder / MANIFEST for folder in path.resolve().parents)
+    return any(place.is_file() for place in places)
