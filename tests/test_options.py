@@ -264,5 +264,5 @@ class Picky(Metric):
 
 def test_a_reason_that_names_what_is_wrong_is_said_once_and_ends_once():
     with pytest.raises(ConfigError) as caught:
-        configure(Picky, {"quants": "a,c"})
+        configure(Picky, {"quants": "a,c"}, kind="metric")
     assert str(caught.value) == "metric 'picky' option 'quants': 'c' is none. Known: a."
