@@ -108,8 +108,10 @@ def test_what_would_stop_an_export_is_named(
 @pytest.mark.parametrize(
     ("template", "words"),
     [
-        ("{{ raise_exception('no questions') }}", "does not render a question: no questions"),
-        ("{{ messages[0].content.nothing.at_all }}", "does not render a question"),
+        (
+            "{% if messages[0].role != 'system' %}{{ raise_exception('no questions') }}{% endif %}x",
+            "does not render a question: no questions",
+        ),
         ("hello", "without its words"),
         (None, "has no chat template"),
     ],
@@ -121,6 +123,14 @@ def test_a_template_that_asks_nothing_is_found(
     path = folder / "chat_template.jinja"
     path.unlink() if template is None else path.write_text(template)
     assert words in examined(folder)["chat template"].detail
+
+
+def test_a_template_that_renders_nothing_at_all_stops_at_the_door(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
+    folder = copy(checkpoint, tmp_path)
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content.nothing.at_all }}")
+    found = examined(folder)
+    assert wrong(found) == ["files"]
+    assert "renders no conversation, not even one question" in found["files"].detail
 
 
 def test_tokens_without_rows_and_repeated_texts_are_found(checkpoint: pillm.Checkpoint, tmp_path: Path) -> None:
