@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -122,6 +123,9 @@ def test_a_dry_run_of_the_build_prints_every_step_and_changes_nothing(tmp_path: 
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return both packages, built here, or built before and kept in the folder that PILLM_PACKAGES names."""
+    if kept := os.environ.get("PILLM_PACKAGES"):
+        return sorted(Path(kept).glob("*.deb"))
     return build(tmp_path_factory.mktemp("packages"))
 
 
@@ -215,7 +219,13 @@ def running(root: Root, cpu: str, port: int, log: Path) -> Iterator[None]:
         (root.path / "var" / "lib" / "pillm" / "models").mkdir(parents=True)
         shutil.copyfile(RPI4 / "selftest" / "tiny.gguf", root.path / "var/lib/pillm/models/assistant.gguf")
     (keys / "api-key").write_bytes((keys / "assistant.key").read_bytes())
-    told = {**root.environment(cpu), "CREDENTIALS_DIRECTORY": str(keys), "PILLM_PORT": str(port), "PILLM_THREADS": "1"}
+    told = {
+        **root.environment(cpu),
+        "CREDENTIALS_DIRECTORY": str(keys),
+        "PILLM_PORT": str(port),
+        "PILLM_THREADS": "1",
+        "PILLM_OPTIONS": "--verbosity 5",
+    }
     start, *words = re.search(r"^ExecStart=(.*)$", UNIT.read_text(), re.M)[1].replace("%i", "assistant").split()  # type: ignore[index]
     wait, *more = re.search(r"^ExecStartPost=(.*)$", UNIT.read_text(), re.M)[1].replace("%i", "assistant").split()  # type: ignore[index]
     with (
