@@ -151,7 +151,7 @@ def _expected(device: str | None, model: pillm.ModelFile | pillm.Checkpoint) -> 
 def _lines(record: Benchmark) -> list[str]:
     """Return a record as lines for a person: the headline, what else was timed, and what weakens it."""
     lines = [str(record)]
-    lines += [f"  {one.name:18} {_shown(one.speed)} t/s" for one in record.points[2:]]
+    lines += [f"  {one.name:18} {_shown(one.speed)} t/s" for one in record.points[2 if record.tg else 1 :]]
     lines += [f"  {name.removesuffix('_ms').replace('_', ' '):18} {_shown(one)} ms" for name, one in record.times.items()]
     if record.peak_memory:
         lines.append(f"  {'peak memory':18} {record.peak_memory / 1e6:.1f} MB")

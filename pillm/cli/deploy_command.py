@@ -105,7 +105,10 @@ def _work(terminal: Terminal, doing: str | None, chosen: dict[str, Any]) -> Call
 
 def _shown(terminal: Terminal, work: Callable[..., Any], remote: Remote, service: Service) -> JSONObject:
     with terminal.progress("deploy") as progress:
-        return to_json(work(remote, service, progress=progress))
+        done = to_json(work(remote, service, progress=progress))
+    for note in done.get("notes", ()):
+        terminal.say(f"{remote.host}: {note}")
+    return done
 
 
 def _local_runner() -> Runner | None:

@@ -24,7 +24,8 @@ def bundle_of(path: Path | str, runner: Runner | None = None, *, constrained: bo
 
     Its smoke test is a held-out row that this very file answered in the run's evaluation; else a greeting, with the answer that
     `runner` gives to it here. With `constrained` every answer on the board must satisfy the schema that the rows share. Raises
-    ConfigError where there is no file, several, or no such schema; DataError for a file that is not what its manifest says.
+    ConfigError where there is no file, several, or no such schema and grammar; DataError for a file that is not what its
+    manifest says.
     """
     file = model_file_of(Path(path))
     check_model_file(file)
@@ -42,6 +43,11 @@ def bundle_of(path: Path | str, runner: Runner | None = None, *, constrained: bo
     schema = beside if isinstance(beside, dict) else shared_schema(run)
     if constrained and schema is None:
         raise ConfigError(f"{run} has no held-out rows that share one JSON Schema, so answers cannot be held to one.")
+    if constrained and not grammar.is_file():  # the server's own reading of a schema passes over what it does not know
+        raise ConfigError(
+            f"{grammar} is missing, so answers cannot be held to the rows' schema. Export the model again with exporter "
+            "'gguf': it writes the grammar, or says why the schema has none. Nothing was sent."
+        )
     return Bundle(
         model=model,
         contract=contract,
