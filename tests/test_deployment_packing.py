@@ -46,6 +46,8 @@ def test_the_grammar_beside_the_file_goes_with_it(run: Path) -> None:
     assert (found.schema, found.grammar) == ({"type": "string"}, 'root ::= "x"')
     assert found.limits() == ["--grammar-file", "grammar.gbnf"]
     assert bundle_of(run).limits() == []
+    assert found.smoke.expected is None, "'yes' is no answer that the grammar allows"
+    assert bundle_of(run).smoke.expected == "yes"
 
 
 def test_a_file_by_itself_has_a_greeting_that_any_answer_will_do_for(tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ def _work(terminal: Terminal, doing: str | None, chosen: dict[str, Any]) -> Call
         terminal.say(
             "No evaluation of this file and no runner for it were found here: any answer will do as its smoke test. Deploy a "
             "run, or install pillm-llamacpp."
+            if not bundle.constrained
+            else "No answer of this file that satisfies the schema was found here: any answer will do as its smoke test."
         )
     return partial(_shown, terminal, partial(deploy, bundle, dry_run=chosen["dry_run"]))
 

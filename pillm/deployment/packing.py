@@ -35,10 +35,11 @@ def bundle_of(path: Path | str, runner: Runner | None = None, *, constrained: bo
     quant = _QUANT.search(file.stem)
     model = ModelFile.of(file, quant[1].upper() if quant else "")
     contract, run = _contract(file), file.resolve().parent.parent
-    smoke = smoke_from_run(run, model, contract)
+    smoke = smoke_from_run(run, model, contract, constrained=constrained)
     if smoke is None:
         greeting = SmokeTest(messages=contract.messages(HELLO), expected=None)
-        smoke = smoke_from_runner(model, contract, runner) if runner else greeting
+        # what the file answers here is held to no grammar
+        smoke = smoke_from_runner(model, contract, runner) if runner and not constrained else greeting
     beside, grammar = read_foreign(file.with_name(SCHEMA_FILE)), file.with_name(GRAMMAR_FILE)
     schema = beside if isinstance(beside, dict) else shared_schema(run)
     if constrained and schema is None:
