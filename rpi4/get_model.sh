@@ -65,7 +65,7 @@ header() {
 
 # what a file that is there must be: what was asked for, or what it was when it came
 known=$SHA256
-[ -n "$known" ] || known=$(cut -d ' ' -f 1 <"$SUM" 2>/dev/null || true)
+[ -n "$known" ] || known=$(cut -d ' ' -f 1 -- "$SUM" 2>/dev/null || true)
 if [ -f "$TARGET" ] && [ -n "$known" ]; then
     [ "$(sha256_of "$TARGET")" = "$known" ] || stop 6 "$TARGET is there and is not what it should be (sha256 $known). It was left alone; move it away to get it anew."
     say "$TARGET is there and whole"

@@ -18,8 +18,8 @@ ORDER = """
     errors machines intake records reasoning replies yamlfile prices files database batchlog seen jsonl tablefile tokenizers
     templates encoders taskfile likeness extraction wording origins preferences rowformats rows rowfiles performance
     agreement rendered divergence plans artifacts devices forecasts examination contract progress distributions capabilities
-    remote placement backends batches hubs kinds provenance options hookspecs judging tournament metrics tasks validation
-    repair choosing plugins models tablesources answers store amending cards verification publishing stages expansion
+    remote placement backend backends batches hubs kinds provenance options hookspecs judging tournament metrics tasks
+    validation repair choosing plugins models tablesources answers store amending cards verification publishing stages expansion
     tracing gates recipefile recipe runrows runspeeds subjects emulation probing report results runfolder outlook pipeline
     rehearsal deployment cli
 """.split()  # noqa: SIM905 - a row reads better than a column

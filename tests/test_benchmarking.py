@@ -21,7 +21,8 @@ from pillm.errors import BackendError, Unavailable
 from pillm.performance.benchmark import BenchWork, Expected
 from pillm.performance.history import History
 from pillm.performance.timer import Timing
-from pillm.records import Answer, Failure, Request
+from pillm.progress import Event, Progress
+from pillm.records import Answer, Failure, Prompt, Request
 from pillm.stages.benchmarking import Measuring, bench, measure
 from pillm.stages.exporting import export
 from pillm.stages.training import train
@@ -130,6 +131,16 @@ def test_a_board_that_is_not_fit_is_refused_where_the_plan_is_strict(tmp_path: P
         measure(model, BoardRunner(machine=board), Measuring(plan=strict, history=history))
     assert list(history.read().measured()) == []
     assert bench(model, BoardRunner(machine=board), plan=QUICK).conditions is not None
+
+
+def test_the_work_that_is_announced_is_the_work_that_is_done(model: ModelFile) -> None:
+    seen: list[Event] = []
+    plan = replace(
+        QUICK, prefix=True, texts=("a", "b"), prompts=(Prompt(id="a", messages=({"role": "user", "content": "x"},)),)
+    )
+    bench(model, BoardRunner(machine=RecordedMachine()), plan=plan, progress=Progress("bench", (seen.append,)))
+    done = [event for event in seen if event.kind == "advance"][-1]
+    assert (done.done, done.total) == (2 * 3 + 1 + 1 + 2, 10)
 
 
 def test_energy_is_told_where_power_is_read(model: ModelFile) -> None:

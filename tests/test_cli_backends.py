@@ -52,6 +52,7 @@ def test_an_unknown_name_is_guessed(cli: Cli, fakes: Path) -> None:
     [
         ("int", "int"),
         ("str | None", "str"),
+        ("pathlib.Path | None", "path"),
         ("Literal['a', 'b']", "choice"),
         ("Optional[Literal['a']]", "choice"),
         ("Union[Literal['a'], list[str]]", "choice or list of str"),

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pillm.cli.bench_command import _lines
+from pillm.performance.benchmark import Benchmark, BenchWork, Point
+
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
@@ -109,3 +112,10 @@ def test_what_could_not_be_timed_is_said(cli: Cli, model: Path) -> None:
     done = cli("bench", model, "--no-history", "--depths", "512,2048")
     assert "not measured: pp512 @ d2048: runner 'table' does not time it" in done.out
     assert cli("bench", model, "--depths", "512,x").code == 2
+
+
+def test_an_encoder_s_lengths_are_all_told_beside_its_headline() -> None:
+    works = [BenchWork(kind="pp", tokens=size) for size in (512, 32)]
+    points = tuple(Point.of(work, [10.0, 11.0, 12.0]) for work in works)
+    record = Benchmark(model="m", device="d", basis="measured", pp_tps=11.0, tg_tps=0.0, tg=0, points=points)
+    assert [line.split()[0] for line in _lines(record)[1:]] == ["pp32"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pillm import Plan
-from pillm.cli.cards import megabytes, plan_lines
+from pillm.cli.cards import megabytes, plan_lines, seconds, tokens_per_second
 
 
 def test_a_card_says_what_is_known_and_what_is_not() -> None:
@@ -18,3 +18,9 @@ def test_a_card_says_what_is_known_and_what_is_not() -> None:
 
 def test_sizes_are_exact_enough() -> None:
     assert [megabytes(size) for size in (1_234_567, 123_456_789)] == ["1.2", "123"]
+
+
+def test_speeds_and_times_have_the_digits_that_a_prediction_deserves() -> None:
+    speeds = [tokens_per_second(speed) for speed in (8.83, 23.9, 754.0, 45300.0, None)]
+    assert speeds == ["8.83", "23.9", "754", "45,300", "?"]
+    assert [seconds(time) for time in (0.0048, 4.45, 31.2, 900, None)] == ["4.8 ms", "4.45 s", "31 s", "15 min", "unknown"]

@@ -56,6 +56,7 @@ def model(tmp_path: Path) -> Path:
 def test_a_file_is_deployed_looked_at_and_gone_back_from(served: Field, deploy: Cli, model: Path) -> None:
     planned = deploy("board", "--model", model, "--dry-run", "--json")
     assert (planned.code, planned.json["state"]) == (0, "planned")
+    assert "are free there" in planned.err
     assert Answers(served.port).once() == "old"
     done = deploy("board", "--model", model)
     assert done.code == 0, done.err

@@ -32,7 +32,11 @@ def test_a_run_ships_the_file_it_scored_with_an_answer_of_it(run: Path) -> None:
     assert found.contract.system == "Be brief."
     assert found.schema == {"type": "object"}
     assert bundle_of(run / "export" / "m-Q8_0.gguf") == found
-    assert bundle_of(run, constrained=True).limits() == ["--json-schema-file", "answer.schema.json"]
+
+
+def test_answers_are_held_to_the_grammar_that_was_exported_and_to_no_other_reading_of_the_schema(run: Path) -> None:
+    with pytest.raises(pillm.ConfigError, match=r"grammar\.gbnf is missing, .* Export the model again"):
+        bundle_of(run, constrained=True)
 
 
 def test_the_grammar_beside_the_file_goes_with_it(run: Path) -> None:
@@ -42,6 +46,8 @@ def test_the_grammar_beside_the_file_goes_with_it(run: Path) -> None:
     assert (found.schema, found.grammar) == ({"type": "string"}, 'root ::= "x"')
     assert found.limits() == ["--grammar-file", "grammar.gbnf"]
     assert bundle_of(run).limits() == []
+    assert found.smoke.expected is None, "'yes' is no answer that the grammar allows"
+    assert bundle_of(run).smoke.expected == "yes"
 
 
 def test_a_file_by_itself_has_a_greeting_that_any_answer_will_do_for(tmp_path: Path) -> None:

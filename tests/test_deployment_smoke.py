@@ -57,6 +57,16 @@ def test_the_shortest_right_answer_of_this_very_file_is_asked_for_again(tmp_path
     assert found.request()["temperature"] == 0
 
 
+def test_an_answer_that_the_schema_forbids_is_not_asked_for_under_a_grammar(tmp_path: Path, model: pillm.ModelFile) -> None:
+    rows = [row("a", '{"name": "x"}', exact=0.0), row("b", "{}"), row("c", "no")]
+    schema = {"type": "object", "required": ["name"]}
+    run = write_run(tmp_path / "run", "m.gguf", rows, schema)
+    for constrained, expected in ((False, "{}"), (True, '{"name": "x"}')):
+        found = smoke_from_run(run, model, Contract(), constrained=constrained)
+        assert found is not None
+        assert found.expected == expected
+
+
 def test_another_file_s_answers_are_not_taken(tmp_path: Path, model: pillm.ModelFile) -> None:
     assert smoke_from_run(write_run(tmp_path / "run", "other.gguf", [row("a", "x")]), model, Contract()) is None
     assert smoke_from_run(tmp_path / "nothing", model, Contract()) is None

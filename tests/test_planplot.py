@@ -52,3 +52,12 @@ def test_without_any_speed_that_is_said() -> None:
 def test_the_name_of_the_file_chooses_the_form(tmp_path: Path, name: str, begins: str) -> None:
     write_plot(PLANS, tmp_path / name)
     assert (tmp_path / name).read_text("utf-8").startswith(begins)
+
+
+def test_marks_of_one_quantisation_that_stand_almost_in_one_place_have_one_name() -> None:
+    boards = [plan for device in ("pi4-2gb", "pi4-4gb") for plan in pillm.plan_table(MODELS["Llama-3.2-1B"], device)]
+    root = ET.fromstring(plan_svg(boards))
+    said = [text.text for text in root.iter() if text.tag.endswith("text")]
+    assert {said.count(one.quant) for one in boards} == {1}
+    apart = [text.text for text in ET.fromstring(plan_svg(PLANS)).iter() if text.tag.endswith("text")]
+    assert apart.count("F16") == 2, "a Pi 4 and a Pi 5 are apart"

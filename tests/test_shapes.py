@@ -133,6 +133,13 @@ def test_folders_configurations_and_checkpoints_are_all_read(tmp_path: Path) -> 
     assert (shapes[0].name, shapes[2].name) == (tmp_path.name, "student")
 
 
+def test_a_configuration_of_another_name_is_called_by_it(tmp_path: Path) -> None:
+    (tmp_path / "small.json").write_text(json.dumps(LLAMA_1B))
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_1B))
+    assert shape_of(tmp_path / "small.json").name == "small"
+    assert shape_of(tmp_path / "config.json").name == tmp_path.name
+
+
 @pytest.mark.parametrize("said", ["", "[]", "{", "[" * 100_000, '"x"', "\xff"])
 def test_an_unreadable_configuration_is_refused(tmp_path: Path, said: str) -> None:
     (tmp_path / "config.json").write_bytes(said.encode("latin-1"))

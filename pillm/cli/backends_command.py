@@ -71,7 +71,7 @@ def _head(row: dict[str, Any]) -> str:
 
 def shown_type(text: str) -> str:
     """Return a type as a person says it; the choices themselves stand among the bounds."""
-    plain = re.sub(r"Literal\[[^\]]*\]", "choice", text)
+    plain = re.sub(r"Literal\[[^\]]*\]", "choice", text).replace("pathlib.Path", "path")
     plain = re.sub(r"(?:tuple|list|set|frozenset)\[(\w+)(?:, \.\.\.)?\]", r"list of \1", plain)
     plain = re.sub(r"dict\[[^\]]*\]", "table", plain)
     plain = re.sub(r"(?:Optional|Union)\[([^\[\]]*)\]", lambda found: found[1].replace(", ", " | "), plain)

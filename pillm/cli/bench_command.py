@@ -151,11 +151,13 @@ def _expected(device: str | None, model: pillm.ModelFile | pillm.Checkpoint) -> 
 def _lines(record: Benchmark) -> list[str]:
     """Return a record as lines for a person: the headline, what else was timed, and what weakens it."""
     lines = [str(record)]
-    lines += [f"  {one.name:18} {_shown(one.speed)} t/s" for one in record.points[2:]]
-    lines += [f"  {name.removesuffix('_ms').replace('_', ' '):18} {_shown(one)} ms" for name, one in record.times.items()]
+    figures = {one.name: f"{_shown(one.speed)} t/s" for one in record.points[2 if record.tg else 1 :]}
+    figures |= {name.removesuffix("_ms").replace("_", " "): f"{_shown(one)} ms" for name, one in record.times.items()}
     if record.peak_memory:
-        lines.append(f"  {'peak memory':18} {record.peak_memory / 1e6:.1f} MB")
-    lines += [f"  {name.replace('_', ' '):18} {value:.3g}" for name, value in record.energy.items()]
+        figures["peak memory"] = f"{record.peak_memory / 1e6:.1f} MB"
+    figures |= {name.replace("_", " "): f"{value:.3g}" for name, value in record.energy.items()}
+    width = max(map(len, figures), default=0)
+    lines += [f"  {name:{width}}  {told}" for name, told in figures.items()]
     if record.expected:
         lines.append(f"  on {record.expected.device}: {record.expected.sentence}.")
     lines += [f"  not measured: {name}: {reason}" for name, reason in record.not_measured.items()]

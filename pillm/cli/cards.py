@@ -34,7 +34,11 @@ def plan_lines(plan: Plan) -> list[str]:
     lines.append("")
     basis = f"{plan.basis}, extrapolated" if plan.basis_note else plan.basis
     for name, speed, span in (("prefill", plan.pp_tps, plan.pp_interval), ("decode", plan.tg_tps, plan.tg_interval)):
-        known = f"{speed:9,.1f} tokens/s ({_spanned(basis, span)})" if speed is not None else "unknown: nobody measured it here"
+        known = (
+            f"{tokens_per_second(speed):>9} tokens/s ({_spanned(basis, span)})"
+            if speed is not None
+            else "unknown: nobody measured it here"
+        )
         lines.append(f"  {name:10} {known}")
     lines.append(f"  {'context':10} {plan.context:9,} tokens")
     lines += _times(plan)
@@ -45,10 +49,19 @@ def plan_lines(plan: Plan) -> list[str]:
     return lines
 
 
+def tokens_per_second(speed: float | None) -> str:
+    """Return a speed with the three digits that a prediction has."""
+    if not speed:
+        return "?"
+    return f"{speed:,.0f}" if speed >= 100 else f"{speed:.1f}" if speed >= 10 else f"{speed:.2f}"
+
+
 def seconds(count: float | None) -> str:
     """Return a time as text, with as many digits as a prediction deserves."""
     if count is None:
         return "unknown"
+    if count < 0.1:
+        return f"{count * 1000:.1f} ms"
     return f"{count:.2f} s" if count < 10 else f"{count:.0f} s" if count < 600 else f"{count / 60:.0f} min"
 
 

@@ -99,13 +99,18 @@ def _work(terminal: Terminal, doing: str | None, chosen: dict[str, Any]) -> Call
         terminal.say(
             "No evaluation of this file and no runner for it were found here: any answer will do as its smoke test. Deploy a "
             "run, or install pillm-llamacpp."
+            if not bundle.constrained
+            else "No answer of this file that satisfies the schema was found here: any answer will do as its smoke test."
         )
     return partial(_shown, terminal, partial(deploy, bundle, dry_run=chosen["dry_run"]))
 
 
 def _shown(terminal: Terminal, work: Callable[..., Any], remote: Remote, service: Service) -> JSONObject:
     with terminal.progress("deploy") as progress:
-        return to_json(work(remote, service, progress=progress))
+        done = to_json(work(remote, service, progress=progress))
+    for note in done.get("notes", ()):
+        terminal.say(f"{remote.host}: {note}")
+    return done
 
 
 def _local_runner() -> Runner | None:

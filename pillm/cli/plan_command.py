@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 import pillm
 from pillm.artifacts import Plan, to_json
-from pillm.cli.cards import megabytes, plan_lines, seconds
+from pillm.cli.cards import megabytes, plan_lines, seconds, tokens_per_second
 from pillm.cli.choices import assignments, backend_option
 from pillm.cli.targets import model_of
 from pillm.cli.terminal import Terminal, cli_command
@@ -129,12 +129,8 @@ def _table(plans: list[Plan]) -> Table:
     for one in plans:
         needed = sum(size for purpose, size in one.memory.items() if purpose not in ("available", "reserve"))
         cells = [*(getattr(one, name) for name in names), one.quant, megabytes(one.bytes), megabytes(needed)]
-        cells += [_speed(one.pp_tps), _speed(one.tg_tps)]
+        cells += [tokens_per_second(one.pp_tps), tokens_per_second(one.tg_tps)]
         cells += [seconds(one.ttft_s), seconds(one.answer_s)] if timed else []
         cells += [seconds(one.answer_saved_s)] if saved else []
         table.add_row(*cells, "yes" if one.fits else "no")
     return table
-
-
-def _speed(speed: float | None) -> str:
-    return f"{speed:,.1f}" if speed else "?"

@@ -29,7 +29,7 @@ class Bundle:
     grammar: str | None = None
     """The grammar that the exporter made of the schema."""
     constrained: bool = False
-    """Whether the server holds every answer to the schema, unless a request says otherwise."""
+    """Whether the server holds every answer to the grammar, unless a request says otherwise."""
 
     def release(self, server: str, context: int, threads: int) -> str:
         """Return the name of the release: what it serves and how, in twelve hexadecimal digits."""
@@ -46,10 +46,10 @@ class Bundle:
         return hashlib.sha256(canonical(told).encode()).hexdigest()[:12]
 
     def limits(self) -> list[str]:
-        """Return the words that make the server hold every answer to the schema, where that is wanted."""
+        """Return the words that make the server hold every answer to the grammar, where that is wanted."""
         if not self.constrained:
             return []
-        return ["--grammar-file", GRAMMAR_FILE] if self.grammar is not None else ["--json-schema-file", SCHEMA_FILE]
+        return ["--grammar-file", GRAMMAR_FILE]
 
     def archive(self, release: str, arguments: list[str]) -> bytes:
         """Return the release's folder, all but the model file, as a tar archive that is the same for the same release."""

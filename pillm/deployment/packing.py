@@ -24,7 +24,8 @@ def bundle_of(path: Path | str, runner: Runner | None = None, *, constrained: bo
 
     Its smoke test is a held-out row that this very file answered in the run's evaluation; else a greeting, with the answer that
     `runner` gives to it here. With `constrained` every answer on the board must satisfy the schema that the rows share. Raises
-    ConfigError where there is no file, several, or no such schema; DataError for a file that is not what its manifest says.
+    ConfigError where there is no file, several, or no such schema and grammar; DataError for a file that is not what its
+    manifest says.
     """
     file = model_file_of(Path(path))
     check_model_file(file)
@@ -34,14 +35,20 @@ def bundle_of(path: Path | str, runner: Runner | None = None, *, constrained: bo
     quant = _QUANT.search(file.stem)
     model = ModelFile.of(file, quant[1].upper() if quant else "")
     contract, run = _contract(file), file.resolve().parent.parent
-    smoke = smoke_from_run(run, model, contract)
+    smoke = smoke_from_run(run, model, contract, constrained=constrained)
     if smoke is None:
         greeting = SmokeTest(messages=contract.messages(HELLO), expected=None)
-        smoke = smoke_from_runner(model, contract, runner) if runner else greeting
+        # what the file answers here is held to no grammar
+        smoke = smoke_from_runner(model, contract, runner) if runner and not constrained else greeting
     beside, grammar = read_foreign(file.with_name(SCHEMA_FILE)), file.with_name(GRAMMAR_FILE)
     schema = beside if isinstance(beside, dict) else shared_schema(run)
     if constrained and schema is None:
         raise ConfigError(f"{run} has no held-out rows that share one JSON Schema, so answers cannot be held to one.")
+    if constrained and not grammar.is_file():  # the server's own reading of a schema passes over what it does not know
+        raise ConfigError(
+            f"{grammar} is missing, so answers cannot be held to the rows' schema. Export the model again with exporter "
+            "'gguf': it writes the grammar, or says why the schema has none. Nothing was sent."
+        )
     return Bundle(
         model=model,
         contract=contract,

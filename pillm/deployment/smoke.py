@@ -16,6 +16,7 @@ from pillm.rows import read_prompts
 from pillm.stages.labelling import LABELLED
 from pillm.stages.predictions import PREDICTIONS_FILE, Prediction, read_predictions
 from pillm.subjects import ANSWERS_FOLDER
+from pillm.validation import validate
 
 LONGEST = 64
 HELLO = Prompt(id="hello", messages=({"role": "user", "content": "Hello"},))
@@ -47,10 +48,15 @@ class SmokeTest:
         return {"request": self.request(), "expected": self.expected}
 
 
-def smoke_from_run(run: Path, model: ModelFile, contract: Contract) -> SmokeTest | None:
-    """Return the shortest held-out row that this file answered in its evaluation, one it got right where there is one."""
+def smoke_from_run(run: Path, model: ModelFile, contract: Contract, *, constrained: bool = False) -> SmokeTest | None:
+    """Return the shortest held-out row that this file answered in its evaluation, one it got right where there is one.
+
+    With `constrained` only an answer that satisfies its row's schema counts: no other can be given there again.
+    """
     rows = _rows(run)
     fitting = [(found, rows[found.id]) for found in _predictions(run, model) if found.id in rows and _serves(found)]
+    if constrained:
+        fitting = [(found, row) for found, row in fitting if validate(row, Answer(found.answer or "")).accepted]
     if not fitting:
         return None
     found, row = min(fitting, key=lambda pair: (-pair[0].scores.get("exact", 0.0), len(pair[0].answer or ""), pair[0].id))

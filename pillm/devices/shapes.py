@@ -125,7 +125,8 @@ def shape_of(model: Any) -> ModelShape:
             config = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path} is not a readable config.json ({error}).") from error
-        return from_config(config, str(getattr(model, "label", "") or path.resolve().parent.name))
+        named = path.resolve().parent.name if path.name == "config.json" else path.stem
+        return from_config(config, str(getattr(model, "label", "") or named))
     return from_header(read_header(path), path.name, str(getattr(model, "quant", "")))
 
 

@@ -14,6 +14,7 @@ from pillm.remote.connection import Connection
 _CHANGED = ("REMOTE HOST IDENTIFICATION HAS CHANGED", "POSSIBLE DNS SPOOFING", "differs from the key for the IP address")
 _REVOKED = "is marked as revoked"
 _UNKNOWN = ("host key is known for", "Host key verification failed")
+_OLD = re.compile(r"^Offending .*key.* in (.+):(\d+)\s*$", re.MULTILINE)
 _SHOWN = re.compile(r"^debug1: Server host key: (\S+) (SHA256:[A-Za-z0-9+/=]+)", re.MULTILINE)
 
 
@@ -21,9 +22,11 @@ def refusal(connection: Connection, said: str, known_hosts: Path | None) -> Pill
     """Return the error for what ssh said of a host's key, or None where it was not about keys."""
     where = known_hosts or "your known hosts of ssh"
     if any(text in said for text in _CHANGED) or _REVOKED in said:
+        old = _OLD.search(said)
+        forget = f"remove line {old[2]} of {old[1]}" if old else f"remove its line from {where}"
         return UnsafeError(
             f"{connection.host} shows another key than the one in {where}: it was set up anew, or somebody stands in between. "
-            f"Nothing was sent. If you set it up anew, forget the old key (ssh-keygen -R HOST -f FILE) and accept the new one."
+            f"Nothing was sent. If you set it up anew, {forget}, and accept the new key."
         )
     if not any(text in said for text in _UNKNOWN):
         return None

@@ -17,6 +17,7 @@ WIDTH, HEIGHT = 880, 420
 _KINDS = ("model", "teacher", "checkpoint", "adapter", "base")
 """The colours of the page's style, one for each series."""
 _CHARACTER = 7.2
+_NEAR = 40
 _SVG = "http://www.w3.org/2000/svg"
 
 
@@ -110,16 +111,23 @@ def _mark(one: Plan, speed: float, number: int, x: float, y: Scale) -> Markup:
 
 
 def _labels(known: Sequence[tuple[Plan, float]], x: Scale, y: Scale, area: Box) -> list[Markup]:
-    names = [one.quant for one, _ in known]
-    places = [
-        (x(float(_needed(one))), y(speed), len(name) * _CHARACTER) for (one, speed), name in zip(known, names, strict=True)
-    ]
+    dots = [(one.quant, x(float(_needed(one))), y(speed)) for one, speed in known]
+    # the same quantisation on boards of one family stands almost in one place: one name is enough there
+    near = [[dot for dot in dots[:number] if _is_beside(dot, one)] for number, one in enumerate(dots)]
+    names = ["" if others else one[0] for one, others in zip(dots, near, strict=True)]
+    places = [(dot[1], dot[2], len(name) * _CHARACTER) for dot, name in zip(dots, names, strict=True)]
     spans = [one.tg_interval or (speed, speed) for one, speed in known]
     whiskers = [(place[0] - 6, y(span[1]), place[0] + 6, y(span[0])) for place, span in zip(places, spans, strict=True)]
     spots = place_labels(places, whiskers, area)
     return [
-        tag("text", name, x=at[0], y=at[1], class_="label", text_anchor="middle") for name, at in zip(names, spots, strict=True)
+        tag("text", name, x=at[0], y=at[1], class_="label", text_anchor="middle")
+        for name, at in zip(names, spots, strict=True)
+        if name
     ]
+
+
+def _is_beside(one: tuple[str, float, float], other: tuple[str, float, float]) -> bool:
+    return one[0] == other[0] and abs(one[1] - other[1]) < _NEAR and abs(one[2] - other[2]) < _NEAR
 
 
 def _legend(series: Sequence[tuple[str, str]], right: float, top: float) -> list[Markup]:

@@ -157,8 +157,9 @@ class _Task:
     def _timed(self, session: Session) -> Benchmark:
         plan = self._how.plan
         if isinstance(session, Timer):
-            works = len(list(plan.works())) * plan.repetitions
-            self._how.progress.start(works, unit="timings")
+            steps = len(list(plan.works())) * plan.repetitions + plan.prefix + len(plan.prompts) + len(plan.texts)
+            # nobody knows how many pieces of work fit into the seconds of a sustained run
+            self._how.progress.start(None if plan.sustained else steps, unit="timings")
             self._rounds = Rounds(session, plan, told=lambda _: self._how.progress.advance())
             self._rounds.run()
             return self._rounds.record()

@@ -128,6 +128,7 @@ def test_a_file_of_that_name_which_is_another_is_left_alone(board: Board, hub: H
 def test_a_dry_run_asks_and_changes_nothing(board: Board, hub: Hub) -> None:
     said = get(board, hub, "--dry-run", "tinyllama").stderr
     assert "nothing was changed" in said
+    assert "No such file" not in said
     assert f"{len(hub.body)} bytes, 0 of them here" in said
     assert board.listing() == {}
     assert all(asked.startswith("HEAD") for asked in hub.asked)

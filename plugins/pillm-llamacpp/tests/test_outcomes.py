@@ -36,6 +36,15 @@ def test_what_a_grammar_held_is_checked_once_more_and_not_taken_apart() -> None:
     assert "it ended by length after 2 tokens" in cut.message
 
 
+def test_schemas_that_come_and_go_are_never_taken_for_each_other() -> None:
+    reader = Reader(model="m", tokenizer=None, constrain=True)
+    for number in range(150):  # more than are remembered, at addresses that are used again
+        asked = request(number=number, schema={"const": number})
+        assert f'"{number}"' in str(reader.grammar(asked))
+        assert isinstance(reader.outcome(asked, {**RESULT, "text": str(number)}), pillm.Answer)
+        assert isinstance(reader.outcome(asked, {**RESULT, "text": str(number + 1)}), pillm.Failure)
+
+
 def test_what_was_refused_is_a_failure_and_an_impossible_schema_an_error() -> None:
     reader = Reader(model="m", tokenizer=None, constrain=True)
     assert reader.outcome(request(), {"refused": "too long"}) == pillm.Failure("invalid", "too long")

@@ -53,7 +53,7 @@ def pi5_text() -> str:
     errors = errors_of(rows, fitted)
     said = (
         f"fit of decode on {len(rows)} published rows of a Pi 5 (2 threads, tg128), mean error {_percent(mean(errors))}, worst "
-        f"{_percent(worst(errors))}; {pi5(3).bandwidth_gbps:.3g} at 3 threads, {pi5(4).bandwidth_gbps:.3g} at 4"
+        f"{_percent(worst(errors))}; {pi5(3).bandwidth_gbps:.3g} GB/s at 3 threads, {pi5(4).bandwidth_gbps:.3g} GB/s at 4"
     )
     both = left_out(rows, PI5, fit_pi5)
     wide = f"nine in ten rows when one of the two models is left out, whose mean error is then {_percent(mean(both))}"

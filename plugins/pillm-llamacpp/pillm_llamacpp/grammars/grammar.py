@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pillm
-from pillm_llamacpp.grammars.schemas import Unsupported, grammar_of
+from pillm_llamacpp.grammars.keywords import Unsupported
+from pillm_llamacpp.grammars.schemas import grammar_of
 
 
 @dataclass(frozen=True, slots=True)

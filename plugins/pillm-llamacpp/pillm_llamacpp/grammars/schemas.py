@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, NoReturn, TypeAlias
+from typing import Any
 
 from pillm_llamacpp.grammars import numbers, quoted
+from pillm_llamacpp.grammars.keywords import Schema, above, below, bound, bounds, check_text, is_of, only, refuse
 from pillm_llamacpp.grammars.objects import members
 from pillm_llamacpp.grammars.patterns import pattern_expression
 from pillm_llamacpp.grammars.sequences import BLANK, Sequence, constant, letters, rule, union
-
-Schema: TypeAlias = dict[str, Any]
 
 _NOTES = frozenset({
     "title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly",
@@ -37,11 +36,6 @@ _ANY = {
     "number": numbers.ANY_NUMBER,
 }  # fmt: skip
 _MOST_NODES = 4000
-_MOST_REPEATS = 512
-
-
-class Unsupported(Exception):
-    """A construct that no grammar is made for; the message names it with its path."""
 
 
 def grammar_of(schema: Any) -> str:
@@ -163,7 +157,7 @@ class _Writer:
                 json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
             except ValueError as error:
                 refuse(path, f"the value {value!r} in an enum ({error})")
-            if kinds is not None and not any(_is(value, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)):
+            if kinds is not None and not any(is_of(value, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)):
                 refuse(path, f"the value {json.dumps(value)}, which is not of the type beside it")
         return constant(values[0]) if len(values) == 1 else self.name(union(map(constant, values)))
 
@@ -200,11 +194,11 @@ class _Writer:
         # properties that are not named may always be left out, so that none is ever made up
         made = {name: self.visit(part, f"{path}/properties/{name}", ()) for name, part in (properties or {}).items()}
         for name in made:
-            _text(name, path)
+            check_text(name, path)
         return members(made, kept.get("required", ()), self.name)
 
     def _array(self, kept: Schema, path: str) -> Sequence:
-        low, high = _bounds(kept, "minItems", "maxItems", path)
+        low, high = bounds(kept, "minItems", "maxItems", path)
         if high == 0:
             return self.name('"[" ws "]"')
         item = union([self.name(union([self.visit(kept.get("items", True), f"{path}/items", ())]))])
@@ -227,15 +221,15 @@ class _Writer:
             return self.name(quoted.quoted(quoted.FORMATS[kept["format"]]))
         if not kept:
             return rule("string")
-        return self.name(quoted.of_length(*_bounds(kept, "minLength", "maxLength", path)))
+        return self.name(quoted.of_length(*bounds(kept, "minLength", "maxLength", path)))
 
     def _integer(self, kept: Schema, path: str) -> Sequence:
         if kept.pop("multipleOf", 1) != 1:
             refuse(path, "the keyword 'multipleOf' for type integer")
         if not kept:
             return self.name(numbers.ANY_INTEGER)
-        low = max(math.ceil(_number(kept, "minimum", -numbers.MOST, path)), _above(kept, path))
-        high = min(math.floor(_number(kept, "maximum", numbers.MOST, path)), _below(kept, path))
+        low = max(math.ceil(bound(kept, "minimum", -numbers.MOST, path)), above(kept, path))
+        high = min(math.floor(bound(kept, "maximum", numbers.MOST, path)), below(kept, path))
         if low > high:
             refuse(path, f"integers from {low} to {high}, of which there are none,")
         return self.name(numbers.integers(low, high))
@@ -243,11 +237,11 @@ class _Writer:
     def _number(self, kept: Schema, path: str) -> Sequence:
         if not kept:
             return rule("number")
-        bounds = {key: _number(kept, key, 0, path) for key in kept}
-        if any(value != int(value) for value in bounds.values()):
+        said = {key: bound(kept, key, 0, path) for key in kept}
+        if any(value != int(value) for value in said.values()):
             refuse(path, "a bound of a number that is no integer")
-        low, above = max([(bounds.get("minimum", -numbers.MOST), False), (bounds.get("exclusiveMinimum", -math.inf), True)])
-        high, below = min([(bounds.get("maximum", numbers.MOST), True), (bounds.get("exclusiveMaximum", math.inf), False)])
+        low, above = max([(said.get("minimum", -numbers.MOST), False), (said.get("exclusiveMinimum", -math.inf), True)])
+        high, below = min([(said.get("maximum", numbers.MOST), True), (said.get("exclusiveMaximum", math.inf), False)])
         found = numbers.numbers(int(low), int(high), above=above, below=not below)
         return self.name(found) if found else refuse(path, f"numbers from {low} to {high}, of which there are none,")
 
@@ -256,57 +250,3 @@ class _Writer:
 
     def _null(self, _kept: Schema, _path: str) -> Sequence:
         return letters("null")
-
-
-def refuse(path: str, what: str) -> NoReturn:
-    """Raise Unsupported."""
-    raise Unsupported(f"{what} at {path}")
-
-
-def only(kept: Schema, allowed: frozenset[str] | set[str], path: str, where: str) -> None:
-    """Refuse the first keyword that is not among the allowed."""
-    for key in kept:
-        if key not in allowed:
-            refuse(path, f"the keyword {key!r} {where}")
-
-
-def _number(kept: Schema, key: str, otherwise: float, path: str) -> float:
-    value = kept.get(key, otherwise)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= numbers.MOST:
-        refuse(path, f"{key} {value!r}")
-    return value
-
-
-def _above(kept: Schema, path: str) -> int:
-    return math.floor(_number(kept, "exclusiveMinimum", -numbers.MOST, path)) + ("exclusiveMinimum" in kept)
-
-
-def _below(kept: Schema, path: str) -> int:
-    return math.ceil(_number(kept, "exclusiveMaximum", numbers.MOST, path)) - ("exclusiveMaximum" in kept)
-
-
-def _bounds(kept: Schema, low_key: str, high_key: str, path: str) -> tuple[int, int | None]:
-    low, high = kept.get(low_key, 0), kept.get(high_key)
-    for value in (low, high):
-        if value is not None and (not isinstance(value, int) or not 0 <= value <= _MOST_REPEATS):
-            refuse(path, f"a bound of {value!r} ({low_key} and {high_key} may be 0 to {_MOST_REPEATS})")
-    if high is not None and high < low:
-        refuse(path, f"{high_key} below {low_key}")
-    return low, high
-
-
-def _is(value: Any, kind: str) -> bool:
-    kinds: dict[str, Any] = {
-        "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None), "array": list,
-        "object": dict,
-    }  # fmt: skip
-    if isinstance(value, bool):
-        return kind == "boolean"
-    return isinstance(value, kinds.get(kind, ()))
-
-
-def _text(name: str, path: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        refuse(path, f"the name {name!r}, which is not Unicode text,")

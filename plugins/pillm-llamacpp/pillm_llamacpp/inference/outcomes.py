@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pillm_llamacpp.grammars.grammar import Compiled
     from pillm_llamacpp.workers.pipe import Packet
 
+_MOST_SEEN = 64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
@@ -21,6 +23,8 @@ class Reader:
     constrain: bool = False
     logprobs: int = 0
     _compiled: dict[str, Compiled] = field(default_factory=dict)
+    _seen: dict[int, tuple[object, Compiled]] = field(default_factory=dict)
+    """By the id of a schema, which is kept here so that the id stays its own: rows share schemas, and hashing takes long."""
 
     def compiled(self, request: pillm.Request) -> Compiled | None:
         """Return the grammar that a request's answer is held to; raise ConfigError where its schema has none."""
@@ -29,9 +33,14 @@ class Reader:
             return None
         from pillm_llamacpp.grammars.grammar import compile_schema, fingerprint
 
+        if id(schema) in self._seen:
+            return self._seen[id(schema)][1]
         key = fingerprint(schema)
         if key not in self._compiled:
             self._compiled[key] = compile_schema(schema, where=request.prompt.where or request.prompt.id)
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen[id(schema)] = (schema, self._compiled[key])
         return self._compiled[key]
 
     def grammar(self, request: pillm.Request) -> str | None:
