@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -20,7 +20,7 @@ from pillm.backends import Runner, Session
 from pillm.errors import BackendError, Unavailable
 from pillm.performance.benchmark import BenchWork, Expected
 from pillm.performance.history import History
-from pillm.performance.timer import Timing
+from pillm.performance.timer import TimedReply, Timing
 from pillm.progress import Event, Progress
 from pillm.records import Answer, Failure, Prompt, Request
 from pillm.stages.benchmarking import Measuring, bench, measure
@@ -134,11 +134,23 @@ def test_a_board_that_is_not_fit_is_refused_where_the_plan_is_strict(tmp_path: P
 
 
 def test_the_work_that_is_announced_is_the_work_that_is_done(model: ModelFile) -> None:
+    class Talking(BoardSession):
+        def reply(self, prompt: Prompt, *, constrained: bool, fresh: bool) -> TimedReply:
+            return TimedReply(first_ms=1.0, gaps_ms=(1.0,))
+
+        def embed(self, texts: Iterable[str]) -> Iterator[tuple[float, ...]]:
+            yield from ((1.0,) for _ in texts)
+
+    class TalkingRunner(BoardRunner):
+        """Runs on a recorded board, answers and embeds."""
+
+        def open(self, model: ModelFile | Checkpoint) -> Session:
+            return Talking(board=self.machine)
+
     seen: list[Event] = []
-    plan = replace(
-        QUICK, prefix=True, texts=("a", "b"), prompts=(Prompt(id="a", messages=({"role": "user", "content": "x"},)),)
-    )
-    bench(model, BoardRunner(machine=RecordedMachine()), plan=plan, progress=Progress("bench", (seen.append,)))
+    prompt = Prompt(id="a", messages=({"role": "user", "content": "x"},))
+    plan = replace(QUICK, prefix=True, texts=("a", "b"), prompts=(prompt,))
+    bench(model, TalkingRunner(machine=RecordedMachine()), plan=plan, progress=Progress("bench", (seen.append,)))
     done = [event for event in seen if event.kind == "advance"][-1]
     assert (done.done, done.total) == (2 * 3 + 1 + 1 + 2, 10)
 
