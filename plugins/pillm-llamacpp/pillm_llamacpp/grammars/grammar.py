@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pillm
+from pillm_llamacpp.grammars.inlining import inlined
 from pillm_llamacpp.grammars.keywords import Unsupported
 from pillm_llamacpp.grammars.schemas import grammar_of
 
@@ -50,4 +51,4 @@ def compile_schema(schema: dict[str, Any], *, where: str) -> Compiled:
             f"{where}: `constrain` cannot hold answers to this schema: {reason}. Nothing was asked for it. "
             "Say it with supported keywords, or set constrain=false and let the schema be checked afterwards."
         ) from error
-    return Compiled(gbnf, Draft202012Validator(schema))
+    return Compiled(gbnf, Draft202012Validator(inlined(schema)))
