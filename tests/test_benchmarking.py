@@ -202,7 +202,8 @@ def test_a_prediction_is_compared_with(model: ModelFile) -> None:
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it sends to the background without
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from pillm.artifacts import BenchPlan, ModelFile

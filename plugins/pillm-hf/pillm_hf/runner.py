@@ -24,7 +24,7 @@ class HFRunner(Generation, pillm.Runner):
 
     name: ClassVar[str] = "hf"
     reads: ClassVar[frozenset[str]] = frozenset({"checkpoint"})
-    capabilities: ClassVar[frozenset[str]] = frozenset({"answer", "bench", "embed", "grammar", "logprobs"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"answer", "bench", "embed", "grammar"})
 
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> HFSession:
         """Load a checkpoint; raise DataError where the folder is none and ConfigError for a model file."""

@@ -49,10 +49,19 @@ def test_a_thought_is_over_before_a_grammar_begins(thinker: pillm.ModelFile) -> 
 def test_thoughts_and_calls_are_read_out_of_the_text(gguf: pillm.ModelFile, tools: tuple[object, ...]) -> None:
     call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
     text = f"hm</think>Oui.{call}"
-    result = {"text": text, "prompt_tokens": 1, "ids": [5], "cached": 0, "logprobs": [], "finish": "stop", "seconds": 0.1}
+    result = {
+        "text": text,
+        "prompt_tokens": 1,
+        "ids": [5],
+        "cached": 0,
+        "logprobs": [],
+        "finish": "stop",
+        "seconds": 0.1,
+        "first": 0.1,
+    }
     with LocalRunner().open(gguf) as session:
         assert isinstance(session, LocalSession)
-        answer = session._outcome(request(tools=tools), result)
+        answer = session._reader.outcome(request(tools=tools), result)
     assert isinstance(answer, pillm.Answer)
     assert (answer.content, answer.reasoning) == ("Oui." if tools else f"Oui.{call}", "hm")
     assert len(answer.tool_calls) == len(tools)
