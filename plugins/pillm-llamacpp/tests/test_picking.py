@@ -64,6 +64,7 @@ def test_an_export_that_searches_ships_the_pick_and_says_why(student: pillm.Chec
     assert pillm.export(student, exporter, out, progress=progress) == [model], "the same command has nothing to do"
 
 
+@pytest.mark.full
 def test_the_whole_front_ships_where_it_is_asked_for(student: pillm.Checkpoint, device: str, tmp_path: Path) -> None:
     exporter = pillm.exporter("gguf", quants="auto", device=device, probes=0, keep="front")
     models = pillm.export(student, exporter, tmp_path / "export")

@@ -38,6 +38,7 @@ def test_a_head_of_its_own_is_a_tensor_more(tmp_path: Path) -> None:
     assert "output.weight" in untied.matrices()
 
 
+@pytest.mark.full
 def test_the_runner_brings_two_sizes_and_two_types_to_time_a_machine_with(tmp_path: Path) -> None:
     small, middle, large = pillm.runner("local").speed_files(tmp_path)
     assert (small.quant, middle.quant, large.quant) == ("Q4_0", "Q4_0", "Q8_0")

@@ -26,6 +26,7 @@ def bench(exported: dict[str, pillm.ModelFile], tmp_path_factory: pytest.TempPat
     return bench_of(exported["F16"].path, tmp_path_factory.mktemp("bench"), weighed=True, rounded=True)
 
 
+@pytest.mark.full
 def test_a_searched_file_beats_llamas_mix_of_its_size(bench: Bench) -> None:
     profile = pillm.device(bench.device)
     tuning = Tuning(bench, MATRICES, profile, probes=4)
