@@ -5,7 +5,7 @@
 #
 #   --dry-run       print every step and change nothing
 #   --source FILE   use this archive instead of downloading it (llama_cpp_python-0.3.36.tar.gz)
-#   --url URL       download the archive from here; whatever comes must have the pinned sha256
+#   --url URL       download the archive from here, not by pip; whatever comes must have the pinned sha256
 #   --work DIR      where it compiles, kept so that the next build is short (~/.cache/pillm/packages)
 #   --out DIR       where the packages go (here)
 #   --jobs N        files compiled at once (all cores)
@@ -52,7 +52,7 @@ check_tools() {
     lacks dh debhelper
     lacks dpkg-buildpackage dpkg-dev
     lacks patch patch
-    [ -n "$SOURCE" ] || [ -f "$ARCHIVE" ] || lacks curl curl
+    [ -n "$SOURCE" ] || [ -f "$ARCHIVE" ] || if [ -n "$URL" ]; then lacks curl curl; else lacks pip3 python3-pip; fi
     if [ "$(uname -m)" = aarch64 ]; then
         lacks g++ g++
     else

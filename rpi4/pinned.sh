@@ -1,19 +1,19 @@
 # shellcheck shell=sh disable=SC2034
 # The llama.cpp source that pillm makes and scores its files with; sourced by the scripts that compile it, not run.
-# It uses steps.sh. A script sets SOURCE (an archive at hand, or nothing), ARCHIVE (where a downloaded one is kept) and URL.
+# It uses steps.sh. A script sets SOURCE (an archive at hand, or nothing), ARCHIVE (where a downloaded one is kept) and URL
+# (where to download it from; nothing: pip finds it).
 
 VERSION=0.3.36
 COMMIT=0c1e57098
 SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
-URL=https://files.pythonhosted.org/packages/ec/e9/e7de2b0463ea3ffbf0ede6cb21b58c1258a8f6521aae45ca773a59fe7cf3/llama_cpp_python-$VERSION.tar.gz
+URL=''
 
 get_source() {
     [ -n "$SOURCE" ] || SOURCE=$ARCHIVE
     if [ "$SOURCE" = "$ARCHIVE" ] && [ ! -f "$ARCHIVE" ]; then
         if [ ! -f "$ARCHIVE.part" ] || [ "$(sha256_of "$ARCHIVE.part")" != $SHA256 ]; then
             say 'downloading the source, 77 MB'
-            step curl --fail --location --retry 3 --continue-at - --output "$ARCHIVE.part" "$URL" ||
-                stop 5 "the source could not be downloaded from $URL; what came is kept, and the same command goes on. Without a network: --source FILE"
+            download
         fi
         [ -n "$DRY" ] || checked "$ARCHIVE.part"
         step mv -f "$ARCHIVE.part" "$ARCHIVE"
@@ -22,6 +22,20 @@ get_source() {
     else
         stop 2 "there is no file $SOURCE."
     fi
+}
+
+# download: the archive to $ARCHIVE.part, from the place that was named, else by pip, which looks at the sha256 too
+download() {
+    if [ -n "$URL" ]; then
+        step curl --fail --location --retry 3 --continue-at - --output "$ARCHIVE.part" "$URL" ||
+            stop 5 "the source could not be downloaded from $URL; what came is kept, and the same command goes on. Without a network: --source FILE"
+        return
+    fi
+    printf 'llama-cpp-python==%s --hash=sha256:%s\n' $VERSION $SHA256 |
+        step pip3 download --quiet --no-deps --no-binary llama-cpp-python --require-hashes --dest "$ARCHIVE.pip" --requirement /dev/stdin ||
+        stop 5 'the source could not be downloaded by pip; nothing was changed. From another place: --url URL. Without a network: --source FILE'
+    step mv -f "$ARCHIVE.pip/llama_cpp_python-$VERSION.tar.gz" "$ARCHIVE.part"
+    step rm -rf "$ARCHIVE.pip"
 }
 
 # checked FILE: stop where an archive is not the pinned one; one that was downloaded is removed

@@ -5,7 +5,7 @@
 #
 #   --dry-run       print every step and change nothing
 #   --source FILE   use this archive instead of downloading it (llama_cpp_python-0.3.36.tar.gz, for a board without network)
-#   --url URL       download the archive from here; whatever comes must have the pinned sha256
+#   --url URL       download the archive from here, not by pip; whatever comes must have the pinned sha256
 #   --prefix DIR    where the programs go (~/.local/share/pillm/llama.cpp)
 #   --with-blas     with OpenBLAS: prefill from 15 % slower to 20 % faster on a Pi 4, slower on a Pi 5
 #   --jobs N        files compiled at once; by default what the memory allows
@@ -87,7 +87,7 @@ check_packages() {
     lacks cmake cmake
     lacks c++ g++
     lacks ninja ninja-build
-    [ -n "$SOURCE" ] || [ -f "$ARCHIVE" ] || lacks curl curl
+    [ -n "$SOURCE" ] || [ -f "$ARCHIVE" ] || if [ -n "$URL" ]; then lacks curl curl; else lacks pip3 python3-pip; fi
     [ $BLAS = OFF ] || installed libopenblas-dev || missing="$missing libopenblas-dev pkg-config"
     [ -n "$missing" ] || return 0
     [ $PACKAGES = yes ] || stop 4 "missing:$missing. Get them with: sudo apt-get install$missing"

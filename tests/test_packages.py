@@ -110,6 +110,7 @@ def test_the_patches_are_the_ones_that_are_listed() -> None:
 def test_a_dry_run_of_the_build_prints_every_step_and_changes_nothing(tmp_path: Path) -> None:
     need("dh", "ninja", "cmake", "aarch64-linux-gnu-g++")
     words = [str(RPI4 / "build_packages.sh"), "--dry-run", "--work", str(tmp_path / "w"), "--out", str(tmp_path / "o")]
+    words += ["--url", "https://example.invalid/a.tar.gz"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     steps = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("+ ")]
     assert steps.index("curl") < steps.index("tar") < steps.index("patch") < steps.index("build")

@@ -16,12 +16,23 @@ def test_a_timer_benches_by_itself() -> None:
     assert (found.pp_tps, found.tg_tps) == (pytest.approx(10_000), pytest.approx(1000))
 
 
+class Bare(Steady):
+    """A timer that adds nothing to what every timer must have."""
+
+    reply, embed = Timer.reply, Timer.embed
+
+
+def test_a_timer_that_does_not_say_how_it_times_cannot_be_made() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        Timer()  # type: ignore[abstract]
+
+
 def test_what_a_timer_cannot_do_is_said() -> None:
     prompt = pillm.Prompt(id="a", messages=({"role": "user", "content": "b"},))
     with pytest.raises(BackendError, match="does not say when its tokens come"):
-        Timer().reply(prompt, constrained=False, fresh=True)
+        Bare().reply(prompt, constrained=False, fresh=True)
     with pytest.raises(BackendError, match="cannot embed"):
-        list(Timer().embed(["a"]))
+        list(Bare().embed(["a"]))
     assert Hosted().machine() is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -66,16 +67,16 @@ class Hosted:
         return None
 
 
-class Timer(Hosted):
+class Timer(Hosted, ABC):
     """A session that can be timed piece by piece; mixed into one, it also gives it `bench`."""
 
+    @abstractmethod
     def host(self) -> Host:
         """Return what runs the model and what it took so far."""
-        raise NotImplementedError
 
+    @abstractmethod
     def time(self, work: BenchWork) -> Timing:
         """Do one piece of work and say how long it took; raise BackendError where it does not fit this model."""
-        raise NotImplementedError
 
     def reply(self, prompt: Prompt, *, constrained: bool, fresh: bool) -> TimedReply:
         """Answer a row and say when its tokens came; `fresh` forgets first what the cache holds.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 import shutil
@@ -43,13 +42,16 @@ def test_it_builds_the_pinned_source_with_the_switches_of_every_build() -> None:
     assert re.search(r"PROGRAMS='([^']*)'", text)[1].split() == list(PROGRAMS)  # type: ignore[index]
 
 
-def test_the_archive_lies_where_the_index_files_it() -> None:
-    digest = hashlib.blake2b(source.archive_path().read_bytes(), digest_size=32).hexdigest()
-    assert f"/packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}/" in (RPI4 / "pinned.sh").read_text()
+def test_the_archive_is_asked_of_pip_where_no_other_place_is_named(builder: Board) -> None:
+    said = builder.run("setup_pi.sh", "--dry-run").stderr
+    (line,) = [shlex.split(line)[1:] for line in said.splitlines() if line.startswith("+ pip3 ")]
+    assert line[:2] == ["pip3", "download"]
+    assert "--require-hashes" in line, "pip builds nothing of an archive that it has not checked"
+    assert builder.listing() == {}
 
 
 def test_a_dry_run_prints_every_step_and_changes_nothing(builder: Board) -> None:
-    said = builder.run("setup_pi.sh", "--dry-run").stderr
+    said = builder.run("setup_pi.sh", "--dry-run", "--url", "https://example.invalid/a.tar.gz").stderr
     assert builder.listing() == {}
     assert not (builder.root / "cmake.log").exists()
     steps = [shlex.split(line)[1] for line in said.splitlines() if line.startswith("+ ")]
@@ -158,7 +160,7 @@ def test_missing_packages_are_named_and_installed_only_where_allowed(board: Boar
     path = str(board.bin)
     assert (
         "missing: cmake g++ ninja-build curl. Get them with: sudo apt-get install"
-        in board.run("setup_pi.sh", "--no-packages", expect=4, PATH=path).stderr
+        in board.run("setup_pi.sh", "--no-packages", "--url", "https://example.invalid/a", expect=4, PATH=path).stderr
     )
     assert "there is no sudo" in board.run("setup_pi.sh", expect=4, PATH=path).stderr
 
