@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -17,11 +18,33 @@ PATTERNS = (
     r"^[^x]*$",
     r"^(?:a|bc)+\.$",
     r"^\S+@\S+$",
+    r"^[^\s,]+[^\d][^\w-]$",
     "^é?$",
     "^$",
 )
 PARTS = st.lists(
-    st.sampled_from(["a", "[ab]", "(?:a|b)", r"\d", ".", "a?", "b*", r"\.", "[^a]", "(a|)", "{2}", "^", "$", '"', r"\w"])
+    st.sampled_from(
+        [
+            "a",
+            "[ab]",
+            "(?:a|b)",
+            r"\d",
+            ".",
+            "a?",
+            "b*",
+            r"\.",
+            "[^a]",
+            "(a|)",
+            "{2}",
+            "^",
+            "$",
+            '"',
+            r"\w",
+            r"\S",
+            r"[^\d]",
+            r"[^\s]",
+        ]
+    )
 )
 
 
@@ -45,6 +68,17 @@ def test_any_pattern_is_refused_or_kept(parts: list[str], data: st.DataObject) -
     text = data.draw(st.from_regex(regex(expression), fullmatch=True))
     assert re.search(pattern, text)
     assert json.loads(f'"{text}"') == text
+
+
+@pytest.mark.parametrize(
+    ("pattern", "others"), [(r"^\S$", r"\s"), (r"^[^\s]$", r"\s"), (r"^[^\d]$", r"\d"), (r"^[^\w]$", r"\w")]
+)
+def test_a_negated_class_keeps_out_the_signs_of_every_script(pattern: str, others: str) -> None:
+    allowed = regex(pattern_expression(pattern))
+    of_the_class = [chr(code) for code in range(sys.maxunicode + 1) if re.match(others, chr(code))]
+    assert len(of_the_class) > 20
+    assert [sign for sign in of_the_class if allowed.fullmatch(sign)] == []
+    assert allowed.fullmatch("!")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pillm
 
 
 def test_a_tool_is_of_the_pinned_commit() -> None:
-    said = subprocess.run([str(tool("llama-quantize")), "--version"], capture_output=True, text=True, check=False)
+    said = subprocess.run([str(tool("llama-bench")), "--version"], capture_output=True, text=True, check=False)
     assert source.COMMIT in said.stdout + said.stderr
 
 

@@ -7,6 +7,10 @@ import re
 from pillm_llamacpp.grammars.quoted import SAFE
 
 _CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": " "}
+_SPACES = r" \x85\xA0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000\uFEFF"
+_BEYOND_ASCII = r"\u0080-\U0010FFFF"
+_EXCLUDED = {"d": f"0-9{_BEYOND_ASCII}", "w": f"A-Za-z0-9_{_BEYOND_ASCII}", "s": _SPACES}
+"""What a negated class keeps out: validators differ on whether other scripts' digits, letters and spaces belong to a class."""
 _PUNCTUATION = set(".-+*?()[]{}|/^$@#%&=<>!~;:,' ")
 _PLAIN = re.compile(r"[^\"\\\x00-\x1f\x7f\ud800-\udfff.^$*+?()\[\]{}|]")
 _QUANTIFIER = re.compile(r"\{(\d{1,3})(,(\d{0,3}))?\}|[*+?]")
@@ -71,7 +75,7 @@ def _escape(body: str, place: int) -> tuple[str, int]:
     if following and following in _CLASSES:
         return f"[{_CLASSES[following]}]", place + 2
     if following == "S":
-        return f"[^ {_UNSAFE}]", place + 2
+        return f"[^{_SPACES}{_UNSAFE}]", place + 2
     if not following or following not in _PUNCTUATION:
         raise ValueError(f"the escape \\{following} is not supported")
     return f'"{following}"', place + 2
@@ -88,7 +92,8 @@ def _set(body: str, place: int) -> tuple[str, int]:
             following = body[end + 1 : end + 2]
             if following not in _CLASSES and following not in _PUNCTUATION:
                 raise ValueError(f"the escape \\{following} in a set is not supported")
-            made.append(_CLASSES.get(following) or _IN_SETS.get(following, following))
+            classes = _EXCLUDED if negated else _CLASSES
+            made.append(classes.get(following) or _IN_SETS.get(following, following))
             end += 2
             continue
         if not (_PLAIN.fullmatch(sign) or sign in ".+*?(){}|$"):
