@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pydantic
 import pytest
 from pillm_llamacpp.grammars.grammar import compile_schema
 from pillm_llamacpp.inference.engine import Context
+from pillm_llamacpp.inference.machine import free_memory, prefers_huge_pages
+from pillm_llamacpp.measuring.timefiles import SMALL, write_file
 from pillm_llamacpp.runner import LocalRunner
 from pillm_llamacpp.workers.client import Worker
 from pillm_llamacpp.workers.refusal import Refusal
@@ -89,3 +93,24 @@ def test_a_failed_check_of_llama_cpp_starts_no_debugger() -> None:
     with Worker("a test") as worker:
         worker.ask(op="devices")
         assert b"GGML_NO_BACKTRACE=1" in Path(f"/proc/{worker.pid}/environ").read_bytes().split(b"\0")
+
+
+def test_large_weights_lie_in_huge_pages_where_the_system_has_them(tmp_path: Path) -> None:
+    wide = replace(SMALL, layers=4, vocabulary=131072)
+    file = write_file(tmp_path / "wide.gguf", wide, "Q8_0")
+    with Worker("a test") as worker:
+        worker.ask(op="open", path=str(file), context=256)
+        worker.ask(op="time", kind="tg", tokens=4, depth=0, threads=1)
+        told = dict(line.split(":") for line in Path(f"/proc/{worker.pid}/smaps_rollup").read_text().splitlines()[1:])
+    if not prefers_huge_pages(file.stat().st_size, free_memory()):
+        pytest.skip("needs transparent huge pages")
+    assert int(told["AnonHugePages"].split()[0]) * 1024 > file.stat().st_size * 3 // 4
+
+
+def test_tunables_of_the_users_own_are_kept_for_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
+    with Worker("a test") as worker:
+        worker.ask(op="devices")
+        found = Path(f"/proc/{worker.pid}/environ").read_bytes()
+    # the C library cuts the list into pieces as it reads it
+    assert {b"GLIBC_TUNABLES=glibc.malloc.arena_max=1", b"glibc.malloc.hugetlb=1"} <= set(re.split(rb"[\0:]", found))

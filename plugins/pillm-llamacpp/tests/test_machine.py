@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp.inference.machine import free_memory
+from pillm_llamacpp.inference.machine import free_memory, prefers_huge_pages
 
 GIB = 2**30
 
@@ -48,3 +48,23 @@ def test_a_system_that_does_not_say_what_is_free_is_taken_for_half_full(tmp_path
 
 def test_this_machine_has_memory() -> None:
     assert 0 < free_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("offered", "size", "free", "copied"),
+    [
+        ("always [madvise] never", GIB, 4 * GIB, True),
+        ("[always] madvise never", GIB, 2 * GIB, True),
+        ("always madvise [never]", GIB, 4 * GIB, False),
+        (None, GIB, 4 * GIB, False),
+        ("always [madvise] never", GIB, 2 * GIB - 1, False),
+        ("always [madvise] never", 1 << 20, 4 * GIB, False),
+    ],
+)
+def test_weights_are_copied_into_huge_pages_where_there_are_any_and_half_of_the_memory_stays_free(
+    tmp_path: Path, offered: str | None, size: int, free: int, copied: bool
+) -> None:
+    if offered is not None:
+        (tmp_path / "transparent_hugepage").mkdir()
+        (tmp_path / "transparent_hugepage" / "enabled").write_text(offered)
+    assert prefers_huge_pages(size, free, tmp_path) is copied

@@ -23,6 +23,16 @@ def test_this_machine_gets_all_that_its_processor_can_do() -> None:
     assert TARGETS["this"].cpu is None
 
 
+def test_the_matrix_tiles_that_some_compilers_break_are_left_out_on_this_machine() -> None:
+    options = TARGETS["this"].options(PROGRAMS)
+    assert {options[name] for name in ("CMAKE_C_FLAGS", "CMAKE_CXX_FLAGS")} == {"-U__AMX_INT8__"}
+    with tarfile.open(source.archive_path()) as tar:
+        kernels = [one for one in tar.getnames() if one.endswith("ggml-cpu/amx/mmq.cpp")]
+        file = tar.extractfile(kernels[0])
+        assert file is not None
+        assert "defined(__AMX_INT8__)" in file.read().decode()  # without it nothing of them is compiled
+
+
 def test_the_examples_are_configured_only_where_one_is_wanted() -> None:
     assert TARGETS["pi4"].options(("llama-bench",))["LLAMA_BUILD_EXAMPLES"] == "OFF"
     assert TARGETS["pi4"].options(("llama-embedding",))["LLAMA_BUILD_EXAMPLES"] == "ON"

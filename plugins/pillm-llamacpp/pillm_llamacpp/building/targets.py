@@ -31,6 +31,8 @@ _STATIC = {
     "GGML_STATIC": "ON",
     "CMAKE_EXE_LINKER_FLAGS": "-static",
 }
+_NO_TILES = dict.fromkeys(("CMAKE_C_FLAGS", "CMAKE_CXX_FLAGS"), "-U__AMX_INT8__")
+"""ggml's kernels for matrix tiles fault where GCC up to 12.3 or 13.2 compiled them; runner `local` leaves them alone too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ def _arm(name: str, title: str, architecture: str, cpu: str) -> Target:
 TARGETS = {
     one.name: one
     for one in (
-        Target(name="this", title="this machine", switches={"GGML_NATIVE": "ON"}),
+        Target(name="this", title="this machine", switches={"GGML_NATIVE": "ON", **_NO_TILES}),
         _arm("pi4", "a Raspberry Pi 4", "armv8-a+crc", "cortex-a72"),
         _arm("pi5", "a Raspberry Pi 5", "armv8.2-a+dotprod+fp16", "cortex-a76"),
     )

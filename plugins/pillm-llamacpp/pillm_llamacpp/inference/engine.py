@@ -6,11 +6,13 @@ import ctypes
 import re
 from collections import deque
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
+from pillm_llamacpp.inference.machine import free_memory, prefers_huge_pages
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class Model:
         params.vocab_only = vocab_only
         params.n_gpu_layers = gpu_layers
         params.use_extra_bufts = not built_with_tiles()
+        self.mapped = vocab_only or gpu_layers > 0 or not prefers_huge_pages(_size(path), free_memory())
+        params.load_mode = llama.LLAMA_LOAD_MODE_AUTO if self.mapped else llama.LLAMA_LOAD_MODE_NONE
         self.handle = llama.llama_model_load_from_file(path.encode(), params)
         if not self.handle:
             raise Refusal("data", f"llama.cpp cannot load {path}: {log.reason()}")
@@ -266,6 +270,13 @@ class Context:
         if self.handle:
             llama.llama_free(self.handle)
             self.handle = None
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:  # llama.cpp says what is wrong with it
+        return 0
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,8 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
+_SMALL = 64 << 20
+
 
 def physical_cores() -> int:
     """Return the cores that this process may use, hyper-threads counted once where that can be told."""
@@ -39,6 +41,19 @@ def cpu_name() -> str:
 def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
     """Return the bytes of memory that this process may still take: what is free, or what a container's limit leaves."""
     return min([_available(proc), *_left_by_limits(proc, groups)])
+
+
+def prefers_huge_pages(size: int, free: int, system: Path = Path("/sys/kernel/mm")) -> bool:
+    """Say whether weights of so many bytes are better copied into huge pages than mapped from their file.
+
+    Each token reads all of them, and looking up small pages takes some percent of that time. But a copy cannot be given back
+    where memory grows scarce, so that it must leave half of `free` bytes alone. A small file's pages are looked up soon.
+    """
+    try:
+        offered = (system / "transparent_hugepage" / "enabled").read_text("ascii", "replace")
+    except OSError:
+        return False
+    return "[never]" not in offered and _SMALL <= size <= free // 2
 
 
 def _available(proc: Path) -> int:

@@ -54,6 +54,13 @@ def death(code: int) -> str:
     return f"{_SIGNALS.get(number, 'the process was ended')} ({number.name})"
 
 
+def _surroundings() -> dict[str, str]:
+    """Return what llama.cpp's process finds in its environment whatever it does."""
+    tunables = ":".join(filter(None, (os.environ.get("GLIBC_TUNABLES"), "glibc.malloc.hugetlb=1")))
+    # gdb would be started for a backtrace; large blocks of memory, such as weights, are of huge pages where the system has them
+    return {"GGML_NO_BACKTRACE": "1", "PYTHONUTF8": "1", "GLIBC_TUNABLES": tunables}
+
+
 class WorkerDied(pillm.BackendError):
     """The process that held llama.cpp has ended, by itself or because it was killed."""
 
@@ -83,8 +90,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            # gdb would be started for a backtrace otherwise
-            env={**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONUTF8": "1", "GGML_VK_VISIBLE_DEVICES": graphics},
+            env={**os.environ, **_surroundings(), "GGML_VK_VISIBLE_DEVICES": graphics},
             # Ctrl-C is for pillm, which ends the worker in order
             start_new_session=True,
         )

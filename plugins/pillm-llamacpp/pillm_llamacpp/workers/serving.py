@@ -84,8 +84,8 @@ class Served:
 
             if found := [free for backend, _, free in devices() if backend != "CPU" and free]:
                 return max(found)
-        # the weights are mapped: what they take is still counted as free
-        return free_memory() - self.model.weight_bytes
+        # what mapped weights take is still counted as free
+        return free_memory() - (self.model.weight_bytes if self.model.mapped else 0)
 
     def ready(self) -> Batcher:
         """Return what answers; its cache is made for the first question, since a model that is only timed needs none."""
