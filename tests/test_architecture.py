@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+PACKAGES = [PACKAGE, *sorted(ROOT.glob("plugins/*/pillm_*"))]
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
@@ -56,8 +58,8 @@ def imports_of(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: write absolute imports"
-            names = [f"pillm.{alias.name}" for alias in node.names]
-            yield from names if node.module == "pillm" else [str(node.module)]
+            module = str(node.module)
+            yield from [module] if "." in module else [f"{module}.{alias.name}" for alias in node.names]
 
 
 def part_of(module: str) -> str:
@@ -79,6 +81,29 @@ def test_a_module_imports_only_from_its_left(module: str) -> None:
             continue  # a public name
         assert there in ORDER, f"{module} imports {imported}, which has no place in ORDER"
         assert there == here or ORDER.index(there) < ORDER.index(here), f"{module} imports {imported} from its right"
+
+
+def rooms_of(package: Path) -> dict[str, set[str]]:
+    """Return the packages and modules right below a package, and which of the others each imports."""
+    rooms = {path.stem: path for path in sorted(package.iterdir()) if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    del rooms["__init__"]  # the door: it names what stands behind it
+    graph: dict[str, set[str]] = {}
+    for room, path in rooms.items():
+        files = [path] if path.is_file() else path.rglob("*.py")
+        names = {name for file in files for name in imports_of(file) if name.startswith(f"{package.name}.")}
+        graph[room] = {part_of(name) for name in names} & (rooms.keys() - {room})
+    return graph
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_no_rooms_import_each_other_in_a_circle(package: Path) -> None:
+    """Imports inside functions and those for types alone count: two rooms that need each other are one."""
+    graph = rooms_of(package)
+    assert any(graph.values()) or len(graph) < 3, "nothing was read"
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"{package.name}: {' <- '.join(error.args[1])}")
 
 
 def test_stages_take_objects_and_do_not_know_that_plugins_exist() -> None:

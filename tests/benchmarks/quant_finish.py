@@ -74,10 +74,10 @@ def shipped(rows: list[pillm.Example], student: pillm.Checkpoint, kind: str) -> 
     """Return the loss per answer token of the held-out rows, with weights as a file of that type holds them."""
     import torch
     from pillm_hf.models.loading import load_model
+    from pillm_hf.options.quantization import QuantizationAware
     from pillm_hf.rounding.finish import Finish
     from pillm_hf.rows.opening import load_chat
     from pillm_hf.rows.text import encode
-    from pillm_hf.trainers.quantization import QuantizationAware
     from pillm_hf.training.validating import validate
 
     chat, model = load_chat(student.path), load_model(student.path, torch.float32)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pillm_hf.models.precision import DType as DType
     from pillm_hf.models.precision import default_device as default_device
     from pillm_hf.models.quantizing import import_bitsandbytes as import_bitsandbytes
+    from pillm_hf.options.finetuning import Scheduler as Scheduler
     from pillm_hf.rows import prompts as prompts
     from pillm_hf.rows.chat import Chat as Chat
     from pillm_hf.rows.opening import load_chat as load_chat
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from pillm_hf.rows.text import Encoding as Encoding
     from pillm_hf.rows.text import encode as encode
     from pillm_hf.rows.text import prompts_of as prompts_of
-    from pillm_hf.trainers.finetuning import Scheduler as Scheduler
     from pillm_hf.training import outputs as outputs
     from pillm_hf.training import students as students
     from pillm_hf.training.checkpoints import FOLDER as FOLDER
@@ -57,11 +57,11 @@ _HOMES = {
     "models.memory": "most_bytes told",
     "models.precision": "DType default_device",
     "models.quantizing": "import_bitsandbytes",
+    "options.finetuning": "Scheduler",
     "rows": "prompts",
     "rows.chat": "Chat",
     "rows.opening": "load_chat",
     "rows.text": "Encoded Encoding encode prompts_of",
-    "trainers.finetuning": "Scheduler",
     "training": "outputs students",
     "training.checkpoints": "FOLDER",
     "training.fitting": "UNROUNDED",

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 from hypothesis import strategies as st
-from pillm_hf.distilling.divergences import Divergence
-from pillm_hf.distilling.lessons import Draws, Lesson, Outcomes, Ranks, Whole
+from pillm_hf.losses.divergences import Divergence
+from pillm_hf.losses.lessons import Draws, Lesson, Outcomes, Ranks, Whole
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from pillm_hf.losses.batches import IGNORED, collate, epoch, steps_per_epoch
+from pillm_hf.losses.loss import summed_loss
 from pillm_hf.models.loading import load_model
 from pillm_hf.rows.text import Encoded
-from pillm_hf.training.batches import IGNORED, collate, epoch, steps_per_epoch
-from pillm_hf.training.loss import summed_loss
 
 
 def row(number: int, length: int, answer: int = 3) -> Encoded:

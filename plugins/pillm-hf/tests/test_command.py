@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pillm_hf import Full, LoRA
 from pillm_hf.launching import command
-from pillm_hf.trainers.launcher import Launcher
+from pillm_hf.options.launcher import Launcher
 
 import pillm
 from pillm.cli.program import main

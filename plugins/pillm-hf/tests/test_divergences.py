@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pillm_hf.distilling.divergences import Divergence, align_vocabulary, draw, value_and_slope, with_rest
+from pillm_hf.losses.divergences import Divergence, align_vocabulary, draw, value_and_slope, with_rest
 from torch.nn.functional import kl_div
 
 import pillm

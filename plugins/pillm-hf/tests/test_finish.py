@@ -12,12 +12,12 @@ import pytest
 import torch
 from pillm_hf import DoRA, Full, LoRA, QLoRA
 from pillm_hf.models.loading import load_model
+from pillm_hf.options.quantization import QuantizationAware
 from pillm_hf.rounding.finish import SEARCH_EVERY, Finish
 from pillm_hf.rounding.grids import Grid, rounded
 from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import encode
-from pillm_hf.trainers.quantization import QuantizationAware
-from pillm_hf.training.job import train
+from pillm_hf.trainers.job import train
 from pillm_hf.training.validating import validate
 from safetensors.torch import load_file
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from pillm_hf.distilling.divergences import Divergence, with_rest
-from pillm_hf.distilling.lessons import Outcomes
+from pillm_hf.losses import head as head_module
+from pillm_hf.losses.batches import Batch, collate
+from pillm_hf.losses.divergences import Divergence, with_rest
+from pillm_hf.losses.head import logits_bytes, scored, split_off
+from pillm_hf.losses.lessons import Outcomes
+from pillm_hf.losses.loss import kept_logits, summed_loss
 from pillm_hf.models.loading import load_model
 from pillm_hf.rows.text import Encoded
-from pillm_hf.training import head as head_module
-from pillm_hf.training.batches import Batch, collate
-from pillm_hf.training.head import logits_bytes, scored, split_off
-from pillm_hf.training.loss import kept_logits, summed_loss
 
 
 def batch(lesson: Any = None) -> Batch:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from pillm_hf import DoRA, Full, HFRunner, LoRA, QLoRA
 from pillm_hf.models.loading import load_model
-from pillm_hf.trainers.presets import PRESETS
+from pillm_hf.options.presets import PRESETS
 from pillm_hf_jobs import FAST, train
 
 import pillm
@@ -185,7 +185,7 @@ def test_layers_that_the_base_lacks_are_named(base: Path, data: pillm.TrainingDa
 def test_many_rows_are_seen_to_be_tokenised(
     base: Path, data: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pillm_hf.training.job._MANY", 10)
+    monkeypatch.setattr("pillm_hf.trainers.job._MANY", 10)
     _, seen = train(LoRA(base=str(base), **FAST), data, tmp_path / "out")
     told = [(event.kind, event.message, event.done, event.total, event.unit) for event in seen if event.kind != "note"]
     assert told[:3] == [

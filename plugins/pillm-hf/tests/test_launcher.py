@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from pillm_hf import LoRA, QLoRA
-from pillm_hf.trainers import launcher
-from pillm_hf.trainers.launcher import Launcher, require_gpus
+from pillm_hf.options import launcher
+from pillm_hf.options.launcher import Launcher, require_gpus
 from pydantic import ValidationError
 
 import pillm

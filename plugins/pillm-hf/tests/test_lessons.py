@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pillm_hf.distilling.divergences import Divergence, draw, with_rest
-from pillm_hf.distilling.lessons import Draws, Outcomes
+from pillm_hf.losses.divergences import Divergence, draw, with_rest
+from pillm_hf.losses.lessons import Draws, Outcomes
 from pillm_hf_givens import (
     AT_ONE,
     HOW,

@@ -17,10 +17,10 @@ import pytest
 import torch
 from pillm_hf import Full, LoRA
 from pillm_hf.models.loading import load_model
+from pillm_hf.trainers.job import train
 from pillm_hf.training import checkpoints as checkpoints_module
 from pillm_hf.training import students, validating
 from pillm_hf.training.checkpoints import FOLDER
-from pillm_hf.training.job import train
 from pillm_hf.training.loop import Loop
 
 import pillm

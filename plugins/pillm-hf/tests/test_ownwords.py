@@ -44,7 +44,7 @@ def words(base: Path, **changes: Any) -> OwnWords:
 def test_nearly_cold_it_says_what_the_student_ranks_first(base: Path, loop: Loop, rows: list[Encoded]) -> None:
     chat = load_chat(base)
     with loop.training(rows[0]):
-        said = words(base, temperature=1e-3).answers([rows[:4], rows[4:]], loop, 0)
+        said = words(base, temperature=1e-3).answers([rows[:4], rows[4:]], loop.answering, 0)
         assert loop.model.training
     assert [len(batch) for batch in said] == [4, 2]
     for row, own in zip(rows, [*said[0], *said[1]], strict=True):
@@ -60,7 +60,7 @@ def test_nearly_cold_it_says_what_the_student_ranks_first(base: Path, loop: Loop
 def test_what_is_drawn_depends_on_seed_and_step_alone(base: Path, loop: Loop, rows: list[Encoded]) -> None:
     def said(step: int, split: int = 3, **changes: Any) -> list[list[int]]:
         group = [rows[:split], rows[split:]]
-        return [row.ids for batch in words(base, **changes).answers(group, loop, step) for row in batch]
+        return [row.ids for batch in words(base, **changes).answers(group, loop.answering, step) for row in batch]
 
     with loop.training(rows[0]):
         state = torch.get_rng_state()
@@ -74,7 +74,7 @@ def test_what_is_drawn_depends_on_seed_and_step_alone(base: Path, loop: Loop, ro
 def test_an_answer_ends_where_there_is_no_more_room(base: Path, loop: Loop, rows: list[Encoded]) -> None:
     full = min(row.start for row in rows)
     with loop.training(rows[0]):
-        said = words(base, max_length=full + 2).answers([rows], loop, 0)[0]
+        said = words(base, max_length=full + 2).answers([rows], loop.answering, 0)[0]
     for row, own in zip(rows, said, strict=True):
         if row.start < full + 2:
             assert len(own.ids) <= full + 2

@@ -15,10 +15,10 @@ import torch
 from pillm_hf import Full, LoRA, QLoRA
 from pillm_hf.distilling.footprint import teacher_bytes
 from pillm_hf.models.loading import load_model
+from pillm_hf.options.distillation import Distillation
 from pillm_hf.rows.text import Encoded
-from pillm_hf.trainers.distillation import Distillation
+from pillm_hf.trainers.job import train
 from pillm_hf.training import alternatives, planning
-from pillm_hf.training.job import train
 from pillm_hf.training.loop import Loop
 from pillm_hf.training.planning import chosen_checkpointing, largest, need
 

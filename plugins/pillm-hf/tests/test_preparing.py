@@ -13,8 +13,8 @@ import pytest
 import torch
 from pillm_hf import Full, HFTeacher, LoRA
 from pillm_hf.distilling import preparing, scoring
+from pillm_hf.trainers.job import train
 from pillm_hf.training import students
-from pillm_hf.training.job import train
 from pillm_hf_taught import FAST, SOURCES, K, options, run, widened
 
 import pillm
@@ -174,7 +174,7 @@ def test_a_teacher_that_scores_ahead_is_given_up_before_the_student_is_loaded(
 def test_nonsense_stops_a_distillation_before_anything_worse_is_saved(
     base: Path, taught: pillm.TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    from pillm_hf.distilling.lessons import Lesson
+    from pillm_hf.losses.lessons import Lesson
 
     plain, calls = Lesson.learn, []
 

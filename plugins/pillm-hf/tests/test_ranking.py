@@ -13,7 +13,7 @@ import torch
 from pillm_hf import Full, HFTeacher
 from pillm_hf.models.loading import load_model
 from pillm_hf.rows.opening import load_chat
-from pillm_hf.training.job import train
+from pillm_hf.trainers.job import train
 
 import pillm
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from pillm_hf.distilling.divergences import with_rest
 from pillm_hf.distilling.scoring import Scorer, Sizes, joined, load_scorer, pieces, targets_of
 from pillm_hf.distilling.targets import Targets
+from pillm_hf.losses.divergences import with_rest
 from pillm_hf.models.loading import load_model
 from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, encode

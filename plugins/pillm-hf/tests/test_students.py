@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from pillm_hf import QLoRA
+from pillm_hf.losses.batches import collate
+from pillm_hf.losses.loss import summed_loss
 from pillm_hf.models.loading import load_model
 from pillm_hf.rows.text import Encoded
 from pillm_hf.training import students
-from pillm_hf.training.batches import collate
-from pillm_hf.training.loss import summed_loss
 
 
 def test_a_dtype_that_is_given_beats_the_presets_format(base: Path) -> None:

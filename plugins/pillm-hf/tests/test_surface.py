@@ -1,4 +1,4 @@
-"""What other plugins may build on, and that the rooms of this one stand in an order."""
+"""What other plugins may build on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import pytest
 
 PACKAGE = Path(pillm_hf.__file__).parent
 PLUGINS = PACKAGE.parents[1]
-TRAINING = {"distilling", "launching", "rounding", "shrinking", "trainers", "training"}
-"""Rooms that know each other: a trainer's options are read wherever it works, and the trainer begins that work."""
 
 
 def imports_of(path: Path) -> Iterator[str]:
@@ -47,19 +45,3 @@ def test_plugins_that_build_on_this_one_use_its_public_names_alone(plugin: str) 
         pytest.skip(f"pillm-{plugin} is not beside this plugin")
     inner = {(path.name, name) for path in files for name in imports_of(path) if name.startswith("pillm_hf.")}
     assert not inner
-
-
-def test_rooms_do_not_import_each_other_in_circles_but_for_those_of_the_training() -> None:
-    knows: dict[str, set[str]] = {}
-    for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0]
-        for name in imports_of(path):
-            there = name.split(".")[1] if name.startswith("pillm_hf.") else room
-            if room.endswith(".py") or there == room:
-                continue
-            knows.setdefault(room, set()).add(there)
-    reached = {room: set(others) for room, others in knows.items()}
-    for _ in reached:
-        for others in reached.values():
-            others |= {further for other in tuple(others) for further in reached.get(other, ())}
-    assert {room for room, others in reached.items() if room in others} == TRAINING

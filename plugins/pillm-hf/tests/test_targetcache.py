@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pillm_hf.distilling.divergences import with_rest
 from pillm_hf.distilling.targetcache import TargetCache, TargetWriter
 from pillm_hf.distilling.targets import Targets, Vocabulary
+from pillm_hf.losses.divergences import with_rest
 
 import pillm
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pillm_hf.distilling.divergences import draw, with_rest
 from pillm_hf.distilling.targets import Layout, Targets, from_bytes, to_bytes
+from pillm_hf.losses.divergences import draw, with_rest
 
 import pillm
 

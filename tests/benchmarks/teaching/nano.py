@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 from pillm_hf.distilling import preparing
+from pillm_hf.losses.batches import IGNORED, collate, steps_per_epoch
+from pillm_hf.losses.loss import kept_logits
 from pillm_hf.models.loading import load_model
 from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, encode
 from pillm_hf.training import students
-from pillm_hf.training.batches import IGNORED, collate, steps_per_epoch
 from pillm_hf.training.loop import Loop
-from pillm_hf.training.loss import kept_logits
 from torch.nn.functional import kl_div
 
 import pillm

@@ -21,11 +21,11 @@ import torch
 from pillm_hf.distilling import preparing
 from pillm_hf.distilling.targetcache import TargetCache
 from pillm_hf.distilling.targets import Vocabulary
+from pillm_hf.losses.batches import epoch
 from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, encode
 from pillm_hf.training import students
-from pillm_hf.training.batches import epoch
 from pillm_hf.training.loop import Loop
 
 import pillm

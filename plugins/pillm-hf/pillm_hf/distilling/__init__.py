@@ -1,1 +1,1 @@
-"""Learn from a teacher's distributions: divergences, targets on disk, other tokenizers."""
+"""Learn from a teacher's distributions: teachers in memory, targets on disk, other tokenizers."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from statistics import median_low
 
 import pillm
-from pillm_hf.distilling.targetcache import OTHER_TOKENIZER, TargetWriter
+from pillm_hf.distilling.targetcache import TargetWriter
 from pillm_hf.distilling.targets import Targets, Vocabulary
+from pillm_hf.options.distillation import OTHER_TOKENIZER
 from pillm_hf.rows.text import Encoded
 
 Alternatives = Sequence[tuple[int, float]]
@@ -107,7 +108,7 @@ def _targets(logprobs: Sequence[Alternatives], k: int, size: int) -> Targets | N
     """
     import torch
 
-    from pillm_hf.distilling.divergences import with_rest
+    from pillm_hf.losses.divergences import with_rest
 
     best = []
     for alternatives in logprobs:

@@ -11,7 +11,7 @@ from pillm_hf.models.hub import Source, adapter_of, base_of, find_here
 if TYPE_CHECKING:
     import torch
 
-    from pillm_hf.trainers.finetuning import FineTuning
+    from pillm_hf.options.finetuning import FineTuning
 
 
 def teacher_bytes(options: FineTuning, teacher: pillm.Teacher | None, dtype: torch.dtype) -> int | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias
 
 from pillm_hf.answering.choosing import Sampling, draws_for
 from pillm_hf.answering.sequences import Sequence
 from pillm_hf.rows.text import Encoded
 
-if TYPE_CHECKING:
-    from pillm_hf.training.loop import Loop
+Answering: TypeAlias = Callable[[], AbstractContextManager[Any]]
+"""Gives the student as it answers, while the context lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class OwnWords:
     stop_ids: frozenset[int]
     pad_id: int
 
-    def answers(self, group: list[list[Encoded]], loop: Loop, step: int) -> list[list[Encoded]]:
+    def answers(self, group: list[list[Encoded]], answering: Answering, step: int) -> list[list[Encoded]]:
         """Return each batch's rows with the student's own answers in the place of the labels.
 
         What is drawn depends on the seed, the row and the step; rows without room for a token are as they were.
@@ -40,7 +42,7 @@ class OwnWords:
         said = [list(rows) for rows in group]
         width = max(len(rows) for rows in group)
         given = iter([waiting])
-        with loop.answering() as model:
+        with answering() as model:
             decoder = Decoder(Padded(model, self.pad_id), stop_ids=self.stop_ids, sampling=sampling, width=width)
             for done in decoder.run(lambda _: next(given, None)):
                 for sequence in done:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pillm_hf.distilling.targetcache import TargetCache
     from pillm_hf.distilling.targets import Vocabulary
     from pillm_hf.distilling.teaching import Teaching
-    from pillm_hf.trainers.distillation import Distillation
-    from pillm_hf.trainers.finetuning import FineTuning
+    from pillm_hf.options.distillation import Distillation
+    from pillm_hf.options.finetuning import FineTuning
 
 FOLDER = ".targets"
 _CACHE, _SAID = "targets.bin", "targets.json"

@@ -93,7 +93,7 @@ def _spans(chat: Chat, row: Encoded, said: Said) -> list[Span]:
 def _targets(count: int, spans: Sequence[Span], places: Sequence[Sequence[float]], k: int) -> Targets:
     import torch
 
-    from pillm_hf.distilling.divergences import with_rest
+    from pillm_hf.losses.divergences import with_rest
 
     floor = math.log(torch.finfo(torch.float32).tiny)
     values = torch.full((count, k + 1), floor)

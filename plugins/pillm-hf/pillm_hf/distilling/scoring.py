@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pillm
-from pillm_hf.distilling.divergences import align_vocabulary, draw, with_rest
-from pillm_hf.distilling.targetcache import OTHER_TOKENIZER
 from pillm_hf.distilling.targets import Targets
+from pillm_hf.losses.batches import IGNORED, collate
+from pillm_hf.losses.divergences import align_vocabulary, draw, with_rest
+from pillm_hf.losses.head import PIECE_BYTES, split_off
+from pillm_hf.losses.loss import kept_logits
 from pillm_hf.models.hub import locate
 from pillm_hf.models.loading import load_adapted
+from pillm_hf.options.distillation import OTHER_TOKENIZER
 from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded
-from pillm_hf.training.batches import IGNORED, collate
-from pillm_hf.training.head import PIECE_BYTES, split_off
-from pillm_hf.training.loss import kept_logits
 
 if TYPE_CHECKING:
     import torch

@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import pillm
 from pillm_hf.distilling.targets import Layout, Targets, Vocabulary, from_bytes, to_bytes
+from pillm_hf.options.distillation import OTHER_TOKENIZER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VERSION = 1
-OTHER_TOKENIZER = (
-    "Use sequence-level labels (no distillation of logits), or the cross-tokenizer option (universal logit distillation)."
-)
 _MAGIC = b"pillm-KD"
 _ENTRY = [("id", "<u8"), ("tokens", "<u8"), ("offset", "<u8"), ("bytes", "<u4"), ("positions", "<u4"), ("checksum", "<u4")]
 _ENTRY_BYTES = 36

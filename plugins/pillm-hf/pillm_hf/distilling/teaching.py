@@ -7,19 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pillm_hf.distilling.divergences import Divergence
-from pillm_hf.distilling.lessons import Draws, Lesson, Outcomes, Ranks, Whole
-from pillm_hf.distilling.ownwords import OwnWords
+from pillm_hf.distilling.ownwords import Answering, OwnWords
 from pillm_hf.distilling.scoring import Scorer, Sizes
 from pillm_hf.distilling.targetcache import TargetCache
 from pillm_hf.distilling.targets import Targets
+from pillm_hf.losses.divergences import Divergence
+from pillm_hf.losses.lessons import Draws, Lesson, Outcomes, Ranks, Whole
 from pillm_hf.rows.text import Encoded
 
 if TYPE_CHECKING:
     import torch
 
-    from pillm_hf.trainers.distillation import Distillation
-    from pillm_hf.training.loop import Loop
+    from pillm_hf.options.distillation import Distillation
 
 
 class Teaching(ABC):
@@ -29,8 +28,8 @@ class Teaching(ABC):
         self.options, self._device = options, device
         self._how = Divergence(kind=options.divergence, temperature=options.temperature, beta=options.beta)
 
-    def rows(self, group: list[list[Encoded]], loop: Loop) -> list[list[Encoded]]:
-        """Return what an optimiser step is taken on: its rows, unless something else is learnt in their place."""
+    def rows(self, group: list[list[Encoded]], step: int, answering: Answering) -> list[list[Encoded]]:
+        """Return what the step after so many is taken on: its rows, unless something else is learnt in their place."""
         return group
 
     @abstractmethod
@@ -133,12 +132,11 @@ class OnPolicy(FromModel):
         super().__init__(options, device, known)
         self._words, self._own = words, False
 
-    def rows(self, group: list[list[Encoded]], loop: Loop) -> list[list[Encoded]]:
+    def rows(self, group: list[list[Encoded]], step: int, answering: Answering) -> list[list[Encoded]]:
         """Return a step's rows, or the student's own answers to their prompts."""
-        step = loop.log.steps
         chance = random.Random(f"{self._words.seed}:{step}").random()  # noqa: S311 - a choice, not a secret
         self._own = chance < self.options.on_policy_share
-        return self._words.answers(group, loop, step) if self._own else group
+        return self._words.answers(group, answering, step) if self._own else group
 
     def lesson(self, rows: Sequence[Encoded]) -> Lesson:
         """Return what the teacher says at every learnt place; of the student's own answers that is all there is to learn."""

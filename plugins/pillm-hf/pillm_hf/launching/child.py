@@ -13,7 +13,7 @@ import pillm
 from pillm_hf.launching import messages, task
 
 if TYPE_CHECKING:
-    from pillm_hf.trainers.finetuning import FineTuning
+    from pillm_hf.options.finetuning import FineTuning
     from pillm_hf.training.processes import Processes
 
 MEETING = "meeting"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pillm_hf.trainers.finetuning import FineTuning
-    from pillm_hf.trainers.launcher import Launcher
+    from pillm_hf.options.finetuning import FineTuning
+    from pillm_hf.options.launcher import Launcher
 
 CONFIG, DEEPSPEED = "accelerate.yaml", "deepspeed.json"
 CHILD = "pillm_hf.launching.child"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_hf.launching import command, messages, task
-from pillm_hf.trainers.launcher import require_deepspeed, require_gpus
+from pillm_hf.options.launcher import require_deepspeed, require_gpus
 from pillm_hf.training.trainlog import Log
 
 if TYPE_CHECKING:

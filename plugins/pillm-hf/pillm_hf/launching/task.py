@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pillm
 from pillm_hf.models.hub import Source
-from pillm_hf.trainers.finetuning import FineTuning
+from pillm_hf.options.finetuning import FineTuning
 
 if TYPE_CHECKING:
     from pillm_hf.training.fitting import Work

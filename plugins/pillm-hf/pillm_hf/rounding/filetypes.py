@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import pillm
+from pillm_hf.losses.loss import inner_of
 from pillm_hf.rounding.grids import BLOCK, Grid
-from pillm_hf.training.loss import inner_of
 
 if TYPE_CHECKING:
     from torch.nn import Module, Parameter

@@ -18,7 +18,7 @@ from pillm_hf.rounding.grids import choose, rounded
 if TYPE_CHECKING:
     import torch
 
-    from pillm_hf.trainers.quantization import QuantizationAware
+    from pillm_hf.options.quantization import QuantizationAware
 
 SEARCH_EVERY = 16
 """Steps between two searches for IQ4_NL's scales, which take ten times as long as rounding to scales that are chosen."""

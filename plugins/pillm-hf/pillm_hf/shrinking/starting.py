@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pillm
 from pillm_hf.models.hub import TOKENIZER_FILES
 from pillm_hf.models.loading import load_config, quiet
+from pillm_hf.options.finetuning import FineTuning
+from pillm_hf.options.full import FullOptions, file_hash
 from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, encode, prompts_of
 from pillm_hf.shrinking import cutting as shrinking
 from pillm_hf.shrinking import shapes, vocabulary
-from pillm_hf.trainers.finetuning import FineTuning
-from pillm_hf.trainers.full import Full
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -51,7 +51,7 @@ def start(options: FineTuning, data: pillm.TrainingData, base: Path, out: Path, 
     It is made anew each time, for the same options and rows give the same bytes, and a kill may have left half of it.
     Raises ConfigError where the base cannot be made into such a student and DataError where it cannot be read.
     """
-    if not (isinstance(options, Full) and options.reshapes):
+    if not (isinstance(options, FullOptions) and options.reshapes):
         return Start(base)
     require_possible(options, base)
     folder = out / FOLDER
@@ -78,7 +78,7 @@ def start(options: FineTuning, data: pillm.TrainingData, base: Path, out: Path, 
     return Start(folder, {"start": facts})
 
 
-def require_possible(options: Full, base: Path) -> None:
+def require_possible(options: FullOptions, base: Path) -> None:
     """Raise ConfigError where the base cannot be made into the student that is asked for, and DataError without its files.
 
     No weight is read.
@@ -90,10 +90,10 @@ def require_possible(options: Full, base: Path) -> None:
     if options.trim_vocabulary:
         vocabulary.read_tokenizer(base)
     for path in options.vocabulary_files:
-        vocabulary.file_hash(path)
+        file_hash(path)
 
 
-def planned_shape(options: Full, base: Path) -> dict[str, Any]:
+def planned_shape(options: FullOptions, base: Path) -> dict[str, Any]:
     """Return the student's config.json as far as it can be told without the rows; raise like `require_possible`."""
     given = pillm.Checkpoint(path=base).config
     shape = shapes.with_sizes(shapes.with_layers(given, _layers(options, given)), options.config)
@@ -103,13 +103,13 @@ def planned_shape(options: Full, base: Path) -> dict[str, Any]:
     return shape
 
 
-def _layers(options: Full, shape: Mapping[str, Any]) -> list[int]:
+def _layers(options: FullOptions, shape: Mapping[str, Any]) -> list[int]:
     count = shapes.layer_count(shape)[1]
     return shapes.chosen_layers(count if options.keep_layers is None else options.keep_layers, count)
 
 
 def _config(
-    options: Full, before: PreTrainedConfig, layers: Sequence[int], trimmed: vocabulary.Trimmed | None
+    options: FullOptions, before: PreTrainedConfig, layers: Sequence[int], trimmed: vocabulary.Trimmed | None
 ) -> PreTrainedConfig:
     shape = shapes.with_sizes(shapes.with_layers(before.to_dict(), layers), options.config)
     if trimmed:
@@ -133,7 +133,7 @@ def _copy_settings(base: Path, folder: Path, trimmed: vocabulary.Trimmed | None)
 
 
 def _trimmed(
-    options: Full, data: pillm.TrainingData, base: Path, shape: Mapping[str, Any], progress: pillm.Progress
+    options: FullOptions, data: pillm.TrainingData, base: Path, shape: Mapping[str, Any], progress: pillm.Progress
 ) -> vocabulary.Trimmed:
     """Return the tokenizer with the tokens of every row, probe and file, and those that the base's settings name."""
     tokenizer, chat = vocabulary.read_tokenizer(base), load_chat(base)
@@ -145,7 +145,7 @@ def _trimmed(
     return vocabulary.trim(tokenizer, used, options.vocabulary_size or 0)
 
 
-def _texts(options: Full, data: pillm.TrainingData, chat: Chat) -> Iterator[Encoded]:
+def _texts(options: FullOptions, data: pillm.TrainingData, chat: Chat) -> Iterator[Encoded]:
     """Yield whatever the student will read and write, encoded: rows of any length, probes, lines of further files."""
     for rows in (data.train, data.validation, data.calibration):
         yield from encode(rows, data.contract, chat, max_length=1 << 30).rows
@@ -155,7 +155,7 @@ def _texts(options: Full, data: pillm.TrainingData, chat: Chat) -> Iterator[Enco
             yield Encoded(f"{path}:{number}", (), text, chat.encode([text])[0], 0, 0)
 
 
-def _prove(base: Path, folder: Path, trimmed: vocabulary.Trimmed, options: Full, data: pillm.TrainingData) -> None:
+def _prove(base: Path, folder: Path, trimmed: vocabulary.Trimmed, options: FullOptions, data: pillm.TrainingData) -> None:
     """Raise BackendError unless every text has the same tokens as under the base, and any other text survives."""
     old, new, ids = load_chat(base), load_chat(folder), trimmed.new_ids
     for row in _texts(options, data, old):
@@ -172,7 +172,7 @@ def _prove(base: Path, folder: Path, trimmed: vocabulary.Trimmed, options: Full,
         )
 
 
-def _facts(options: Full, before: PreTrainedConfig, after: PreTrainedConfig, layers: Sequence[int]) -> dict[str, Any]:
+def _facts(options: FullOptions, before: PreTrainedConfig, after: PreTrainedConfig, layers: Sequence[int]) -> dict[str, Any]:
     count = int(after.num_hidden_layers)
     return {
         "init": options.init,

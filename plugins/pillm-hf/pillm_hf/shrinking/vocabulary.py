@@ -8,7 +8,6 @@ bytes, so any other text is encoded too, in smaller pieces. Nothing here imports
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -170,14 +169,6 @@ def _processor(processor: dict[str, Any] | None, new: Mapping[int, int]) -> dict
         if name in made:
             made[name] = [made[name][0], new[made[name][1]]]
     return made
-
-
-def file_hash(path: Path) -> str:
-    """Return the sha256 of a file of texts; raise DataError where it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise pillm.DataError(f"vocabulary_files: {path} cannot be read ({error}).") from error
 
 
 def texts_of(path: Path) -> Iterator[tuple[int, str]]:

@@ -1,1 +1,1 @@
-"""The trainers and their options."""
+"""The trainers, and their work from rows to a checkpoint folder."""

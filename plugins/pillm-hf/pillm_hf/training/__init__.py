@@ -1,1 +1,1 @@
-"""Train a student: batches, loop, loss, checkpoints, and what is written at the end."""
+"""Train a student: loop, processes, checkpoints, and what is written at the end."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pillm_hf.models.memory import free_bytes
+from pillm_hf.options.finetuning import FineTuning
+from pillm_hf.options.lora import LoRAOptions
 from pillm_hf.rows.text import Encoded
-from pillm_hf.trainers.finetuning import FineTuning
-from pillm_hf.trainers.lora import LoRA
 from pillm_hf.training import parting, planning
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class Alternatives:
 
     def _nothing(self) -> str:
         longest = max(len(row.ids) for row in self.rows)
-        bits = "" if not isinstance(self.options, LoRA) or self.options.load_in_4bit else ", or load_in_4bit=true"
-        whole = not isinstance(self.options, LoRA) and parting.parts(self.options) == 1
+        bits = "" if not isinstance(self.options, LoRAOptions) or self.options.load_in_4bit else ", or load_in_4bit=true"
+        whole = not isinstance(self.options, LoRAOptions) and parting.parts(self.options) == 1
         if whole and self.options.distill is None and self.options.quantization_aware is None:
             bits = ", or launcher.strategy=fsdp2, which parts the weights over the processes of several GPUs or machines"
         return f"Set a max_length under {longest}, which leaves the longest rows out{bits}, or choose a smaller base."

@@ -14,11 +14,11 @@ from pillm_hf.distilling import preparing
 from pillm_hf.distilling.footprint import teacher_bytes
 from pillm_hf.models.hub import Source
 from pillm_hf.models.memory import told
+from pillm_hf.options.finetuning import FineTuning
+from pillm_hf.options.lora import LoRAOptions
 from pillm_hf.rounding.finish import Finish
 from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.text import Encoding
-from pillm_hf.trainers.finetuning import FineTuning
-from pillm_hf.trainers.lora import LoRA
 from pillm_hf.training import outputs, planning, students
 from pillm_hf.training.alternatives import Alternatives
 from pillm_hf.training.checkpoints import FOLDER, Checkpoints
@@ -82,7 +82,7 @@ def fit(work: Work, progress: pillm.Progress, processes: Processes = ALONE) -> t
             log = loop.fit(rows, work.validation.rows, work.seed, checkpoints)
     weights = processes.weights(loop.optimizer)
     if processes.writes:
-        if isinstance(options, LoRA):
+        if isinstance(options, LoRAOptions):
             outputs.save_adapter(model, work.source, options, work.out, weights)
         else:
             outputs.save_student(model, work.chat, work.out / UNROUNDED, weights)

@@ -15,14 +15,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pillm
+from pillm_hf.losses.batches import Batch, collate, epoch, steps_per_epoch
+from pillm_hf.losses.head import Head, split_off
+from pillm_hf.losses.loss import inner_of, summed_loss
 from pillm_hf.models.memory import most_bytes
 from pillm_hf.rounding.finish import Finish
 from pillm_hf.rows.text import Encoded
 from pillm_hf.training.activations import kept_small
-from pillm_hf.training.batches import Batch, collate, epoch, steps_per_epoch
 from pillm_hf.training.checkpoints import Checkpoints
-from pillm_hf.training.head import Head, split_off
-from pillm_hf.training.loss import inner_of, summed_loss
 from pillm_hf.training.processes import ALONE, Processes
 from pillm_hf.training.saving import Saver
 from pillm_hf.training.trainlog import Log
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from pillm_hf.distilling.teaching import Teaching
-    from pillm_hf.trainers.finetuning import FineTuning
+    from pillm_hf.options.finetuning import FineTuning
 
 _EXPLODED = 3.0
 """A loss so many times what it was at first, or than guessing would have, is one that no step mends."""
@@ -169,7 +169,7 @@ class Loop:
         """Take one optimiser step on the mean loss over all answer tokens of the group's batches."""
         loss = guarded = 0.0
         with self._rounded(exact=False):
-            group = self.teaching.rows(group, self) if self.teaching else group
+            group = self.teaching.rows(group, self.log.steps, self.answering) if self.teaching else group
             rows = [row for part in group for row in part]
             answer_tokens = sum(row.end - row.start for row in rows)
             parts = self.processes.share(group)

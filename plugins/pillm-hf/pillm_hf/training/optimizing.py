@@ -12,7 +12,7 @@ from pillm_hf.training.processes import ALONE, Processes
 if TYPE_CHECKING:
     import torch
 
-    from pillm_hf.trainers.finetuning import FineTuning
+    from pillm_hf.options.finetuning import FineTuning
 
 _WEIGHT, _STATE = "weight:", "optimizer:"
 _UNDECAYED = re.compile(r"bias|layernorm|rmsnorm|(^|[._])norm($|\.)", re.IGNORECASE)  # as transformers' Trainer has it

@@ -12,9 +12,9 @@ import pillm
 from pillm_hf.models.adapters import write_base
 from pillm_hf.models.hub import TOKENIZER_FILES, Source
 from pillm_hf.models.loading import quiet
+from pillm_hf.options.finetuning import FineTuning
 from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.text import Encoded, Encoding
-from pillm_hf.trainers.finetuning import FineTuning
 from pillm_hf.training.trainlog import Log
 
 CALIBRATION_ROWS = 256

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pillm_hf.trainers.finetuning import FineTuning
-from pillm_hf.trainers.lora import LoRA
+from pillm_hf.options.finetuning import FineTuning
+from pillm_hf.options.lora import LoRAOptions
 
 
 def parts(options: FineTuning) -> int:
@@ -39,7 +39,7 @@ def held_by_one(options: FineTuning, held: int, model: Any, layers: int, half: i
     table, weights = sum(tables.values()), sum(part.numel() for part in model.parameters())
     learnt = sum(part.numel() for part in model.parameters() if part.requires_grad)
     more = 4 * learnt if not splits_head(options) else 0  # DeepSpeed keeps the gradients twice
-    each = half if isinstance(options, LoRA) or half == 4 else 4 + half
+    each = half if isinstance(options, LoRAOptions) or half == 4 else 4 + half
     return (held + more) // count + (table + (weights - table) // layers) * each
 
 

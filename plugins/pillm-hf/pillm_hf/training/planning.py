@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_hf.distilling.footprint import said_of, teacher_bytes
+from pillm_hf.losses.batches import Batch, collate, steps_per_epoch
+from pillm_hf.losses.head import logits_bytes
 from pillm_hf.models.memory import free_bytes, give_back, is_out_of_memory, resident_bytes
 from pillm_hf.models.precision import default_device
+from pillm_hf.options.finetuning import FineTuning
+from pillm_hf.options.lora import LoRAOptions
 from pillm_hf.rows.text import Encoded
-from pillm_hf.trainers.finetuning import FineTuning
-from pillm_hf.trainers.lora import LoRA
 from pillm_hf.training import parting
 from pillm_hf.training.activations import kept_small
-from pillm_hf.training.batches import Batch, collate, steps_per_epoch
-from pillm_hf.training.head import logits_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ def need(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *,
         kept = kept // layers + layers * batch.ids.numel() * width * 4
     rounds = options.quantization_aware is not None  # rounded weights lie beside those that are learnt
     logits = logits_bytes(model, batch, dtype, splits=parting.splits_head(options))
-    if isinstance(options, LoRA):
+    if isinstance(options, LoRAOptions):
         held = _held(options, weights - learnt, model, half) + learnt * _ADAMW + (weights * half if rounds else 0)
         passing = logits
     else:
@@ -105,11 +105,15 @@ def need(options: FineTuning, folder: Path, batch: Batch, dtype: torch.dtype, *,
         passing = logits + cast + 4 * vocabulary * model.config.get_text_config().hidden_size
     held = parting.held_by_one(options, held, model, layers, half)
     return Need(
-        held=held + beside, kept=kept, passing=passing + kept // layers, small=small / whole, adapters=isinstance(options, LoRA)
+        held=held + beside,
+        kept=kept,
+        passing=passing + kept // layers,
+        small=small / whole,
+        adapters=isinstance(options, LoRAOptions),
     )
 
 
-def _held(options: LoRA, frozen: int, model: Any, half: int) -> int:
+def _held(options: LoRAOptions, frozen: int, model: Any, half: int) -> int:
     """Return the bytes of the frozen base: 4 bit in its linear layers where that is asked for."""
     if not options.load_in_4bit:
         return frozen * half
@@ -132,7 +136,7 @@ def _traced(options: FineTuning, folder: Path, dtype: torch.dtype) -> Any:
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
         if default_device() == "cpu":
             attention.use(model)
-        if isinstance(options, LoRA):
+        if isinstance(options, LoRAOptions):
             model = with_adapters(model, options, folder)
     return model.to(dtype).train()
 

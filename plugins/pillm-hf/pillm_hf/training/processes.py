@@ -16,7 +16,7 @@ from pillm_hf.rows.text import Encoded
 if TYPE_CHECKING:
     import torch
 
-    from pillm_hf.trainers.finetuning import FineTuning
+    from pillm_hf.options.finetuning import FineTuning
     from pillm_hf.training.optimizing import Optimizer
 
 

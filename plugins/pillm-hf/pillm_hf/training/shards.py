@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pillm_hf.losses.loss import inner_of
 from pillm_hf.rows.text import Encoded
-from pillm_hf.training.loss import inner_of
 from pillm_hf.training.processes import Part
 from pillm_hf.training.replicas import Replicas
 

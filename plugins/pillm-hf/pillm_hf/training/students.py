@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pillm
+from pillm_hf.losses.batches import collate
+from pillm_hf.losses.loss import kept_logits
 from pillm_hf.models.adapters import adapted
 from pillm_hf.models.loading import load_model, quiet, settled_dtype
 from pillm_hf.models.precision import Warn
 from pillm_hf.models.quantizing import keep_gradients, quantization
+from pillm_hf.options.finetuning import FineTuning
+from pillm_hf.options.lora import LoRAOptions
 from pillm_hf.rounding.adapted import merge
 from pillm_hf.rows.text import Encoded
-from pillm_hf.trainers.finetuning import FineTuning
-from pillm_hf.trainers.lora import LoRA
 from pillm_hf.training import attention
-from pillm_hf.training.batches import collate
-from pillm_hf.training.loss import kept_logits
 
 if TYPE_CHECKING:
     import torch
@@ -30,13 +30,13 @@ def build(options: FineTuning, folder: Path, warn: Warn) -> tuple[Any, torch.dty
     model, dtype = _base(options, folder, warn)
     if model.device.type == "cpu":
         attention.use(model)
-    return (with_adapters(model, options, folder) if isinstance(options, LoRA) else model), dtype
+    return (with_adapters(model, options, folder) if isinstance(options, LoRAOptions) else model), dtype
 
 
 def computed_dtype(options: FineTuning, warn: Warn) -> torch.dtype:
     """Return the number format of a training's products; one that the device lacks is replaced, with a warning."""
     dtype = settled_dtype(options.dtype, options.device_map, warn)
-    if isinstance(options, LoRA) and options.load_in_4bit and options.compute_dtype != "auto":
+    if isinstance(options, LoRAOptions) and options.load_in_4bit and options.compute_dtype != "auto":
         return settled_dtype(options.compute_dtype, options.device_map, warn)
     return dtype
 
@@ -45,7 +45,7 @@ def _base(options: FineTuning, folder: Path, warn: Warn) -> tuple[Any, torch.dty
     import torch
 
     dtype = computed_dtype(options, warn)
-    if not isinstance(options, LoRA):
+    if not isinstance(options, LoRAOptions):
         return load_model(folder, torch.float32, device_map=options.device_map), dtype
     held = quantization("4bit" if options.load_in_4bit else "none", dtype, kind=options.quant_type, double=options.double_quant)
     model = load_model(folder, dtype, device_map=options.device_map, quantization=held)
@@ -53,7 +53,7 @@ def _base(options: FineTuning, folder: Path, warn: Warn) -> tuple[Any, torch.dty
     return model, dtype
 
 
-def with_adapters(model: Any, options: LoRA, folder: Path) -> Any:
+def with_adapters(model: Any, options: LoRAOptions, folder: Path) -> Any:
     """Return a model frozen, with adapters to learn; raise ConfigError where it lacks a layer that the options name."""
     from peft import LoraConfig, get_peft_model
 

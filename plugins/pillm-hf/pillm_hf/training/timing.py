@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pillm
+from pillm_hf.losses.batches import collate, epoch
+from pillm_hf.options.finetuning import FineTuning
 from pillm_hf.rows.text import Encoded
-from pillm_hf.trainers.finetuning import FineTuning
-from pillm_hf.training.batches import collate, epoch
 
 if TYPE_CHECKING:
     from pillm_hf.training.loop import Loop

@@ -14,14 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pillm
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
-
-Tracker: TypeAlias = Literal["tensorboard", "trackio", "mlflow", "wandb"]
 
 PROJECT = "pillm"
 """The project, or experiment, that a training is filed under where the tracker's own variable names none."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pillm_hf.losses.batches import collate
+from pillm_hf.losses.head import Head, scored
 from pillm_hf.rows.text import Encoded
-from pillm_hf.training.batches import collate
-from pillm_hf.training.head import Head, scored
 from pillm_hf.training.processes import ALONE, Processes
 from pillm_hf.training.trainlog import Log
 
 if TYPE_CHECKING:
     from pillm_hf.models.precision import Warn
-    from pillm_hf.trainers.finetuning import FineTuning
+    from pillm_hf.options.finetuning import FineTuning
 
 
 def warn_of_idle(options: FineTuning, rows: Sequence[Encoded], warn: Warn) -> None:

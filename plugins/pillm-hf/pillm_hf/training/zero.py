@@ -16,7 +16,7 @@ from pillm_hf.training.replicas import Replicas
 if TYPE_CHECKING:
     import torch
 
-    from pillm_hf.trainers.finetuning import FineTuning
+    from pillm_hf.options.finetuning import FineTuning
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from pillm_hf.distilling.divergences import Divergence, align_vocabulary, value_and_slope
+from pillm_hf.losses.divergences import Divergence, align_vocabulary, value_and_slope
 
 if TYPE_CHECKING:
     import torch

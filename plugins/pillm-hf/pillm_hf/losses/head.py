@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pillm_hf.training.batches import IGNORED, Batch
-from pillm_hf.training.loss import inner_of, kept_logits
+from pillm_hf.losses.batches import IGNORED, Batch
+from pillm_hf.losses.loss import inner_of, kept_logits
 
 if TYPE_CHECKING:
     import torch
 
-    from pillm_hf.distilling.lessons import Lesson
+    from pillm_hf.losses.lessons import Lesson
 
 PIECE_BYTES = 160 * 2**20
 """Bytes of float32 logits at a time: the weights are read once a piece, so that small ones are slow."""

@@ -6,7 +6,7 @@ from functools import cache, lru_cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from pillm_hf.training.batches import IGNORED, Batch
+from pillm_hf.losses.batches import IGNORED, Batch
 
 if TYPE_CHECKING:
     import torch

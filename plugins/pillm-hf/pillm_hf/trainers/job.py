@@ -15,13 +15,13 @@ from pillm_hf.models.hub import locate
 from pillm_hf.models.loading import load_model
 from pillm_hf.models.memory import told
 from pillm_hf.models.quantizing import import_bitsandbytes
+from pillm_hf.options.finetuning import FineTuning
+from pillm_hf.options.lora import LoRAOptions
 from pillm_hf.rows.chat import Chat
 from pillm_hf.rows.opening import load_chat
 from pillm_hf.rows.text import Encoded, Encoding, encode, prompts_of
 from pillm_hf.rows.tokencache import opened
 from pillm_hf.shrinking import starting
-from pillm_hf.trainers.finetuning import FineTuning
-from pillm_hf.trainers.lora import LoRA
 from pillm_hf.training import checkpoints, outputs, planning, students
 from pillm_hf.training.fitting import UNROUNDED, Work, fit
 from pillm_hf.training.tracking import tracked
@@ -56,7 +56,7 @@ def train(options: FineTuning, data: pillm.TrainingData, out: Path, progress: pi
         log, facts = launch(work, data, watched) if options.launcher else fit(work, watched)
 
     samples = train_rows.rows[: students.SAMPLES]
-    if isinstance(options, LoRA):
+    if isinstance(options, LoRAOptions):
         with told(lambda: _UNMERGED.format(kept=out / "adapter")):
             student = students.merged(options, folder, out / "adapter", samples, chat.pad_id)
     else:

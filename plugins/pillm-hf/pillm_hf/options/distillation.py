@@ -10,6 +10,9 @@ import pillm
 from pillm_hf.fields import REVISION
 from pillm_hf.models.hub import find_here, locate, require_model
 
+OTHER_TOKENIZER = (
+    "Use sequence-level labels (no distillation of logits), or the cross-tokenizer option (universal logit distillation)."
+)
 _ALIKE = ("divergence", "temperature", "beta")
 
 
@@ -126,6 +129,4 @@ class Distillation(BaseModel):
 
 def other_tokenizer(teacher: str, base: str) -> str:
     """Return what to say of two models with different tokenizers."""
-    from pillm_hf.distilling.targetcache import OTHER_TOKENIZER
-
     return f"the teacher {teacher} has another tokenizer than the student {base}. {OTHER_TOKENIZER}"

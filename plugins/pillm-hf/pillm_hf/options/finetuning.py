@@ -1,27 +1,26 @@
-"""What every trainer has: a base, a schedule, and loss on the answer only. The work itself is in `training`."""
+"""What every trainer is told: a base, a schedule, and loss on the answer only."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 import pillm
 from pillm_hf.fields import DEVICE_MAP, DTYPE, NOT_IN_KEY, REVISION
-from pillm_hf.models.hub import find_here, locate, require_trainable
-from pillm_hf.models.precision import DType, require_device
-from pillm_hf.trainers.distillation import Distillation
-from pillm_hf.trainers.launcher import Launcher, require_deepspeed
-from pillm_hf.trainers.quantization import QuantizationAware
-from pillm_hf.training.tracking import Tracker, require
+from pillm_hf.models.hub import find_here, locate
+from pillm_hf.models.precision import DType
+from pillm_hf.options.distillation import Distillation
+from pillm_hf.options.launcher import Launcher
+from pillm_hf.options.quantization import QuantizationAware
 
+Tracker: TypeAlias = Literal["tensorboard", "trackio", "mlflow", "wandb"]
 Scheduler: TypeAlias = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 
 class FineTuning(pillm.Trainer):
-    """What every trainer of this plugin has: a base, a schedule, and loss on the answer only."""
+    """The options of every trainer of this plugin, and what follows from them alone; the work is begun by `HFTrainer`."""
 
     base: str = Field(description="The student to start from: a folder, an installed name, or a hub id such as owner/name.")
     revision: str | None = REVISION
@@ -127,21 +126,6 @@ class FineTuning(pillm.Trainer):
         learnt = {"distill": self.distill.identity()} if self.distill else {}
         return {**kept, "base": locate(self.base, self.revision).identity, **learnt}
 
-    def check(self) -> None:
-        """Raise where there is no such base, no such GPU, or a tracker is not installed; the base is not downloaded."""
-        require_trainable(self.base, self.revision)
-        require_device(self.device_map)
-        require(self.report_to or ())
-        if self.launcher is not None:
-            require_deepspeed(self.launcher)
-        if self.distill:
-            self.distill.check()
-        source = find_here(self.base, self.revision) if self.quantization_aware else None
-        if source is not None and self.quantization_aware:
-            from pillm_hf.rounding.filetypes import require_layers
-
-            require_layers(self.quantization_aware.type, source.fetch())
-
     def check_teacher(self, teacher: pillm.Teacher | None) -> None:
         """Raise ConfigError where this teacher cannot give what `distill` learns from."""
         if self.distill:
@@ -163,27 +147,3 @@ class FineTuning(pillm.Trainer):
             from pillm_hf.rows.prompts import check_lengths
 
             check_lengths(prompts, contract, source.fetch(), self.max_length)
-
-    def forecast(self, data: pillm.TrainingData) -> pillm.TrainingForecast | None:
-        """Return what a training takes, three steps of it timed where it fits; None where the base is not here."""
-        source = find_here(self.base, self.revision)
-        if source is None:
-            return None
-        from pillm_hf.training.job import forecast
-
-        return forecast(self, data, source.fetch())
-
-    def launch_plan(self) -> str | None:
-        """Return the commands and files of `accelerate launch` that a training starts; None where it starts none."""
-        from pillm_hf.launching.command import plan
-
-        return plan(self)
-
-    def train(self, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
-        """Train the student and write its folder.
-
-        Raises DataError where no row can be trained on and BackendError where the loss or the merge fails.
-        """
-        from pillm_hf.training.job import train
-
-        train(self, data, out, progress)

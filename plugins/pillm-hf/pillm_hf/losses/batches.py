@@ -12,7 +12,7 @@ from pillm_hf.rows.text import Encoded
 if TYPE_CHECKING:
     import torch
 
-    from pillm_hf.distilling.lessons import Lesson
+    from pillm_hf.losses.lessons import Lesson
 
 IGNORED = -100
 _POOL = 64  # optimiser steps whose rows are sorted by length together: alike within a batch, mixed between them

@@ -1,0 +1,1 @@
+"""What trainers are told: their options, declared and checked; the trainers themselves are in `trainers`."""
