@@ -14,9 +14,9 @@ from pillm_llamacpp.choosing.front import Trial
 from pillm_llamacpp.choosing.search import TUNED, Search, Wishes
 from pillm_llamacpp.choosing.trials import Bench
 from pillm_llamacpp.measuring.divergence import Reference
-from pillm_llamacpp.measuring.imatrix import Imatrix
 from pillm_llamacpp.measuring.measures import Measures
 from pillm_llamacpp.measuring.texts import CHOICE
+from pillm_llamacpp.quantizing.imatrix import Imatrix
 from pillm_llamacpp.quantizing.quantization import quantize
 
 import pillm

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pillm
 
 if TYPE_CHECKING:
+    from pillm_easydistill.options import EasyDistillOptions
     from pillm_easydistill.student import Base, Lesson
-    from pillm_easydistill.trainer import EasyDistillTrainer
 
 TEMPLATE = "{{ message['content'] }}{% if add_output %}{{ message['output'] }}{% endif %}"
 """EasyDistill renders {instruction, output} with a template of its own; the student's has rendered both already."""
@@ -86,7 +86,7 @@ def write_rows(taught: Sequence[Lesson], files: JobFiles, *, completion_only: bo
     files.template.write_text(TEMPLATE, "utf-8")
 
 
-def write_config(options: EasyDistillTrainer, files: JobFiles, *, seed: int, longest: int, gpus: int) -> None:
+def write_config(options: EasyDistillOptions, files: JobFiles, *, seed: int, longest: int, gpus: int) -> None:
     """Write the configuration; version 1 has no defaults, so every key it reads by name is there."""
     _write(files.config, {
         "job_type": options.job_type,
@@ -103,7 +103,7 @@ def write_config(options: EasyDistillTrainer, files: JobFiles, *, seed: int, lon
     })  # fmt: skip
 
 
-def _settled(options: EasyDistillTrainer, files: JobFiles, seed: int, gpus: int) -> dict[str, Any]:
+def _settled(options: EasyDistillOptions, files: JobFiles, seed: int, gpus: int) -> dict[str, Any]:
     """Return the training block as far as pillm decides it."""
     copied = (
         "learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "max_length",
@@ -121,13 +121,6 @@ def _settled(options: EasyDistillTrainer, files: JobFiles, seed: int, gpus: int)
         "disable_tqdm": True,
         "report_to": "none",  # TRL's own default reports to whatever service is installed
     }
-
-
-RESERVED = frozenset({
-    "output_dir", "seed", "data_seed", "use_cpu", "save_strategy", "logging_nan_inf_filter", "disable_tqdm", "report_to",
-    "save_safetensors", "packing", "dataset_kwargs", "push_to_hub",
-})  # fmt: skip
-"""Entries of the training block that decide where and whether a checkpoint appears, what is learnt, or who is told."""
 
 
 def write_accelerate_config(path: Path, gpus: int) -> None:

@@ -15,7 +15,7 @@ from pillm_easydistill.jobfiles import JobFiles, write_accelerate_config
 
 if TYPE_CHECKING:
     from pillm_easydistill.installation import Installation
-    from pillm_easydistill.trainer import EasyDistillTrainer
+    from pillm_easydistill.options import EasyDistillOptions
 
 _PLAIN = re.compile(r"[\w./+-]+", re.ASCII)
 _DEVICES = ("nvidia[0-9]*", "kfd", "dxg")  # what the drivers of NVIDIA, AMD and Windows' Linux put there
@@ -39,7 +39,7 @@ def count_gpus(python: str) -> int:
     return int(last) if done.returncode == 0 and last.isdigit() else 0
 
 
-def command(options: EasyDistillTrainer, found: Installation, files: JobFiles, gpus: int) -> Command:
+def command(options: EasyDistillOptions, found: Installation, files: JobFiles, gpus: int) -> Command:
     """Return the command for the files of a job.
 
     Raises ConfigError where EasyDistill's own command is asked for and would not survive these paths.
@@ -60,7 +60,7 @@ def command(options: EasyDistillTrainer, found: Installation, files: JobFiles, g
     return Command((found.python, "-m", "easydistill.cli", *config), {"PATH": _path_of(found.python)})
 
 
-def _single(options: EasyDistillTrainer, gpus: int) -> bool:
+def _single(options: EasyDistillOptions, gpus: int) -> bool:
     return gpus == 0 or options.white
 
 

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, field_validator
 import pillm
 from pillm_easydistill import child, installation
 from pillm_easydistill.datajob import DataJob, JobType
-from pillm_easydistill.trainer import FREE, PYTHON
+from pillm_easydistill.options import FREE, PYTHON
 
 _HERE = ("localhost", "127.0.0.1", "::1")
 _EXPANDED = re.compile(r"\$\{?\w")

@@ -20,8 +20,8 @@ from pillm_easydistill.trainlog import TrainLog
 from pillm_easydistill.verification import NoStudent, verify
 
 if TYPE_CHECKING:
+    from pillm_easydistill.options import EasyDistillOptions
     from pillm_easydistill.student import Base, Lesson
-    from pillm_easydistill.trainer import EasyDistillTrainer
 
 _ATTEMPT = ".easydistill-"
 _KILLED = -9
@@ -32,7 +32,7 @@ _MEMORY = " Most often memory ran out: lower per_device_train_batch_size or max_
 class Job:
     """One training: what is learnt, from which base, in which folder, on how many GPUs."""
 
-    options: EasyDistillTrainer
+    options: EasyDistillOptions
     found: installation.Installation
     base: Base
     taught: Sequence[Lesson]
@@ -50,7 +50,7 @@ class Job:
         return math.ceil(len(self.taught) / batch) * options.num_train_epochs
 
 
-def train(options: EasyDistillTrainer, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
+def train(options: EasyDistillOptions, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
     """Write the trained student to `out`; see `pillm.Trainer.train` for what the folder holds."""
     found = installation.require(options.python, "v1")
     base = student.Base.open(options.base, options.revision)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pillm_llamacpp.choosing import moments
 from pillm_llamacpp.choosing.trials import Bench
 from pillm_llamacpp.measuring.divergence import Reference
-from pillm_llamacpp.measuring.imatrix import gather
+from pillm_llamacpp.quantizing.imatrix import gather
 from pillm_llamacpp_tiny import conversations
 
 import pillm

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pillm_llamacpp.grammars.grammar import compile_schema
 from pillm_llamacpp.inference.session import LocalSession
+from pillm_llamacpp.process.serving import Served
 from pillm_llamacpp.runner import LocalRunner
 from pillm_llamacpp.teacher import GGUFTeacher
-from pillm_llamacpp.workers.serving import Served
 from pillm_llamacpp_tiny import answers, request
 
 import pillm

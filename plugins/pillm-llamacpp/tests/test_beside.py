@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from gguf import GGUFReader
-from pillm_llamacpp.beside import write_for_use
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.grammars.shipped import GRAMMAR, SCHEMA
+from pillm_llamacpp.packing.beside import write_for_use
 
 import pillm
 

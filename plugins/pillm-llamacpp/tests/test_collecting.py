@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from llama_cpp._ggml import libggml
 from pillm_llamacpp.measuring.collecting import Collector
-from pillm_llamacpp.measuring.imatrix import gather
 from pillm_llamacpp.measuring.tensors import F32, I32, Tensor, array, operations, weight_name
+from pillm_llamacpp.quantizing.imatrix import gather
 from pillm_llamacpp.workers.refusal import Refusal
 from pillm_llamacpp_tiny import TEMPLATE, conversations, train_tokenizer
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from pillm_llamacpp.exporter import GGUFExporter
-from pillm_llamacpp.inference.embedding import Embedder, pooling_of
+from pillm_llamacpp.process.embedding import Embedder, pooling_of
+from pillm_llamacpp.process.serving import Served
 from pillm_llamacpp.runner import LocalRunner
 from pillm_llamacpp.workers.refusal import Refusal
-from pillm_llamacpp.workers.serving import Served
 from pillm_llamacpp_tiny import SENTENCES
 from pillm_llamacpp_zoo import build
 

@@ -15,10 +15,10 @@ from pillm_llamacpp.grammars.grammar import compile_schema
 from pillm_llamacpp.inference.engine import Context
 from pillm_llamacpp.inference.machine import free_memory, prefers_huge_pages
 from pillm_llamacpp.measuring.timefiles import SMALL, write_file
+from pillm_llamacpp.process.serving import Served
 from pillm_llamacpp.runner import LocalRunner
 from pillm_llamacpp.workers.client import Worker
 from pillm_llamacpp.workers.refusal import Refusal
-from pillm_llamacpp.workers.serving import Served
 from pillm_llamacpp_students import OWN_KEYS, write_student, written
 from tokenizers import Tokenizer
 

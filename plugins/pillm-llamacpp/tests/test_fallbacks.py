@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from pillm_llamacpp.gates.fallbacks import Rule, better, judge
+from pillm_llamacpp.quantizing.fallbacks import Rule, better, judge
 from pillm_llamacpp.quantizing.quants import FTYPES
 
 import pillm

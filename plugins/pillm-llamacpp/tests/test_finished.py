@@ -3,8 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pillm_llamacpp.choosing.ledger import LEDGER_FILE
-from pillm_llamacpp.quantizing.finished import Finished, state_of
+from pillm_llamacpp.quantizing.finished import LEDGER_FILE, Finished, state_of
 
 import pillm
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pillm_llamacpp.measuring.imatrix import Imatrix, gather, read, write
+from pillm_llamacpp.quantizing.imatrix import Imatrix, gather, read, write
 from pillm_llamacpp.quantizing.quantization import quantize
 from pillm_llamacpp.workers.client import Worker
 from pillm_llamacpp_llamatools import run_tool

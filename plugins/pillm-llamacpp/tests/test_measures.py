@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.measuring.divergence import Compared, Divergence
-from pillm_llamacpp.measuring.imatrix import gather, read, write
 from pillm_llamacpp.measuring.measures import Measures
+from pillm_llamacpp.quantizing.imatrix import gather, read, write
 from pillm_llamacpp_tiny import conversations, write_calibration
 
 import pillm

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pillm_llamacpp.choosing import moments
-from pillm_llamacpp.measuring.imatrix import gather
+from pillm_llamacpp.quantizing.imatrix import gather
 from pillm_llamacpp_tiny import conversations
 
 import pillm

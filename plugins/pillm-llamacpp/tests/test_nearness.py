@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from pillm_llamacpp.gates.nearness import _divergence, _others
+from pillm_llamacpp.process.nearness import _divergence, _others
 
 TABLES = hnp.arrays(np.float64, (3, 5), elements=st.floats(-30, 30))
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
-from pillm_llamacpp.choosing.ledger import LEDGER_FILE
-from pillm_llamacpp.choosing.picking import check
 from pillm_llamacpp.exporter import GGUFExporter
+from pillm_llamacpp.packing.picking import check
+from pillm_llamacpp.quantizing.finished import LEDGER_FILE
 from pillm_llamacpp_benching import device_of
 from pillm_llamacpp_tiny import SENTENCES, render, write_calibration
 

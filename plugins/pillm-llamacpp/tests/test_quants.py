@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp.measuring.imatrix import Imatrix, gather
+from pillm_llamacpp.quantizing.imatrix import Imatrix, gather
 from pillm_llamacpp.quantizing.quantization import quantize
 from pillm_llamacpp.quantizing.quants import FTYPES, NEED_IMATRIX, UNWEIGHTED, canonical, needing_imatrix
 from pillm_llamacpp.runner import LocalRunner

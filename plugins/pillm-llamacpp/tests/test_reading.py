@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pillm_llamacpp.inference.engine import Model
+from pillm_llamacpp.inference.engine import Model, start
 from pillm_llamacpp.measuring.reading import Conversation, Reader, groups, slices, tokenised
 from pillm_llamacpp.workers.refusal import Refusal
-from pillm_llamacpp.workers.serving import start
 from pillm_llamacpp_tiny import conversations
 
 import pillm

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pillm_llamacpp.process.serving import Served
 from pillm_llamacpp.runner import LocalRunner, VulkanRunner
-from pillm_llamacpp.workers.serving import Served
 from pillm_llamacpp_tiny import SENTENCES, answers, request
 
 import pillm

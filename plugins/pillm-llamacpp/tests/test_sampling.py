@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pillm_llamacpp.grammars.grammar import compile_schema
 from pillm_llamacpp.inference.sampling import Chooser, Grammar, top_logprobs
-from pillm_llamacpp.workers.serving import Served
+from pillm_llamacpp.process.serving import Served
 
 import pillm
 

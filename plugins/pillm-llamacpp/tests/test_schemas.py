@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pillm_llamacpp.grammars.grammar import compile_schema
-from pillm_llamacpp.workers.serving import Served
+from pillm_llamacpp.process.serving import Served
 from pillm_llamacpp_walks import accepts, walk
 
 import pillm

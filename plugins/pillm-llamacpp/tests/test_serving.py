@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.inference.session import LocalSession
+from pillm_llamacpp.process.serving import Served, sequences
 from pillm_llamacpp.runner import LocalRunner
 from pillm_llamacpp.teacher import GGUFTeacher
-from pillm_llamacpp.workers.serving import Served, sequences
 from pillm_llamacpp_tiny import write_model
 
 import pillm

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp.measuring.imatrix import Imatrix, gather
 from pillm_llamacpp.measuring.sizes import Sizer, dry_size
+from pillm_llamacpp.quantizing.imatrix import Imatrix, gather
 from pillm_llamacpp.quantizing.quantization import quantize
 from pillm_llamacpp.quantizing.quants import ALL_FTYPES
 from pillm_llamacpp_tiny import conversations, write_model

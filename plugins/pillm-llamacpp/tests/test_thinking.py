@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.inference.session import LocalSession
+from pillm_llamacpp.process.serving import Served
 from pillm_llamacpp.runner import LocalRunner
-from pillm_llamacpp.workers.serving import Served
 from pillm_llamacpp_tiny import TEMPLATE, request
 
 import pillm

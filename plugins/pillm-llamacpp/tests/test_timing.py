@@ -4,9 +4,9 @@ import time
 
 import llama_cpp.llama_cpp as llama
 import pytest
-from pillm_llamacpp.inference import timing
+from pillm_llamacpp.process import timing
+from pillm_llamacpp.process.serving import Served
 from pillm_llamacpp.workers.refusal import Refusal
-from pillm_llamacpp.workers.serving import Served
 
 import pillm
 

@@ -8,7 +8,7 @@ import re
 import numpy as np
 from pillm_llamacpp.grammars.quoted import RULES
 from pillm_llamacpp.inference.sampling import Grammar
-from pillm_llamacpp.workers.serving import Served
+from pillm_llamacpp.process.serving import Served
 
 _CLOSING = (b'"', b"}", b"]")
 _AS_LIKELY = 40

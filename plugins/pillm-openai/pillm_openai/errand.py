@@ -6,25 +6,10 @@ import asyncio
 import threading
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pillm
+from pillm_openai.line import Line, Question
 from pillm_openai.pace import Ticket
-
-if TYPE_CHECKING:
-    from pillm_openai.line import Line
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """A request as it is sent: its bytes, its estimated tokens, whether tools are offered."""
-
-    request: pillm.Request
-    content: bytes
-    tokens: int
-    tools: bool
-
 
 Outcome = pillm.Answer | pillm.Failure
 

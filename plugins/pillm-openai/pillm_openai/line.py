@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import pillm
-from pillm_openai.errand import Errand, Question
 from pillm_openai.faults import Fault, bytes_without, waiting_time
 from pillm_openai.pace import _DICE, Limits, Pace, Ticket
 from pillm_openai.reading import answer_of
@@ -27,6 +27,34 @@ class Patience:
     max_wait: float
     max_retries: int
     backoff: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request as it is sent: its bytes, its estimated tokens, whether tools are offered."""
+
+    request: pillm.Request
+    content: bytes
+    tokens: int
+    tools: bool
+
+
+class Asker(Protocol):
+    """Whoever asks on a line, as far as the line must know: it learns of room, and is halted where waiting is of no use."""
+
+    halted: asyncio.Event
+
+    def ticket(self, question: Question) -> Ticket:
+        """Queue up for a place among those in flight."""
+
+    def nudge(self) -> None:
+        """Look for room."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, or until it is halted."""
+
+    def halt_now(self) -> None:
+        """Send nothing any more; on the loop's thread."""
 
 
 class Line:
@@ -63,24 +91,24 @@ class Line:
         await asyncio.gather(*left, return_exceptions=True)
         await self._wire.close()
 
-    async def ask(self, question: Question, ticket: Ticket, errand: Errand) -> pillm.Answer | pillm.Failure:
-        """Send a question until it is answered or asking again is of no use; once the errand is halted nothing is sent."""
+    async def ask(self, question: Question, ticket: Ticket, asker: Asker) -> pillm.Answer | pillm.Failure:
+        """Send a question until it is answered or asking again is of no use; once the asker is halted nothing is sent."""
         attempt, last = 0, Fault("network", "it was never sent")
         while True:
             if not ticket.may_go.done():
                 await ticket.may_go
-                errand.nudge()  # whoever waited is gone: there may be room for another
-            if errand.halted.is_set():
+                asker.nudge()  # whoever waited is gone: there may be room for another
+            if asker.halted.is_set():
                 self.pace.stay(ticket)
                 # what kept the last try from an answer may pass, or there would be no other try
                 return Fault(last.kind, f"{last.message}; the run was stopped").failure(attempt, self._secret)
             if self.pace.held():  # since the ticket was given
                 self.pace.stay(ticket)
-                ticket = errand.ticket(question)
+                ticket = asker.ticket(question)
                 continue
             attempt += 1
             try:
-                return await self._send(question, attempt, ticket, errand)
+                return await self._send(question, attempt, ticket, asker)
             except Fault as fault:
                 if not fault.retry or attempt > self._patience.max_retries:
                     return fault.failure(attempt, self._secret)
@@ -89,16 +117,16 @@ class Line:
                     return Fault(fault.kind, text, stop=True).failure(attempt, self._secret)
                 last = fault
             # also where the server asks to wait 0 s, or until a date that is past: it gave no answer after all
-            await errand.pause(_DICE.uniform(0, min(LONGEST_BACKOFF, self._patience.backoff * 2**attempt)))
-            ticket = errand.ticket(question)
+            await asker.pause(_DICE.uniform(0, min(LONGEST_BACKOFF, self._patience.backoff * 2**attempt)))
+            ticket = asker.ticket(question)
 
-    async def _send(self, question: Question, attempt: int, ticket: Ticket, errand: Errand) -> pillm.Answer:
+    async def _send(self, question: Question, attempt: int, ticket: Ticket, asker: Asker) -> pillm.Answer:
         began, used = time.monotonic(), None
 
         def heard(status: int, headers: Mapping[str, str]) -> None:
             self.pace.told(headers, ticket)
             if status in _PAUSES or status >= 500:
-                self._pause(errand, waiting_time(headers))
+                self._pause(asker, waiting_time(headers))
 
         try:
             body = bytes_without(self._secret, await self._wire.post(question.content, heard))
@@ -113,9 +141,9 @@ class Line:
         finally:
             self.pace.leave(ticket, used)
 
-    def _pause(self, errand: Errand, seconds: float | None) -> None:
+    def _pause(self, asker: Asker, seconds: float | None) -> None:
         """Obey a server that asks to wait, from the moment it is heard: nobody leaves any more."""
         if seconds is not None and seconds > self._patience.max_wait:
-            errand.halt_now()
+            asker.halt_now()
         elif seconds:
             self.pace.hold(seconds)

@@ -12,8 +12,8 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 import pillm
 from pillm_openai.address import check_url, effective_url, is_near, is_openai, secret_for, server_name
 from pillm_openai.batch import MAX_FILE, Queue, line_of
-from pillm_openai.errand import Errand, Question
-from pillm_openai.line import Line, Patience
+from pillm_openai.errand import Errand
+from pillm_openai.line import Line, Patience, Question
 from pillm_openai.pace import Limits
 from pillm_openai.schemas import response_format
 from pillm_openai.writing import encoded

@@ -13,8 +13,8 @@ from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 import pillm
+from pillm_trl.options import DPOOptions
 from pillm_trl.pairs import Pair
-from pillm_trl.trainer import DPO
 
 
 class Learner(DPOTrainer):
@@ -65,7 +65,7 @@ def table(pairs: Sequence[Pair]) -> Dataset:
     return Dataset.from_dict({name: [getattr(pair, name) for pair in pairs] for name in names})
 
 
-def configuration(options: DPO, dtype: torch.dtype, seed: int, folder: Path, *, watched: bool) -> DPOConfig:
+def configuration(options: DPOOptions, dtype: torch.dtype, seed: int, folder: Path, *, watched: bool) -> DPOConfig:
     """Return TRL's configuration for these options: saving and reporting are left to the callbacks."""
     on_cpu = (options.device_map or default_device()) == "cpu"
     named = ("beta", "loss_type", "loss_weights", "label_smoothing", "num_train_epochs", "per_device_train_batch_size",

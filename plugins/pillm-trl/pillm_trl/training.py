@@ -32,10 +32,10 @@ from pillm_hf import (
 )
 
 import pillm
+from pillm_trl.options import DPOOptions
 from pillm_trl.pairs import Pairs, encode_pairs
 from pillm_trl.quiet import undisturbed
 from pillm_trl.resuming import Seals, Whole
-from pillm_trl.trainer import DPO
 
 if TYPE_CHECKING:
     from pillm_trl.learning import Learner
@@ -47,7 +47,7 @@ _NO_LIMIT = 1 << 30
 class Job:
     """What is trained on what, and where it goes."""
 
-    options: DPO
+    options: DPOOptions
     source: Source
     chat: Chat
     taught: Pairs
@@ -67,7 +67,7 @@ class Job:
         return [pair.chosen for pair in self.taught.rows[: students.SAMPLES]]
 
 
-def train(options: DPO, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
+def train(options: DPOOptions, data: pillm.TrainingData, out: Path, progress: pillm.Progress) -> None:
     """Write the trained student to `out`; see `pillm.Trainer.train` for what the folder holds."""
     import_bitsandbytes()
     source = locate(options.base, options.revision)
@@ -96,7 +96,7 @@ def train(options: DPO, data: pillm.TrainingData, out: Path, progress: pillm.Pro
     shutil.rmtree(out / FOLDER, ignore_errors=True)  # last: until here a kill costs no step
 
 
-def _pairs(options: DPO, data: pillm.TrainingData, chat: Chat, progress: pillm.Progress) -> tuple[Pairs, Pairs]:
+def _pairs(options: DPOOptions, data: pillm.TrainingData, chat: Chat, progress: pillm.Progress) -> tuple[Pairs, Pairs]:
     """Return the training and validation pairs; raise DataError where nothing is left to train on."""
     made = []
     for name, rows in (("training", data.train), ("validation", data.validation)):
@@ -154,7 +154,7 @@ def _run(learner: Learner, begun: Whole | None) -> None:
         ) from error
 
 
-def _ran_out(options: DPO) -> str:
+def _ran_out(options: DPOOptions) -> str:
     """Return what a person is told where memory ran out: what is safe, and which options take less."""
     pairs, passes = options.per_device_train_batch_size, options.gradient_accumulation_steps
     fewer = next((count for count in range(pairs // 2, 0, -1) if pairs % count == 0), 1)

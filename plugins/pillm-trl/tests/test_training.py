@@ -17,9 +17,9 @@ import torch
 from pillm_hf.models.loading import load_model
 from pillm_hf.rows.opening import load_chat
 from pillm_trl import DPO
+from pillm_trl.options import Loss
 from pillm_trl.pairs import encode_pairs
 from pillm_trl.resuming import Seals
-from pillm_trl.trainer import Loss
 
 import pillm
 
@@ -143,7 +143,7 @@ torch.set_num_threads(1)
 import pillm
 from pillm_trl import DPO
 from pillm_trl.resuming import Seals
-from pillm_trl.trainer import Loss
+from pillm_trl.options import Loss
 
 said = json.loads(sys.argv[1])
 rows = {name: pillm.Rows(Path(path)) for name, path in said["rows"].items()}

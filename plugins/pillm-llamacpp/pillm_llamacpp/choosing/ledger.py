@@ -9,8 +9,6 @@ from typing import Any
 
 from pillm_llamacpp.measuring.keeping import key_of
 
-LEDGER_FILE = "measured.jsonl"
-
 
 class Ledger:
     """Measurements by what was measured; in memory alone where no file is given."""

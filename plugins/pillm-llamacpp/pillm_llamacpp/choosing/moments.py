@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 import pillm
-from pillm_llamacpp.measuring.imatrix import follow
+from pillm_llamacpp.quantizing.imatrix import follow
 from pillm_llamacpp.workers.client import Worker
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pillm_llamacpp.inference.engine import Model
+from pillm_llamacpp.inference.engine import Model, start
 from pillm_llamacpp.measuring.collecting import Collector
 from pillm_llamacpp.measuring.reading import Reader, read_whole
 from pillm_llamacpp.measuring.tensors import Tensor, array, weight_name
 from pillm_llamacpp.workers.refusal import Refusal
-from pillm_llamacpp.workers.serving import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,7 +27,7 @@ from pillm_llamacpp.quantizing.quantization import publish, quantize
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pillm_llamacpp.measuring.imatrix import Imatrix
+    from pillm_llamacpp.quantizing.imatrix import Imatrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from pillm_llamacpp.converting.pretokenizer import derive
 from pillm_llamacpp.converting.spm import spaces_of, vocabulary_size
 from pillm_llamacpp.gates import checks
 from pillm_llamacpp.gates.adapters import examine_adapter, look_at_files
-from pillm_llamacpp.gates.fallbacks import better
 from pillm_llamacpp.gates.rehearsing import try_tokenizer
 from pillm_llamacpp.gates.room import examine_memory
+from pillm_llamacpp.quantizing.fallbacks import better
 from pillm_llamacpp.writing.adapter import is_adapter
 from pillm_llamacpp.writing.sources import Laid, laid_out
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pillm_llamacpp.exporter import GGUFExporter
+    from pillm_llamacpp.options import GGUFOptions
 
 _FULL = frozenset({"F64", "F32", "F16", "BF16"})
 
@@ -51,7 +51,7 @@ class Patient:
 
 
 def examine_folder(
-    exporter: GGUFExporter, checkpoint: pillm.Checkpoint, *, student: dict[str, Any] | None, prove: bool
+    exporter: GGUFOptions, checkpoint: pillm.Checkpoint, *, student: dict[str, Any] | None, prove: bool
 ) -> Iterator[pillm.Finding]:
     """Yield what was found of a model's or an adapter's folder, by the steps of an export.
 
@@ -60,7 +60,7 @@ def examine_folder(
     tree = None
     try:
         tree = source.require()
-        exporter.check()
+        checks.check_tools()
     except pillm.MissingDependency as error:
         if student is None:  # else the run asks after its tools itself
             yield pillm.Finding("converter", "missing", str(error))
@@ -92,7 +92,7 @@ def examine_folder(
     yield from [files, *found]
 
 
-def _examined(exporter: GGUFExporter, laid: Laid, student: dict[str, Any] | None, tree: Path | None) -> Iterator[pillm.Finding]:
+def _examined(exporter: GGUFOptions, laid: Laid, student: dict[str, Any] | None, tree: Path | None) -> Iterator[pillm.Finding]:
     folder = laid.checkpoint.path
     try:
         patient = Patient(

@@ -8,7 +8,7 @@ from typing import Any
 
 from llama_cpp.llama_cpp import _base_path
 
-from pillm_llamacpp.workers.serving import start
+from pillm_llamacpp.inference.engine import start
 
 
 def devices() -> list[tuple[str, str, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections import deque
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,14 @@ class Log:
             if "error" in line.lower() or "fail" in line.lower():
                 return line
         return self.lines[-1] if self.lines else "it gave no reason"
+
+
+@cache
+def start() -> Log:
+    """Start llama.cpp in this process, once, and return its log."""
+    log = Log()
+    llama.llama_backend_init()
+    return log
 
 
 class Model:

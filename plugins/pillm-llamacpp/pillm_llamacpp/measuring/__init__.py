@@ -1,1 +1,1 @@
-"""What a quantisation is measured with: importance matrix, divergence from the unquantised file, sizes beforehand."""
+"""What a quantisation is measured with: texts, divergence from the unquantised file, sizes beforehand."""

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
-from pillm_llamacpp.inference.engine import Model
-from pillm_llamacpp.measuring.imatrix import Imatrix, write
+from pillm_llamacpp.inference.engine import Model, start
 from pillm_llamacpp.measuring.reading import Reader, read_whole
 from pillm_llamacpp.measuring.tensors import F32, Tensor, array, operations, weight_name
+from pillm_llamacpp.quantizing.imatrix import Imatrix, write
 from pillm_llamacpp.workers.refusal import Refusal
-from pillm_llamacpp.workers.serving import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable

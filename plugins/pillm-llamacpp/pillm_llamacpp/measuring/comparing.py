@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pillm_llamacpp.inference.engine import Model
+from pillm_llamacpp.inference.engine import Model, start
 from pillm_llamacpp.measuring.distributions import Stored, Writer, kept_tokens, normalise
 from pillm_llamacpp.measuring.reading import Conversation, Reader, tokenised
 from pillm_llamacpp.workers.refusal import Refusal
-from pillm_llamacpp.workers.serving import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,7 @@ import numpy as np
 
 import pillm
 from pillm import Divergence
-from pillm_llamacpp.measuring.imatrix import follow
+from pillm_llamacpp.quantizing.imatrix import follow
 from pillm_llamacpp.workers.client import Worker
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pillm
-from pillm_llamacpp.gates.fallbacks import Rule
 from pillm_llamacpp.measuring import keeping
 from pillm_llamacpp.measuring.divergence import Compared, Reference
-from pillm_llamacpp.measuring.imatrix import Imatrix, gather, read, write
 from pillm_llamacpp.measuring.texts import NAMED, Budget, Texts, affordable, texts_of
+from pillm_llamacpp.quantizing.fallbacks import Rule
+from pillm_llamacpp.quantizing.imatrix import Imatrix, gather, read, write
 from pillm_llamacpp.quantizing.quantization import publish, quantize
 from pillm_llamacpp.quantizing.quants import AUTO, OFF, UNWEIGHTED, WITH_IMATRIX, needing_imatrix
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from pillm_llamacpp.measuring.imatrix import Imatrix
+    from pillm_llamacpp.quantizing.imatrix import Imatrix
 
 
 class TensorSize(NamedTuple):

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pillm
-from pillm_llamacpp.choosing.ledger import LEDGER_FILE
 
+LEDGER_FILE = "measured.jsonl"
+"""Where a choice among quantisations keeps what it measured, in the same folder."""
 _RECORD = "finished.json"
 
 

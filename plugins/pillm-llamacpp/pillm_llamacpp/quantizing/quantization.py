@@ -8,15 +8,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pillm
-from pillm_llamacpp.gates.fallbacks import Rule, judge
-from pillm_llamacpp.measuring.imatrix import write
+from pillm_llamacpp.quantizing.fallbacks import Rule, judge
+from pillm_llamacpp.quantizing.imatrix import write
 from pillm_llamacpp.quantizing.quants import ALL_FTYPES
 from pillm_llamacpp.workers.client import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pillm_llamacpp.measuring.imatrix import Imatrix
+    from pillm_llamacpp.quantizing.imatrix import Imatrix
 
 
 def quantize(

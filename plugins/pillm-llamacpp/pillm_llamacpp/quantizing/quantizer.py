@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import llama_cpp.llama_cpp as llama
 
+from pillm_llamacpp.inference.engine import start
 from pillm_llamacpp.quantizing.settings import Settings
 from pillm_llamacpp.quantizing.tensortypes import header_of, stored_bytes
 from pillm_llamacpp.workers.refusal import Refusal
-from pillm_llamacpp.workers.serving import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable

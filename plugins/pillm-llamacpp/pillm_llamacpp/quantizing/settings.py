@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import llama_cpp.llama_cpp as llama
 
-from pillm_llamacpp.measuring import imatrix
+from pillm_llamacpp.quantizing import imatrix
 from pillm_llamacpp.quantizing.tensortypes import header_of, numbers
 from pillm_llamacpp.workers.refusal import Refusal
 

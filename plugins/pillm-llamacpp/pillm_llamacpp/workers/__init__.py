@@ -1,1 +1,1 @@
-"""The process that holds llama.cpp, and pillm's side of the pipe: llama.cpp may abort, pillm may not."""
+"""pillm's side of the pipe to the process that holds llama.cpp."""

@@ -86,7 +86,7 @@ class Worker:
         self.what = what
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pillm_llamacpp.workers.worker"],
+            [sys.executable, "-P", "-m", "pillm_llamacpp.process.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pillm
 from pillm_llamacpp import source
-from pillm_llamacpp.beside import write_for_use
-from pillm_llamacpp.choosing.picking import chosen
 from pillm_llamacpp.converting import conversion
 from pillm_llamacpp.converting.assets import copy_assets
 from pillm_llamacpp.converting.pretokenizer import WORD_PIECE
@@ -19,6 +17,8 @@ from pillm_llamacpp.gates import logits, parity, proving, trial
 from pillm_llamacpp.inference.session import Settings
 from pillm_llamacpp.measuring.measures import Measures
 from pillm_llamacpp.measuring.texts import CHOICE
+from pillm_llamacpp.packing.beside import write_for_use
+from pillm_llamacpp.packing.picking import chosen
 from pillm_llamacpp.quantizing import quants as table
 from pillm_llamacpp.quantizing.quantization import publish, types_of
 from pillm_llamacpp.writing.making import make
@@ -26,10 +26,10 @@ from pillm_llamacpp.writing.making import make
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pillm_llamacpp.exporter import GGUFExporter
     from pillm_llamacpp.gates.checks import Findings
     from pillm_llamacpp.gates.proving import Proof
     from pillm_llamacpp.gates.room import Precision
+    from pillm_llamacpp.options import GGUFOptions
     from pillm_llamacpp.quantizing.finished import Finished
 
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Packing:
     """A checkpoint on its way to model files."""
 
-    options: GGUFExporter
+    options: GGUFOptions
     checkpoint: pillm.Checkpoint
     findings: Findings
     card: pillm.Card

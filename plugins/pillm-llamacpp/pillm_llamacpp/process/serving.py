@@ -13,30 +13,20 @@ import llama_cpp.llama_cpp as llama
 
 from pillm_llamacpp.inference.batching import Batcher, Job
 from pillm_llamacpp.inference.chat import ChatTemplate
-from pillm_llamacpp.inference.engine import Context, Log, Model
+from pillm_llamacpp.inference.engine import Context, Model, start
 from pillm_llamacpp.inference.machine import free_memory
 from pillm_llamacpp.inference.prefixes import Prefixes, Storage, key_of
 from pillm_llamacpp.inference.sampling import Chooser, Grammar
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
-    from pillm_llamacpp.inference.embedding import Embedder
-    from pillm_llamacpp.inference.timing import Stopwatch
+    from pillm_llamacpp.process.embedding import Embedder
+    from pillm_llamacpp.process.timing import Stopwatch
     from pillm_llamacpp.workers.pipe import Packet
 
 _GRAMMARS = 64
 _THINKING = re.compile(r"<think>\s*\Z")
 _THOUGHT_OUT = "\n</think>\n\n"
-_log: Log | None = None
-
-
-def start() -> Log:
-    """Start llama.cpp in this process and return its log."""
-    global _log
-    if _log is None:
-        _log = Log()
-        llama.llama_backend_init()
-    return _log
 
 
 def sequences(asked: int, *, cost: int, free: int) -> int:
@@ -147,18 +137,18 @@ class Served:
         if operation == "tokens":
             return {"tokens": [self.model.shown(token) if token < self.model.n_vocab else "?" for token in message["ids"]]}
         if operation == "pooling":
-            from pillm_llamacpp.inference.embedding import POOLINGS, pooling_of
+            from pillm_llamacpp.process.embedding import POOLINGS, pooling_of
 
             return {"pooling": {kind: name for name, kind in POOLINGS.items()}[pooling_of(self)]}
         if operation == "embed":
             return {"vectors": self._embedding(message.get("pooling")).vectors(message["texts"])}
         if operation in ("compare", "record"):
-            from pillm_llamacpp.gates import nearness
+            from pillm_llamacpp.process import nearness
 
             measured: Packet = getattr(nearness, operation)(self, **message)
             return measured
         if operation in ("time", "reply", "memory"):
-            from pillm_llamacpp.inference import timing
+            from pillm_llamacpp.process import timing
 
             if operation == "memory":
                 return timing.memory()
@@ -168,7 +158,7 @@ class Served:
         raise Refusal("backend", f"there is no operation {operation!r}")
 
     def _embedding(self, pooling: str | None) -> Embedder:
-        from pillm_llamacpp.inference.embedding import Embedder
+        from pillm_llamacpp.process.embedding import Embedder
 
         if pooling not in self._embedders:
             self._embedders[pooling] = Embedder(self, pooling)

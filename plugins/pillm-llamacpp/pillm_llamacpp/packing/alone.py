@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from pillm_llamacpp.exporter import GGUFExporter
     from pillm_llamacpp.gates.checks import Findings
     from pillm_llamacpp.gates.room import Precision
+    from pillm_llamacpp.options import GGUFOptions
     from pillm_llamacpp.writing.sources import Laid
 
 EXACT = ("F32", "F16")
@@ -36,7 +36,7 @@ EXACT = ("F32", "F16")
 class Alone:
     """An adapter on its way to files of its own."""
 
-    options: GGUFExporter
+    options: GGUFOptions
     laid: Laid
     findings: Findings
     card: pillm.Card

@@ -14,7 +14,7 @@ from pillm_llamacpp.workers.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pillm_llamacpp.workers.serving import Served
+    from pillm_llamacpp.process.serving import Served
 
 MEAN, RANK = 1, 4
 POOLINGS = {"mean": MEAN, "cls": 2, "last": 3}

@@ -12,8 +12,8 @@ from pillm_llamacpp.inference.engine import Context
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
+    from pillm_llamacpp.process.serving import Served
     from pillm_llamacpp.workers.pipe import Packet
-    from pillm_llamacpp.workers.serving import Served
 
     Matrix = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -13,13 +13,13 @@ import llama_cpp.llama_cpp as llama
 import numpy as np
 
 from pillm_llamacpp.inference.batching import Batcher
-from pillm_llamacpp.inference.embedding import pooling_of
 from pillm_llamacpp.inference.engine import Context
+from pillm_llamacpp.process.embedding import pooling_of
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
+    from pillm_llamacpp.process.serving import Served
     from pillm_llamacpp.workers.pipe import Packet
-    from pillm_llamacpp.workers.serving import Served
 
 _SIZES = {"VmHWM:": "peak", "Pss:": "pss", "RssAnon:": "anonymous", "RssFile:": "file"}
 

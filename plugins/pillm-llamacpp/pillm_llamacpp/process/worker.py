@@ -19,8 +19,8 @@ from pillm_llamacpp.workers.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pillm_llamacpp.process.serving import Served
     from pillm_llamacpp.workers.pipe import Packet
-    from pillm_llamacpp.workers.serving import Served
 
 
 _JOBS = {
@@ -108,7 +108,7 @@ class Server:
             self.send(error=error.kind, message=str(error))
 
     def _open(self, message: Packet) -> None:
-        from pillm_llamacpp.workers.serving import Served
+        from pillm_llamacpp.process.serving import Served
 
         self._served = Served(**message)
         self.send(**self._served.facts())

@@ -10,13 +10,14 @@ import pillm
 from pillm_llamacpp.choosing import moments
 from pillm_llamacpp.choosing.document import write
 from pillm_llamacpp.choosing.front import FULL
-from pillm_llamacpp.choosing.ledger import LEDGER_FILE, Ledger
+from pillm_llamacpp.choosing.ledger import Ledger
 from pillm_llamacpp.choosing.reasons import Basis
 from pillm_llamacpp.choosing.scoring import UNKNOWN, Task, scored_rows, task_of
 from pillm_llamacpp.choosing.search import Search, Wishes
 from pillm_llamacpp.choosing.trials import Bench
 from pillm_llamacpp.measuring import keeping
 from pillm_llamacpp.measuring.texts import texts_of
+from pillm_llamacpp.quantizing.finished import LEDGER_FILE
 from pillm_llamacpp.quantizing.quantization import types_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pillm_llamacpp.gates.proving import Proof
     from pillm_llamacpp.measuring.measures import Measures
     from pillm_llamacpp.measuring.texts import Texts
-    from pillm_llamacpp.packing import Packing
+    from pillm_llamacpp.packing.packing import Packing
 
 
 def check(options: Choosing, checkpoint: pillm.Checkpoint) -> None:
