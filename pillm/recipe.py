@@ -23,7 +23,7 @@ from pillm.plugins import build
 from pillm.recipefile import BackendTable, RecipeFile, read_recipe_file
 from pillm.records import JSONObject, digest
 from pillm.stages.settings import Labelling
-from pillm.yamlfile import parse_yaml
+from pillm.yamlfile import read_table
 
 RESERVED_SETS = ("test", "validation", "answers")
 _SET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -140,14 +140,7 @@ def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
     plugin provides, MissingDependency for one whose plugin is not installed.
     """
     path = Path(path)
-    try:
-        data = parse_yaml(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}. Write a recipe first: pillm init") from error
-    except ValueError as error:
-        raise ConfigError(f"{path.name}: not a recipe: {error}.") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path.name}: a recipe is a table of keys and values.")
+    data = read_table(path, "a recipe", "Write a recipe first: pillm init")
     try:
         recipe = _build(path, _merge(data, parse_assignments(overrides)))
         _check(recipe)

@@ -18,7 +18,7 @@ from pillm.seen import Seen
 from pillm.tablefile import Table, require_columns
 from pillm.taskfile import TEMPLATES, TaskFile, read_task_file
 from pillm.templates import Template
-from pillm.yamlfile import parse_yaml
+from pillm.yamlfile import read_table
 
 ITEM = "item"
 
@@ -69,14 +69,7 @@ class TaskCounts:
 def load_task(path: Path | str) -> Task:
     """Read a task file; raise ConfigError in a sentence with the file's name for anything that is wrong."""
     path = Path(path)
-    try:
-        data = parse_yaml(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}. `pillm schema task` says what a task file holds.") from error
-    except ValueError as error:
-        raise ConfigError(f"{path.name}: not a task file: {error}.") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path.name}: a task file is a table of keys and values.")
+    data = read_table(path, "a task file", "`pillm schema task` says what a task file holds.")
     try:
         return _task(read_task_file(data), path)
     except DataError as error:  # a schema without a file, an example that does not fit

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from pillm.errors import ConfigError
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
@@ -83,3 +86,19 @@ def parse_yaml(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{place}{getattr(error, 'problem', None) or error}") from error
+
+
+def read_table(path: Path, what: str, otherwise: str) -> dict[str, Any]:
+    """Return the table that a YAML file holds; `what` names such a file, as in "a recipe".
+
+    Raises ConfigError with the file's name where it holds none; `otherwise` is what to do where it cannot be read.
+    """
+    try:
+        found = parse_yaml(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}. {otherwise}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path.name}: not {what}: {error}.") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path.name}: {what} is a table of keys and values.")
+    return found

@@ -1,13 +1,15 @@
 """YAML is plain data: what people write is what they mean, and nothing in it can act."""
 
 import math
+from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillm.yamlfile import MAX_BYTES, MAX_DEPTH, parse_yaml
+import pillm
+from pillm.yamlfile import MAX_BYTES, MAX_DEPTH, parse_yaml, read_table
 
 
 @pytest.mark.parametrize(
@@ -89,3 +91,16 @@ def test_any_text_is_data_or_a_reason(text):
 
 def test_many_keys_are_no_trouble():
     assert len(parse_yaml("\n".join(f"k{number}: 1" for number in range(5_000)))) == 5_000
+
+
+def test_a_file_that_holds_no_table_is_named_with_what_it_should_be(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("a: 1\nb: [2]\n", "utf-8")
+    assert read_table(path, "a recipe", "Write one.") == {"a": 1, "b": [2]}
+    wrong = {"- a": "mine.yaml: a recipe is a table", "a: &b 1": "mine.yaml: not a recipe: .*anchors are not allowed"}
+    for text, said in wrong.items():
+        path.write_text(text, "utf-8")
+        with pytest.raises(pillm.ConfigError, match=said):
+            read_table(path, "a recipe", "Write one.")
+    with pytest.raises(pillm.ConfigError, match=r"gone.yaml: No such file.*\. Write one\."):
+        read_table(tmp_path / "gone.yaml", "a recipe", "Write one.")

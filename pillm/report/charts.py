@@ -50,10 +50,7 @@ def quality_against_size(points: Sequence[Point], metric: str, width: int) -> Ma
     x = Scale(min(sizes) / 1.35, max(sizes) * 1.35, left, right, log=True)
     y = Scale(low, high, bottom, top)
     grid = [grid_line(left, right, y(tick), f"{tick:.2f}") for tick in ticks]
-    axis = [
-        tag("text", size_tick(tick), x=x(tick), y=bottom + 20, class_="tick", text_anchor="middle")
-        for tick in log_ticks(x.low, x.high)
-    ]
+    axis = size_axis(x, bottom)
     titles = [
         tag("text", metric, x=left - 42, y=12, class_="axis"),
         tag("text", "bytes of weights and tokenizer, logarithmic →", x=right, y=height - 6, class_="axis", text_anchor="end"),
@@ -174,6 +171,14 @@ def grid_line(left: float, right: float, y: float, label: str) -> Markup:
     """Return a line across a plot with its tick on the left."""
     line = tag("line", x1=left, x2=right, y1=y, y2=y, class_="grid")
     return tag("g", line, tag("text", label, x=left - 10, y=y + 4, class_="tick", text_anchor="end"))
+
+
+def size_axis(x: Scale, bottom: float) -> list[Markup]:
+    """Return the ticks of a logarithmic axis of bytes below a plot."""
+    return [
+        tag("text", size_tick(tick), x=x(tick), y=bottom + 20, class_="tick", text_anchor="middle")
+        for tick in log_ticks(x.low, x.high)
+    ]
 
 
 def drawing(width: int, height: float, about: str, *parts: Sequence[Markup | None]) -> Markup:

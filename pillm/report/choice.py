@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pillm.report.charts import drawing, grid_line
+from pillm.report.charts import drawing, grid_line, size_axis
 from pillm.report.elements import Markup, tag
 from pillm.report.plots import SLIM, WIDE, section
 from pillm.report.scales import Box, Scale, log_ticks, place_labels
 from pillm.report.tables import table
-from pillm.report.words import loss, percent, score, size, size_tick, speed
+from pillm.report.words import loss, percent, score, size, speed
 
 HEADS = ("file", "size", "divergence", "same token", "score", "decode tok/s", "prefill tok/s", "")
 _CHARACTER = 7.2
@@ -66,10 +66,7 @@ def divergence_against_size(trials: Sequence[Mapping[str, Any]], picked: str | N
     x = Scale(min(sizes) / 1.15, max(sizes) * 1.15, left, right, log=True)
     y = Scale(min(divergences) / 1.6, max(divergences) * 1.6, bottom, top, log=True)
     grid = [grid_line(left, right, y(tick), f"{tick:g}") for tick in log_ticks(y.low, y.high)]
-    axis = [
-        tag("text", size_tick(tick), x=x(tick), y=bottom + 20, class_="tick", text_anchor="middle")
-        for tick in log_ticks(x.low, x.high)
-    ]
+    axis = size_axis(x, bottom)
     titles = [
         tag("text", "divergence, nats per token, logarithmic", x=left - 52, y=12, class_="axis"),
         tag("text", "bytes, logarithmic →", x=right, y=height - 6, class_="axis", text_anchor="end"),

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pillm.artifacts import Plan
-from pillm.report.charts import drawing, grid_line
+from pillm.report.charts import drawing, grid_line, size_axis
 from pillm.report.elements import Child, Markup, raw, tag
 from pillm.report.page import POLICY, STYLE
 from pillm.report.scales import Box, Scale, log_ticks, place_labels, round_ticks
 from pillm.report.tables import table
-from pillm.report.words import size, size_tick
+from pillm.report.words import size
 
 WIDTH, HEIGHT = 880, 420
 _KINDS = ("model", "teacher", "checkpoint", "adapter", "base")
@@ -72,10 +72,7 @@ def plan_picture(plans: Sequence[Plan]) -> Markup | None:
     y = Scale(min(speeds) / 1.25, max(speeds) * 1.25, bottom, top, log=True)
     rates = log_ticks(y.low, y.high) or round_ticks(y.low, y.high)
     grid = [grid_line(left, right, y(tick), f"{tick:g}") for tick in rates]
-    axis = [
-        tag("text", size_tick(tick), x=x(tick), y=bottom + 20, class_="tick", text_anchor="middle")
-        for tick in log_ticks(x.low, x.high)
-    ]
+    axis = size_axis(x, bottom)
     titles = [
         tag("text", "tokens per second (decode), logarithmic", x=left - 48, y=14, class_="axis"),
         tag("text", "memory needed beside the system, logarithmic →", x=right, y=HEIGHT - 6, class_="axis", text_anchor="end"),

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pillm_llamacpp.inference.engine import Model, start
-from pillm_llamacpp.measuring.collecting import Collector
-from pillm_llamacpp.measuring.reading import Reader, read_whole
+from pillm_llamacpp.measuring.collecting import Collector, watched
 from pillm_llamacpp.measuring.tensors import Tensor, array, weight_name
 from pillm_llamacpp.workers.refusal import Refusal
 
@@ -64,22 +62,8 @@ class Products(Collector):
 
 def collect(message: Packet, send: Callable[..., None]) -> None:
     """Read the texts with a model and write the mean products to `folder`; send the file of each weight."""
-    log = start()
-    model = Model(message["model"], log)
-    context = min(message["context"], model.context or message["context"])
-    conversations = read_whole(model, message["texts"], context)
-    send(total=sum(len(one.ids) for one in conversations))
     products = Products(message["block"])
-    reader = Reader(model, log, threads=message["threads"], longest=context, watch=products.watch)
-    try:
-        for count, _ in reader.read(conversations):
-            if products.error:
-                raise products.error
-            products.forget()
-            send(read=count)
-    finally:
-        reader.close()
-        model.close()
+    watched(message, send, products)
     send(done=True, files=_written(products, Path(message["folder"])))
 
 

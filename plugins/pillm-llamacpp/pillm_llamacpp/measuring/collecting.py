@@ -108,14 +108,13 @@ class Collector:
         self.counts[name] += count
 
 
-def collect(message: Packet, send: Callable[..., None]) -> None:
-    """Read the texts with a model and write the importance matrix to `out`; send how many tokens were read."""
+def watched(message: Packet, send: Callable[..., None], collector: Collector) -> int:
+    """Read the texts with a model while its products are seen; send how many tokens were read, return how long a piece is."""
     log = start()
     model = Model(message["model"], log)
     context = min(message["context"], model.context or message["context"])
     conversations = read_whole(model, message["texts"], context)
     send(total=sum(len(one.ids) for one in conversations))
-    collector = Collector(head=message["head"])
     reader = Reader(
         model, log, threads=message["threads"], longest=max(len(one.ids) for one in conversations), watch=collector.watch
     )
@@ -128,6 +127,13 @@ def collect(message: Packet, send: Callable[..., None]) -> None:
     finally:
         reader.close()
         model.close()
+    return context
+
+
+def collect(message: Packet, send: Callable[..., None]) -> None:
+    """Read the texts with a model and write the importance matrix to `out`."""
+    collector = Collector(head=message["head"])
+    context = watched(message, send, collector)
     write(_result(collector, context, message["datasets"]), Path(message["out"]))
     send(done=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -76,14 +75,9 @@ def order(
 def publish(part: Path, target: Path) -> None:
     """Give a complete file its final name, so that it survives a power cut whole."""
     try:
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+        pillm.fsync_file(part)
         part.replace(target)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        pillm.fsync_folder(target.parent)
     except OSError as error:
         raise full(target, str(error)) from error
 
