@@ -106,3 +106,8 @@ def free_port() -> int:
 def settings_of(text: str) -> set[str]:
     """Return the settings that a text names."""
     return set(re.findall(r"PILLM_[A-Z_]+", text)) - {"PILLM_ROOT", "PILLM_LLAMACPP", "PILLM_"}
+
+
+def options_of(script: str) -> set[str]:
+    """Return the options that a script reads: those that its first comment lists."""
+    return set(re.findall(r"^# {3}(--[a-z-]+) ", script, re.M))
