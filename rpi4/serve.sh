@@ -138,7 +138,7 @@ serve() {
         ${PILLM_OPTIONS-} --host 127.0.0.1 --port "${PILLM_PORT:-8080}" --cors-origins localhost
     [ -z "$key" ] || set -- "$@" --api-key-file "$key"
     # what the environment tells llama-server itself would come on top, unseen
-    for name in $(env | sed -n 's/^\(LLAMA_[A-Z0-9_]*\)=.*/\1/p'); do
+    for name in $(env | LC_ALL=C sed -n 's/^\(LLAMA_[A-Z0-9_]*\)=.*/\1/p'); do
         unset "$name"
     done
     if [ -n "$CHECK" ]; then

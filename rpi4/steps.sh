@@ -46,10 +46,11 @@ usage() {
 
 # parse WORD ...: read the options that the script's first comment lists, wherever they stand. Each sets a variable, which must
 # have a value before: --key-file F sets KEY_FILE, and --dry-run, which takes no value, DRY_RUN to yes. N is a number, LIST
-# are several. The words of the command line are then `eval "set -- $WORDS" && shift "$READ"`.
+# are several. The words of the command line are then `eval "set -- $WORDS" && shift "$READ"`. Letters are those of C: in Turkish
+# the range A-Z has no I.
 parse() {
-    kinds=$(usage | sed -n -E 's/^  --([a-z0-9-]+)( ([A-Z]+))?  .*/\1 \3/p')
-    long=$(printf '%s\n' "$kinds" | sed -E 's/ [A-Z]+$/:/; s/ $//' | tr '\n' ,)
+    kinds=$(usage | LC_ALL=C sed -n -E 's/^  --([a-z0-9-]+)( ([A-Z]+))?  .*/\1 \3/p')
+    long=$(printf '%s\n' "$kinds" | LC_ALL=C sed -E 's/ [A-Z]+$/:/; s/ $//' | tr '\n' ,)
     WORDS=$(LC_ALL=C getopt --name "$NAME" --shell sh --options h --longoptions "${long}help" -- "$@") ||
         stop 2 "see $SELF --help. A word that begins with a hyphen and is no option goes after --"
     eval "set -- $WORDS"
@@ -61,7 +62,7 @@ parse() {
         N) number "$1" "$2" ;;
         LIST) number "$1" "$(printf '%s' "$2" | tr -d ,)" ;;
         esac
-        variable=$(printf '%s' "${1#--}" | tr a-z- A-Z_)
+        variable=$(printf '%s' "${1#--}" | LC_ALL=C tr a-z- A-Z_)
         if [ -n "$kind" ]; then
             eval "$variable=\$2"
             shift

@@ -72,6 +72,17 @@ def test_options_may_stand_before_the_file_and_after_it(
     assert all(f" {word} " in f"{line} " for word in told if word.isdigit())
 
 
+def test_options_are_read_in_every_language(board: Board, model: Path, tmp_path: Path) -> None:
+    need("localedef")
+    if not Path("/usr/share/i18n/locales/tr_TR").is_file():
+        pytest.skip("not installed: the sources of the locales, package locales")
+    subprocess.run(["localedef", "-i", "tr_TR", "-f", "UTF-8", str(tmp_path / "tr_TR.UTF-8")], check=True)
+    (board.programs / "bin").mkdir(parents=True)
+    script(board.programs / "bin" / "llama-bench", "exit 9")
+    turkish = {"LOCPATH": str(tmp_path), "LC_ALL": "tr_TR.UTF-8"}  # whose letters between A and Z are without I
+    assert "--n-prompt 8" in printed(board.run("bench/run.sh", model, "--pp", 8, "--dry-run", **turkish))
+
+
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(prompt=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30))
 def test_a_prompt_reaches_the_program_as_it_was_written(board: Board, model: Path, prompt: str) -> None:
