@@ -105,6 +105,7 @@ key_file() {
 # check WORD ...: hold every flag of the command against the program's own help
 check() {
     [ -e "$KEY" ] || say "there is no key $KEY (or only root sees it), and the service does not start without one: sudo $SELF --new-key $WHO"
+    [ -n "$(find -L "$MODEL" -maxdepth 0 -perm -004)" ] || say "the service runs as a user of its own, who may not read $MODEL: sudo chmod a+r $MODEL"
     code=0
     help=$("$exe" --help 2>/dev/null </dev/null) || code=$?
     ended $code llama-server
@@ -120,7 +121,7 @@ check() {
 
 serve() {
     MODEL=${PILLM_MODEL:-$ROOT/var/lib/pillm/models/$WHO.gguf}
-    [ -r "$MODEL" ] || stop 2 "there is no file $MODEL that may be read here. Files below /home are hidden from a service: copy it to /var/lib/pillm/models/$WHO.gguf"
+    [ -r "$MODEL" ] || stop 2 "there is no file $MODEL that may be read here. Files below /home are hidden from a service: sudo install -m 644 FILE.gguf /var/lib/pillm/models/$WHO.gguf"
     RAM=$(memory_mib)
     size_for "$RAM"
     fits
