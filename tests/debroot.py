@@ -40,7 +40,8 @@ def build(out: Path, *options: str | Path) -> list[Path]:
     """Build both packages; minutes the first time, seconds where the compiled files were kept."""
     need("dh", "ninja", "cmake", "aarch64-linux-gnu-g++")
     archive = _archive()
-    said = output(RPI4 / "build_packages.sh", *(["--source", archive] if archive else []), "--out", out, *options)
+    source = ("--source", archive) if archive else ()
+    said = output(RPI4 / "build_packages.sh", *source, "--out", out, *options)
     return [Path(line.split("  ")[1]) for line in said.splitlines() if line.endswith(".deb")]
 
 
@@ -82,8 +83,12 @@ class Root:
             path = wrappers / "bin" / name
             path.write_text(f'#!/bin/sh\nexec {QEMU} -cpu {cpu} -L "{self.path}" "{self.path / PRIVATE / name}" "$@"\n')
             path.chmod(0o755)
-        path = f"{os.environ['PATH']}"
-        return {"PATH": path, "PILLM_LLAMACPP": str(wrappers), "PILLM_ROOT": str(self.path), "HOME": str(wrappers)}
+        return {
+            "PATH": os.environ["PATH"],
+            "PILLM_LLAMACPP": str(wrappers),
+            "PILLM_ROOT": str(self.path),
+            "HOME": str(wrappers),
+        }
 
     def run(self, cpu: str, script: str, *words: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a script of the package to its end."""
