@@ -20,21 +20,9 @@ set -eu
 HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 NEEDED_BYTES=1200000000
 SOURCE='' WORK=${XDG_CACHE_HOME:-$HOME/.cache}/pillm/packages OUT=. JOBS=$(cores)
-while [ $# -gt 0 ]; do
-    case $1 in
-    --dry-run) DRY=yes ;;
-    --source | --url | --work | --out | --jobs)
-        value "$1" $# ${2+"$2"}
-        case $1 in
-        --source) SOURCE=$2 ;; --url) URL=$2 ;; --work) WORK=$2 ;; --out) OUT=$2 ;; --jobs) number "$1" "$2" && JOBS=$2 ;;
-        esac
-        shift
-        ;;
-    -h | --help) usage && exit 0 ;;
-    *) wrong "$1" ;;
-    esac
-    shift
-done
+parse "$@"
+eval "set -- $WORDS" && shift "$READ"
+[ $# -eq 0 ] || wrong "$1"
 case $WORK in *[!A-Za-z0-9._/+-]*) stop 2 "--work needs a path of letters, digits and . _ / + -, since compiler flags hold it, not '$WORK'." ;; esac
 ARCHIVE=$WORK/llama_cpp_python-$VERSION.tar.gz
 RELEASE=$(sed -n '1s/.*(\(.*\)).*/\1/p' "$HERE/debian/changelog")
@@ -104,7 +92,7 @@ main() {
     for package in "pillm-llamacpp_${RELEASE}_arm64.deb" "pillm-serve_${RELEASE}_all.deb"; do
         step cp "$WORK/$package" "$OUT/.$package.part"
         step mv -f "$OUT/.$package.part" "$OUT/$package"
-        if [ -n "$DRY" ]; then
+        if [ -n "$DRY_RUN" ]; then
             continue
         fi
         printf '%s  %s\n' "$(sha256_of "$OUT/$package")" "$OUT/$package"

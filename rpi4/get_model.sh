@@ -17,23 +17,13 @@ set -eu
 
 HUB=${HF_ENDPOINT:-https://huggingface.co}
 OUT=${XDG_DATA_HOME:-$HOME/.local/share}/pillm/models
-SHA256='' WHAT=''
-while [ $# -gt 0 ]; do
-    case $1 in
-    --dry-run) DRY=yes ;;
-    --sha256 | --out)
-        value "$1" $# ${2+"$2"}
-        case $1 in --sha256) SHA256=$2 ;; --out) OUT=$2 ;; esac
-        shift
-        ;;
-    -h | --help) usage && exit 0 ;;
-    -*) wrong "$1" ;;
-    *) [ -z "$WHAT" ] || wrong "$1" && WHAT=$1 ;;
-    esac
-    shift
-done
+SHA256=''
+parse "$@"
+eval "set -- $WORDS" && shift "$READ"
+WHAT=${1-}
+[ $# -le 1 ] || wrong "$2"
 case $WHAT in
-'') stop 2 "name a model: tinyllama, qwen2.5-0.5b or a URL. See: $NAME.sh --help" ;;
+'') stop 2 "name a model: tinyllama, qwen2.5-0.5b or a URL. See: $SELF --help" ;;
 tinyllama) URL=$HUB/TheBloke/TinyLlama-1.1B-Chat-v1.0-GGUF/resolve/main/tinyllama-1.1b-chat-v1.0.Q4_K_M.gguf ;;
 qwen2.5-0.5b) URL=$HUB/Qwen/Qwen2.5-0.5B-Instruct-GGUF/resolve/main/qwen2.5-0.5b-instruct-q4_k_m.gguf ;;
 https://* | http://127.0.0.1:* | http://localhost:*) URL=$WHAT ;;
@@ -121,7 +111,7 @@ if [ "$have" -eq 0 ] || [ "$(sha256_of "$PART")" != "$SHA256" ]; then
     fi
     [ $code -eq 0 ] || stop 5 "the download broke off (curl: $code); what came is kept, and the same command goes on where it was."
 fi
-if [ -z "$DRY" ]; then
+if [ -z "$DRY_RUN" ]; then
     found=$(sha256_of "$PART")
     if [ "$found" != "$SHA256" ]; then
         rm -f "$PART"
@@ -130,7 +120,7 @@ if [ -z "$DRY" ]; then
     sync
 fi
 step mv -f "$PART" "$TARGET"
-if [ -z "$DRY" ]; then
+if [ -z "$DRY_RUN" ]; then
     printf '%s  %s\n' "$SHA256" "$FILE" >"$SUM"
     printf '%s\n' "$TARGET"
 else

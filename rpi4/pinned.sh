@@ -15,7 +15,7 @@ get_source() {
             say 'downloading the source, 77 MB'
             download
         fi
-        [ -n "$DRY" ] || checked "$ARCHIVE.part"
+        [ -n "$DRY_RUN" ] || checked "$ARCHIVE.part"
         step mv -f "$ARCHIVE.part" "$ARCHIVE"
     elif [ -f "$SOURCE" ]; then
         checked "$SOURCE"
@@ -42,7 +42,7 @@ download() {
 checked() {
     found=$(sha256_of "$1")
     [ "$found" = $SHA256 ] && return 0
-    case $DRY$1 in "$(dirname -- "$ARCHIVE")"/*) rm -f -- "$1" ;; esac
+    case $DRY_RUN$1 in "$(dirname -- "$ARCHIVE")"/*) rm -f -- "$1" ;; esac
     stop 6 "$1 has sha256 $found, not the pinned $SHA256. It was not opened."
 }
 

@@ -3,8 +3,9 @@
 #
 #   run_decoder.sh [options] FILE.gguf PROMPT     print the answer
 #   run_decoder.sh [options] FILE.gguf            talk to it; Ctrl-C ends
-#   run_decoder.sh [options] --serve FILE.gguf    answer on http://127.0.0.1:8080/v1 as OpenAI's servers do
+#   run_decoder.sh --serve FILE.gguf              answer on http://127.0.0.1:8080/v1 as OpenAI's servers do
 #
+#   --serve         answer whoever asks on this machine, until Ctrl-C
 #   --tokens N      tokens after which an answer is cut (256)
 #   --context N     tokens of prompt and answer (2048)
 #   --threads N     cores to compute with (all)
@@ -18,26 +19,9 @@ set -eu
 . "$(dirname -- "$0")/steps.sh"
 
 TOKENS=256 CONTEXT=2048 THREADS=$(cores) PORT=8080 KEY_FILE='' SERVE=''
-while [ $# -gt 0 ]; do
-    case $1 in
-    --dry-run) DRY=yes ;;
-    --serve) SERVE=yes ;;
-    --tokens | --context | --threads | --port | --key-file)
-        value "$1" $# ${2+"$2"}
-        [ "$1" = --key-file ] || number "$1" "$2"
-        case $1 in
-        --tokens) TOKENS=$2 ;; --context) CONTEXT=$2 ;; --threads) THREADS=$2 ;; --port) PORT=$2 ;; --key-file) KEY_FILE=$2 ;;
-        esac
-        shift
-        ;;
-    -h | --help) usage && exit 0 ;;
-    --) shift && break ;;
-    -*) wrong "$1" ;;
-    *) break ;;
-    esac
-    shift
-done
-[ $# -gt 0 ] || stop 2 "name a .gguf file. See: $NAME.sh --help"
+parse "$@"
+eval "set -- $WORDS" && shift "$READ"
+[ $# -gt 0 ] || stop 2 "name a .gguf file. See: $SELF --help"
 MODEL=$1
 PROMPT=${2-}
 [ $# -le 2 ] || stop 2 'quote the prompt: it is one word of the command line.'
@@ -47,7 +31,7 @@ if [ -n "$SERVE" ]; then
     [ -z "$PROMPT" ] || stop 2 '--serve takes no prompt.'
     export PILLM_MODEL="$MODEL" PILLM_CONTEXT="$CONTEXT" PILLM_TOKENS="$TOKENS" PILLM_THREADS="$THREADS" PILLM_PORT="$PORT" PILLM_KEY_FILE="$KEY_FILE"
     code=0
-    "$(dirname -- "$0")/serve.sh" ${DRY:+--dry-run} model || code=$?
+    "$(dirname -- "$0")/serve.sh" ${DRY_RUN:+--dry-run} model || code=$?
     case $code in [0-6]) exit "$code" ;; esac # said already
     ended $code llama-server
     exit 0
@@ -60,7 +44,7 @@ if [ -z "$PROMPT" ]; then
     exit 0
 fi
 set -- "$@" --single-turn --no-display-prompt --prompt "$PROMPT"
-if [ -n "$DRY" ]; then
+if [ -n "$DRY_RUN" ]; then
     step "$exe" "$@"
     exit 0
 fi

@@ -13,23 +13,9 @@ set -eu
 . "$(dirname -- "$0")/steps.sh"
 
 POOLING='' THREADS=$(cores) JSON=''
-while [ $# -gt 0 ]; do
-    case $1 in
-    --dry-run) DRY=yes ;;
-    --json) JSON=yes ;;
-    --pooling | --threads)
-        value "$1" $# ${2+"$2"}
-        case $1 in --pooling) POOLING=$2 ;; --threads) number "$1" "$2" && THREADS=$2 ;; esac
-        shift
-        ;;
-    -h | --help) usage && exit 0 ;;
-    --) shift && break ;;
-    -*) wrong "$1" ;;
-    *) break ;;
-    esac
-    shift
-done
-[ $# -gt 0 ] || stop 2 "name a .gguf file. See: $NAME.sh --help"
+parse "$@"
+eval "set -- $WORDS" && shift "$READ"
+[ $# -gt 0 ] || stop 2 "name a .gguf file. See: $SELF --help"
 MODEL=$1
 [ $# -le 2 ] || stop 2 'quote the text: it is one word of the command line.'
 [ -f "$MODEL" ] || stop 2 "there is no file $MODEL."
@@ -43,7 +29,7 @@ text=${2-}
 [ -n "$text" ] || stop 2 'there is no text to embed.'
 set -- --model "$MODEL" --threads "$THREADS" --embd-normalize 2 --embd-output-format $format --no-warmup --no-escape --offline --prompt "$text"
 [ -z "$POOLING" ] || set -- "$@" --pooling "$POOLING"
-if [ -n "$DRY" ]; then
+if [ -n "$DRY_RUN" ]; then
     step "$exe" "$@"
     exit 0
 fi

@@ -19,21 +19,10 @@ HERE=$(dirname -- "$(readlink -f -- "$0")")
 # shellcheck source-path=SCRIPTDIR source=steps.sh
 . "$HERE/steps.sh"
 
-DO=serve
-while [ $# -gt 0 ]; do
-    case $1 in
-    --dry-run) DRY=yes ;;
-    --check) DO=check ;;
-    --wait) DO='wait' ;;
-    --new-key) DO=key ;;
-    -h | --help) usage && exit 0 ;;
-    --) shift && break ;;
-    -*) wrong "$1" ;;
-    *) break ;;
-    esac
-    shift
-done
-[ $# -eq 1 ] || stop 2 "name one model. See: $NAME --help"
+CHECK='' WAIT='' NEW_KEY=''
+parse "$@"
+eval "set -- $WORDS" && shift "$READ"
+[ $# -eq 1 ] || stop 2 "name one model. See: $SELF --help"
 WHO=$1
 case $WHO in
 .* | -* | '' | *[!A-Za-z0-9._-]*) stop 2 "'$WHO' is no name: letters, digits, '.', '_' and '-', beginning with a letter or digit." ;;
@@ -52,7 +41,7 @@ settings() {
         case $text in
         '' | '#'* | ';'*) continue ;;
         PILLM_MODEL=* | PILLM_PORT=* | PILLM_CONTEXT=* | PILLM_TOKENS=* | PILLM_THREADS=* | PILLM_WAIT=* | PILLM_OPTIONS=* | PILLM_KEY_FILE=*) ;;
-        *) stop 2 "$1:$line: '$key' is no setting. See: $NAME --help" ;;
+        *) stop 2 "$1:$line: '$key' is no setting. See: $SELF --help" ;;
         esac
         value=${text#*=}
         value=${value#[\"\']}
@@ -108,14 +97,15 @@ key_file() {
     elif [ -n "${PILLM_KEY_FILE-}" ]; then
         [ -f "$PILLM_KEY_FILE" ] || stop 2 "there is no file $PILLM_KEY_FILE."
         printf '%s' "$PILLM_KEY_FILE"
-    elif [ $DO = check ]; then
+    elif [ -n "$CHECK" ]; then
         printf '%s' "$KEY"
     fi
 }
 
 # check WORD ...: hold every flag of the command against the program's own help
 check() {
-    [ -e "$KEY" ] || say "there is no key $KEY (or only root sees it), and the service does not start without one: sudo $NAME --new-key $WHO"
+    [ -e "$KEY" ] || say "there is no key $KEY (or only root sees it), and the service does not start without one: sudo $SELF --new-key $WHO"
+    [ -n "$(find -L "$MODEL" -maxdepth 0 -perm -004)" ] || say "the service runs as a user of its own, who may not read $MODEL: sudo chmod a+r $MODEL"
     code=0
     help=$("$exe" --help 2>/dev/null </dev/null) || code=$?
     ended $code llama-server
@@ -131,7 +121,7 @@ check() {
 
 serve() {
     MODEL=${PILLM_MODEL:-$ROOT/var/lib/pillm/models/$WHO.gguf}
-    [ -r "$MODEL" ] || stop 2 "there is no file $MODEL that may be read here. Files below /home are hidden from a service: copy it to /var/lib/pillm/models/$WHO.gguf"
+    [ -r "$MODEL" ] || stop 2 "there is no file $MODEL that may be read here. Files below /home are hidden from a service: sudo install -m 644 FILE.gguf /var/lib/pillm/models/$WHO.gguf"
     RAM=$(memory_mib)
     size_for "$RAM"
     fits
@@ -149,14 +139,14 @@ serve() {
         ${PILLM_OPTIONS-} --host 127.0.0.1 --port "${PILLM_PORT:-8080}" --cors-origins localhost
     [ -z "$key" ] || set -- "$@" --api-key-file "$key"
     # what the environment tells llama-server itself would come on top, unseen
-    for name in $(env | sed -n 's/^\(LLAMA_[A-Z0-9_]*\)=.*/\1/p'); do
+    for name in $(env | LC_ALL=C sed -n 's/^\(LLAMA_[A-Z0-9_]*\)=.*/\1/p'); do
         unset "$name"
     done
-    if [ $DO = check ]; then
-        DRY=yes
+    if [ -n "$CHECK" ]; then
+        DRY_RUN=yes
         step "$exe" "$@"
         check "$@"
-    elif [ -n "$DRY" ]; then
+    elif [ -n "$DRY_RUN" ]; then
         step "$exe" "$@"
     else
         exec "$exe" "$@"
@@ -167,7 +157,7 @@ serve() {
 wait_for() {
     url=http://127.0.0.1:${PILLM_PORT:-8080}/health
     limit=${PILLM_WAIT:-240}
-    if [ -n "$DRY" ]; then
+    if [ -n "$DRY_RUN" ]; then
         step curl "$url"
         return 0
     fi
@@ -182,7 +172,7 @@ wait_for() {
 new_key() {
     [ ! -e "$KEY" ] || stop 2 "$KEY is there already. Nothing was changed; remove it first where callers shall need another."
     step mkdir -p -m 700 "$(dirname -- "$KEY")"
-    [ -n "$DRY" ] || (umask 077 && od -An -N 32 -tx1 /dev/urandom | tr -d ' \n' >"$KEY") || stop 1 "$KEY cannot be written. Try: sudo $NAME --new-key $WHO"
+    [ -n "$DRY_RUN" ] || (umask 077 && od -An -N 32 -tx1 /dev/urandom | tr -d ' \n' >"$KEY") || stop 1 "$KEY cannot be written. Try: sudo $SELF --new-key $WHO"
     say "made $KEY. After a change: sudo systemctl restart pillm-serve@$WHO"
 }
 
@@ -192,8 +182,10 @@ for name in PILLM_PORT PILLM_CONTEXT PILLM_TOKENS PILLM_THREADS PILLM_WAIT; do
     eval "given=\${$name-}"
     [ -z "$given" ] || number "$name" "$given"
 done
-case $DO in
-serve | check) serve ;;
-wait) wait_for ;;
-key) new_key ;;
-esac
+if [ -n "$NEW_KEY" ]; then
+    new_key
+elif [ -n "$WAIT" ]; then
+    wait_for
+else
+    serve
+fi

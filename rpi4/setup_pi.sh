@@ -25,22 +25,12 @@ NEEDED_BYTES=1200000000
 MIB_PER_JOB=900 # what compiling the server's largest file takes
 LEAST_MIB=900
 
-SOURCE='' BLAS=OFF JOBS='' PACKAGES=yes
-while [ $# -gt 0 ]; do
-    case $1 in
-    --dry-run) DRY=yes ;;
-    --source | --url | --prefix | --jobs)
-        value "$1" $# ${2+"$2"}
-        case $1 in --source) SOURCE=$2 ;; --url) URL=$2 ;; --prefix) PREFIX=$2 ;; --jobs) number "$1" "$2" && JOBS=$2 ;; esac
-        shift
-        ;;
-    --with-blas) BLAS=ON ;;
-    --no-packages) PACKAGES=no ;;
-    -h | --help) usage && exit 0 ;;
-    *) wrong "$1" ;;
-    esac
-    shift
-done
+SOURCE='' JOBS='' WITH_BLAS='' NO_PACKAGES=''
+parse "$@"
+eval "set -- $WORDS" && shift "$READ"
+[ $# -eq 0 ] || wrong "$1"
+BLAS=OFF
+[ -z "$WITH_BLAS" ] || BLAS=ON
 WORK=$PREFIX/.work # what is interrupted goes on from here; also for the compiler's files, since /tmp is small on many boards
 ARCHIVE=$WORK/llama_cpp_python-$VERSION.tar.gz
 SWITCHES="CMAKE_BUILD_TYPE=Release BUILD_SHARED_LIBS=OFF LLAMA_BUILD_COMMIT=$COMMIT LLAMA_BUILD_TESTS=OFF LLAMA_OPENSSL=OFF"
@@ -90,7 +80,7 @@ check_packages() {
     [ -n "$SOURCE" ] || [ -f "$ARCHIVE" ] || if [ -n "$URL" ]; then lacks curl curl; else lacks pip3 python3-pip; fi
     [ $BLAS = OFF ] || installed libopenblas-dev || missing="$missing libopenblas-dev pkg-config"
     [ -n "$missing" ] || return 0
-    [ $PACKAGES = yes ] || stop 4 "missing:$missing. Get them with: sudo apt-get install$missing"
+    [ -z "$NO_PACKAGES" ] || stop 4 "missing:$missing. Get them with: sudo apt-get install$missing"
     root=
     if [ "$(id -u)" -ne 0 ]; then
         command -v sudo >/dev/null 2>&1 || stop 4 "missing:$missing, and there is no sudo. As root: apt-get install$missing"
@@ -142,7 +132,7 @@ self_test() {
     tokens=32
     set -- "$PREFIX/bin/llama-completion" --model "$HERE/selftest/tiny.gguf" --binary-file "$HERE/selftest/prompt.txt" \
         --predict $tokens --ctx-size 256 --temp 0 --threads 1 --no-conversation --no-display-prompt --no-escape --no-warmup --offline
-    if [ -n "$DRY" ]; then
+    if [ -n "$DRY_RUN" ]; then
         step "$@"
         say "its answer must be: $expected"
         return 0
@@ -165,7 +155,7 @@ main() {
         compile
     fi
     self_test
-    if [ -n "$DRY" ]; then
+    if [ -n "$DRY_RUN" ]; then
         say 'nothing was changed'
     else
         say 'done. Next: get_model.sh, or copy a file of your own; then run_decoder.sh FILE.gguf'

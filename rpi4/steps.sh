@@ -2,10 +2,11 @@
 # What the scripts of this folder share; sourced by them, not run.
 # Exit codes are pillm's: 0 done, 1 failed, 2 wrong command line, 4 something is missing, 5 network, 6 refused as unsafe.
 
-NAME=$(basename -- "$0" .sh)
+SELF=$(basename -- "$0")
+NAME=${SELF%.sh}
 ROOT=${PILLM_ROOT:-} # what /proc, /sys and /etc are read below: a recorded board, in tests
 PREFIX=${PILLM_LLAMACPP:-${XDG_DATA_HOME:-${HOME-}/.local/share}/pillm/llama.cpp}
-DRY=
+DRY_RUN=
 
 say() {
     printf '%s: %s\n' "$NAME" "$*" >&2
@@ -26,7 +27,7 @@ step() {
         line="$line $(quoted "$word")"
     done
     printf '+%s\n' "$line" >&2
-    if [ -z "$DRY" ]; then
+    if [ -z "$DRY_RUN" ]; then
         "$@"
     fi
 }
@@ -43,13 +44,39 @@ usage() {
     sed -n '2,/^[^#]/{s/^# \{0,1\}//p;}' "$0" | sed '/^shellcheck /d'
 }
 
-# value OPTION COUNT VALUE: refuse an option without its value
-value() {
-    [ "$2" -ge 2 ] || stop 2 "$1 needs a value. See: $NAME.sh --help"
+# parse WORD ...: read the options that the script's first comment lists, wherever they stand. Each sets a variable, which must
+# have a value before: --key-file F sets KEY_FILE, and --dry-run, which takes no value, DRY_RUN to yes. N is a number, LIST
+# are several. The words of the command line are then `eval "set -- $WORDS" && shift "$READ"`. Letters are those of C: in Turkish
+# the range A-Z has no I.
+parse() {
+    kinds=$(usage | LC_ALL=C sed -n -E 's/^  --([a-z0-9-]+)( ([A-Z]+))?  .*/\1 \3/p')
+    long=$(printf '%s\n' "$kinds" | LC_ALL=C sed -E 's/ [A-Z]+$/:/; s/ $//' | tr '\n' ,)
+    WORDS=$(LC_ALL=C getopt --name "$NAME" --shell sh --options h --longoptions "${long}help" -- "$@") ||
+        stop 2 "see $SELF --help. A word that begins with a hyphen and is no option goes after --"
+    eval "set -- $WORDS"
+    READ=$#
+    while [ "$1" != -- ]; do
+        case $1 in -h | --help) usage && exit 0 ;; esac
+        kind=$(printf '%s\n' "$kinds" | sed -n "s/^${1#--} //p")
+        case $kind in
+        N) number "$1" "$2" ;;
+        LIST) number "$1" "$(printf '%s' "$2" | tr -d ,)" ;;
+        esac
+        variable=$(printf '%s' "${1#--}" | LC_ALL=C tr a-z- A-Z_)
+        if [ -n "$kind" ]; then
+            eval "$variable=\$2"
+            shift
+        else
+            eval "$variable=yes"
+        fi
+        shift
+    done
+    shift
+    READ=$((READ - $#))
 }
 
 wrong() {
-    stop 2 "$1 is not understood. See: $NAME.sh --help"
+    stop 2 "$1 is not understood. See: $SELF --help"
 }
 
 # a number, or the end

@@ -29,18 +29,20 @@ def need(*tools: str) -> None:
         pytest.skip(f"not installed: {', '.join(missing)}")
 
 
-def output(*words: str | Path) -> str:
+def output(*words: str | Path, umask: int = -1, **environment: str) -> str:
     """Run a command that must succeed and return what it printed."""
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    told = {**os.environ, **environment}
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, umask=umask, env=told)
     assert done.returncode == 0, (words, done.stdout[-3000:], done.stderr[-3000:])
     return done.stdout
 
 
-def build(out: Path, *options: str | Path) -> list[Path]:
+def build(out: Path, *options: str | Path, umask: int = -1, **environment: str) -> list[Path]:
     """Build both packages; minutes the first time, seconds where the compiled files were kept."""
     need("dh", "ninja", "cmake", "aarch64-linux-gnu-g++")
     archive = _archive()
-    said = output(RPI4 / "build_packages.sh", *(["--source", archive] if archive else []), "--out", out, *options)
+    source = ("--source", archive) if archive else ()
+    said = output(RPI4 / "build_packages.sh", *source, "--out", out, *options, umask=umask, **environment)
     return [Path(line.split("  ")[1]) for line in said.splitlines() if line.endswith(".deb")]
 
 
@@ -64,6 +66,8 @@ class Root:
     def of(packages: list[Path], path: Path) -> Root:
         """Unpack the packages and put the libraries beside them."""
         need(QEMU, "dpkg-deb")
+        if not CROSS.is_dir():
+            pytest.skip("not installed: libc6-arm64-cross, the C library for arm64")
         for package in packages:
             output("dpkg-deb", "-x", package, path)
         (path / "lib").mkdir(exist_ok=True)
@@ -82,8 +86,8 @@ class Root:
             path = wrappers / "bin" / name
             path.write_text(f'#!/bin/sh\nexec {QEMU} -cpu {cpu} -L "{self.path}" "{self.path / PRIVATE / name}" "$@"\n')
             path.chmod(0o755)
-        path = f"{os.environ['PATH']}"
-        return {"PATH": path, "PILLM_LLAMACPP": str(wrappers), "PILLM_ROOT": str(self.path), "HOME": str(wrappers)}
+        there = {"PILLM_LLAMACPP": str(wrappers), "PILLM_ROOT": str(self.path)}
+        return {**there, "PATH": os.environ["PATH"], "HOME": str(wrappers)}
 
     def run(self, cpu: str, script: str, *words: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a script of the package to its end."""
@@ -106,3 +110,8 @@ def free_port() -> int:
 def settings_of(text: str) -> set[str]:
     """Return the settings that a text names."""
     return set(re.findall(r"PILLM_[A-Z_]+", text)) - {"PILLM_ROOT", "PILLM_LLAMACPP", "PILLM_"}
+
+
+def options_of(script: str) -> set[str]:
+    """Return the options that a script reads: those that its first comment lists."""
+    return set(re.findall(r"^# {3}(--[a-z-]+) ", script, re.M))

@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 
 import pillm
 from pillm.deployment import place as place_module
-from pillm.deployment.place import Place
+from pillm.deployment.place import Place, keeper_script
 from pillm.testing import LoopbackBoard
 from pillm.testing.standin import write_stand_in
 from tests.deploys import bundle
-
-SCRIPT = Path(place_module.__file__).with_name("serve.sh")
 
 
 @pytest.fixture
@@ -104,14 +102,27 @@ def test_a_release_is_there_whole_or_not_at_all(board: LoopbackBoard, server: st
 
 def test_the_script_is_clean() -> None:
     if shutil.which("shellcheck") is None:
-        pytest.skip("shellcheck is not installed")
-    done = subprocess.run(["shellcheck", "-s", "sh", str(SCRIPT)], capture_output=True, text=True, check=False)
+        pytest.skip("not installed: shellcheck")
+    done = subprocess.run(
+        ["shellcheck", "-s", "sh", "-"], input=keeper_script().decode(), capture_output=True, text=True, check=False
+    )
     assert done.stdout == ""
+
+
+def test_the_board_gets_the_whole_script_as_one_file(board: LoopbackBoard, server: str) -> None:
+    with board.remote() as remote:
+        found = Place.find(remote, "default", server)
+        found.install(8123)
+        script = Path(found.root) / "serve.sh"
+        assert script.read_bytes() == keeper_script()
+        assert sorted(path.name for path in script.parent.glob("*.sh*")) == ["serve.sh"]
+    done = subprocess.run(["sh", str(script), "nothing"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "usage: serve.sh ensure | trial ID | status | restart | stop\n")
 
 
 def test_systemd_keeps_it_where_there_is_one_for_users(board: LoopbackBoard) -> None:
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed")
+        pytest.skip("not installed: systemd-analyze")
     root = board.home / ".local" / "share" / "pillm" / "served" / "my-name"
     told = board.folder / "told"
     fake = board.home / "bin" / "systemctl"  # a machine without systemd has no user's manager: what it is told is written down

@@ -109,9 +109,8 @@ class Place:
 
     def install(self, port: int) -> None:
         """Make the folder there and put the keeper's script into it; one that runs goes on as it was."""
-        script = files("pillm.deployment").joinpath("serve.sh").read_bytes()
         argv = ["sh", "-c", _INSTALL, "sh", self.root, str(port)]
-        self.remote.run_as("the installation", argv, stdin=script)
+        self.remote.run_as("the installation", argv, stdin=keeper_script())
 
     def unpack(self, release: str, archive: bytes, model: str) -> None:
         """Put a release there, whole or not at all; raise StorageError where what arrived is not what was sent."""
@@ -132,6 +131,11 @@ class Place:
         if self.port is None:
             raise Unavailable(f"{self.remote.host}: nothing is deployed under the name {self.name!r}.")
         return dict(line.partition(" ")[::2] for line in self.ask("status").splitlines())
+
+
+def keeper_script() -> bytes:
+    """Return the script that serves on the board: two files here, one there, so that one rename replaces all of it."""
+    return b"".join(files("pillm.deployment").joinpath(name).read_bytes() for name in ("keeper.sh", "serve.sh"))
 
 
 def _number(text: str | None) -> int | None:

@@ -17,23 +17,9 @@ set -eu
 . "$(dirname -- "$0")/../steps.sh"
 
 OUT='' PP=512 TG=128 THREADS=$(cores) REPEAT=5
-while [ $# -gt 0 ]; do
-    case $1 in
-    --dry-run) DRY=yes ;;
-    --out | --pp | --tg | --threads | --repeat)
-        value "$1" $# ${2+"$2"}
-        [ "$1" = --out ] || number "$1" "$(printf '%s' "$2" | tr -d ,)"
-        case $1 in --out) OUT=$2 ;; --pp) PP=$2 ;; --tg) TG=$2 ;; --threads) THREADS=$2 ;; --repeat) REPEAT=$2 ;; esac
-        shift
-        ;;
-    -h | --help) usage && exit 0 ;;
-    --) shift && break ;;
-    -*) wrong "$1" ;;
-    *) break ;;
-    esac
-    shift
-done
-[ $# -eq 1 ] || stop 2 "name one .gguf file. See: $NAME.sh --help"
+parse "$@"
+eval "set -- $WORDS" && shift "$READ"
+[ $# -eq 1 ] || stop 2 "name one .gguf file. See: $SELF --help"
 MODEL=$1
 [ -f "$MODEL" ] || stop 2 "there is no file $MODEL."
 [ -n "$OUT" ] || OUT=bench-$(date -u +%Y%m%dT%H%M%SZ).json
@@ -58,7 +44,7 @@ state() {
 }
 
 set -- "$exe" --model "$MODEL" --n-prompt "$PP" --n-gen "$TG" --repetitions "$REPEAT" --threads "$THREADS" --output json
-if [ -n "$DRY" ]; then
+if [ -n "$DRY_RUN" ]; then
     step "$@"
     exit 0
 fi

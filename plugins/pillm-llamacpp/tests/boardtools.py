@@ -83,6 +83,11 @@ class Board:
         return {str(path): path.stat().st_mtime_ns for path in self.home.rglob("*") if path.is_file()}
 
 
+def options(text: str) -> set[str]:
+    """Return the options that a script's help lists, or the comment that it is made of."""
+    return set(re.findall(r"^#? {2,3}(--[a-z\d-]+) ", text, re.M))
+
+
 def flags(line: str) -> list[str]:
     """Return the flags of a printed command."""
     return [word for word in shlex.split(line)[2:] if re.fullmatch(r"--?[a-z][\w-]*", word)]

@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pillm_llamacpp.building.targets import PROGRAMS
 from pillm_llamacpp.command import _parser
-from pillm_llamacpp_boardtools import ROOT, RPI4, Board, flags, known, need, printed, script
+from pillm_llamacpp_boardtools import ROOT, RPI4, Board, flags, known, need, options, printed, script
 
 import pillm
 
@@ -22,21 +24,20 @@ SCRIPTS = sorted(path for path in RPI4.rglob("*.sh") if path not in SHARED)
 
 def test_every_script_passes_shellcheck() -> None:
     need("shellcheck")
-    done = subprocess.run(
-        ["shellcheck", "-x", *map(str, [*SCRIPTS, *SHARED])], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["shellcheck", "-x", *map(str, [*SCRIPTS, *SHARED])], capture_output=True, text=True, check=False)
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_every_script_tells_its_options_and_refuses_others(path: Path, board: Board) -> None:
     name = str(path.relative_to(RPI4))
-    said = board.run(name, "--help").stdout
-    parsed = set(re.findall(r"^ {4}(--[a-z\d-]+)(?: \| --[a-z\d-]+)*\)", path.read_text(), re.M))
-    parsed |= {option for line in re.findall(r"^ {4}(--.*)\)$", path.read_text(), re.M) for option in line.split(" | ")}
-    assert {option for option in parsed if option not in said} == set()
-    assert "--dry-run" in parsed
-    assert "is not understood" in board.run(name, "--no-such-option", expect=2).stderr
+    told = options(board.run(name, "--help").stdout)
+    text = "\n".join(file.read_text() for file in (path, *SHARED))
+    assert {option for option in told if not re.search(rf"\${{?{option[2:].replace('-', '_').upper()}\b", text)} == set()
+    assert "--dry-run" in told
+    said = board.run(name, "--no-such-option", expect=2).stderr
+    assert "unrecognized option '--no-such-option'" in said
+    assert f"see {path.name} --help" in said
     assert board.listing() == {}
 
 
@@ -45,11 +46,54 @@ def test_the_pages_use_scripts_and_options_that_there_are(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     commands = re.findall(r"rpi4/([\w/]+\.sh)((?: --[a-z-]+)*)", text)
     assert len(commands) > 1
-    for name, options in commands:
-        told = (RPI4 / name).read_text()
-        assert all(f"    {option})" in told or f"    {option} |" in told for option in options.split()), (name, options)
+    for name, words in commands:
+        assert set(words.split()) <= options((RPI4 / name).read_text()), (name, words)
     for words in re.findall(r"pillm-llamacpp( build[^`\n]*)", text):
         assert _parser().parse_args(words.split()).target == "pi4"
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "words"),
+    [
+        ("run_decoder.sh", ("--dry-run", "--tokens", "7", "--threads", "3"), ("{}", "two words; $(touch evil)")),
+        ("run_encoder.sh", ("--pooling", "mean", "--json", "--dry-run"), ("{}", "it's")),
+        ("bench/run.sh", ("--pp", "8,16", "--dry-run", "--out", "a b.json"), ("{}",)),
+    ],
+)
+def test_options_may_stand_before_the_file_and_after_it(
+    board: Board, model: Path, name: str, told: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    (board.programs / "bin").mkdir(parents=True)
+    for one in PROGRAMS:
+        script(board.programs / "bin" / one, "exit 9")
+    file, *rest = (str(model) if word == "{}" else word for word in words)
+    before, after, between = ([*told, file, *rest], [file, *rest, *told], [file, *told, *rest])
+    (line,) = {printed(board.run(name, *line)) for line in (before, after, between)}
+    assert all(f" {word} " in f"{line} " for word in told if word.isdigit())
+
+
+def test_options_are_read_in_every_language(board: Board, model: Path, tmp_path: Path) -> None:
+    need("localedef")
+    if not Path("/usr/share/i18n/locales/tr_TR").is_file():
+        pytest.skip("not installed: the sources of the locales, package locales")
+    subprocess.run(["localedef", "-i", "tr_TR", "-f", "UTF-8", str(tmp_path / "tr_TR.UTF-8")], check=True)
+    (board.programs / "bin").mkdir(parents=True)
+    script(board.programs / "bin" / "llama-bench", "exit 9")
+    turkish = {"LOCPATH": str(tmp_path), "LC_ALL": "tr_TR.UTF-8"}  # whose letters between A and Z are without I
+    assert "--n-prompt 8" in printed(board.run("bench/run.sh", model, "--pp", 8, "--dry-run", **turkish))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(prompt=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30))
+def test_a_prompt_reaches_the_program_as_it_was_written(board: Board, model: Path, prompt: str) -> None:
+    (board.programs / "bin").mkdir(parents=True, exist_ok=True)
+    script(board.programs / "bin" / "llama-completion", 'for word; do printf "%s\\0" "$word"; done >"$HOME/told"')
+    board.run("run_decoder.sh", "--tokens", 5, "--", model, prompt)
+    given_after_hyphens = (board.home / "told").read_bytes()
+    assert given_after_hyphens.decode().split("\0")[-2] == prompt
+    if not prompt.startswith("-"):
+        board.run("run_decoder.sh", model, prompt, "--tokens", 5)
+        assert (board.home / "told").read_bytes() == given_after_hyphens
 
 
 @pytest.fixture

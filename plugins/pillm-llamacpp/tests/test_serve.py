@@ -149,6 +149,14 @@ def test_a_kernel_without_the_memory_controller_is_said_with_what_turns_it_on(
     assert ("MemoryHigh is void" in said and "cgroup_enable=memory" in said) is void
 
 
+def test_a_file_that_only_root_may_read_is_told_with_what_mends_it(served: Board) -> None:
+    model = served.root / "var" / "lib" / "pillm" / "models" / "assistant.gguf"
+    model.chmod(0o600)
+    assert f"sudo chmod a+r {model}" in served.run("serve.sh", "--check", "assistant", expect=4).stderr  # no help, as above
+    model.chmod(0o644)
+    assert "chmod" not in served.run("serve.sh", "--check", "assistant", expect=4).stderr
+
+
 def test_a_file_that_is_larger_than_the_memory_is_refused_and_a_large_one_told(served: Board) -> None:
     with (served.root / "var" / "lib" / "pillm" / "models" / "assistant.gguf").open("r+b") as file:
         file.truncate(1500 << 20)

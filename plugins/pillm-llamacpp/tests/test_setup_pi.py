@@ -154,7 +154,7 @@ def test_a_board_with_too_little_memory_or_disk_is_refused(board: Board) -> None
 
 
 def test_missing_packages_are_named_and_installed_only_where_allowed(board: Board) -> None:
-    for name in ("sed", "sh", "awk", "tr", "cut", "dirname", "basename", "cat", "getconf", "sha256sum", "grep"):
+    for name in ("sed", "sh", "awk", "tr", "cut", "dirname", "basename", "cat", "getconf", "sha256sum", "grep", "getopt"):
         (board.bin / name).symlink_to(shutil.which(name) or name)
     script(board.bin / "id", "echo 1000")
     path = str(board.bin)

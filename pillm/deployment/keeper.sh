@@ -1,0 +1,144 @@
+#!/bin/sh
+# Serves one model on this machine, for as long as it is up, and lets another take its place without a gap.
+#
+# A front owns the address, 127.0.0.1 at the port that the file `port` names, and hands every connection to the socket that the
+# link run/front.sock leads to. Behind it stands one llama-server on a socket of its own, two while one replaces the other.
+# releases/ID is what was deployed: `arguments`, the server's command line, one word a line, and all that it names.
+# `current` leads to the release that is served, `previous` to the one before. run/ holds what is gone with a restart.
+#
+#   serve.sh ensure      start serving unless that is done already
+#   serve.sh trial ID    start a release beside the current one; then words on standard input: look, commit, revert, finish
+#   serve.sh status      say how it stands
+#   serve.sh restart     start the current release anew
+#   serve.sh stop        serve nothing any more
+#
+# This file has the processes that serve; serve.sh in the same folder has what is asked of them. A board gets both as one file,
+# serve.sh, which one rename puts in place: there is no moment with an old half and a new one.
+#
+# When the standard input of a trial ends before `commit`, the release that was current still answers; after it, the new one does.
+set -u
+umask 077
+export LC_ALL=C GGML_NO_BACKTRACE=1
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
+name=${here##*/}
+run=$here/run
+patience=60 # seconds for which the old server may finish what it is answering
+
+say() { printf '%s\n' "$*" 2>/dev/null; }
+
+# ---- processes: a pid counts only together with the moment it began, or after a restart it would name a stranger
+began() { sed -n '/) Z /!s/^.*) //p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; } # nothing for one that is dead, reaped or not
+record() { say "$2 $(began "$2")" >"$run/$1"; }
+alive() {
+  pid='' since=''
+  read -r pid since 2>/dev/null <"$run/$1" || return 1
+  [ -n "$since" ] && [ "$(began "$pid")" = "$since" ]
+}
+end() { if alive "$1"; then kill "-$2" "$pid" 2>/dev/null; fi; }
+
+# ---- links: always replaced by a rename, so that there is no moment without one
+point() { ln -sfn -- "$1" "$2.new" && mv -fT -- "$2.new" "$2"; }
+release_at() { link=$(readlink -- "$here/$1" 2>/dev/null) && say "${link##*/}"; }
+answering() { link=$(readlink -- "$run/front.sock" 2>/dev/null) && say "${link%.sock}"; }
+tell() { alive serve && [ -p "$run/control" ] && say "$*" >"$run/control"; }
+
+# ---- the keeper: one process that owns the front and the servers
+serve() {
+  mkdir -p -- "$run" "$here/log"
+  exec 9>"$run/serving"
+  flock -n 9 || exit 0
+  for file in "$run"/*.keeper "$run"/*.server "$run/front.keeper" "$run/front"; do end "${file##*/}" KILL; done
+  rm -f -- "$run"/*.keeper "$run"/*.server "$run"/*.trial "$run"/*.exit "$run"/*.sock "$run/control"
+  mkfifo -- "$run/control" || exit 1
+  exec 8<>"$run/control"
+  trap leave TERM INT
+  front 8>&- 9>&- &
+  record front.keeper $!
+  id=$(release_at current) && [ -n "$id" ] && point "$id.sock" "$run/front.sock" && start "$id"
+  record serve $$
+  while :; do
+    verb='' id=''
+    read -r verb id <&8 || continue
+    case $verb in
+    start) start "$id" ;;
+    stop) end "$id.keeper" TERM ;;
+    quit) leave ;;
+    esac
+  done
+}
+
+leave() {
+  trap '' TERM INT
+  for file in "$run"/*.keeper; do end "${file##*/}" TERM; done
+  wait
+  rm -f -- "$run/serve" "$run/control"
+  exit 0
+}
+
+start() {
+  alive "$1.keeper" && return
+  keep "$1" 8>&- 9>&- &
+  record "$1.keeper" $!
+}
+
+front() {
+  port=$(cat -- "$here/port") child=''
+  trap 'kill "$child"; exit 0' TERM
+  for folder in /usr/lib/systemd /lib/systemd; do
+    [ -x "$folder/systemd-socket-proxyd" ] && proxy=$folder/systemd-socket-proxyd && break
+  done
+  while :; do
+    systemd-socket-activate -l "127.0.0.1:$port" -- "$proxy" --connections-max=512 "$run/front.sock" \
+      </dev/null >"$here/log/front.log" 2>&1 &
+    child=$!
+    record front "$child"
+    wait "$child"
+    sleep 0.2 &
+    wait $!
+  done
+}
+
+keep() { # a server that dies is started anew, ever more slowly; one on trial is not
+  id=$1 child='' nap='' pause=1
+  trap 'put_down; exit 0' TERM
+  cd -- "$here/releases/$id" || exit 1
+  set --
+  while IFS= read -r word; do set -- "$@" "$word"; done <arguments
+  while :; do
+    rm -f -- "$run/$id.sock"
+    [ -f "$here/log/$id.log" ] && [ "$(wc -c <"$here/log/$id.log")" -gt 4000000 ] && mv -f -- "$here/log/$id.log" "$here/log/$id.log.old"
+    at=$(date +%s)
+    "$@" </dev/null >>"$here/log/$id.log" 2>&1 &
+    child=$!
+    record "$id.server" "$child"
+    wait "$child"
+    say "$?" >"$run/$id.exit"
+    child=''
+    rm -f -- "$run/$id.server"
+    [ -e "$run/$id.trial" ] && break
+    [ $(($(date +%s) - at)) -gt 60 ] && pause=1
+    sleep "$pause" &
+    nap=$!
+    wait "$nap"
+    [ "$pause" -lt 30 ] && pause=$((pause * 2))
+  done
+  rm -f -- "$run/$id.keeper" "$run/$id.sock"
+}
+
+put_down() {
+  trap '' TERM
+  [ -n "$nap" ] && kill "$nap" 2>/dev/null
+  if [ -n "$child" ]; then
+    kill -TERM "$child" 2>/dev/null
+    {
+      tenths=0
+      while [ "$tenths" -lt 100 ]; do sleep 0.1 && tenths=$((tenths + 1)); done
+      kill -KILL "$child"
+    } 2>/dev/null &
+    killer=$!
+    wait "$child"
+    kill -KILL "$killer" 2>/dev/null
+  fi
+  rm -f -- "$run/$id.server" "$run/$id.keeper" "$run/$id.sock" "$run/$id.exit"
+}
+
