@@ -133,7 +133,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def root(packages: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Root:
     if not CROSS.is_dir():
-        pytest.skip("the C library for arm64 is not installed: libc6-arm64-cross")
+        pytest.skip("not installed: the C library for arm64 (libc6-arm64-cross)")
     return Root.of(packages, tmp_path_factory.mktemp("arm64") / "root")
 
 

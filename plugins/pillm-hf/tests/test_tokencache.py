@@ -206,7 +206,7 @@ def test_a_file_that_is_none_is_made_anew_with_a_warning(chat: Chat, home: Path,
     assert tokenised == []
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a place where nobody may write")
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs Linux: /proc/self is a folder where nobody may write")
 def test_a_folder_that_cannot_be_written_is_told_of_and_done_without(chat: Chat, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/self/none")
     told: list[str] = []
