@@ -73,7 +73,7 @@ TEXT = st.text(st.characters(exclude_categories=()), min_size=0, max_size=12) | 
     again=st.permutations(range(8)),
     max_length=st.integers(8, 64),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_kept_is_what_tokenising_gives(chat: Chat, rows: Any, again: list[int], max_length: int) -> None:
     made = [
         replace(example(ask, told), answer=pillm.Answer(told, tool_calls=(CALL,) if calls else ())) for ask, told, calls in rows
