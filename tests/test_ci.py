@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / ".ci" / "tools"
 PACKAGES = {
     "aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu", "c++": "g++", "dh": "debhelper", "dpkg-deb": "dpkg",
-    "groff": "groff-base", "localedef": "locales", "ninja": "ninja-build", "qemu-aarch64-static": "qemu-user-static", "readelf": "binutils",
-    "systemd-analyze": "systemd", "vulkaninfo": "vulkan-tools",
+    "groff": "groff-base", "localedef": "locales", "ninja": "ninja-build", "qemu-aarch64-static": "qemu-user-static",
+    "readelf": "binutils", "systemd-analyze": "systemd", "vulkaninfo": "vulkan-tools",
 }  # fmt: skip
 """Debian's packages of programs; the others are called as their program."""
 APT = """#!/bin/sh
