@@ -36,7 +36,7 @@ $(RUNS)/community.jsonl: dataset/assistant/community.py $(STAMP)
 	$(PY) $< $(HOME_ASSISTANT_INTENTS) --out $@
 
 test: check ## everything a change must pass
-	OMP_NUM_THREADS=1 $(PY) -m pytest -p tests.strict -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not full"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -p tests.strict -p tests.nosync -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not full"
 
 test-full: check ## the same with the heavy forms, one after the other; llama.cpp's own programs are built first
 	$(PY) -c "from pillm_llamacpp.building.tools import tool; tool('llama-bench')"

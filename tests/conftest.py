@@ -17,6 +17,7 @@ import pytest
 from pillm import plugins
 from pillm.cli.program import main
 from pillm.testing import FAKES, LoopbackBoard, installed_plugin, missing_for_board
+from tests.recipes import laid_out
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +91,13 @@ def rows(tmp_path: Path) -> Path:
         "utf-8",
     )
     return path
+
+
+@pytest.fixture
+def recipe_folder(tmp_path: Path) -> Iterator[None]:
+    """Make the test's folder one with a recipe of the fake backends and its rows."""
+    with laid_out(tmp_path):
+        yield
 
 
 @pytest.fixture

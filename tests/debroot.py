@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from tests.programs import need
 
 ROOT = Path(__file__).parents[1]
 RPI4 = ROOT / "rpi4"
@@ -20,13 +20,6 @@ QEMU = "qemu-aarch64-static"
 CROSS = Path("/usr/aarch64-linux-gnu/lib")
 PRIVATE = Path("usr/lib/pillm/llamacpp")
 PROGRAMS = ("llama-bench", "llama-completion", "llama-embedding", "llama-server")
-
-
-def need(*tools: str) -> None:
-    """Skip the test where a tool of the system is missing."""
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
 
 
 def output(*words: str | Path, umask: int = -1, **environment: str) -> str:

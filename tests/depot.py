@@ -13,7 +13,9 @@ from pydantic import Field
 
 from pillm.batches import BatchError, BatchMode, BatchStatus, BatchTeacher
 from pillm.errors import Unavailable
-from pillm.records import Answer, Failure, Request, Usage
+from pillm.records import Answer, Failure, Prompt, Request, Usage
+from pillm.rows import prompt_from_row
+from pillm.stages.labelling import Labelled, label
 
 FREE: dict[str, Any] = {"key": False}
 TROUBLES = {
@@ -119,3 +121,28 @@ class Depot(BatchTeacher):
         path = self.folder.with_name("ledger")
         alone = path.read_text().split() if path.exists() else []
         return alone + [key for file in self.folder.glob("*.json") for key, _ in self._requests(file.stem)]
+
+
+def prompts(count: int, first: int = 0) -> list[Prompt]:
+    return [prompt_from_row({"id": f"r{i}", "user": f"question {i}"}) for i in range(first, first + count)]
+
+
+def depot(folder: Path, **options: Any) -> Depot:
+    return Depot(folder=folder / "depot", **options)
+
+
+def go(folder: Path, count: int = 8, **options: Any) -> Labelled:
+    settings = options.pop("settings", None)
+    return label(prompts(count), depot(folder, **options), folder / "out", settings=settings)
+
+
+def answers(labelled: Labelled) -> dict[str, str]:
+    return {example.prompt.id: example.answer.content for example in labelled}
+
+
+def lose(folder: Path, which: int = 0) -> int:
+    """Have a depot forget a batch; return how many requests were in it."""
+    path = sorted((folder / "depot").glob("*.json"), key=lambda one: one.stat().st_mtime_ns)[which]
+    held = len(json.loads(path.read_text()))
+    path.unlink()
+    return held

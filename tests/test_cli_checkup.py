@@ -59,7 +59,7 @@ def test_two_plugins_with_one_name_are_noted(fakes: Path, tmp_path: Path, monkey
 )
 def test_a_library_is_loaded_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, code: str, state: str) -> None:
     monkeypatch.setitem(checkup.PROBES, "torch", code)
-    monkeypatch.setattr(checkup, "PROBE_SECONDS", 3)
+    monkeypatch.setattr(checkup, "PROBE_SECONDS", 1 if "sleep" in code else 20)
     found = checkup._library("torch", "pillm-hf")
     assert found.state == state
     assert (found.remedy == "") == (state == "ok")
@@ -74,5 +74,5 @@ def test_the_converter_is_asked_after(tmp_path: Path, monkeypatch: pytest.Monkey
     tool.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
     tool.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setattr(checkup, "PROBE_SECONDS", 3)
+    monkeypatch.setattr(checkup, "PROBE_SECONDS", 1 if "sleep" in script else 20)
     assert [found.state for found in checkup._converter()] == [state]

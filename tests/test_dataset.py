@@ -9,40 +9,17 @@ import sys
 import time
 from collections import Counter, defaultdict
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
-ROOT = Path(__file__).resolve().parents[1]
-DATASET = ROOT / "dataset" / "assistant"
-INTENTS = ROOT.parent / "shared" / "data" / "home-assistant-intents"
-sys.path.insert(0, str(DATASET))
-
-import build  # noqa: E402
-import community  # noqa: E402
-import generator  # noqa: E402
-import layers  # noqa: E402
-import moments  # noqa: E402
-import spoken  # noqa: E402
-import tools  # noqa: E402
+from tests.assistant import DATASET, ROOT, build, call, generator, prompt, read, schema_validator, tools
 
 STREAMED = 20_000
+
+
 COPIED = ("name", "area", "floor", "to", "subject", "body", "query", "near", "text", "title")
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
-def prompt(row: dict[str, Any]) -> str:
-    return str(row["messages"][0]["content"])
-
-
-def call(row: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(row["reference"]["content"])
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +39,7 @@ def handwritten() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def validator() -> Draft202012Validator:
-    schema = json.loads((ROOT / "schemas" / "assistant.schema.json").read_text("utf-8"))
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    return schema_validator()
 
 
 def test_every_intent_has_at_least_thirty_groups() -> None:
@@ -278,129 +253,3 @@ def test_the_generator_makes_five_thousand_rows_a_second() -> None:
         list(islice(rows, 2000))
         best = max(best, 2000 / (time.process_time() - begun))
     assert best >= 5000
-
-
-@pytest.mark.parametrize(
-    ("lang", "n", "said"),
-    [
-        ("fr", 0, "zéro"), ("fr", 21, "vingt et un"), ("fr", 71, "soixante et onze"),
-        ("fr", 80, "quatre-vingts"), ("fr", 81, "quatre-vingt-un"), ("fr", 97, "quatre-vingt-dix-sept"),
-        ("fr", 100, "cent"), ("en", 13, "thirteen"), ("en", 42, "forty-two"), ("en", 100, "a hundred"),
-    ],
-)  # fmt: skip
-def test_numbers_are_spelt_as_people_say_them(lang: str, n: int, said: str) -> None:
-    assert spoken.words(lang, n) == said
-
-
-def test_every_spoken_time_is_a_time_of_day() -> None:
-    rng = generator.Random(4)
-    for _ in range(2000):
-        for lang in ("fr", "en"):
-            values = moments.when(rng, lang, "")[1]
-            assert re.fullmatch(tools.CLOCK, values["time"])
-            assert values["date"] in tools.TOOLS["create_event"][0]["date"]["enum"]
-
-
-def test_french_articles_contract_and_elide() -> None:
-    lexicon = generator.lexicons()["fr"]
-    forms = {
-        ("le salon", "de"): "du salon", ("la cuisine", "de"): "de la cuisine",
-        ("l'entrée", "de"): "de l'entrée", ("les devoirs", "de"): "des devoirs",
-        ("Alice", "de"): "d'Alice", ("le plombier", "a"): "au plombier",
-        ("le salon", "in"): "dans le salon", ("une école", "def"): "l'école",
-        ("l'huile", "of"): "d'huile", ("le yogourt", "of"): "de yogourt", ("on part", "que"): "qu'on part",
-    }  # fmt: skip
-    for (noun, form), said in forms.items():
-        before, head = sys.modules["grammar"].inflect(lexicon.lang, noun, form)
-        assert before + head == said
-
-
-def test_a_frame_with_an_unknown_slot_is_refused() -> None:
-    lexicon = generator.lexicons()["fr"]
-    with pytest.raises(ValueError, match="no fr slot"):
-        lexicon.compile("allume {zzz}")
-    with pytest.raises(ValueError, match="parenthes"):
-        lexicon.compile("allume (ça|là")
-
-
-def test_accents_fall_inside_and_outside_the_slots_alike() -> None:
-    spans = [("éteins ", None), ("l'écran", "name")]
-    tags: list[str] = []
-    assert layers.every(spans, layers.plain, tags, "no-accents") == [
-        ("eteins ", None),
-        ("l'ecran", "name"),
-    ]
-    assert tags == ["no-accents"]
-
-
-def checkout(folder: Path, layout: str) -> Path:
-    tests = folder / layout
-    (tests / "HassTurnOff").mkdir(parents=True)
-    (tests / "light_HassTurnOn.yaml").write_text(
-        """
-language: en
-tests:
-  - sentences: ["Brighten the Pantry", "make it bright"]
-    intent:
-      name: HassTurnOn
-      context: {area: Pantry}
-      slots: {area: Pantry, domain: light, name: all}
-  - sentences: ["bolt the Barn Door"]
-    intent:
-      name: HassTurnOn
-      context: {domain: lock}
-      slots: {name: ["Barn Door ", "Barn Door"]}
-  - sentences: ["who are you"]
-    intent: {name: HassNevermind}
-  - sentences: ["spin it"]
-    intent: {name: HassTurnOn, slots: {speed: 3}}
-""",
-        "utf-8",
-    )
-    (tests / "HassTurnOff" / "name_only.yaml").write_text(
-        'language: en\ntests:\n  - sentences: ["halt the Churn"]\n    slots: {name: Churn}\n',
-        "utf-8",
-    )
-    return folder
-
-
-@pytest.mark.parametrize("layout", ["tests-en", "tests/en"])
-def test_the_converter_reads_either_layout(tmp_path: Path, layout: str) -> None:
-    skipped: Counter[str] = Counter()
-    rows = list(community.rows(checkout(tmp_path, layout), skipped))
-    assert {prompt(row): row["reference"]["content"] for row in rows} == {
-        "halt the Churn": '{"name":"HassTurnOff","arguments":{"name":"churn"}}',
-        "Brighten the Pantry": '{"name":"HassTurnOn","arguments":{"area":"pantry","domain":"light"}}',
-        "make it bright": '{"name":"HassTurnOn","arguments":{"domain":"light"}}',
-        "bolt the Barn Door": '{"name":"HassTurnOn","arguments":{"name":"barn door","domain":"lock"}}',
-    }
-    assert skipped == {"HassNevermind": 1, "HassTurnOn: HassTurnOn has no argument ['speed']": 1}
-
-
-def test_the_converter_says_what_it_left_out(tmp_path: Path) -> None:
-    out = tmp_path / "rows.jsonl"
-    command = [sys.executable, str(DATASET / "community.py"), str(checkout(tmp_path, "tests-en"))]
-    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
-    assert done.returncode == 0
-    assert "HassNevermind" in done.stderr
-    assert len(read(out)) == 4
-
-
-def test_the_converter_refuses_a_folder_without_tests(tmp_path: Path) -> None:
-    command = [sys.executable, str(DATASET / "community.py"), str(tmp_path), "--out", "rows.jsonl"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "tests-en" in done.stderr
-
-
-def test_the_community_tests_become_rows_that_satisfy_the_schema(
-    validator: Draft202012Validator,
-) -> None:
-    if not INTENTS.is_dir():
-        pytest.skip("no checkout of home-assistant/intents beside this repository")
-    rows = list(community.rows(INTENTS, Counter()))
-    assert len(rows) >= 500
-    assert len({row["id"] for row in rows}) == len(rows)
-    for row in rows:
-        validator.validate(call(row))
-        assert row["license"] == "CC-BY-4.0"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from itertools import pairwise
 
@@ -11,6 +9,7 @@ import pytest
 
 import pillm
 from pillm.deployment.profile import arguments, known_flags
+from tests.programs import llama_server
 
 FULL = "--model --host --ctx-size --parallel --batch-size --ubatch-size --cache-ram --ctx-checkpoints --load-mode --no-ui"
 NEW = known_flags(f"{FULL} --no-slots --cors-origins --offline --log-verbosity --metrics --alias --threads --threads-batch")
@@ -45,8 +44,6 @@ def test_what_cannot_stand_on_a_line_is_refused(server: str) -> None:
 
 
 def test_the_llama_server_of_this_machine_knows_every_flag() -> None:
-    server = os.environ.get("PILLM_LLAMA_SERVER") or shutil.which("llama-server")
-    if server is None:
-        pytest.skip("no llama-server: name one in PILLM_LLAMA_SERVER")
+    server = llama_server()
     told = subprocess.run([server, "--help"], capture_output=True, text=True, check=True).stdout
     assert arguments(server, "0a1b", known_flags(told), context=512, threads=3)[1] == []

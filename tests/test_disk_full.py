@@ -27,7 +27,7 @@ def with_mounts(folder: Path) -> list[str]:
             continue
         if tried.returncode == 0:
             return command
-    pytest.skip("needs user namespaces, or to be root: a disk of a size of its own cannot be mounted")
+    pytest.skip("needs user namespaces, or root: a disk of a size of its own cannot be mounted")
 
 
 @pytest.mark.parametrize("sizes", [8, pytest.param(32, marks=[pytest.mark.full, pytest.mark.timeout(1800)])])

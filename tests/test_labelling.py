@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -15,14 +10,12 @@ import pytest
 from pydantic import Field
 
 from pillm.contract import Contract
-from pillm.errors import BackendError, ConfigError, DataError, StorageError, Unavailable
+from pillm.errors import BackendError, ConfigError, DataError, Unavailable
 from pillm.progress import Event, Progress
 from pillm.records import Answer, Failure, Request
 from pillm.rows import prompt_from_row
 from pillm.stages.labelling import Labelling, forecast, label
-from pillm.stages.training import train
-from pillm.testing import DropFilter, EchoTeacher, TableTrainer
-from pillm.verification import verify
+from pillm.testing import DropFilter, EchoTeacher
 from tests.questions import SCHEMA, Counting, prompts
 
 
@@ -229,78 +222,6 @@ def test_an_answer_bought_by_asking_again_stays_whatever_is_asked_for_next(tmp_p
     assert [counts(), counts("rejected"), counts("failed"), counts()] == [(0, 2), (2, 0), (2, 0), (2, 0)]
 
 
-SLOW = """
-import sys, time
-from typing import ClassVar
-import pillm
-class Slow(pillm.Teacher):
-    '''Takes its time.'''
-    name: ClassVar[str] = "slow"
-    def answer(self, requests):
-        for request in requests:
-            with open(sys.argv[2], "a") as file: file.write(request.key + "\\n")
-            time.sleep(float(sys.argv[4]))
-            yield request, pillm.Answer("yes")
-prompts = pillm.read_prompts(sys.argv[1])
-try:
-    print(pillm.label(prompts, Slow(), sys.argv[3]).counts)
-except pillm.Interrupted as stop:
-    print(stop); sys.exit(130)
-"""
-
-
-def _run_slow(tmp_path: Path, pause: float = 0.05) -> subprocess.Popen[str]:
-    rows = "".join(json.dumps({"id": f"r{i}", "user": f"question {i}"}) + "\n" for i in range(30))
-    (tmp_path / "prompts.jsonl").write_text(rows)
-    arguments = [str(tmp_path / name) for name in ("prompts.jsonl", "asked", "out")] + [str(pause)]
-    return subprocess.Popen([sys.executable, "-c", SLOW, *arguments], stdout=subprocess.PIPE, text=True)
-
-
-def _asked(tmp_path: Path) -> list[str]:
-    return (tmp_path / "asked").read_text().split() if (tmp_path / "asked").is_file() else []
-
-
-def _wait_for_calls(tmp_path: Path, count: int) -> None:
-    deadline = time.monotonic() + 30
-    while len(_asked(tmp_path)) < count and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-
-def _stop_after(tmp_path: Path, process: subprocess.Popen[str], number: int) -> str:
-    _wait_for_calls(tmp_path, 5)
-    process.send_signal(number)
-    return process.communicate(timeout=30)[0]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_clean_stop_stores_what_is_in_flight_and_buys_nothing_twice(tmp_path: Path, number: int) -> None:
-    process = _run_slow(tmp_path)
-    said = _stop_after(tmp_path, process, number)
-    assert process.returncode == 130
-    assert "resumes" in said
-    assert "30 answered" in _run_slow(tmp_path).communicate(timeout=30)[0]
-    assert len(_asked(tmp_path)) == len(set(_asked(tmp_path))) == 30
-
-
-def test_a_killed_run_buys_at_most_the_calls_in_flight_twice(tmp_path: Path) -> None:
-    process = _run_slow(tmp_path)
-    _stop_after(tmp_path, process, signal.SIGKILL)
-    assert process.returncode == -9
-    assert "30 answered" in _run_slow(tmp_path).communicate(timeout=30)[0]
-    assert len(set(_asked(tmp_path))) == 30
-    assert len(_asked(tmp_path)) <= 31
-
-
-def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
-    process = _run_slow(tmp_path, pause=20)
-    _wait_for_calls(tmp_path, 1)
-    process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
-    assert process.returncode == -signal.SIGTERM
-
-
 def test_a_limit_after_a_whole_run_takes_nothing_away(tmp_path: Path) -> None:
     label(prompts(5), EchoTeacher(), tmp_path)
     assert len(label(prompts(5), EchoTeacher(), tmp_path, settings=Labelling(limit=2))) == 5
@@ -317,34 +238,6 @@ def test_a_lasting_refusal_does_not_keep_a_finished_run_from_being_up_to_date(tm
     teacher = EchoTeacher(fails=("question 1",))
     label(prompts(2), teacher, tmp_path)
     assert label(prompts(2), teacher, tmp_path).up_to_date
-
-
-def test_no_manifest_vouches_for_a_store_that_is_being_written(tmp_path: Path) -> None:
-    class Crashes(EchoTeacher):
-        """Breaks in the middle."""
-
-        name: ClassVar[str] = "crashes"
-
-        def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
-            yield next(requests), Answer("one")
-            raise RuntimeError
-
-    label(prompts(1), EchoTeacher(), tmp_path)
-    with pytest.raises(RuntimeError):
-        label(prompts(3), Crashes(), tmp_path)
-    assert not (tmp_path / "manifest.json").exists()
-
-
-def test_a_full_disk_under_the_store_is_told_with_the_remedy(tmp_path: Path) -> None:
-    from pillm.answers import AnswerStore
-
-    rows = prompts(1)
-    request = Contract().request(rows[0], {})
-    with AnswerStore(tmp_path / "a.sqlite") as store:
-        store._db.execute("PRAGMA max_page_count=1")
-        with pytest.raises(StorageError, match="no space is left"):
-            for _ in range(10_000):
-                store.answered(request, store.sent(request, teacher="echo", version="1"), Answer("x" * 5000))
 
 
 def _said(tmp_path: Path, **settings: object) -> tuple[list[str], int | None]:
@@ -365,50 +258,3 @@ def test_rows_beyond_the_limit_and_rejected_and_failed_ones_are_not_called_answe
     assert _said(tmp_path) == ([third], 10)
     left_out = "7 of 10 rows are answered already, 2 rejected before, 1 left out by a filter"
     assert _said(tmp_path, filters=(DropFilter(word="free 0"),)) == ([left_out], 10)
-
-
-def test_a_folder_that_label_did_not_make_is_left_as_it_was(tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    for name in ("manifest.json", "failed.jsonl", "labelled.jsonl"):
-        (mine / name).write_text('{"name": "my own"}', "utf-8")
-    for ask in (label, forecast):
-        with pytest.raises(ConfigError, match=r"mine was not made by pillm.*left alone\. Choose another --out"):
-            ask(prompts(1), EchoTeacher(), mine)
-    assert {path.name: path.read_text("utf-8") for path in mine.iterdir()} == dict.fromkeys(
-        ("manifest.json", "failed.jsonl", "labelled.jsonl"), '{"name": "my own"}'
-    )
-
-
-def test_a_checkpoint_is_not_labelled_over(tmp_path: Path) -> None:
-    train(label(prompts(2), EchoTeacher(), tmp_path / "label"), TableTrainer(), tmp_path / "train")
-    with pytest.raises(ConfigError, match="train holds what `train` made"):
-        label(prompts(1), EchoTeacher(), tmp_path / "train")
-    assert verify(tmp_path / "train") == []
-
-
-def test_a_labelling_that_was_killed_goes_on_in_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "early").mkdir()
-    (tmp_path / "early" / ".lock").write_text("")  # killed before the store was there
-    assert label(prompts(1), Counting(), tmp_path / "early").counts.answered == 1
-    (tmp_path / "early" / "manifest.json").unlink()  # killed while it was being written
-    again = Counting()
-    assert label(prompts(2), again, tmp_path / "early").counts.answered == 2
-    assert again.asked == ["r1"]
-
-
-@pytest.mark.parametrize("name", ["labelled.jsonl", "manifest.json", "contract.json"])
-def test_labelling_again_over_a_damaged_file_mends_it_and_buys_nothing(tmp_path: Path, name: str) -> None:
-    label(prompts(2), Counting(), tmp_path)
-    good = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(b"\xff" + good[1:])
-    again = Counting()
-    label(prompts(2), again, tmp_path)
-    assert again.asked == []
-    assert verify(tmp_path) == []
-
-
-def test_label_works_in_the_folder_it_is_called_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    label(prompts(1), EchoTeacher(), ".")
-    assert label(prompts(1), EchoTeacher(), ".").up_to_date

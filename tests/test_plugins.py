@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 import pillm
-from pillm import ConfigError, MissingDependency, PluginError, UnknownBackend, plugins
+from pillm import PluginError, UnknownBackend, plugins
 from pillm.plugins import Registry, find, model_folder, model_names, registry
 from pillm.testing import installed_plugin, on_path, write_plugin
 
@@ -171,26 +171,6 @@ def test_an_unknown_name_is_answered_with_what_there_is():
         pillm.metric("exakt")
 
 
-def test_a_name_of_pillms_own_whose_plugin_is_absent_is_answered_with_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(plugins.FIRST_PARTY, "pillm-moon", {"teacher": ("moon",)})
-    monkeypatch.setenv("PILLM_PLUGINS", "good broken moon")
-    remedy = r"teacher 'moon' comes with the plugin pillm-moon.*pip install pillm-moon \(.*pip install \./plugins/pillm-moon\)"
-    with installed_plugin(tmp_path / "good", "good", NESTING):
-        with pytest.raises(MissingDependency, match=remedy):
-            pillm.teacher("moon")
-        with pytest.raises(MissingDependency, match="pillm-moon"):
-            pillm.metric("panel", judge={"use": "moon"})
-        with pytest.raises(UnknownBackend, match="no runner is called 'moon'"):
-            pillm.runner("moon")
-    with installed_plugin(tmp_path / "moon", "moon", "raise RuntimeError('no luck')"):
-        with pytest.raises(UnknownBackend, match=r"Broken plugins were skipped: moon \(RuntimeError"):
-            pillm.teacher("moon")
-        monkeypatch.setenv("PILLM_PLUGINS", "good")
-        registry.cache_clear()
-        with pytest.raises(UnknownBackend, match="pillm-moon provides it, but PILLM_PLUGINS leaves that out"):
-            pillm.teacher("moon")
-
-
 def test_every_first_party_name_is_one_that_the_plugin_provides(monkeypatch):
     monkeypatch.delenv("PILLM_PLUGINS")
     there = {status.distribution for status in registry().statuses if not status.error}
@@ -210,61 +190,6 @@ def test_a_backend_knows_its_version_whatever_its_distribution_is_called(tmp_pat
             """Not of that distribution."""
 
         assert Child.version() != "1.0"
-
-
-def test_every_verb_builds_its_own_kind(tmp_path, monkeypatch):
-    from pillm.testing import FAKES
-
-    with installed_plugin(tmp_path, "good", FAKES):
-        assert pillm.teacher("echo").name == "echo"
-        assert isinstance(pillm.trainer("table"), pillm.Trainer)
-        assert pillm.exporter("table", quants="F16,Q8_0").quants == ("F16", "Q8_0")
-        assert isinstance(pillm.runner("table"), pillm.Runner)
-        assert isinstance(pillm.metric("shortness"), pillm.Metric)
-        assert pillm.filter_("drop", word="a").word == "a"
-        with pytest.raises(ConfigError, match="has no option 'wort'"):
-            pillm.filter_("drop", wort="a")
-
-
-NESTING = '''
-from typing import ClassVar
-import pillm
-from pydantic import Field
-from pillm.testing.fakes import *
-
-class Judge(pillm.Metric):
-    """Asks a teacher."""
-    name: ClassVar[str] = "panel"
-    judge: pillm.Teacher | None = Field(None, description="Who judges.")
-    table: pillm.Runner | None = Field(None, description="Who runs.")
-    def score(self, prompt, answer):
-        return 1.0
-
-class Table(pillm.Teacher):
-    """Has the name of a runner."""
-    name: ClassVar[str] = "table"
-    def answer(self, requests):
-        return iter(())
-
-@pillm.hookimpl
-def pillm_metrics():
-    return [Judge]
-
-@pillm.hookimpl
-def pillm_teachers():
-    return [EchoTeacher, Table]
-'''
-
-
-def test_an_option_may_be_a_backend_of_the_kind_that_its_type_names(tmp_path):
-    with installed_plugin(tmp_path, "good", NESTING):
-        built = pillm.metric("panel", judge={"use": "echo", "truth": "yes"}, table={"use": "table"})
-        assert built.judge.truth is True
-        assert isinstance(built.table, pillm.Runner)
-        assert built.identity()["judge"]["truth"] is True
-        assert built.identity() != pillm.metric("panel", judge={"use": "echo"}).identity()
-        with pytest.raises(ConfigError, match="metric 'panel' option 'judge': no installed teacher is called 'ecco'"):
-            pillm.metric("panel", judge={"use": "ecco"})
 
 
 def shipping(folder):

@@ -105,13 +105,13 @@ def test_a_large_table_is_never_all_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     with path.open("w", encoding="utf-8") as file:
         file.write("a,b\n")
-        file.writelines(f"{number},{'x' * 100}\n" for number in range(100_000))
+        file.writelines(f"{number},{'x' * 100}\n" for number in range(30_000))
     tracemalloc.start()
     count = sum(1 for _ in read_table_file(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     print(f"{count} rows of {path.stat().st_size >> 20} MiB at a peak of {peak >> 10} KiB")
-    assert count == 100_000
+    assert count == 30_000
     assert peak < 2**20
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +12,9 @@ from hypothesis import strategies as st
 
 import pillm
 from pillm.records import JSONObject
-from pillm.rows import PromptFile, write_rows
-from pillm.tablefile import Table, read_table_file
-from pillm.tasks import Task, TaskCounts, TaskPrompts, load_task, native_row, prompts_of
-
-PLAIN = "name: t\ninput: '{{ a }}'\n"
-
-
-def task_of(folder: Path, text: str) -> Task:
-    """Write and load a task file."""
-    (folder / "task.yaml").write_text(text, "utf-8")
-    return load_task(folder / "task.yaml")
-
-
-def table_of(*rows: JSONObject, columns: tuple[str, ...] | None = None) -> Table:
-    """Return a table of these rows."""
-    return Table(source="t", read=lambda: ((f"t:{number}", row) for number, row in enumerate(rows, 1)), columns=columns)
-
-
-def made(folder: Path, text: str, *rows: JSONObject) -> list[pillm.Prompt]:
-    """Return the prompts of a task and rows."""
-    return list(prompts_of(task_of(folder, text), table_of(*rows)))
+from pillm.tablefile import read_table_file
+from pillm.tasks import TaskCounts, load_task, prompts_of
+from tests.tables import PLAIN, made, table_of, task_of
 
 
 def test_a_csv_table_becomes_prompts_with_all_that_the_task_says(tmp_path: Path) -> None:
@@ -218,27 +197,6 @@ def test_a_task_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         load_task(tmp_path / "none.yaml")
 
 
-def test_prompts_are_made_while_rows_are_read(tmp_path: Path) -> None:
-    read = 0
-
-    def rows() -> Iterator[tuple[str, JSONObject]]:
-        nonlocal read
-        for number in range(1, 20_001):
-            read = number
-            yield f"t:{number}", {"a": f"{number} {'x' * 500}"}
-
-    stream = prompts_of(task_of(tmp_path, PLAIN), Table(source="t", read=rows))
-    next(stream)
-    assert read == 1
-    tracemalloc.start()
-    rest = sum(1 for _ in stream)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    print(f"{rest + 1} prompts of 10 MiB at a peak of {peak >> 10} KiB")
-    assert rest == 19_999
-    assert peak < 6 * 2**20
-
-
 @given(st.lists(st.fixed_dictionaries({"a": st.text(min_size=1), "b": st.text()}), min_size=1, max_size=6))
 def test_any_text_in_a_row_reaches_the_prompt_as_it_is(
     tmp_path_factory: pytest.TempPathFactory, rows: list[JSONObject]
@@ -247,58 +205,3 @@ def test_any_text_in_a_row_reaches_the_prompt_as_it_is(
     prompts = list(prompts_of(task, table_of(*rows)))
     assert [prompt.text for prompt in prompts] == [f"Q: {row['a']}{row['b']}" for row in rows]
     assert len({prompt.id for prompt in prompts}) == len(rows)
-
-
-TOLD = """
-name: moods
-system: You judge moods.
-instructions: Say the mood.
-input: "{{ text }}"
-schema: mood
-examples: [{input: I won, output: {mood: happy}}]
-reference: '{"mood": {{ mood|json }}}'
-answer: "{{ said }}"
-reasoning: "{{ why }}"
-group: "{{ topic }}"
-split: "{{ side }}"
-tags: ["{{ topic }}", mood]
-keep: [mood]
-where: {level: {max: 3}}
-"""
-
-
-@pytest.mark.parametrize("relabel", [False, True])
-def test_prompts_of_a_table_are_those_of_the_file_that_it_would_become(tmp_path: Path, relabel: bool) -> None:
-    (tmp_path / "schemas").mkdir()
-    (tmp_path / "schemas" / "mood.schema.json").write_text('{"type": "object", "required": ["mood"]}', "utf-8")
-    row = {"text": "Quel été", "mood": "gai", "said": '{"mood": "gai"}', "why": "été", "topic": "a", "side": "test", "level": 1}
-    task = task_of(tmp_path, TOLD)
-    table = table_of(row, row, {**row, "said": "", "topic": ""}, {**row, "level": 9}, {**row, "text": "b", "mood": None})
-    written = tmp_path / "elsewhere" / "prompts.jsonl"
-    written.parent.mkdir()
-    write_rows(written, map(native_row, prompts_of(task, table)))
-    heard: list[TaskCounts] = []
-    rows = TaskPrompts(task, table, relabel=relabel, heard=heard.append)
-    found = list(rows)
-    assert found == [
-        replace(one, where=here.where) for one, here in zip(PromptFile(written, relabel=relabel), found, strict=True)
-    ]
-    assert [one.where for one in found] == ["t:1", "t:2", "t:3", "t:5"]
-    assert list(rows) == found  # as often as it is asked for
-    assert heard == [rows.counts]  # told once
-    assert (rows.counts.items, rows.counts.prompts, dict(rows.counts.left_out)) == (5, 4, {"level above 3": 1})
-    next(iter(rows))
-    assert rows.counts.prompts == 4  # a pass that was broken off counts for nothing
-
-
-def test_a_task_iterates_over_a_table_of_any_length_in_little_memory(tmp_path: Path) -> None:
-    def rows() -> Iterator[tuple[str, JSONObject]]:
-        return ((f"t:{number}", {"a": f"{number} {'x' * 500}"}) for number in range(20_000))
-
-    prompts = TaskPrompts(task_of(tmp_path, PLAIN), Table(source="t", read=rows))
-    tracemalloc.start()
-    passes = [sum(1 for _ in prompts) for _ in range(2)]
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert passes == [20_000, 20_000]
-    assert peak < 2**20, f"{peak >> 10} KiB"

@@ -160,7 +160,7 @@ entries = st.lists(
 records = st.fixed_dictionaries({}, optional={name: st.one_of(values, entries) for name in KEYS})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.one_of(values, records))
 def test_no_record_whatever_it_says_keeps_a_report_from_being_made(said: Any) -> None:
     report = build_report(RunFacts(recipe="x", rows={}, training=accepted(said)))

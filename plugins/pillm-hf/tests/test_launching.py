@@ -80,12 +80,25 @@ def one(base: Path, tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[
 
 
 @pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.full)])
-def test_two_processes_write_the_student_that_one_writes(
+def test_two_processes_write_the_student_that_one_writes_and_listen_on_no_other_address(
     base: Path, one: tuple[Path, pillm.TrainingData], tmp_path: Path, strategy: str
 ) -> None:
     expected, data = one
     seen: list[pillm.Event] = []
-    log = train(base, data, tmp_path / "out", seen.append, launcher={"processes": 2, "strategy": strategy})
+    listening: set[str] = set()
+    looked: set[int] = set()
+
+    def look(event: pillm.Event) -> None:
+        seen.append(event)
+        if event.kind == "advance":
+            for process in psutil.Process().children(recursive=True):
+                looked.add(process.pid)
+                open_sockets = process.net_connections("inet")
+                listening.update(socket.laddr.ip for socket in open_sockets if socket.status == psutil.CONN_LISTEN)
+
+    log = train(base, data, tmp_path / "out", look, launcher={"processes": 2, "strategy": strategy})
+    assert len(looked) >= 3  # torch's launcher and the two
+    assert listening <= {"127.0.0.1", "::1"}
     before = json.loads((expected / "training.json").read_text("utf-8"))
     assert [entry["loss"] for entry in log["log"]] == pytest.approx([entry["loss"] for entry in before["log"]], rel=1e-4)
     for name in ("validation_loss", "validation_accuracy"):
@@ -100,24 +113,6 @@ def test_two_processes_write_the_student_that_one_writes(
     advances = [event for event in seen if event.kind == "advance"]
     assert (start.total, start.unit, advances[-1].done) == (4, "steps", 4)
     assert sum("validation_loss" in event.figures for event in advances) == 2
-
-
-def test_processes_of_one_machine_listen_on_no_other_address(
-    base: Path, one: tuple[Path, pillm.TrainingData], tmp_path: Path
-) -> None:
-    listening: set[str] = set()
-    looked: set[int] = set()
-
-    def look(event: pillm.Event) -> None:
-        if event.kind == "advance":
-            for process in psutil.Process().children(recursive=True):
-                looked.add(process.pid)
-                open_sockets = process.net_connections("inet")
-                listening.update(socket.laddr.ip for socket in open_sockets if socket.status == psutil.CONN_LISTEN)
-
-    train(base, one[1], tmp_path / "out", look, launcher={"processes": 2})
-    assert len(looked) >= 3  # torch's launcher and the two
-    assert listening <= {"127.0.0.1", "::1"}
 
 
 def test_after_one_process_was_killed_the_rest_end_and_the_same_command_goes_on(

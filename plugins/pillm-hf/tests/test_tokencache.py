@@ -73,7 +73,7 @@ TEXT = st.text(st.characters(exclude_categories=()), min_size=0, max_size=12) | 
     again=st.permutations(range(8)),
     max_length=st.integers(8, 64),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_kept_is_what_tokenising_gives(chat: Chat, rows: Any, again: list[int], max_length: int) -> None:
     made = [
         replace(example(ask, told), answer=pillm.Answer(told, tool_calls=(CALL,) if calls else ())) for ask, told, calls in rows
@@ -206,7 +206,7 @@ def test_a_file_that_is_none_is_made_anew_with_a_warning(chat: Chat, home: Path,
     assert tokenised == []
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a place where nobody may write")
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs Linux: /proc/self is a folder where nobody may write")
 def test_a_folder_that_cannot_be_written_is_told_of_and_done_without(chat: Chat, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/self/none")
     told: list[str] = []

@@ -40,7 +40,7 @@ def test_every_setting_is_one_that_deepspeed_documents(base: Path, stage: Any) -
 
 
 @pytest.mark.full
-@pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs DeepSpeed")
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="not installed: deepspeed")
 @pytest.mark.parametrize(("trainer", "stage"), [(LoRA, 2), (LoRA, 3), (Full, 2), (Full, 3)])
 def test_two_processes_of_deepspeed_learn_what_one_learns(
     base: Path, data: pillm.TrainingData, tmp_path: Path, trainer: Any, stage: int, monkeypatch: pytest.MonkeyPatch

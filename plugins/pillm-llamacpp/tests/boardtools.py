@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp.building.built import Built, kept_folder
+from pillm_llamacpp.building.built import Built, command, kept_folder
 from pillm_llamacpp.building.emulation import QEMU
 from pillm_llamacpp.building.targets import TARGETS
 
@@ -30,7 +30,7 @@ def program(name: str) -> Path:
     need(QEMU)
     built = Built(TARGETS["pi4"], kept_folder(TARGETS["pi4"]))
     if built.lacking((name,)):
-        pytest.skip(f"{name} was not built for the Pi 4; build it once: pillm-llamacpp build --target pi4")
+        pytest.skip(f"not built: {name} for the Raspberry Pi 4 ({command(built.target)})")
     return built.path(name)
 
 

@@ -23,5 +23,5 @@ def tool(name: str) -> Path:
     """Return the path of a tool; building takes minutes, so a test never does it by itself."""
     built = Built(TARGETS["this"], kept_folder(TARGETS["this"]))
     if built.lacking((name,)):
-        pytest.skip(f"{name} is not built: {command(built.target, '--programs', name)}")
+        pytest.skip(f"not built: {name} ({command(built.target, '--programs', name)})")
     return built.path(name)

@@ -100,7 +100,7 @@ def test_the_model_is_never_near_torch(gguf: pillm.ModelFile) -> None:
     assert done.stdout.split() in (["true", "[]"], ["false", "[]"])
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what a process has mapped")
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux: it alone tells what a process has mapped")
 def test_the_worker_has_loaded_llama_cpp_and_no_torch(gguf: pillm.ModelFile) -> None:
     teacher = GGUFTeacher(model=gguf.path, max_tokens=2)
     with teacher.open():

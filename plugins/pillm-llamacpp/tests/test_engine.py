@@ -88,7 +88,7 @@ def test_a_session_that_was_never_closed_leaves_no_word_and_no_process(gguf: pil
     assert gone.returncode == 0
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux tells what a process was started with")
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux: it alone tells how a process began")
 def test_a_failed_check_of_llama_cpp_starts_no_debugger() -> None:
     with Worker("a test") as worker:
         worker.ask(op="devices")

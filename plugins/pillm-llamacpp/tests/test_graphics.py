@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-import shutil
 import subprocess
 
-import pytest
 from pillm_llamacpp.workers.client import Worker
+from pillm_llamacpp_boardtools import need
 
 
 def test_the_devices_are_those_that_vulkan_lists() -> None:
     with Worker("looking") as worker:
         found = worker.ask(op="graphics")
     assert isinstance(found["built"], bool)
-    if shutil.which("vulkaninfo") is None:
-        pytest.skip("not installed: vulkaninfo (vulkan-tools)")
+    need("vulkaninfo")
     told = subprocess.run(["vulkaninfo", "--summary"], capture_output=True, text=True, check=False).stdout
     names = [line.partition("=")[2].strip() for line in told.splitlines() if line.strip().startswith("deviceName")]
     assert [name for name, _, _ in found["devices"]] == names

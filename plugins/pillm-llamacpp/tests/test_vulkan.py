@@ -38,7 +38,7 @@ def test_what_is_unfit_is_refused_with_its_reason() -> None:
 
 def test_a_build_without_vulkan_says_how_to_get_one() -> None:
     if LIBRARY and os.environ.get("LLAMA_CPP_LIB_PATH"):
-        pytest.skip("this llama.cpp was built with Vulkan")
+        pytest.skip("not installed: a llama.cpp without Vulkan")
     with pytest.raises(pillm.MissingDependency, match=r"was built without Vulkan; the system lists .*GGML_VULKAN=on"):
         find_device()
 
@@ -70,12 +70,12 @@ def test_the_gate_compares_what_two_processes_compute(exported: dict[str, pillm.
 def vulkan(monkeypatch: pytest.MonkeyPatch) -> Device:
     """Return the renderer in software, as a llama.cpp that was built with Vulkan may use it."""
     if not (Path(LIBRARY) / "libggml-vulkan.so").is_file():
-        pytest.skip("no libllama with Vulkan: build one (-DGGML_VULKAN=ON) and name its folder in PILLM_VULKAN_LIBRARY")
+        pytest.skip("not built: libllama with Vulkan (-DGGML_VULKAN=ON; name its folder in PILLM_VULKAN_LIBRARY)")
     monkeypatch.setenv("LLAMA_CPP_LIB_PATH", LIBRARY)
     try:
         return find_device("llvmpipe", force=True)
-    except pillm.PillmError as error:
-        pytest.skip(str(error))
+    except (pillm.MissingDependency, pillm.ConfigError) as error:
+        pytest.skip(f"not installed: mesa-vulkan-drivers ({error})")
 
 
 @pytest.mark.full

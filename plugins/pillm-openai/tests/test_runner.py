@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import socket
 import subprocess
 import time
@@ -80,12 +81,10 @@ def llama_server() -> Iterator[str]:
     emulation = pytest.importorskip("pillm_llamacpp.building.emulation")
     target = pytest.importorskip("pillm_llamacpp.building.targets").TARGETS["pi4"]
     kept = built.Built(target, built.kept_folder(target))
+    if shutil.which(emulation.QEMU) is None:
+        pytest.skip(f"not installed: {emulation.QEMU}")
     if kept.lacking(("llama-server",)):
-        pytest.skip("llama-server was not built for the Pi 4; build it once: pillm-llamacpp build --target pi4")
-    try:
-        emulation.Emulator(target.cpu).check()
-    except pillm.MissingDependency as error:
-        pytest.skip(str(error))
+        pytest.skip(f"not built: llama-server for the Raspberry Pi 4 ({built.command(target)})")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
