@@ -35,32 +35,31 @@ def calibrate(out: Path, runner: str, options: dict[str, Any], terminal: Termina
         if name is None:
             raise ConfigError(f"no device profile fits {facts.model or facts.architecture or 'this machine'} to build on.")
         with terminal.progress("bench") as progress:
-            timings, threads = _timings(built, Path(folder), progress)
-    day = datetime.now(UTC).date().isoformat()
-    write_text(out, calibrated_text(name, facts, timings, threads=threads, day=day))
+            timings = _timings(built, Path(folder), progress)
+    write_text(out, calibrated_text(name, facts, timings, day=datetime.now(UTC).date().isoformat()))
     return out
 
 
-def _timings(runner: Runner, folder: Path, progress: pillm.Progress) -> tuple[list[Timing], int]:
-    files = runner.speed_files(folder)
+def _timings(runner: Runner, folder: Path, progress: pillm.Progress) -> list[Timing]:
+    files = sorted(runner.speed_files(folder), key=lambda one: -one.bytes)
     if not files:
         raise ConfigError(f"runner {runner.name!r} has no files of its own to time a machine with. Use runner 'local'.")
-    threads: int | None = None
-    found = []
-    # the largest first: it gets all the cores, and the others are timed with as many
-    for file in sorted(files, key=lambda one: -one.bytes):
-        speeds = []
-        for prompt in (SHORT, LONG):
-            plan = pillm.BenchPlan(pp=prompt, tg=TG, repetitions=REPETITIONS, threads=threads)
-            measured = pillm.bench(file, runner, plan=plan, progress=progress)
-            threads = measured.threads or threads
-            speeds.append(measured)
-        found.append(
-            Timing(
-                shape=shape_of(file),
-                short_tps=speeds[0].pp_tps,
-                long_tps=speeds[1].pp_tps,
-                tg_tps=max(one.tg_tps for one in speeds),
-            )
-        )
-    return found, threads or 1
+    # each with the threads that the runner gives it; the largest gets all
+    found = [_timed(file, runner, None, progress) for file in files]
+    few = [file for file, one in zip(files, found, strict=True) if one.threads < found[0].threads]
+    # the largest of those with fewer is timed with all too: only two sizes of a type show what a layer takes
+    return [*found, *(_timed(file, runner, found[0].threads, progress) for file in few[:1])]
+
+
+def _timed(file: pillm.ModelFile, runner: Runner, threads: int | None, progress: pillm.Progress) -> Timing:
+    speeds = []
+    for prompt in (SHORT, LONG):
+        plan = pillm.BenchPlan(pp=prompt, tg=TG, repetitions=REPETITIONS, threads=threads)
+        speeds.append(pillm.bench(file, runner, plan=plan, progress=progress))
+    return Timing(
+        shape=shape_of(file),
+        short_tps=speeds[0].pp_tps,
+        long_tps=speeds[1].pp_tps,
+        tg_tps=max(one.tg_tps for one in speeds),
+        threads=speeds[0].threads or 1,
+    )

@@ -32,27 +32,56 @@ class Timing:
     short_tps: float
     long_tps: float
     tg_tps: float
+    threads: int = 1
 
 
-def calibrated_text(name: str, facts: DeviceFacts, timings: Sequence[Timing], *, threads: int, day: str) -> str:
+def calibrated_text(name: str, facts: DeviceFacts, timings: Sequence[Timing], *, day: str) -> str:
     """Return the YAML of a profile that extends `name`, with what the timings show.
 
-    Raises BackendError where the timings contradict each other.
+    Files that were timed with fewer threads than others, as a runner gives them, have speeds of their own. Raises
+    BackendError where the timings contradict each other.
     """
-    cores, ghz = threads, facts.max_ghz or 1.0
-    rate, overhead, slow = _decode(timings, cores * ghz * 1e9)
+    most = max(one.threads for one in timings)
+    whole = [one for one in timings if one.threads == most]
+    few = [one for one in timings if one.threads < most]
     clock = "" if facts.max_ghz else "; the clock is not known, so cycles are nanoseconds"
-    said = f"measured here, {day}, {threads} threads"
-    attention, cycles = _prefill(timings, cores * ghz * 1e9)
-    sizes = [one.shape.file_bytes / 1e6 for one in timings]
-    fitted = f"{said}: files of {' and '.join(f'{size:.0f}' for size in sorted(sizes))} MB"
     lines = [
         "# Made by `pillm plan --calibrate`; measure again after a change of system, cooling or llama.cpp.\n",
         f"extends: {name}\n",
         f"title: {json.dumps(f'{facts.model or facts.cpu or name}, calibrated')}\n",
         *(_figure("ram_mib", facts.ram_mib, "a probe of the machine") if facts.ram_mib else ()),
-        *_figure("cores", cores, f"{said}: the threads that were used"),
-        *_figure("ghz", ghz, f"a probe of the machine{clock}"),
+        *_figure("cores", most, f"measured here, {day}: the threads that were used"),
+        *_figure("ghz", facts.max_ghz or 1.0, f"a probe of the machine{clock}"),
+        *_speeds(whole, facts.max_ghz or 1.0, day),
+    ]
+    if few:
+        below = math.sqrt(max(one.shape.file_bytes for one in few) * min(_own_sizes(whole, few)))
+        source = "between the largest file that the runner gave fewer threads and the smallest that it gave all"
+        lines += ["small_files:\n", *(f"  {line}" for line in _figure("below_mb", below / 1e6, source))]
+        lines += [_indented(line) for line in _speeds(few, facts.max_ghz or 1.0, day)]
+    return "".join(lines)
+
+
+def _own_sizes(whole: Sequence[Timing], few: Sequence[Timing]) -> list[int]:
+    """Return the bytes of the files that got all threads of the runner's own accord, or else of all."""
+    again = {one.shape.file_bytes for one in few}
+    sizes = [one.shape.file_bytes for one in whole]
+    return [size for size in sizes if size not in again] or sizes
+
+
+def _indented(text: str) -> str:
+    return "".join(f"  {line}" for line in text.splitlines(keepends=True))
+
+
+def _speeds(timings: Sequence[Timing], ghz: float, day: str) -> Iterator[str]:
+    """Yield what the timings of one number of threads show."""
+    threads = timings[0].threads
+    clock, said = threads * ghz * 1e9, f"measured here, {day}, {threads} threads"
+    rate, overhead, slow = _decode(timings, clock)
+    attention, cycles = _prefill(timings, clock)
+    sizes = [one.shape.file_bytes / 1e6 for one in timings]
+    fitted = f"{said}: files of {' and '.join(f'{size:.0f}' for size in sorted(sizes))} MB"
+    yield from (
         *_figure("threads", threads, said),
         *_figure("threads_batch", threads, said),
         *_figure("bandwidth_gbps", rate / 1e9, fitted),
@@ -64,8 +93,7 @@ def calibrated_text(name: str, facts: DeviceFacts, timings: Sequence[Timing], *,
         *_table("cycles_estimated", "the mean of the types that were measured", 1, _guessed(cycles, cycles)),
         *(_table("decode_cycles", f"{said}; of types that wait for the cores", 3, slow) if slow else ()),
         *(_table("decode_cycles_estimated", "the mean of those measured", 1, _guessed(slow, cycles)) if slow else ()),
-    ]
-    return "".join(lines)
+    )
 
 
 def _decode(timings: Sequence[Timing], clock: float) -> tuple[float, float, dict[str, float]]:

@@ -75,6 +75,9 @@ class DeviceProfile:
     """The accelerators that must not be used, with the reason."""
     match: Match | None = None
     """By what a probe recognises it; None: only by its name."""
+    small_files: DeviceProfile | None = None
+    """How fast files below `small_files_mb` are, which run with fewer threads."""
+    small_files_mb: float = 0.0
     facts: Mapping[str, Fact] = field(default_factory=dict)
     """Source and trust by figure; of the tables by `cycles.TYPE` and `decode_cycles.TYPE`."""
 
@@ -82,6 +85,10 @@ class DeviceProfile:
     def calibrated(self) -> bool:
         """Return whether decode speed can be predicted at all."""
         return self.bandwidth_gbps is not None
+
+    def at(self, size: int) -> DeviceProfile:
+        """Return the profile with the speeds that hold for a file of so many bytes."""
+        return self.small_files if self.small_files is not None and size < self.small_files_mb * 1e6 else self
 
     def fitted(self, size: int) -> bool:
         """Return whether a file of so many bytes lies within what the speeds were fitted on."""

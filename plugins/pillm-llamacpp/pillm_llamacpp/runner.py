@@ -27,11 +27,22 @@ class LocalRunner(Decoding, pillm.Runner):
         return self._open(model)
 
     def speed_files(self, folder: Path) -> Sequence[pillm.ModelFile]:
-        """Write three model files of random weights and return them: 28 and 138 MB in Q4_0, 261 MB in Q8_0."""
-        from pillm_llamacpp.measuring.timefiles import LARGE, SMALL, write_file
+        """Write seven model files of random weights and return them: 3 to 261 MB in Q4_0, Q8_0 and F16."""
+        from pillm_llamacpp.measuring.timefiles import LARGE, SMALL, TINY, write_file
 
-        made = (("small", SMALL, "Q4_0"), ("middle", LARGE, "Q4_0"), ("large", LARGE, "Q8_0"))
-        return [pillm.ModelFile.of(write_file(folder / f"{name}.gguf", shape, type_), type_) for name, shape, type_ in made]
+        made = [
+            (TINY, "Q4_0"),
+            (TINY, "Q8_0"),
+            (TINY, "F16"),
+            (SMALL, "Q4_0"),
+            (SMALL, "F16"),
+            (LARGE, "Q4_0"),
+            (LARGE, "Q8_0"),
+        ]
+        return [
+            pillm.ModelFile.of(write_file(folder / f"{shape.layers}-{type_}.gguf", shape, type_), type_)
+            for shape, type_ in made
+        ]
 
     def _open(self, model: pillm.ModelFile | pillm.Checkpoint, **more: Any) -> pillm.Session:
         if isinstance(model, pillm.Checkpoint):
@@ -48,9 +59,7 @@ class VulkanRunner(LocalRunner):
     name: ClassVar[str] = "vulkan"
 
     gpu_layers: int = Field(-1, ge=-1, description="Layers on the graphics processor; -1: all.")
-    device: str | None = Field(
-        None, description="The graphics processor: its number or part of its name; none: the first fit."
-    )
+    device: str | None = Field(None, description="The graphics processor: its number or part of its name; none: the first fit.")
     force: bool = Field(False, description="Take a renderer in software too, such as llvmpipe.", json_schema_extra=TUNING)
 
     def check(self) -> None:
