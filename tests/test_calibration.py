@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pillm.artifacts import DeviceFacts
 from pillm.devices import device
-from pillm.devices.calibration import LONG, SHORT, Timing, calibrated_text
+from pillm.devices.calibration import LONG, SHORT, Timing, calibrated_text, least_squares
 from pillm.devices.planner import plan_shape
 from pillm.devices.profile import DeviceProfile
 from pillm.devices.shapes import ModelShape, from_config
@@ -22,6 +22,8 @@ from tests.benchmarks.planning.rows import config
 
 SMALL = from_config(config("llama", 512, 1536, 16, (8, 2, 64), 4096, tie_word_embeddings=True), "small").quantised("Q4_0")
 LARGE = from_config(config("llama", 1024, 3072, 20, (16, 4, 64), 4096, tie_word_embeddings=True), "large").quantised("Q8_0")
+MINUTE = from_config(config("llama", 256, 512, 4, (4, 2, 64), 2048, tie_word_embeddings=True), "minute").quantised("Q4_0")
+MINUTE = MINUTE.with_types({one.name: "Q4_0" for one in MINUTE.streamed})
 TINY = from_config(config("llama", 256, 768, 6, (4, 2, 64), 4096, tie_word_embeddings=True), "tiny").quantised("Q4_0")
 MIDDLE = replace(LARGE.with_types({one.name: "Q4_0" for one in LARGE.streamed}), quant="Q4_0")
 TINY = TINY.with_types({one.name: "Q4_0" for one in TINY.streamed})
@@ -100,15 +102,18 @@ def test_one_file_gives_a_read_rate_and_no_overhead(tmp_path: Path) -> None:
 
 
 def test_small_files_that_a_runner_gives_fewer_threads_have_speeds_of_their_own(tmp_path: Path) -> None:
-    one_core = replace(BOARD, cores=1, threads=1, threads_batch=1, layer_ms=0.05)
-    few = [replace(timed(one, one_core), threads=1) for one in (TINY, SMALL)]
+    one_core = replace(BOARD, cores=1, threads=1, threads_batch=1, layer_ms=0.05, token_ms=0.2)
+    few = [replace(timed(one, one_core), threads=1) for one in (MINUTE, TINY, SMALL)]
     whole = [timed(one, BOARD) for one in (SMALL, MIDDLE, LARGE)]
     found = profile_of(calibrated_text("generic-arm64", FACTS, [*whole, *few], day="2026-11-29"), tmp_path)
     assert found.small_files is not None
     assert SMALL.file_bytes < found.small_files_mb * 1e6 < MIDDLE.file_bytes
     assert (found.threads, found.small_files.threads, found.small_files.ram_mib) == (4, 1, 4000)
-    assert found.small_files.facts["layer_ms"].source.startswith("measured here, 2026-11-29, 1 threads: files of 3 and 28 MB")
-    for shape, board in ((TINY, one_core), (SMALL, one_core), (MIDDLE, BOARD), (LARGE, BOARD)):
+    assert found.small_files.facts["layer_ms"].source.startswith(
+        "measured here, 2026-11-29, 1 threads: files of 2 and 3 and 29 MB"
+    )
+    assert (found.token_ms, found.small_files.token_ms) == (0.0, pytest.approx(0.2, rel=0.1))
+    for shape, board in ((MINUTE, one_core), (TINY, one_core), (SMALL, one_core), (MIDDLE, BOARD), (LARGE, BOARD)):
         assert decode_speed(shape, found) == pytest.approx(decode_speed(shape, board), rel=0.03)
         assert prefill_speed(shape, found) == pytest.approx(prefill_speed(shape, board), rel=0.05)
     assert plan_shape(TINY, found).basis_note == ""
@@ -133,3 +138,9 @@ def test_timings_that_contradict_each_other_are_refused() -> None:
     slow, fast = timed(SMALL, BOARD), replace(timed(MIDDLE, BOARD), tg_tps=10_000.0)
     with pytest.raises(BackendError, match="contradict each other"):
         calibrated_text("generic-arm64", FACTS, [slow, fast], day="2026-11-29")
+
+
+def test_files_that_are_too_much_alike_tell_nothing() -> None:
+    assert least_squares([[1.0, 2.0], [1.0, 1.0]]) == pytest.approx([1.0, 0.0], abs=1e-9)
+    with pytest.raises(BackendError, match="too much alike"):
+        least_squares([[1.0, 2.0], [2.0, 4.0]])

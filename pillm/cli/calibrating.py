@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pillm
 from pillm.backends import Runner
 from pillm.devices import matching
-from pillm.devices.calibration import LONG, SHORT, TG, Timing, calibrated_text
+from pillm.devices.calibration import LONG, SHORT, Timing, calibrated_text
 from pillm.devices.shapes import shape_of
 from pillm.errors import ConfigError
 from pillm.files import write_text
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pillm.cli.terminal import Terminal
 
 REPETITIONS = 3
+TG = 32
+QUICK, QUICK_PROMPTS, QUICK_TG = 48_000_000, (128, 512), 128
+"""Files of fewer bytes are timed as plans speak of them: what the attention takes is much of their time, and they are quick."""
 
 
 def calibrate(out: Path, runner: str, options: dict[str, Any], terminal: Terminal) -> Path:
@@ -30,14 +33,23 @@ def calibrate(out: Path, runner: str, options: dict[str, Any], terminal: Termina
         raise ConfigError(f"a device's profile is a YAML file, and {out} is not called one. Call it {out.stem}.yaml.")
     with tempfile.TemporaryDirectory(prefix="pillm-calibrate-") as folder:
         built = pillm.runner(runner, **options)
-        facts = built.probe()
-        name = facts.profile or matching(facts)
-        if name is None:
-            raise ConfigError(f"no device profile fits {facts.model or facts.architecture or 'this machine'} to build on.")
         with terminal.progress("bench") as progress:
-            timings = _timings(built, Path(folder), progress)
-    write_text(out, calibrated_text(name, facts, timings, day=datetime.now(UTC).date().isoformat()))
+            text = profile_text(built, Path(folder), progress)
+    write_text(out, text)
     return out
+
+
+def profile_text(runner: Runner, folder: Path, progress: pillm.Progress) -> str:
+    """Time the machine that a runner's models run on, with its files in `folder`, and return its profile as YAML.
+
+    Raises what `calibrate` raises.
+    """
+    facts = runner.probe()
+    name = facts.profile or matching(facts)
+    if name is None:
+        raise ConfigError(f"no device profile fits {facts.model or facts.architecture or 'this machine'} to build on.")
+    timings = _timings(runner, folder, progress)
+    return calibrated_text(name, facts, timings, day=datetime.now(UTC).date().isoformat())
 
 
 def _timings(runner: Runner, folder: Path, progress: pillm.Progress) -> list[Timing]:
@@ -53,8 +65,9 @@ def _timings(runner: Runner, folder: Path, progress: pillm.Progress) -> list[Tim
 
 def _timed(file: pillm.ModelFile, runner: Runner, threads: int | None, progress: pillm.Progress) -> Timing:
     speeds = []
-    for prompt in (SHORT, LONG):
-        plan = pillm.BenchPlan(pp=prompt, tg=TG, repetitions=REPETITIONS, threads=threads)
+    prompts, tokens = (QUICK_PROMPTS, QUICK_TG) if file.bytes < QUICK else ((SHORT, LONG), TG)
+    for prompt in prompts:
+        plan = pillm.BenchPlan(pp=prompt, tg=tokens, repetitions=REPETITIONS, threads=threads)
         speeds.append(pillm.bench(file, runner, plan=plan, progress=progress))
     return Timing(
         shape=shape_of(file),
@@ -62,4 +75,5 @@ def _timed(file: pillm.ModelFile, runner: Runner, threads: int | None, progress:
         long_tps=speeds[1].pp_tps,
         tg_tps=max(one.tg_tps for one in speeds),
         threads=speeds[0].threads or 1,
+        prompts=prompts,
     )

@@ -44,6 +44,8 @@ class DeviceProfile:
     bandwidth_gbps: float | None = None
     """Effective read rate of decode, 10^9 bytes per second."""
     layer_ms: float = 0.0
+    token_ms: float = 0.0
+    """What a token takes whatever the model."""
     fitted_from_mb: float | None = None
     """The smallest file that the speeds were fitted on, in 10^6 bytes; None: not said."""
     fitted_to_mb: float | None = None

@@ -18,10 +18,10 @@ from pillm.yamlfile import parse_yaml
 _MAX_PARENTS = 4
 _WHOLE = ("cores", "threads", "threads_batch", "ubatch", "context")
 _FIGURES = (
-    "ghz", "bandwidth_gbps", "layer_ms", "attention_cycles", "decode_factor", "decode_error", "prefill_error", "disk_mbps",
-    "ram_mib", "reserve_mib", "runtime_mib", "fitted_from_mb", "fitted_to_mb", *_WHOLE,
+    "ghz", "bandwidth_gbps", "layer_ms", "token_ms", "attention_cycles", "decode_factor", "decode_error", "prefill_error",
+    "disk_mbps", "ram_mib", "reserve_mib", "runtime_mib", "fitted_from_mb", "fitted_to_mb", *_WHOLE,
 )  # fmt: skip
-_ZERO = ("layer_ms", "attention_cycles", "reserve_mib", "runtime_mib")
+_ZERO = ("layer_ms", "token_ms", "attention_cycles", "reserve_mib", "runtime_mib")
 _TABLES = {
     "cycles": "cycles", "cycles_estimated": "cycles", "decode_cycles": "decode_cycles",
     "decode_cycles_estimated": "decode_cycles",

@@ -71,7 +71,7 @@ def decode_seconds(load: Load, profile: DeviceProfile, depth: int = KV_PAD) -> f
     if profile.bandwidth_gbps is None:
         return None
     rate, clock = profile.bandwidth_gbps * 1e9, _clock(profile, profile.threads)
-    total = profile.layer_ms / 1e3 * load.layers
+    total = profile.token_ms / 1e3 + profile.layer_ms / 1e3 * load.layers
     for type_, size in load.bytes.items():
         cycles = profile.cycles_in_decode(type_)
         if cycles is None or (cycles and clock is None):

@@ -10,7 +10,9 @@ from tests.benchmarks.harness import Result
 from tests.deploys import Count, a_field, break_everywhere
 
 BREAKS = {"kill": "pillm killed with kill -9", "cut": "its connection cut"}
-_LIMIT = "a stand-in for llama-server over a loopback sshd: the steps are the real ones, the network and the board are this machine"
+_LIMIT = (
+    "a stand-in for llama-server over a loopback sshd: the steps are the real ones, the network and the board are this machine"
+)
 
 
 def run(quick: bool) -> Iterator[Result]:
