@@ -43,18 +43,23 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
-    """Whether one file met one gate, and by what figures; without them it is not met, and the reason says why."""
+    """Whether one file met one gate, and by what figures; without them it is not met, and the reason says why.
+
+    Of a void measurement nobody can say: `met` is None, the gate was not judged, and the reason is what disturbed it.
+    """
 
     gate: str
     model: str
     value: float | None
     bound: float | None
-    met: bool
+    met: bool | None
     reason: str | None = None
 
     @property
     def sentence(self) -> str:
         """Return what the file reached and what it had to, or why nobody can tell."""
+        if self.met is None:
+            return f"{self.model}: {self.gate} was not judged: {self.reason}"
         if self.value is None or self.bound is None:
             return f"{self.model}: {self.gate} cannot be checked: {self.reason}"
         return f"{self.model}: {self.gate} was {self.value:.4g}, needed {self.bound:.4g}"
@@ -122,12 +127,24 @@ def speed_rank(device: str, basis: Basis, wanted: str | None) -> int | None:
 
 
 def check_gates(gates: Sequence[Gate], facts: Facts) -> list[GateResult]:
-    """Check every gate on every shipped file; a gate whose figures are missing is not met, and its result says why."""
+    """Check every gate on every shipped file.
+
+    A gate whose figures are missing is not met, one whose measurement is void is not judged; its result says why.
+    """
     return [_check(gate, model, facts) for gate in gates for model in facts.models]
+
+
+def needs_speed(gates: Sequence[Gate]) -> bool:
+    """Return whether a gate is of a speed."""
+    return any(gate.figure in SPEEDS for gate in gates)
 
 
 class _NoFigure(Exception):
     """A figure that a gate needs was never made; the message is the reason."""
+
+
+class _Void(Exception):
+    """The measurement that a gate needs is void; the message is the reason."""
 
 
 def _check(gate: Gate, model: ModelFile, facts: Facts) -> GateResult:
@@ -136,6 +153,8 @@ def _check(gate: Gate, model: ModelFile, facts: Facts) -> GateResult:
         bound = gate.bound(_mean(gate, gate.subject, facts.evaluations) if gate.subject else 0.0)
     except _NoFigure as missing:  # hours were spent by now: the run keeps its report, and this gate is not met
         return GateResult(gate=str(gate), model=model.label, value=None, bound=None, met=False, reason=str(missing))
+    except _Void as void:  # neither met nor missed: what the machine disturbed says nothing of the file
+        return GateResult(gate=str(gate), model=model.label, value=None, bound=None, met=None, reason=str(void))
     met = value <= bound if gate.figure == SIZE else value >= bound - 1e-9
     return GateResult(gate=str(gate), model=model.label, value=value, bound=bound, met=met)
 
@@ -151,14 +170,17 @@ def _value(gate: Gate, model: ModelFile, facts: Facts) -> float:
 def _speed(figure: str, model: ModelFile, facts: Facts) -> float:
     told: list[Benchmark | Plan] = [*facts.benchmarks, *facts.plans.values()]
     found = [
-        (rank, float(value))
+        (rank, float(value), one)
         for one in told
         if one.model == model.label
         and (value := getattr(one, figure)) is not None
         and (rank := speed_rank(one.device, one.basis, facts.device)) is not None
     ]
     if found:
-        return min(found, key=lambda pair: pair[0])[1]
+        _, value, one = min(found, key=lambda entry: entry[0])
+        if isinstance(one, Benchmark) and one.void:
+            raise _Void(f"its measurement is void ({'; '.join(one.void)}).")
+        return value
     if facts.device is None:
         raise _NoFigure("its speed was not measured.")
     raise _NoFigure(

@@ -13,7 +13,7 @@ from pillm.devices.planner import plan
 from pillm.emulation import Emulated, emulate
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
 from pillm.files import lock, storage_errors
-from pillm.gates import Facts, GateResult, check_gates
+from pillm.gates import Facts, GateResult, check_gates, needs_speed
 from pillm.outlook import make_ready
 from pillm.performance.history import History
 from pillm.performance.trend import series_of
@@ -26,7 +26,7 @@ from pillm.report.findings import CHOOSING_SET, pick
 from pillm.results import tell
 from pillm.runfolder import EVENTS_FILE, publish_report, run_folder, seconds_of, sizes_of, versions_of, write_recipe
 from pillm.runrows import RunRows
-from pillm.runspeeds import foretold, measured_once
+from pillm.runspeeds import Once, foretold, measured_once
 from pillm.stages.exporting import export
 from pillm.stages.labelling import FAILED, Labelled, RowCounts, label
 from pillm.stages.training import Training, checkpoint_key, train
@@ -58,7 +58,7 @@ class RunResult:
 
     @property
     def gates_met(self) -> bool:
-        """Say whether every gate was met."""
+        """Say whether every gate was judged and met."""
         return all(gate.met for gate in self.gates)
 
 
@@ -222,8 +222,9 @@ def _bench(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evalua
     profile, found = recipe.device, []
     typical = typical_lengths(chain.from_iterable(this.rows.sides.values()))
     runner = recipe.runner if recipe.bench_runner is None else recipe.bench_runner
+    how = Once(plan=recipe.bench, progress=progress, judged=needs_speed(recipe.gates))
     for model in models:
-        measured = measured_once(model, runner, recipe.bench, this.folder / "bench", progress)
+        measured = measured_once(model, runner, this.folder / "bench", how)
         if recipe.bench_runner is not None and profile is not None:  # it runs there: its figures are the device's
             details = {**measured.details, "machine": measured.device}
             measured = replace(measured, device=profile.name, details=details)

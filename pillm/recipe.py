@@ -104,7 +104,7 @@ class Recipe:
     def bench(self) -> BenchPlan:
         """Return what is timed."""
         section = self.file.bench
-        return BenchPlan(pp=section.pp, tg=section.tg, repetitions=section.repetitions)
+        return BenchPlan(**section.model_dump())
 
     def backends(self) -> dict[str, Backend]:
         """Return the backends that do the work, by their part."""

@@ -82,6 +82,9 @@ class BenchSection(Section):
     pp: int = Field(512, ge=1, description="Prompt tokens of the prefill figure.")
     tg: int = Field(128, ge=1, description="Generated tokens of the decode figure.")
     repetitions: int = Field(3, ge=1, description="Runs; the median counts.")
+    max_spread: float = Field(
+        0.01, gt=0, le=1, description="The spread of prefill beyond which a measurement is void: no gate is judged by it."
+    )
 
 
 class TermsSection(Section):

@@ -60,7 +60,7 @@ class DryRun:
     stages: tuple[StageForecast, ...]
     plan: Plan | None = None
     training: TrainingForecast | None = None
-    """What training would take, with answers that are not there yet assumed; None where the trainer cannot tell."""
+    """What training would take, with answers that are not there yet assumed; None where it was not timed."""
     export: ExportForecast | None = None
     """What an exporter that tries more files than it ships would take; None where it does not, or cannot tell."""
     obstacles: tuple[str, ...] = ()
@@ -74,10 +74,14 @@ class DryRun:
         return found
 
 
-def rehearse(recipe: Recipe, out: Path | str | None = None, *, retry: frozenset[str] = frozenset()) -> DryRun:
+def rehearse(
+    recipe: Recipe, out: Path | str | None = None, *, retry: frozenset[str] = frozenset(), timed: bool = False
+) -> DryRun:
     """Return what a run of the recipe would do, without asking, downloading, training or writing anything.
 
-    Raises what a run would refuse of the recipe and its rows; what is only missing here is told as `obstacles`.
+    It is arithmetic, and loads no heavy library. Where training is to be `timed` and none stands, its trainer tells what
+    memory it takes, and takes a few steps on a copy of the student. Raises what a run would refuse of the recipe and its
+    rows; what is only missing here is told as `obstacles`.
     """
     folder = run_folder(recipe, out)
     ahead = look_ahead(recipe, folder)
@@ -91,7 +95,7 @@ def rehearse(recipe: Recipe, out: Path | str | None = None, *, retry: frozenset[
     parameters = _parameters(recipe)
     took = seconds_of(folder)
     training, seconds = None, _training_seconds(recipe, sides["train"], parameters)
-    if "train" not in took:  # what stands was timed for real
+    if timed and "train" not in took:  # what stands was timed for real
         training = assumed_training(recipe, sides)
     if training is not None and training.seconds is not None:
         seconds = training.seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pillm.artifacts import Benchmark, BenchPlan, ModelFile, Plan, to_json
@@ -18,27 +18,41 @@ from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_ke
 from pillm.verification import BENCH_HISTORY
 
 
-def measured_once(model: ModelFile, runner: Runner, plan: BenchPlan, folder: Path, progress: Progress) -> Benchmark:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once:
+    """What of a run's files is timed, and whether gates are judged by it: a void record will not do then."""
+
+    plan: BenchPlan
+    progress: Progress = field(default_factory=Progress)
+    judged: bool = False
+
+
+def measured_once(model: ModelFile, runner: Runner, folder: Path, how: Once) -> Benchmark:
     """Return the record of a file in a run's `bench` folder; it is timed where the plan, runner, file or machine is another.
 
-    Every measurement stands in the run's history too; raises what `bench` raises.
+    So it is again where the record is void and gates are judged by it. Every measurement stands in the run's history too;
+    raises what `bench` raises.
     """
-    out = folder / model.path.stem
+    out, progress = folder / model.path.stem, how.progress
     # threads, batch sizes and the machine cannot change an answer, but they are what a benchmark measures
-    asked = {"model": model.sha256, "plan": asdict(plan), "runner": runner.options(), "machine": machine()}
+    asked = {"model": model.sha256, "plan": asdict(how.plan), "runner": runner.options(), "machine": machine()}
     key = stage_key("bench", asked, runner)
     with lock(out.with_name(f".{out.name}.lock")):
-        if is_current(out, key):
+        if is_current(out, key) and not (how.judged and _kept(out).void):
             progress.up_to_date(f"{model.label}: up to date")
         else:
             with WorkFolder(out, "bench", key) as work:
-                how = Measuring(plan=plan, history=History(folder.parent / BENCH_HISTORY), progress=progress)
-                record, _ = measure(model, runner, how)
+                history = History(folder.parent / BENCH_HISTORY)
+                record, _ = measure(model, runner, Measuring(plan=how.plan, history=history, progress=progress))
                 for reason in record.void:
                     progress.note(f"{model.label}: the speed is of a disturbed machine: {reason}")
                 write_json(work.path / "benchmark.json", to_json(record))
                 results = {"benchmark": to_json(record)}
                 work.publish(Lineage(verb="bench", key=key, backends=(runner,), seconds=work.seconds, results=results))
+    return _kept(out)
+
+
+def _kept(out: Path) -> Benchmark:
     return read_benchmark(json.dumps((read_manifest(out) or {})["results"]["benchmark"]), str(out))
 
 

@@ -178,7 +178,10 @@ def recipe_page() -> str:
         "`0.02 below F16`. It names a metric, `tg_tps` or `pp_tps` (on the `device` that is named: as a `bench_runner`\n"
         "measured it there, else as predicted, and never as another machine did it; without a device, as it was\n"
         "measured), or `bytes` (at most). Every shipped file must meet it, else the run ends with exit code 3 and keeps its\n"
-        "files and report.\n"
+        "files and report. A figure that was not made is not met. Where a speed's measurement is void (throttled, swapped, or\n"
+        "prefill spread by more than `bench.max_spread`), its gate is neither met nor missed: it is not judged, report, JSON\n"
+        "and terminal say why, and unless another gate was missed the run ends with exit code 5. The same command measures\n"
+        "again.\n"
     )
     return "\n".join(parts)
 

@@ -12,16 +12,21 @@ from hypothesis import strategies as st
 
 from pillm.artifacts import DeviceFacts
 from pillm.devices import device
-from pillm.devices.calibration import LONG, SHORT, Timing, calibrated_text
+from pillm.devices.calibration import LONG, SHORT, Timing, calibrated_text, least_squares
+from pillm.devices.planner import plan_shape
 from pillm.devices.profile import DeviceProfile
 from pillm.devices.shapes import ModelShape, from_config
 from pillm.devices.speed import decode_speed, load_of, prefill_seconds, prefill_speed
-from pillm.errors import BackendError
+from pillm.errors import BackendError, ConfigError
 from tests.benchmarks.planning.rows import config
 
 SMALL = from_config(config("llama", 512, 1536, 16, (8, 2, 64), 4096, tie_word_embeddings=True), "small").quantised("Q4_0")
 LARGE = from_config(config("llama", 1024, 3072, 20, (16, 4, 64), 4096, tie_word_embeddings=True), "large").quantised("Q8_0")
+MINUTE = from_config(config("llama", 256, 512, 4, (4, 2, 64), 2048, tie_word_embeddings=True), "minute").quantised("Q4_0")
+MINUTE = MINUTE.with_types({one.name: "Q4_0" for one in MINUTE.streamed})
+TINY = from_config(config("llama", 256, 768, 6, (4, 2, 64), 4096, tie_word_embeddings=True), "tiny").quantised("Q4_0")
 MIDDLE = replace(LARGE.with_types({one.name: "Q4_0" for one in LARGE.streamed}), quant="Q4_0")
+TINY = TINY.with_types({one.name: "Q4_0" for one in TINY.streamed})
 SMALL = SMALL.with_types({one.name: "Q4_0" for one in SMALL.streamed})
 FACTS = DeviceFacts(model="a board", architecture="aarch64", cores=4, max_ghz=2.0, ram_mib=4000)
 BOARD = replace(device("pi4-4gb"), ghz=2.0, decode_factor=0.0, compute_bound=frozenset())
@@ -30,7 +35,7 @@ BOARD = replace(device("pi4-4gb"), ghz=2.0, decode_factor=0.0, compute_bound=fro
 def timed(shape: ModelShape, profile: DeviceProfile) -> Timing:
     """Time a shape on a board that behaves as its profile says."""
     short, long = (tokens / (prefill_seconds(load_of(shape), profile, tokens) or 1) for tokens in (SHORT, LONG))
-    return Timing(shape=shape, short_tps=short, long_tps=long, tg_tps=decode_speed(shape, profile) or 0.0)
+    return Timing(shape=shape, short_tps=short, long_tps=long, tg_tps=decode_speed(shape, profile) or 0.0, threads=4)
 
 
 def profile_of(text: str, folder: Path) -> DeviceProfile:
@@ -46,9 +51,7 @@ def test_a_board_that_behaves_as_the_model_says_is_found_again(
     tmp_path_factory: pytest.TempPathFactory, rate: float, overhead: float
 ) -> None:
     board = replace(BOARD, bandwidth_gbps=rate, layer_ms=overhead)
-    text = calibrated_text(
-        "generic-arm64", FACTS, [timed(one, board) for one in (SMALL, MIDDLE, LARGE)], threads=4, day="2026-11-29"
-    )
+    text = calibrated_text("generic-arm64", FACTS, [timed(one, board) for one in (SMALL, MIDDLE, LARGE)], day="2026-11-29")
     found = profile_of(text, tmp_path_factory.mktemp("calibrated"))
     assert found.bandwidth_gbps == pytest.approx(rate, rel=0.02)
     assert found.layer_ms == pytest.approx(overhead, rel=0.02, abs=0.002)
@@ -63,7 +66,7 @@ def test_a_board_that_behaves_as_the_model_says_is_found_again(
 def test_a_type_that_waits_for_the_cores_is_found_out(tmp_path: Path, cost: float) -> None:
     board = replace(BOARD, bandwidth_gbps=20.0, decode_cycles=MappingProxyType({"Q4_0": cost}))
     timings = [timed(one, board) for one in (SMALL, MIDDLE, LARGE)]
-    found = profile_of(calibrated_text("generic-arm64", FACTS, timings, threads=4, day="2026-11-29"), tmp_path)
+    found = profile_of(calibrated_text("generic-arm64", FACTS, timings, day="2026-11-29"), tmp_path)
     assert found.bandwidth_gbps == pytest.approx(20.0, rel=0.06)
     assert found.decode_cycles["Q4_0"] == pytest.approx(cost, rel=0.06)
     assert "Q8_0" not in found.decode_cycles, "it waits for memory"
@@ -74,7 +77,7 @@ def test_a_type_that_waits_for_the_cores_is_found_out(tmp_path: Path, cost: floa
 
 def test_the_profile_says_when_it_was_measured_and_what_is_a_guess(tmp_path: Path) -> None:
     timings = [timed(one, BOARD) for one in (SMALL, MIDDLE, LARGE)]
-    found = profile_of(calibrated_text("generic-arm64", FACTS, timings, threads=4, day="2026-11-29"), tmp_path)
+    found = profile_of(calibrated_text("generic-arm64", FACTS, timings, day="2026-11-29"), tmp_path)
     fact = found.facts["bandwidth_gbps"]
     assert (fact.trust, "measured here, 2026-11-29, 4 threads" in fact.source) == (3, True)
     assert found.facts["cycles.Q6_K"].trust == 1
@@ -85,20 +88,60 @@ def test_the_profile_says_when_it_was_measured_and_what_is_a_guess(tmp_path: Pat
 
 def test_without_a_clock_cycles_are_nanoseconds(tmp_path: Path) -> None:
     timings = [timed(one, BOARD) for one in (SMALL, MIDDLE, LARGE)]
-    text = calibrated_text("generic-arm64", replace(FACTS, max_ghz=None), timings, threads=4, day="2026-11-29")
+    text = calibrated_text("generic-arm64", replace(FACTS, max_ghz=None), timings, day="2026-11-29")
     found = profile_of(text, tmp_path)
     assert "cycles are nanoseconds" in found.facts["ghz"].source
     assert prefill_speed(LARGE, found) == pytest.approx(prefill_speed(LARGE, BOARD), rel=0.03)
 
 
 def test_one_file_gives_a_read_rate_and_no_overhead(tmp_path: Path) -> None:
-    text = calibrated_text("generic-arm64", FACTS, [timed(LARGE, BOARD)], threads=4, day="2026-11-29")
+    text = calibrated_text("generic-arm64", FACTS, [timed(LARGE, BOARD)], day="2026-11-29")
     found = profile_of(text, tmp_path)
     assert found.layer_ms == 0.0
     assert decode_speed(LARGE, found) == pytest.approx(decode_speed(LARGE, BOARD), rel=0.01)
 
 
+def test_small_files_that_a_runner_gives_fewer_threads_have_speeds_of_their_own(tmp_path: Path) -> None:
+    one_core = replace(BOARD, cores=1, threads=1, threads_batch=1, layer_ms=0.05, token_ms=0.2)
+    few = [replace(timed(one, one_core), threads=1) for one in (MINUTE, TINY, SMALL)]
+    whole = [timed(one, BOARD) for one in (SMALL, MIDDLE, LARGE)]
+    found = profile_of(calibrated_text("generic-arm64", FACTS, [*whole, *few], day="2026-11-29"), tmp_path)
+    assert found.small_files is not None
+    assert SMALL.file_bytes < found.small_files_mb * 1e6 < MIDDLE.file_bytes
+    assert (found.threads, found.small_files.threads, found.small_files.ram_mib) == (4, 1, 4000)
+    assert found.small_files.facts["layer_ms"].source.startswith(
+        "measured here, 2026-11-29, 1 threads: files of 2 and 3 and 29 MB"
+    )
+    assert found.token_ms == 0.0
+    assert found.small_files.token_ms == pytest.approx(0.2, rel=0.1)
+    for shape, board in ((MINUTE, one_core), (TINY, one_core), (SMALL, one_core), (MIDDLE, BOARD), (LARGE, BOARD)):
+        assert decode_speed(shape, found) == pytest.approx(decode_speed(shape, board), rel=0.03)
+        assert prefill_speed(shape, found) == pytest.approx(prefill_speed(shape, board), rel=0.05)
+    assert plan_shape(TINY, found).basis_note == ""
+    assert "1 threads" in plan_shape(TINY, found).source
+    assert "4 threads" in plan_shape(LARGE, found).source
+
+
+@pytest.mark.parametrize(
+    ("small", "words"),
+    [
+        ("[1]", "it holds no table"),
+        ("{reserve: 1}", "unknown key 'reserve'"),
+        ("{threads: {value: 1, source: s, trust: 3}}", "below_mb must be written as"),
+    ],
+)
+def test_what_is_said_of_small_files_is_checked_like_the_rest(tmp_path: Path, small: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        profile_of(f"extends: pi4-4gb\nsmall_files: {small}\n", tmp_path)
+
+
 def test_timings_that_contradict_each_other_are_refused() -> None:
     slow, fast = timed(SMALL, BOARD), replace(timed(MIDDLE, BOARD), tg_tps=10_000.0)
     with pytest.raises(BackendError, match="contradict each other"):
-        calibrated_text("generic-arm64", FACTS, [slow, fast], threads=4, day="2026-11-29")
+        calibrated_text("generic-arm64", FACTS, [slow, fast], day="2026-11-29")
+
+
+def test_files_that_are_too_much_alike_tell_nothing() -> None:
+    assert least_squares([[1.0, 2.0], [1.0, 1.0]]) == pytest.approx([1.0, 0.0], abs=1e-9)
+    with pytest.raises(BackendError, match="too much alike"):
+        least_squares([[1.0, 2.0], [2.0, 4.0]])

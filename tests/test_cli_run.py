@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pillm.plugins import registry
+from pillm.testing import installed_plugin
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -107,6 +110,80 @@ def test_a_gate_that_is_not_met_ends_with_3_and_keeps_the_report(cli: Cli, recip
     assert done.code == 3
     assert "exact >= 1" in done.err
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+SHAKEN = """
+from dataclasses import replace
+from pathlib import Path
+
+import pillm
+from pillm.testing import TableRunner
+
+class Shaken(TableRunner):
+    '''Times tables, on a machine that is disturbed as long as a file says so.'''
+
+    name = "shaken"
+
+    def open(self, model):
+        session = super().open(model)
+        timed, wide = session.bench, (Path(__file__).parent / "busy").exists()
+        session.bench = lambda plan: replace(timed(plan), samples={"pp_tps": [100.0, 130.0 if wide else 100.0]})
+        return session
+
+@pillm.hookimpl
+def pillm_runners():
+    return [Shaken]
+"""
+
+
+def test_a_gate_on_a_void_measurement_is_not_judged_and_the_same_command_measures_again(
+    cli: Cli, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILLM_PLUGINS", "fakes,shaken")
+    words = ("run", recipe, "--out", tmp_path / "run", "--set", "bench_runner.use=shaken", "--set", "gates.tg_tps=1")
+    with installed_plugin(tmp_path / "shaken", "shaken", SHAKEN):
+        (busy := tmp_path / "shaken" / "busy").touch()
+        void = cli(*words)
+        missed = cli(*words, "--set", "gates.exact=1.0")
+        allowed = cli(*words, "--set", "bench.max_spread=0.5")
+        json_ = cli(*words, "--json").json
+        busy.unlink()
+        quiet = cli(*words)
+    assert void.code == 5
+    assert (
+        "2 gates were not judged, for the machine was disturbed. student-F16.table: tg_tps >= 1 was not judged: its "
+        in void.err
+    )
+    assert "more than 1.0%" in void.err
+    assert "(void)" in void.out
+    assert missed.code == 3
+    assert "gates were not met, and 2 were not judged" in missed.err
+    assert allowed.code == 0, allowed.err
+    assert [gate["met"] for gate in json_["gates"]] == [None, None]
+    assert all("is void" in gate["reason"] for gate in json_["gates"])
+    assert quiet.code == 0, quiet.err
+    assert "not judged" not in (tmp_path / "run" / "report.md").read_text()
+
+
+HEAVY = {"torch", "transformers", "numpy", "llama_cpp", "gguf", "peft", "bitsandbytes", "tokenizers", "sympy"}
+_LOADED = "import sys; from pillm.cli.program import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+
+
+@pytest.mark.parametrize("words", [(), ("--set", "trainer.learning_rat=1"), ("--set", "gates.exakt=1")])
+def test_neither_a_dry_run_nor_a_wrong_recipe_loads_anything_heavy(words: tuple[str, ...]) -> None:
+    recipe = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, "run", str(recipe), "--dry-run", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == (2 if words else 0), done.stderr[-500:]
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert "pillm.recipe" in loaded
+    assert not loaded & HEAVY
+
+
+def test_timing_belongs_to_a_dry_run(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    assert "say --dry-run too" in cli("run", recipe, "--out", tmp_path / "run", "--timed").err
+    assert cli("run", recipe, "--out", tmp_path / "run", "--timed", "--dry-run").code == 0
 
 
 WRONG = {

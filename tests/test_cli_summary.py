@@ -44,6 +44,13 @@ def test_rows_scores_files_speeds_and_the_report_are_on_one_screen() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_a_void_measurement_is_called_so_beside_its_figures() -> None:
+    void = {**REPORT["benchmarks"][0], "void": ["7 pages were swapped meanwhile"]}
+    text = " ".join(text_of({**REPORT, "benchmarks": [void]}).split())
+    assert "200 (void)" in text
+    assert "x-Q8_0.gguf on here: void, no gate is judged by it: 7 pages were swapped meanwhile" in text
+
+
 def test_a_report_without_scores_is_told_too() -> None:
     bare = {**REPORT, "parity": None, "evaluations": [], "models": [], "benchmarks": [], "seconds": {}}
     assert "10 rows = 9 answered" in text_of(bare)

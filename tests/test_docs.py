@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -86,3 +87,24 @@ def test_the_readme_has_a_line_for_every_folder() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     for folder in ("pillm", "plugins", "examples", "schemas", "dataset", "rpi4", "docs", "tests"):
         assert f"| `{folder}/` |" in text
+
+
+def test_the_page_on_deploying_tells_what_the_committed_results_say() -> None:
+    lines = [json.loads(line) for line in (ROOT / "tests" / "benchmarks" / "results.jsonl").read_text("utf-8").splitlines()]
+    found = {line["benchmark"]: line["details"] for line in lines if line["benchmark"].startswith("deploy-")}
+    kill, cut = found["deploy-kill"], found["deploy-cut"]
+    page = (DOCS / "how-to" / "deploy.md").read_text("utf-8")
+    assert f"Measured on {max(kill['day'], cut['day'])}" in page
+    assert f"at {kill['broken']} places, and its connection cut at {cut['broken']}" in page
+    assert f"Of {kill['asked'] + cut['asked']:,} questions" in page
+    assert f"slowest answer took {max(kill['slowest_ms'], cut['slowest_ms']):.0f} ms" in page
+
+
+def test_the_page_on_planning_tells_how_far_a_calibration_erred() -> None:
+    lines = [json.loads(line) for line in (ROOT / "tests" / "benchmarks" / "results.jsonl").read_text("utf-8").splitlines()]
+    found = {line["benchmark"].rpartition("-")[2]: line for line in lines if line["benchmark"].startswith("plan-calibrated-")}
+    page = " ".join((DOCS / "how-to" / "plan-for-a-device.md").read_text("utf-8").split())
+    assert f"On {found['decode']['details']['day']}" in page
+    assert f"at most {found['decode']['pillm']:.0%} off in decode".replace("%", " %") in page
+    assert f"and {found['prefill']['pillm']:.0%} in prefill".replace("%", " %") in page
+    assert all(line["met"] for line in found.values()) or "were missed" in page

@@ -9,7 +9,7 @@ import pytest
 
 from pillm.artifacts import Basis, Benchmark, Evaluation, Figure, ModelFile, Plan
 from pillm.errors import ConfigError
-from pillm.gates import Facts, check_gates, parse_gates
+from pillm.gates import Facts, check_gates, needs_speed, parse_gates
 
 
 def evaluation(subject: str, kind: str, mean: float, quant: str | None = None) -> Evaluation:
@@ -122,3 +122,29 @@ def test_a_result_says_the_gate_the_file_and_both_figures() -> None:
     result = check_gates(parse_gates({"exact": "0.95 of teacher"}), facts())[0]
     assert (result.gate, result.model) == ("exact >= 0.95 of teacher", "s-Q8_0.gguf")
     assert (result.value, round(result.bound, 3)) == (0.8, 0.855)
+
+
+def test_a_void_measurement_neither_meets_nor_misses_a_gate_whatever_it_says() -> None:
+    void = ("the clock fell from 1800 to 600 MHz", "prefill is spread by 3.1 %, more than 1.0 %")
+    for speed in (1.0, 99.0):
+        known = replace(facts(), benchmarks=[replace(bench("here", speed), void=void)])
+        (result,) = check_gates(parse_gates({"tg_tps": 8}), known)
+        assert (result.met, result.value, result.bound) == (None, None, None)
+        assert result.sentence == (
+            "s-Q8_0.gguf: tg_tps >= 8 was not judged: its measurement is void (the clock fell from 1800 to 600 MHz; "
+            "prefill is spread by 3.1 %, more than 1.0 %)."
+        )
+        assert [one.met for one in check_gates(parse_gates({"exact": 0.5, "bytes": 1000}), known)] == [True, True]
+
+
+def test_a_prediction_does_not_stand_in_for_the_devices_void_measurement_nor_is_another_machines_void_its_own() -> None:
+    void = replace(bench("pi4", 1.0), void=("held back throughout: throttled",))
+    on_pi = replace(facts(), benchmarks=[void], plans=predicted(50.0, 9.0), device="pi4")
+    assert [one.met for one in check_gates(parse_gates({"tg_tps": 8}), on_pi)] == [None]
+    here = replace(on_pi, benchmarks=[replace(void, device="here")])
+    assert [one.met for one in check_gates(parse_gates({"tg_tps": 8}), here)] == [True]
+
+
+def test_a_gate_on_a_speed_needs_one() -> None:
+    assert needs_speed(parse_gates({"exact": 0.5, "pp_tps": 8}))
+    assert not needs_speed(parse_gates({"exact": 0.5, "bytes": 8}))

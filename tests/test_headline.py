@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pillm.report.headline import gates_sentence, headline, headline_text, pick_speed
+from pillm.report.headline import basis, gates_sentence, headline, headline_text, pick_speed, void_lines
 
 PICK = {"model": "a.gguf", "quant": "Q4_0", "bytes": 1_300_000, "score": 0.93, "teacher": 0.97, "base": 0.1, "kept": 0.95876}
 
@@ -63,7 +63,19 @@ def test_the_recipes_device_goes_first_and_measured_before_predicted() -> None:
         ([True], ("The gate was met", True)),
         ([True, True], ("All 2 gates met", True)),
         ([True, False], ("1 of 2 gates not met", False)),
+        ([True, None], ("1 of 2 gates not judged: the machine was disturbed", None)),
+        ([False, None], ("1 of 2 gates not met, 1 not judged", False)),
     ],
 )
-def test_gates_are_counted(met: list[bool], said: Any) -> None:
+def test_gates_are_counted(met: list[bool | None], said: Any) -> None:
     assert gates_sentence(report(gates=[{"met": one} for one in met])) == said
+
+
+def test_a_void_measurement_is_called_so_wherever_it_is_told() -> None:
+    void = {**bench("here", "measured", 40), "void": ["7 pages were swapped meanwhile", "prefill is spread"]}
+    found = report(benchmarks=[void, bench("pi4", "predicted", 9)])
+    assert headline_text(found).endswith("at 40.0 tokens per second on here (a disturbed measurement).")
+    assert [basis(one) for one in found["benchmarks"]] == ["measured, void", "predicted"]
+    assert void_lines(found) == [
+        "a.gguf on here: void, no gate is judged by it: 7 pages were swapped meanwhile; prefill is spread"
+    ]

@@ -31,6 +31,16 @@ def test_every_part_of_a_report_is_there() -> None:
     assert "token parity: 9 rows, 0 mismatches" in said
 
 
+def test_a_gate_that_was_not_judged_is_neither_met_nor_missed() -> None:
+    gate = {**report()["gates"][0], "met": None, "value": None, "bound": None, "reason": "its measurement is void (7 pages)."}
+    said = markdown(report(gates=[gate]))
+    assert "❔ 1 of 1 gates not judged: the machine was disturbed." in said
+    assert "**not judged**: its measurement is void (7 pages)." in said
+    bench = {**report()["benchmarks"][0], "void": ["7 pages were swapped meanwhile"]}
+    assert f"{bench['basis']}, void" in markdown(report(benchmarks=[bench]))
+    assert "no gate is judged by it: 7 pages were swapped meanwhile" in markdown(report(benchmarks=[bench]))
+
+
 def test_a_metric_that_applied_to_fewer_rows_says_to_how_many() -> None:
     found = report()["evaluations"][:1]
     found[0]["metrics"]["exact"]["rows"] = 7

@@ -22,6 +22,11 @@ def test_the_verdict_stresses_its_figures_and_the_other_sets_are_told_at_once() 
     assert '<span class="badge bad">✗ 1 of 1 gates not met</span>' in said
 
 
+def test_gates_that_were_not_judged_are_neither_good_nor_bad() -> None:
+    said = hero(report(gates=[{**report()["gates"][0], "met": None}]))
+    assert '<span class="badge unsure">? 1 of 1 gates not judged: the machine was disturbed</span>' in said
+
+
 def test_there_are_four_cards() -> None:
     said = cards(report())
     assert said.count('<section class="card">') == 4

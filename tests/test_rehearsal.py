@@ -158,11 +158,13 @@ def test_a_rehearsal_tells_what_training_would_take_with_answers_assumed_where_n
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with installed_plugin(tmp_path / "telling", "telling", TELLING):
         words = ["trainer.use=telling", "split.test=0"]
-        found = rehearse(load_recipe(tmp_path / "recipe.yaml", words), tmp_path / "run")
-        short = rehearse(load_recipe(tmp_path / "recipe.yaml", [*words, "trainer.free=1000"]), tmp_path / "run")
-        refused = rehearse(load_recipe(tmp_path / "recipe.yaml", [*words, "trainer.refuse=true"]), tmp_path / "run")
+        found = rehearse(load_recipe(tmp_path / "recipe.yaml", words), tmp_path / "run", timed=True)
+        arithmetic = rehearse(load_recipe(tmp_path / "recipe.yaml", words), tmp_path / "run")
+        short = rehearse(load_recipe(tmp_path / "recipe.yaml", [*words, "trainer.free=1000"]), tmp_path / "run", timed=True)
+        refused = rehearse(load_recipe(tmp_path / "recipe.yaml", [*words, "trainer.refuse=true"]), tmp_path / "run", timed=True)
         run(load_recipe(tmp_path / "recipe.yaml", words), tmp_path / "run")
-        after = rehearse(load_recipe(tmp_path / "recipe.yaml", words), tmp_path / "run")
+        after = rehearse(load_recipe(tmp_path / "recipe.yaml", words), tmp_path / "run", timed=True)
+    assert arithmetic.training is None  # nothing was timed, nor any row shown to the trainer
     assert found.training is not None
     assert found.training.tokens == len("say four") + 2 * len("ok")
     assert "         about 3 steps, 12 tokens, 1.0 GiB of memory (2.0 GiB are free)." in rehearsal_lines(found)

@@ -60,6 +60,8 @@ def test_the_run_shows_files_gates_rows_time_versions_and_notes() -> None:
         "one thing to know",
     ):
         assert words in said, words
+    void = run_section(report(gates=[{**report()["gates"][0], "met": None, "reason": "its measurement is void."}]))
+    assert '<td class="unsure-text">? not judged: its measurement is void.</td>' in void
     bare = run_section(report(models=[], gates=[], seconds={}, versions={}, notes=[]))
     assert "<table" not in bare
     assert "10 in = " in bare

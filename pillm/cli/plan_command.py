@@ -40,7 +40,7 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the plans, as FILE.html or FILE.svg.")
 @click.option(
     "--calibrate", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.yaml",
-    help="First time this machine for half a minute and write its profile, then plan for it.",
+    help="First time this machine for about a minute and write its profile, then plan for it.",
 )  # fmt: skip
 @backend_option("runner", required=False, more=" times the machine for --calibrate; by default local")
 @assignments("runner")

@@ -9,6 +9,7 @@ import yaml
 
 from pillm.cli.cards import megabytes, plan_lines
 from pillm.cli.progress_bar import clock
+from pillm.report.headline import is_void, void_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +31,7 @@ def run_summary(report: JSONObject, folder: Path) -> list[Any]:
     if report.get("evaluations"):
         shown += ["", _scores(report)]
     if report.get("models"):
-        shown += ["", _models(report)]
+        shown += ["", _models(report), *void_lines(report)]
     seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in report.get("seconds", {}).items())
     return [*shown, "", f"{seconds}", f"report: {folder / 'report.html'}"]
 
@@ -69,7 +70,8 @@ def _models(report: JSONObject) -> Table:
         name = Path(model["file"]).name
         found = {one["basis"]: one for one in report.get("benchmarks", []) if one["model"] == name}
         measured, predicted = found.get("measured"), found.get("predicted")
-        speeds = [f"{measured['pp_tps']:,.0f}", f"{measured['tg_tps']:,.0f}"] if measured else ["-", "-"]
+        mark = " (void)" if measured and is_void(measured) else ""
+        speeds = [f"{measured[name]:,.0f}{mark}" for name in ("pp_tps", "tg_tps")] if measured else ["-", "-"]
         there = f"{predicted['tg_tps']:,.0f} on {predicted['device']}" if predicted else "-"
         table.add_row(name, model["quant"], megabytes(model["bytes"]), *speeds, there)
     return table

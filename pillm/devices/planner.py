@@ -84,13 +84,13 @@ def plan_shape(shape: ModelShape, profile: DeviceProfile, context: int | None = 
     memory = memory_needed(shape, profile, tokens)
     used = sum(size for purpose, size in memory.items() if purpose != "available")
     fits = used <= memory["available"]
-    load = load_of(shape)
-    seconds = decode_seconds(load, profile)
+    load, own = load_of(shape), profile.at(shape.file_bytes)
+    seconds = decode_seconds(load, own)
     speeds = {"tg_tps": 1 / seconds if seconds else None, "pp_tps": prefill_speed(shape, profile)}
-    note = _extrapolated(shape, profile)
+    note = _extrapolated(shape, own)
     known = {
-        "tg_interval": None if note or not well_known(load, profile, "decode_cycles") else profile.decode_error,
-        "pp_interval": None if note or not well_known(load, profile, "cycles") else profile.prefill_error,
+        "tg_interval": None if note or not well_known(load, own, "decode_cycles") else own.decode_error,
+        "pp_interval": None if note or not well_known(load, own, "cycles") else own.prefill_error,
     }
     return Plan(
         model=shape.name,
@@ -104,11 +104,11 @@ def plan_shape(shape: ModelShape, profile: DeviceProfile, context: int | None = 
         tg_interval=_span(speeds["tg_tps"], known["tg_interval"]),
         pp_interval=_span(speeds["pp_tps"], known["pp_interval"]),
         context=tokens,
-        verdict=_verdict(shape, profile, tokens, (used, speeds["tg_tps"])),
+        verdict=_verdict(shape, own, tokens, (used, speeds["tg_tps"])),
         alternatives=tuple(faster(shape, profile) if fits else smaller(shape, profile, tokens)),
         basis_note=note,
-        source=_source(shape, profile),
-        **(_times(load, profile, lengths) if lengths else {}),
+        source=_source(shape, own),
+        **(_times(load, own, lengths) if lengths else {}),
     )
 
 

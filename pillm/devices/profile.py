@@ -44,6 +44,8 @@ class DeviceProfile:
     bandwidth_gbps: float | None = None
     """Effective read rate of decode, 10^9 bytes per second."""
     layer_ms: float = 0.0
+    token_ms: float = 0.0
+    """What a token takes whatever the model."""
     fitted_from_mb: float | None = None
     """The smallest file that the speeds were fitted on, in 10^6 bytes; None: not said."""
     fitted_to_mb: float | None = None
@@ -75,6 +77,9 @@ class DeviceProfile:
     """The accelerators that must not be used, with the reason."""
     match: Match | None = None
     """By what a probe recognises it; None: only by its name."""
+    small_files: DeviceProfile | None = None
+    """How fast files below `small_files_mb` are, which run with fewer threads."""
+    small_files_mb: float = 0.0
     facts: Mapping[str, Fact] = field(default_factory=dict)
     """Source and trust by figure; of the tables by `cycles.TYPE` and `decode_cycles.TYPE`."""
 
@@ -82,6 +87,10 @@ class DeviceProfile:
     def calibrated(self) -> bool:
         """Return whether decode speed can be predicted at all."""
         return self.bandwidth_gbps is not None
+
+    def at(self, size: int) -> DeviceProfile:
+        """Return the profile with the speeds that hold for a file of so many bytes."""
+        return self.small_files if self.small_files is not None and size < self.small_files_mb * 1e6 else self
 
     def fitted(self, size: int) -> bool:
         """Return whether a file of so many bytes lies within what the speeds were fitted on."""

@@ -18,17 +18,20 @@ from pillm.yamlfile import parse_yaml
 _MAX_PARENTS = 4
 _WHOLE = ("cores", "threads", "threads_batch", "ubatch", "context")
 _FIGURES = (
-    "ghz", "bandwidth_gbps", "layer_ms", "attention_cycles", "decode_factor", "decode_error", "prefill_error", "disk_mbps",
-    "ram_mib", "reserve_mib", "runtime_mib", "fitted_from_mb", "fitted_to_mb", *_WHOLE,
+    "ghz", "bandwidth_gbps", "layer_ms", "token_ms", "attention_cycles", "decode_factor", "decode_error", "prefill_error",
+    "disk_mbps", "ram_mib", "reserve_mib", "runtime_mib", "fitted_from_mb", "fitted_to_mb", *_WHOLE,
 )  # fmt: skip
-_ZERO = ("layer_ms", "attention_cycles", "reserve_mib", "runtime_mib")
+_ZERO = ("layer_ms", "token_ms", "attention_cycles", "reserve_mib", "runtime_mib")
 _TABLES = {
     "cycles": "cycles", "cycles_estimated": "cycles", "decode_cycles": "decode_cycles",
     "decode_cycles_estimated": "decode_cycles",
 }  # fmt: skip
 """The tables of cycles that a file may hold, fitted before estimated, and the table of the profile that they fill."""
+_SMALL = "small_files"
+_BELOW = "below_mb"
+"""What a file may say of small model files: figures and tables in a table of their own, and the size below which they hold."""
 _LISTS = ("compute_bound", "quants", "quants_if_not_256", "avoid", "accelerators")
-_KEYS = ("extends", "title", "match", "refused", *_FIGURES, *_TABLES, *_LISTS)
+_KEYS = ("extends", "title", "match", "refused", *_FIGURES, *_TABLES, *_LISTS, _SMALL)
 
 
 def read_profile(path: Path, find: Callable[[str], Path]) -> DeviceProfile:
@@ -44,8 +47,11 @@ def _described(path: Path, seen: tuple[Path, ...], find: Callable[[str], Path]) 
     """Return what a file says, on top of what it extends."""
     try:
         said = _parsed(path.read_text("utf-8"))
-        _check_keys(said)
-        said = {**said, "tables": {table: _cycles(said, table) for table in set(_TABLES.values())}}
+        _check_keys(said, _KEYS)
+        said = {**said, "tables": _tables(said)}
+        if _SMALL in said:
+            _check_keys(said[_SMALL], (_BELOW, *_FIGURES, *_TABLES))
+            said[_SMALL] = {**said[_SMALL], "tables": _tables(said[_SMALL])}
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path.name} is not a device profile: {error}.") from error
     parent = said.pop("extends", None)
@@ -63,12 +69,16 @@ def _parsed(text: str) -> Any:
     return parse_yaml(text)  # a plan looks at every board there is
 
 
-def _check_keys(said: Any) -> None:
+def _tables(said: dict[str, Any]) -> dict[str, dict[str, tuple[Any, Fact]]]:
+    return {table: _cycles(said, table) for table in set(_TABLES.values())}
+
+
+def _check_keys(said: Any, known: tuple[str, ...]) -> None:
     if not isinstance(said, dict):
         raise ValueError("it holds no table")  # noqa: TRY004 - the caller turns ValueError into a sentence
     for key in said:
-        if key not in _KEYS:
-            raise ValueError(f"unknown key {key!r}.{did_you_mean(str(key), _KEYS)}")
+        if key not in known:
+            raise ValueError(f"unknown key {key!r}.{did_you_mean(str(key), known)}")
 
 
 def _built(name: str, said: dict[str, Any]) -> DeviceProfile:
@@ -88,6 +98,10 @@ def _built(name: str, said: dict[str, Any]) -> DeviceProfile:
     values["compute_bound"] = frozenset(values.get("compute_bound", ()))
     values["refused"] = MappingProxyType(_reasons(said.get("refused", {})))
     values["match"] = _match(said["match"]) if "match" in said else None
+    if small := said.get(_SMALL):
+        rest = {key: value for key, value in said.items() if key != _SMALL}
+        values["small_files_mb"], _ = _figure(_BELOW, small.get(_BELOW))
+        values[_SMALL] = _built(name, {**rest, **{key: value for key, value in small.items() if key != _BELOW}})
     return DeviceProfile(name=name, title=str(said.get("title", name)), facts=MappingProxyType(facts), **values)
 
 

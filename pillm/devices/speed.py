@@ -71,7 +71,7 @@ def decode_seconds(load: Load, profile: DeviceProfile, depth: int = KV_PAD) -> f
     if profile.bandwidth_gbps is None:
         return None
     rate, clock = profile.bandwidth_gbps * 1e9, _clock(profile, profile.threads)
-    total = profile.layer_ms / 1e3 * load.layers
+    total = profile.token_ms / 1e3 + profile.layer_ms / 1e3 * load.layers
     for type_, size in load.bytes.items():
         cycles = profile.cycles_in_decode(type_)
         if cycles is None or (cycles and clock is None):
@@ -87,7 +87,7 @@ def decode_seconds(load: Load, profile: DeviceProfile, depth: int = KV_PAD) -> f
 
 def decode_speed(shape: ModelShape, profile: DeviceProfile) -> float | None:
     """Return tokens per second of tg128 from an empty context, or None where the device is not calibrated."""
-    seconds = decode_seconds(load_of(shape), profile)
+    seconds = decode_seconds(load_of(shape), profile.at(shape.file_bytes))
     return 1 / seconds if seconds else None
 
 
@@ -110,7 +110,7 @@ def prefill_seconds(load: Load, profile: DeviceProfile, tokens: int, *, depth: i
 
 def prefill_speed(shape: ModelShape, profile: DeviceProfile) -> float | None:
     """Return tokens per second of pp512, or None where cycles of one of its storage types are not known."""
-    seconds = prefill_seconds(load_of(shape), profile, PP)
+    seconds = prefill_seconds(load_of(shape), profile.at(shape.file_bytes), PP)
     return PP / seconds if seconds else None
 
 

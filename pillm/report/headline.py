@@ -28,7 +28,7 @@ def headline(report: Mapping[str, Any]) -> list[tuple[str, bool]]:
         pieces += [
             (f", {verb} ", False),
             (f"{speed(fast['tg_tps'])} tokens per second", True),
-            (f" on {fast['device']}", False),
+            (f" on {fast['device']}" + (" (a disturbed measurement)" if is_void(fast) else ""), False),
         ]
     return [*pieces, (".", False)]
 
@@ -56,12 +56,38 @@ def pick_speed(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def gates_sentence(report: Mapping[str, Any]) -> tuple[str, bool] | None:
-    """Return whether the gates were met, as a sentence and a truth; None without gates."""
+MARKS = {True: "✓", False: "✗", None: "?"}
+"""Before what was met, was not met, was not judged."""
+
+
+def is_void(benchmark: Mapping[str, Any]) -> bool:
+    """Return whether a measurement was disturbed; predictions and reports of before do not say it."""
+    return bool(benchmark.get("void"))
+
+
+def basis(benchmark: Mapping[str, Any]) -> str:
+    """Return how a speed is known: measured, predicted, emulated, or measured on a machine that was disturbed."""
+    return f"{benchmark['basis']}, void" if is_void(benchmark) else str(benchmark["basis"])
+
+
+def void_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return for each measurement that does not count what disturbed it."""
+    return [
+        f"{one['model']} on {one['device']}: void, no gate is judged by it: {'; '.join(one['void'])}"
+        for one in report.get("benchmarks", ())
+        if is_void(one)
+    ]
+
+
+def gates_sentence(report: Mapping[str, Any]) -> tuple[str, bool | None] | None:
+    """Return whether the gates were met, as a sentence and a truth (None: not judged); None without gates."""
     gates = report["gates"]
     if not gates:
         return None
-    missed = sum(not gate["met"] for gate in gates)
+    missed, void = ([gate["met"] for gate in gates].count(fate) for fate in (False, None))
+    more = f", {void} not judged" if void else ""
     if missed:
-        return f"{missed} of {len(gates)} gates not met", False
+        return f"{missed} of {len(gates)} gates not met{more}", False
+    if void:
+        return f"{void} of {len(gates)} gates not judged: the machine was disturbed", None
     return f"All {len(gates)} gates met" if len(gates) > 1 else "The gate was met", True

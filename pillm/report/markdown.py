@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pillm.report.choice import HEADS, cells
-from pillm.report.headline import gates_sentence, headline
+from pillm.report.headline import basis, gates_sentence, headline, void_lines
 from pillm.report.ondevice import markdown_part
 from pillm.report.trainingfacts import training_facts, training_sentence, training_table
 from pillm.report.trends import trend_lines
@@ -27,6 +27,8 @@ from pillm.wording import score, size, speed
 from pillm.wording import table as table
 
 MAX_WRONG = 10
+_MARKS = {True: "✅", False: "❌", None: "❔"}
+_MET = {True: "yes", False: "**no**", None: "**not judged**"}
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -37,7 +39,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"# {escaped(report['recipe'])}",
         verdict,
         _pick(report),
-        f"{'✅' if gates[1] else '❌'} {gates[0]}." if gates else "",
+        f"{_MARKS[gates[1]]} {gates[0]}." if gates else "",
         _scores(report),
         _ladder(report),
         _files(report),
@@ -131,13 +133,14 @@ def _choice(report: Mapping[str, Any]) -> str:
 
 def _speeds(report: Mapping[str, Any]) -> str:
     rows = [
-        [escaped(one["model"]), escaped(one["device"]), one["basis"], speed(one["pp_tps"]), speed(one["tg_tps"])]
+        [escaped(one["model"]), escaped(one["device"]), basis(one), speed(one["pp_tps"]), speed(one["tg_tps"])]
         for one in report["benchmarks"]
     ]
     heads = ["file", "device", "basis", "prefill tok/s", "decode tok/s"]
     shown = [table(heads, rows, 3)] if rows else []
     if report["plans"]:
         shown.append("\n".join(f"- {escaped(one['model'])}: {escaped(one['verdict'])}" for one in report["plans"]))
+    shown += ["\n".join(f"- {escaped(line)}" for line in void)] if (void := void_lines(report)) else []
     shown += ["\n".join(f"- {escaped(line)}" for line in lines)] if (lines := trend_lines(report)) else []
     return "\n\n".join(["## Speed", *shown]) if shown else ""
 
@@ -161,7 +164,7 @@ def _gates(report: Mapping[str, Any]) -> str:
             escaped(one["model"]),
             "-" if one["value"] is None else f"{one['value']:.4g}",
             "-" if one["bound"] is None else f"{one['bound']:.4g}",
-            "yes" if one["met"] else f"**no**: {escaped(one['reason'])}" if one.get("reason") else "**no**",
+            _MET[one["met"]] + (f": {escaped(one['reason'])}" if one.get("reason") else ""),
         ]
         for one in report["gates"]
     ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pillm.report.elements import Child, Markup, tag
-from pillm.report.headline import gates_sentence, headline, is_pick, pick_speed
+from pillm.report.headline import MARKS, basis, gates_sentence, headline, is_pick, pick_speed
 from pillm.report.words import count, interval, percent, score, set_title, size, speed
 
 LINKS = (
@@ -19,9 +19,10 @@ def hero(report: Mapping[str, Any]) -> Markup:
     """Return the verdict: what was distilled, how small, how good, how fast, and whether the gates were met."""
     gates = gates_sentence(report)
     pieces = [tag("em", piece) if strong else piece for piece, strong in headline(report)]
-    badge = (
-        tag("span", "✓ " if gates[1] else "✗ ", gates[0], class_="badge good" if gates[1] else "badge bad") if gates else None
-    )
+    badge = None
+    if gates:
+        tone = {True: "good", False: "bad", None: "unsure"}[gates[1]]
+        badge = tag("span", f"{MARKS[gates[1]]} ", gates[0], class_=f"badge {tone}")
     when = tag("time", str(report["at"])[:10], datetime=report["at"])
     others = _other_sets(report)
     eyebrow = tag("p", tag("b", "pillm"), " · run ", tag("b", report["recipe"]), " · ", when, class_="eyebrow")
@@ -115,14 +116,14 @@ def _speed_card(report: Mapping[str, Any]) -> Markup | None:
     if fast is None:
         return None
     others = [one for one in report["benchmarks"] if one["model"] == fast["model"] and one is not fast]
-    about: list[Child] = ["tokens per second on ", tag("b", fast["device"]), ", ", _basis(fast["basis"])]
+    about: list[Child] = ["tokens per second on ", tag("b", fast["device"]), ", ", _basis(fast)]
     for one in others[:2]:
-        about += [tag("br"), f"{speed(one['tg_tps'])} on {one['device']}, ", _basis(one["basis"])]
+        about += [tag("br"), f"{speed(one['tg_tps'])} on {one['device']}, ", _basis(one)]
     return _card("Decode speed", speed(fast["tg_tps"]), about)
 
 
-def _basis(basis: str) -> Markup:
-    return tag("span", basis, class_=f"basis {basis}")
+def _basis(benchmark: Mapping[str, Any]) -> Markup:
+    return tag("span", basis(benchmark), class_=f"basis {benchmark['basis']}")
 
 
 def _rows_card(report: Mapping[str, Any]) -> Markup:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pillm.report.charts import Point, quality_against_size, quality_ladder, speed_bars
 from pillm.report.elements import Child, Markup, tag
-from pillm.report.headline import is_pick
+from pillm.report.headline import is_pick, void_lines
 from pillm.report.losscurve import loss_curve
 from pillm.report.trainingfacts import training_facts, training_sentence
 from pillm.report.trends import trend_panels
@@ -88,7 +88,8 @@ def speed_section(report: Mapping[str, Any]) -> Markup | None:
         else None
     )
     shown = tag("div", *panels, class_="panels")
-    return section("speed", "Tokens per second", lead, shown, plans, trend_panels(report, _title))
+    void = tag("ul", *(tag("li", line) for line in lines), class_="notes") if (lines := void_lines(report)) else None
+    return section("speed", "Tokens per second", lead, shown, void, plans, trend_panels(report, _title))
 
 
 def training_section(report: Mapping[str, Any]) -> Markup | None:

@@ -121,8 +121,9 @@ _WRONG = _object(
 )
 _FIGURE: JSONObject = {"type": ["number", "null"]}
 _GATE = _object(
-    {"gate": _TEXT, "model": _TEXT, "value": _FIGURE, "bound": _FIGURE, "met": {"type": "boolean"}},
-    {"reason": {"type": ["string", "null"], "description": "Why the gate could not be checked; it is not met then."}},
+    {"gate": _TEXT, "model": _TEXT, "value": _FIGURE, "bound": _FIGURE}
+    | {"met": {"type": ["boolean", "null"], "description": "Null: not judged, for its measurement is void."}},
+    {"reason": {"type": ["string", "null"], "description": "Why the gate could not be checked, or not judged."}},
 )
 _COUNT_OR_NONE: JSONObject = {"type": ["integer", "null"], "minimum": 0}
 _POINT = {"step": _COUNT, "loss": _NUMBER}

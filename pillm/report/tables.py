@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pillm.report.elements import Child, Markup, tag
-from pillm.report.headline import is_pick
+from pillm.report.headline import MARKS, is_pick
 from pillm.report.plots import section
 from pillm.report.words import SET_NOTES, count, duration, interval, score, set_title, size, subject_title
 
@@ -126,7 +126,7 @@ def _gates(report: Mapping[str, Any]) -> Markup | None:
             tag("td", one["model"]),
             tag("td", "-" if one["value"] is None else f"{one['value']:.4g}"),
             tag("td", "-" if one["bound"] is None else f"{one['bound']:.4g}"),
-            tag("td", _fate(one), class_="good-text" if one["met"] else "bad-text"),
+            tag("td", _fate(one), class_={True: "good-text", False: "bad-text", None: "unsure-text"}[one["met"]]),
         ]
         for one in report["gates"]
     ]
@@ -135,7 +135,8 @@ def _gates(report: Mapping[str, Any]) -> Markup | None:
 
 def _fate(gate: Mapping[str, Any]) -> str:
     reason = gate.get("reason")
-    return "✓ met" if gate["met"] else f"✗ not met: {reason}" if reason else "✗ not met"
+    said = {True: "met", False: "not met", None: "not judged"}[gate["met"]]
+    return f"{MARKS[gate['met']]} {said}" + (f": {reason}" if reason else "")
 
 
 def _balance(report: Mapping[str, Any]) -> Markup:

@@ -11,10 +11,13 @@ from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
 from pillm.backends import Runner, Session, Teacher
 from pillm.capabilities import CAPABILITIES, OPTIONS
 from pillm.contract import Contract
-from pillm.records import Answer, Failure, Prompt, Request, Usage
+from pillm.errors import ConfigError
+from pillm.records import Answer, Failure, JSONObject, Prompt, Request, Usage
 from pillm.testing.declarations import ConformanceError, check_ready, require
 from pillm.testing.samples import sample_examples
 
+ODD: JSONObject = {"enum": ["a"], "not": {"type": "object"}}
+"""A schema that many grammars cannot express, and whose answer is short."""
 MOST_AHEAD = 512
 """A teacher that pulled this many requests before its first result pulls without end."""
 
@@ -121,6 +124,8 @@ def check_runner(
     require(kind in runner.reads, f"{where} reads {', '.join(sorted(runner.reads))}, not {kind}.")
     asked = [example.prompt for example in sample_examples()] if prompts is None else list(prompts)
     requests = _requests(asked, runner.identity())
+    runner.check_prompts(asked)
+    _check_refusing(runner, model, where)
     with runner.open(model) as session:
         require(isinstance(session, Session), f"open() of {where} must give a Session, not {session!r}.")
         _check_capabilities(runner, session, where)
@@ -147,6 +152,26 @@ def _check_capabilities(runner: Runner, session: Session, where: str) -> None:
     for name, option in OPTIONS.items():
         there = option in type(runner).model_fields
         require(there or name not in able, f"{where} says that it can {name!r}, and it has no option {option!r}.")
+
+
+def _check_refusing(runner: Runner, model: ModelFile | Checkpoint, where: str) -> None:
+    """Give a runner that holds answers to schemas an odd one: what it cannot hold it must refuse before it is asked."""
+    if not runner.capabilities >= {"answer", "grammar"}:
+        return
+    held = runner.model_copy(update={OPTIONS["grammar"]: True})
+    prompt = Prompt(id="odd", messages=({"role": "user", "content": "Say a."},), schema=ODD)
+    try:
+        held.check_prompts([prompt])
+    except ConfigError:
+        return
+    try:
+        with held.open(model) as session:
+            result = _answers(session, _requests([prompt], held.identity()), where)[0]
+            fault = result.message if isinstance(result, Failure) else ""
+    except ConfigError as error:
+        fault = str(error)
+    late = f"{where} failed at a schema that its check_prompts() let pass ({fault}). Refuse it there: a run asks in time."
+    require(not fault, late)
 
 
 def _check_embeddings(session: Session, where: str) -> None:

@@ -27,11 +27,15 @@ class LocalRunner(Decoding, pillm.Runner):
         return self._open(model)
 
     def speed_files(self, folder: Path) -> Sequence[pillm.ModelFile]:
-        """Write three model files of random weights and return them: 28 and 138 MB in Q4_0, 261 MB in Q8_0."""
-        from pillm_llamacpp.measuring.timefiles import LARGE, SMALL, write_file
+        """Write ten model files of random weights and return them: 2 to 261 MB in Q4_0, Q8_0 and F16."""
+        from pillm_llamacpp.measuring.timefiles import LARGE, MINUTE, SMALL, TINY, write_file
 
-        made = (("small", SMALL, "Q4_0"), ("middle", LARGE, "Q4_0"), ("large", LARGE, "Q8_0"))
-        return [pillm.ModelFile.of(write_file(folder / f"{name}.gguf", shape, type_), type_) for name, shape, type_ in made]
+        made = [(shape, type_) for shape in (MINUTE, TINY) for type_ in ("Q4_0", "Q8_0", "F16")]
+        made += [(SMALL, "Q4_0"), (SMALL, "F16"), (LARGE, "Q4_0"), (LARGE, "Q8_0")]
+        return [
+            pillm.ModelFile.of(write_file(folder / f"{shape.layers}-{type_}.gguf", shape, type_), type_)
+            for shape, type_ in made
+        ]
 
     def _open(self, model: pillm.ModelFile | pillm.Checkpoint, **more: Any) -> pillm.Session:
         if isinstance(model, pillm.Checkpoint):

@@ -12,15 +12,13 @@ from typing import Any
 
 import torch
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
 
 import pillm
+from pillm_hf.answering.grammars import grammar_of, refused
 
 _COMPILED = 64  # schemas kept: rows of a task share one
-# between values a blank, or a new line with its indent: a model that is at a loss must not write blanks for ever
-_OPTIONS: Any = {"whitespace_pattern": r" |\n[ \t]{0,24}", "lenient": False}
 
 
 class Constraint:
@@ -96,23 +94,14 @@ class Constraints:
         return self._made[key].fresh()
 
     def _compiled(self, schema: dict[str, Any], where: str) -> Constraint:
+        grammar = grammar_of(schema, where)
         try:
-            Draft202012Validator.check_schema(schema)
-            matcher = LLMatcher(self._tokens, LLMatcher.grammar_from_json_schema(schema, overrides=_OPTIONS), log_level=0)
-        except SchemaError as error:
-            raise pillm.ConfigError(f"{where}: its schema is not valid: {error.message} at {error.json_path}.") from error
+            matcher = LLMatcher(self._tokens, grammar, log_level=0)
         except ValueError as error:
-            raise _refused(where, str(error)) from error
+            raise refused(where, str(error)) from error
         if matcher.is_error():
-            raise _refused(where, matcher.get_error())
+            raise refused(where, matcher.get_error())
         return Constraint(matcher, Draft202012Validator(schema), self._stop_ids)
-
-
-def _refused(where: str, reason: str) -> pillm.ConfigError:
-    return pillm.ConfigError(
-        f"{where}: `constrain` cannot hold answers to this schema: {' '.join(reason.split())}. Nothing was asked for it. "
-        "Say it with supported keywords, or set constrain=false and let the schema be checked afterwards."
-    )
 
 
 def hold(logits: torch.Tensor, held: Iterable[tuple[int, Constraint | None]], first: Sequence[int] | None) -> torch.Tensor:

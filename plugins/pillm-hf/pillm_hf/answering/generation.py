@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 import pillm
@@ -37,6 +39,13 @@ class Generation(pillm.Backend):
         """Raise where there is no such GPU, or nothing to hold weights in 8 or 4 bit with."""
         require_device(self.device_map)
         require_bitsandbytes(self.load_in)
+
+    def check_prompts(self, prompts: Sequence[pillm.Prompt]) -> None:
+        """Raise ConfigError naming the first row whose schema `constrain` could not hold answers to; no model is opened."""
+        if self.constrain:
+            from pillm_hf.answering.grammars import check_schemas
+
+            check_schemas(prompts)
 
     def load(self) -> Load:
         """Return how much is done at once."""

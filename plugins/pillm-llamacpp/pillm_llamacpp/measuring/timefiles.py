@@ -40,6 +40,8 @@ class Shape:
         return found | {f"blk.{layer}.{part}.weight": side for layer in range(self.layers) for part, side in sides.items()}
 
 
+MINUTE = Shape(hidden=256, wide=512, layers=4, heads=4, kv_heads=2, vocabulary=2048)
+TINY = Shape(hidden=256, wide=768, layers=6, heads=4, kv_heads=2)
 SMALL = Shape(hidden=512, wide=1536, layers=16, heads=8, kv_heads=2)
 LARGE = Shape(hidden=1024, wide=3072, layers=20, heads=16, kv_heads=4)
 

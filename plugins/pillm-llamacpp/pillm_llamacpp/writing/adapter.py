@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from pillm_llamacpp.workers.refusal import Refusal
 from pillm_llamacpp.writing.shards import FLOATS, Reader, Stored, tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -78,6 +78,8 @@ class Merge(NamedTuple):
 
     def apply(self, rows: np.ndarray[Any, Any], first: int) -> np.ndarray[Any, Any]:
         """Return the base's rows from `first` on, float32, with the adapter merged in; the sums are peft's."""
+        import numpy as np
+
         own = slice(first, first + len(rows))
         made: np.ndarray[Any, Any] = np.matmul(self.b[own], self.a)
         made *= np.float32(self.scale)

@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import numpy as np
-
 import pillm
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import numpy as np
 
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 FLOATS = ("F32", "F16", "BF16")
@@ -113,6 +113,8 @@ class Reader:
 
     def rows(self, tensor: Stored, first: int, count: int) -> np.ndarray[Any, Any]:
         """Return rows as they are stored, [count, columns]; BF16 comes as uint16."""
+        import numpy as np
+
         kind = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}[tensor.dtype]
         found = np.empty((count, tensor.columns), kind)
         width = tensor.columns * found.itemsize
@@ -149,6 +151,8 @@ class Reader:
 
 def widened(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return stored rows as float32; uint16 is BF16."""
+    import numpy as np
+
     if rows.dtype == np.uint16:
         return (rows.astype(np.uint32) << 16).view(np.float32)
     return rows.astype(np.float32, copy=False)
