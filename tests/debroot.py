@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.programs import need
 
 ROOT = Path(__file__).parents[1]

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
+from pydantic import Field
 
-from pillm import Answer, Checkpoint, Finding, ModelFile, Runner, Session
+from pillm import Answer, Checkpoint, ConfigError, Failure, Finding, ModelFile, Runner, Session
 from pillm.testing import (
     ConformanceError,
     LengthMetric,
@@ -112,6 +113,33 @@ def test_a_runner_that_answers_twice_in_two_ways_is_told(tmp_path):
         check_runner(Dice(), Checkpoint(path=tmp_path))
     with pytest.raises(ConformanceError, match="reads checkpoint, not gguf"):
         check_runner(Dice(), ModelFile(path=tmp_path / "a.gguf", quant="F16", bytes=1, sha256=""))
+
+
+def test_a_runner_that_finds_only_when_asked_that_it_cannot_hold_a_schema_is_told(tmp_path):
+    class Late(TableRunner):
+        """Holds answers to schemas, and refuses one late."""
+
+        name: ClassVar[str] = "late"
+        capabilities: ClassVar[frozenset[str]] = frozenset({"answer", "bench", "grammar"})
+        constrain: bool = Field(False, description="Hold answers to the row's schema.")
+        early: bool = Field(False, description="Look in time.")
+
+        def check_prompts(self, prompts):
+            if self.early and any("not" in (prompt.schema or {}) for prompt in prompts):
+                raise ConfigError("'not' cannot be held to.")
+
+        def open(self, model):
+            return Refusing({}, "late") if self.constrain else super().open(model)
+
+    class Refusing(TableSession):
+        def answer(self, requests):
+            for request in requests:
+                yield request, Failure("invalid", "'not' cannot be held to.")
+
+    student = check_trainer(TableTrainer(), tmp_path / "train")
+    with pytest.raises(ConformanceError, match=r"check_prompts\(\) let pass \('not' cannot be held to"):
+        check_runner(Late(), student)
+    check_runner(Late(early=True), student)
 
 
 def test_a_runner_that_does_not_answer_is_only_timed(tmp_path):
