@@ -12,6 +12,7 @@ ALLOWED = (
     "no checkout of home-assistant/intents",
     "needs a GPU",
     "needs Linux",
+    "needs transparent huge pages",
     "needs a machine that is not Arm",
     "needs a file system that drops its pages",
     "needs user namespaces",
