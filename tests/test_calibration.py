@@ -145,3 +145,11 @@ def test_files_that_are_too_much_alike_tell_nothing() -> None:
     assert least_squares([[1.0, 2.0], [1.0, 1.0]]) == pytest.approx([1.0, 0.0], abs=1e-9)
     with pytest.raises(BackendError, match="too much alike"):
         least_squares([[1.0, 2.0], [2.0, 4.0]])
+
+
+def test_a_disturbed_timing_costs_precision_and_no_calibration(tmp_path: Path) -> None:
+    good = [timed(one, BOARD) for one in (SMALL, MIDDLE, LARGE)]
+    slow = replace(good[0], tg_tps=1.1 * good[1].tg_tps)  # hardly faster than a file five times its size
+    found = profile_of(calibrated_text("generic-arm64", FACTS, [slow, *good[1:]], day="2026-11-29"), tmp_path)
+    assert found.bandwidth_gbps
+    assert decode_speed(LARGE, found) == pytest.approx(decode_speed(LARGE, BOARD), rel=0.3)

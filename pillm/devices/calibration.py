@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 from pillm.artifacts import DeviceFacts
 from pillm.devices.quants import QUANTS
@@ -126,9 +127,15 @@ class _Decode:
 def _decode(timings: Sequence[Timing]) -> _Decode:
     """Return what decode takes, by least squares of the relative errors.
 
-    Two sizes of a type show what a layer takes, three what a token takes; what comes out below 0 is taken for 0.
+    Two sizes of a type show what a layer takes, three what a token takes; what comes out below 0 is taken for 0. Raises
+    BackendError where a larger file was faster than a smaller one.
     """
     loads = [(load_of(one.shape), one.tg_tps) for one in timings]
+    for (first, slow), (second, fast) in permutations(loads, 2):
+        if _type(first) == _type(second) and _read(first) < _read(second) and slow < fast:
+            raise BackendError(
+                "the timings contradict each other: a larger file was faster. Close other programs and try again."
+            )
     sizes: dict[str, dict[float, Load]] = {}
     for load, _ in loads:
         sizes.setdefault(_type(load), {})[_read(load)] = load
@@ -139,11 +146,10 @@ def _decode(timings: Sequence[Timing]) -> _Decode:
         rows = [[_share(name, load) * speed for name in columns] for load, speed in loads]
         found = dict(zip(columns, least_squares(rows), strict=True))
         below = [name for name in unknown if found[name] < 0]
-        if not below:
+        if not below and min(found[type_] for type_ in sizes) > 0:
             break
-        unknown.remove(min(below, key=lambda name: found[name]))
-    if min(found[type_] for type_ in sizes) <= 0:
-        raise BackendError("the timings contradict each other: a larger file was faster. Close other programs and try again.")
+        # a disturbed timing can leave nothing for the bytes: then they alone are counted
+        unknown.remove(min(below, key=lambda name: found[name]) if below else unknown[-1])
     largest = {type_: by_size[max(by_size)] for type_, by_size in sizes.items()}
     return _Decode(found.get("token", 0.0), found.get("layer", 0.0), {type_: found[type_] for type_ in sizes}, largest)
 
