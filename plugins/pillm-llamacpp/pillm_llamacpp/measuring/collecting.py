@@ -112,7 +112,7 @@ def watched(message: Packet, send: Callable[..., None], collector: Collector) ->
     """Read the texts with a model while its products are seen; send how many tokens were read, return how long a piece is."""
     log = start()
     model = Model(message["model"], log)
-    context = min(message["context"], model.context or message["context"])
+    context: int = min(message["context"], model.context or message["context"])
     conversations = read_whole(model, message["texts"], context)
     send(total=sum(len(one.ids) for one in conversations))
     reader = Reader(
