@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,13 +128,6 @@ def _reason(entry: Entry) -> str:
     return str(entry.body.get("reason")).partition(". ")[0]
 
 
-def _unlike(series: Series, one: Measured) -> Iterator[str]:
-    """Yield what was not the same as in the measurement before of its series."""
-    place = series.measured.index(one)
-    if place:
-        yield from caveats(series.measured[place - 1].record, one.record)
-
-
 def _series(series: Series, found: Contents, last: int, *, several: bool) -> Sequence[Any]:
     from rich.table import Table
 
@@ -147,10 +140,12 @@ def _series(series: Series, found: Contents, last: int, *, several: bool) -> Seq
     head = f"{series.model}{file} on {where}{machine}{threads}{anew}"
     columns = ("number", "at", f"pp{series.pp} t/s", f"tg{series.tg} t/s", "ttft ms", "peak MB", "")
     table = Table(*columns, box=None, pad_edge=False)
-    for one in series.measured[-last:]:
+    earlier = (None, *series.measured)[-last - 1 : -1]
+    for before, one in zip(earlier, series.measured[-last:], strict=True):
         record = one.record
+        unlike = caveats(before.record, record) if before else ()
         void = f"void: {'; '.join(record.void)}" if record.void else ""
-        about = "; ".join(filter(None, (names.get(one.sequence), *_unlike(series, one), void)))
+        about = "; ".join(filter(None, (names.get(one.sequence), *unlike, void)))
         table.add_row(
             str(one.sequence), one.at[:19].replace("T", " "), f"{record.pp_tps:.1f}", f"{record.tg_tps:.1f}",
             "" if record.ttft_ms is None else f"{record.ttft_ms:.1f}",

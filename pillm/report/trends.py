@@ -55,28 +55,33 @@ def trend_document(series: Iterable[Series]) -> list[JSONObject]:
 
 def trend_lines(report: Mapping[str, Any]) -> list[str]:
     """Return a line of text per series: what it began and ended with, and how it went between."""
-    lines = []
+    lines, files = [], _files(report)
     for one in report.get("trends", ()):
         values = [each["tg_tps"] for each in one["measured"]]
         void = sum(bool(each["void"]) for each in one["measured"])
         disturbed = f", {void} void" if void else ""
         went = f"{speed(values[0])} to {speed(values[-1])} tok/s over {len(values)} measurements"
         told = f"{sparkline(values)} {went if len(values) > 1 else f'{speed(values[0])} tok/s, measured once'}{disturbed}"
-        lines.append(f"{one['model']}{_file(one)} on {one['device']}: {told}")
+        lines.append(f"{one['model']}{files[one.get('sha256')]} on {one['device']}: {told}")
     return lines
 
 
-def _file(one: Mapping[str, Any]) -> str:
-    """Return which file of several that had one name it is; empty where there was but one."""
-    if one.get("replaces"):
-        return f" ({one['sha256'][:8]}, which took the place of {one['replaces'][:8]})"
-    return f" ({one['sha256'][:8]})" if one.get("sha256") else ""
+def _files(report: Mapping[str, Any]) -> dict[str | None, str]:
+    """Return which file of several that had one name each is, by sha256; empty where there was but one."""
+    told: dict[str | None, str] = {}
+    for one in report.get("trends", ()):
+        told.setdefault(one.get("sha256"), "")
+        if before := one.get("replaces"):
+            told[before] = told.get(before) or f" ({before[:8]})"
+            told[one["sha256"]] = f" ({one['sha256'][:8]}, which took the place of {before[:8]})"
+    return told
 
 
 def trend_panels(report: Mapping[str, Any], title: Any) -> Markup | None:
     """Return a plot of decode speeds per series, oldest first; `title` names a model file."""
+    files = _files(report)
     panels = [
-        tag("div", tag("h3", title(report, one["model"]), _file(one), " ", tag("span", one["device"], class_="basis measured")),
+        tag("div", tag("h3", title(report, one["model"]), files[one.get("sha256")], " ", tag("span", one["device"], class_="basis measured")),
             trend_plot(one["measured"], _WIDTH), class_="panel")
         for one in report.get("trends", ())
     ]  # fmt: skip
