@@ -81,7 +81,9 @@ def trend_panels(report: Mapping[str, Any], title: Any) -> Markup | None:
     """Return a plot of decode speeds per series, oldest first; `title` names a model file."""
     files = _files(report)
     panels = [
-        tag("div", tag("h3", title(report, one["model"]), files[one.get("sha256")], " ", tag("span", one["device"], class_="basis measured")),
+        tag("div",
+            tag("h3", title(report, one["model"]), files[one.get("sha256")], " ",
+                tag("span", one["device"], class_="basis measured")),
             trend_plot(one["measured"], _WIDTH), class_="panel")
         for one in report.get("trends", ())
     ]  # fmt: skip
