@@ -15,7 +15,7 @@ from typing import ClassVar
 import pytest
 from pydantic import Field
 
-from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
+from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, DeviceFacts, ModelFile
 from pillm.backends import Runner, Session
 from pillm.devices import device
 from pillm.errors import BackendError, DataError, MissingDependency, Unavailable
@@ -295,6 +295,23 @@ def test_a_prediction_for_another_machine_is_no_share_of_anything(model: ModelFi
     same, _ = measure(model, BoardRunner(machine=RecordedMachine()), replace(how, profile=device("pi4-8gb")))
     assert same.expected is not None
     assert same.expected.tg_ratio == 10.0
+
+
+def test_a_runner_that_hides_its_sensors_is_asked_what_machine_it_is(model: ModelFile) -> None:
+    class Elsewhere(TableRunner):
+        """Runs on a board that it knows by name."""
+
+        name: ClassVar[str] = "elsewhere"
+
+        def probe(self) -> DeviceFacts:
+            return DeviceFacts(model="Raspberry Pi 4 Model B Rev 1.4", architecture="aarch64")
+
+    model.path.write_text("{}", "utf-8")
+    for name, other in (("pi4-4gb", False), ("pi5-4gb", True)):
+        how = Measuring(plan=QUICK, expected=Expected(device=name, tg_tps=1.0), profile=device(name))
+        record, _ = measure(model, Elsewhere(), how)
+        assert record.expected is not None
+        assert (record.expected.elsewhere is not None, record.expected.tg_ratio is None) == (other, other)
 
 
 def test_what_can_be_seen_to_be_wrong_before_is_not_noted(tmp_path: Path, model: ModelFile) -> None:

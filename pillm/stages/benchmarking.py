@@ -126,7 +126,7 @@ class _Task:
             machine = session.machine() if isinstance(session, Hosted) else None
             if machine is None:
                 self._missing["sensors"] = f"runner {self._runner.name!r} does not tell the machine it runs on"
-                return self._judged(self._measured(session, None, ""), None, None)
+                return self._judged(self._measured(session, None, ""), None, self._elsewhere(None))
             sensors = Sensors(machine)
             seen = preflight(machine, sensors, needed=self._needed())
             self._refuse_unfit(seen)
@@ -142,10 +142,15 @@ class _Task:
                 self._missing["sensors"] = sampler.failed
             return self._judged(self._with_energy(record, idle), sampler, elsewhere)
 
-    def _elsewhere(self, machine: Machine) -> str | None:
-        """Return what the machine is where it is another than was foretold for."""
-        profile = self._how.profile
-        return mismatch(profile, probe_machine(machine)) if profile is not None else None
+    def _elsewhere(self, machine: Machine | None) -> str | None:
+        """Return what the machine is where it is another than was foretold for; None where that cannot be found out."""
+        if self._how.profile is None:
+            return None
+        try:
+            facts = self._runner.probe() if machine is None else probe_machine(machine)
+        except Unavailable:
+            return None
+        return mismatch(self._how.profile, facts)
 
     def _needed(self) -> int | None:
         expected = self._how.expected
