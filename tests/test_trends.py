@@ -44,7 +44,7 @@ def test_a_student_that_was_trained_anew_has_a_line_and_a_picture_of_its_own() -
     old, new = trend_lines(report)
     assert "a.gguf (aaaaaaaa) on here: " in old
     assert "a.gguf (bbbbbbbb, which took the place of aaaaaaaa) on here: " in new
-    assert "3.0 tok/s, measured once" in new
+    assert "tok/s, measured once" in new
     shown = trend_panels(report, lambda _, model: model)
     assert shown is not None
     assert shown.count("<polyline") == 2
