@@ -115,7 +115,7 @@ BOARD = Conditions(
     ],
 )
 def test_what_was_not_alike_is_named_beside_the_comparison(changed: dict[str, Any], caveat: str) -> None:
-    facts = {"conditions": BOARD, "build": "llama.cpp 0c1e", "repack": True, "runner": "local"}
+    facts: dict[str, Any] = {"conditions": BOARD, "build": "llama.cpp 0c1e", "repack": True, "runner": "local"}
     left, right = record(**facts), record(**facts | changed)
     check_comparable(left, right, ("old", "new"))
     assert compare(left, right).caveats == (caveat,)

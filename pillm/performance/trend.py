@@ -54,7 +54,8 @@ def series_of(measured: Iterable[Measured]) -> list[Series]:
         machine_id = record.conditions.machine_id if record.conditions else None
         setting = (record.device, record.board, machine_id, record.threads, record.pp, record.tg)
         found.setdefault((record.sha256 or record.model, setting), []).append(one)
-    series, before = [], {}
+    series: list[Series] = []
+    before: dict[tuple[str, Setting], str | None] = {}
     for (_, setting), members in found.items():
         last = members[-1].record
         device, board, machine_id, threads, pp, tg = setting
