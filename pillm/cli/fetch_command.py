@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 @cli_command("fetch")
 @click.argument("model")
 @click.option("--revision", metavar="NAME", help="A branch, a tag or a commit; the same as MODEL@NAME.")
-@click.option(
-    "--file", "files", multiple=True, metavar="NAME.gguf", help="A model file to fetch, of those that MODEL holds."
-)
+@click.option("--file", "files", multiple=True, metavar="NAME.gguf", help="A model file to fetch, of those that MODEL holds.")
 @click.option("--dry-run", is_flag=True, help="Print the files with their sizes; fetch nothing.")
 @click.option("--events", type=new_file(), help="Also append the progress, as JSON lines, to this file.")
 @click.pass_obj

@@ -44,6 +44,4 @@ def _of(path: Path) -> dict[str, StoredTensor]:
             begin = file.tell()  # the data follow the header
     except (OSError, Fault) as error:
         raise DataError(f"{path} is no readable safetensors file: {error}. Save or copy it again.") from error
-    return {
-        name: StoredTensor(one.dtype, one.shape, path, begin + one.start, begin + one.end) for name, one in tensors.items()
-    }
+    return {name: StoredTensor(one.dtype, one.shape, path, begin + one.start, begin + one.end) for name, one in tensors.items()}

@@ -52,9 +52,7 @@ class VulkanRunner(LocalRunner):
     name: ClassVar[str] = "vulkan"
 
     gpu_layers: int = Field(-1, ge=-1, description="Layers on the graphics processor; -1: all.")
-    device: str | None = Field(
-        None, description="The graphics processor: its number or part of its name; none: the first fit."
-    )
+    device: str | None = Field(None, description="The graphics processor: its number or part of its name; none: the first fit.")
     force: bool = Field(False, description="Take a renderer in software too, such as llvmpipe.", json_schema_extra=TUNING)
 
     def check(self) -> None:

@@ -24,9 +24,7 @@ SCRIPTS = sorted(path for path in RPI4.rglob("*.sh") if path not in SHARED)
 
 def test_every_script_passes_shellcheck() -> None:
     need("shellcheck")
-    done = subprocess.run(
-        ["shellcheck", "-x", *map(str, [*SCRIPTS, *SHARED])], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["shellcheck", "-x", *map(str, [*SCRIPTS, *SHARED])], capture_output=True, text=True, check=False)
     assert done.stdout == ""
 
 

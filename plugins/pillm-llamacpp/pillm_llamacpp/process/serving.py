@@ -13,9 +13,10 @@ import llama_cpp.llama_cpp as llama
 
 from pillm_llamacpp.inference.batching import Batcher, Job
 from pillm_llamacpp.inference.chat import ChatTemplate
-from pillm_llamacpp.inference.engine import Context, Model, features, repacks, start
+from pillm_llamacpp.inference.engine import Context, Model, start
 from pillm_llamacpp.inference.machine import free_memory
 from pillm_llamacpp.inference.prefixes import Prefixes, Storage, key_of
+from pillm_llamacpp.inference.processor import features, repacks
 from pillm_llamacpp.inference.sampling import Chooser, Grammar
 from pillm_llamacpp.workers.refusal import Refusal
 
