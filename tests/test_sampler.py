@@ -89,7 +89,8 @@ def test_a_part_is_found_among_readings_of_which_most_were_dropped(monkeypatch: 
             with sampler.part(name), sampler.during(name):
                 for _ in range(9):
                     sampler.take()
-    for name, other in (("headline", "sustained"), ("sustained", "headline")):
-        phases = {one.phase for one in sampler.of(name)}
-        assert phases
-        assert other not in phases or name == "sustained", "one from before a part belongs to it"
+    assert len(sampler.readings) < 12
+    for name, first in (("headline", IDLE), ("sustained", BETWEEN)):
+        phases = [one.phase for one in sampler.of(name)]
+        assert (phases[0], phases[-1]) == (first, BETWEEN), "its bounds are never dropped"
+        assert set(phases[1:-1]) <= {name}

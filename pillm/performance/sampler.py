@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -42,6 +41,7 @@ class Sampler:
         self._taking = threading.Lock()
         self._phase = IDLE
         self._parts: dict[str, Span] = {}
+        self._bounds: set[float] = set()
         self.failed: str | None = None
 
     @property
@@ -58,12 +58,14 @@ class Sampler:
     def part(self, name: str) -> Iterator[None]:
         """Do a part of the work; when it is done the sensors are read, so that nothing that befell its end is missed."""
         begin = self._readings[-1].time if self._readings else 0.0
+        self._bounds.add(begin)
         self._phase = BETWEEN
         yield
         self._phase = BETWEEN
         self.take()
         if self._readings:
             self._parts[name] = (begin, self._readings[-1].time)
+            self._bounds.add(self._readings[-1].time)
 
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
@@ -79,10 +81,7 @@ class Sampler:
         if part not in self._parts:
             return ()
         begin, end = self._parts[part]
-        readings = self.readings
-        times = [one.time for one in readings]
-        # of many readings some were dropped, perhaps the very first and last
-        return readings[max(0, bisect_right(times, begin) - 1) : bisect_left(times, end) + 1]
+        return tuple(one for one in self._readings if begin <= one.time <= end)
 
     def __enter__(self) -> Self:
         self.take()
@@ -114,7 +113,14 @@ class Sampler:
                 phase = BETWEEN
             self._readings.append(replace(reading, phase=phase))
             if len(self._readings) > _MOST:
-                del self._readings[1::2]
+                self._thin()
+
+    def _thin(self) -> None:
+        """Drop every second reading, save the newest and those that parts begin and end with."""
+        last = len(self._readings) - 1
+        self._readings = [
+            one for place, one in enumerate(self._readings) if place % 2 == 0 or place == last or one.time in self._bounds
+        ]
 
 
 def joules(readings: Sequence[Reading], spans: Iterable[Span], idle_w: float) -> float | None:
