@@ -18,10 +18,13 @@ FILES = {
     "/proc/sys/kernel/osrelease": "6.12.34+rpt-rpi-v8\n",
     "/proc/sys/kernel/random/boot_id": "3f0a77a1-4c0e-4d7f-9a8e-1f2b3c4d5e6f\n",
     "/proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
+    "/proc/device-tree/serial-number": "10000000a1b2c3d4\0",
+    "/etc/machine-id": "5f0c7d0e9a3b4c1d8e2f6a7b9c0d1e2f\n",
     "/sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
     "/sys/class/thermal/thermal_zone0/temp": "44300\n",
     f"{CPU}/cpu0/cpufreq/scaling_governor": "performance\n",
     f"{CPU}/cpu0/cpufreq/cpuinfo_max_freq": "1800000\n",
+    f"{CPU}/cpu0/cpufreq/scaling_max_freq": "1800000\n",
     **{f"{CPU}/cpu{core}/cpufreq/scaling_cur_freq": "1800000\n" for core in range(4)},
 }
 VERSION = "2025/05/08 15:13:17\nCopyright (c) 2012 Broadcom\nversion 69471177aca6f1ea8cbcc4b6d2b5d5d5 (release)\n"

@@ -33,7 +33,8 @@ def test_prefill_and_decode_are_told_apart(cli: Cli, model: Path, tmp_path: Path
 def test_slower_than_the_baseline_ends_with_3(cli: Cli, model: Path, tmp_path: Path) -> None:
     record = cli("bench", model, "--json").json
     fast = tmp_path / "fast.json"
-    fast.write_text(json.dumps({**record, "tg_tps": record["tg_tps"] * 1000}), "utf-8")
+    samples = {"tg_tps": [speed * 1000 for speed in record["samples"]["tg_tps"]]}
+    fast.write_text(json.dumps({**record, "tg_tps": record["tg_tps"] * 1000, "samples": samples}), "utf-8")
     done = cli("bench", model, "--baseline", fast)
     assert done.code == 3
     assert "slower than the baseline: tg_tps" in done.err
@@ -119,3 +120,18 @@ def test_an_encoder_s_lengths_are_all_told_beside_its_headline() -> None:
     points = tuple(Point.of(work, [10.0, 11.0, 12.0]) for work in works)
     record = Benchmark(model="m", device="d", basis="measured", pp_tps=11.0, tg_tps=0.0, tg=0, points=points)
     assert [line.split()[0] for line in _lines(record)[1:]] == ["pp32"]
+
+
+def test_what_disturbed_a_long_run_is_said_beside_the_figures() -> None:
+    record = Benchmark(
+        model="m", device="d", basis="measured", pp_tps=11.0, tg_tps=1.0, disturbed={"sustained": ("the clock fell",)}
+    )
+    assert _lines(record)[1:] == ["  disturbed: sustained: the clock fell."]
+
+
+def test_a_typo_leaves_nothing_in_the_history(cli: Cli, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.gguf").write_text("not a model", "utf-8")
+    words = ([tmp_path / "nope.gguf"], [tmp_path / "text.gguf"], [model, "--runner", "tabel"], [model, "--device", "pi44"])
+    for one in words:
+        assert cli("bench", *one, "--history", tmp_path / "h.jsonl").code in (2, 4)
+    assert not (tmp_path / "h.jsonl").exists()

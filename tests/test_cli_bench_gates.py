@@ -36,6 +36,20 @@ def test_a_gate_that_is_not_met_exits_with_3_and_the_record_is_in_the_history(cl
     assert [one.sequence for one in history.read().measured()] == [2]
 
 
+def test_a_gate_on_one_sample_is_unsure_and_passes(cli: Cli, model: Path, history: History) -> None:
+    done = cli("bench", model, "--history", history.path, "--repetitions", "1", "--gate", "tg_tps>=1e12")
+    assert done.code == 0
+    assert "unsure: timed once" in done.out
+
+
+def test_what_was_not_alike_in_the_baseline_is_named(cli: Cli, model: Path, tmp_path: Path) -> None:
+    record = cli("bench", model, "--no-history", "--json").json
+    (tmp_path / "a.json").write_text(json.dumps({**record, "runner": "another"}), "utf-8")
+    words = ("bench", model, "--no-history", "--baseline", tmp_path / "a.json", "--tolerance", "1")
+    assert "Not alike: runner another, then table." in cli(*words).out
+    assert cli(*words, "--json").json["caveats"] == ["runner another, then table"]
+
+
 def test_gates_that_are_met_exit_with_0_and_stand_in_the_document(cli: Cli, model: Path, history: History) -> None:
     done = cli("bench", model, "--history", history.path, "--gate", "tg_tps>=1", "--json")
     assert done.code == 0

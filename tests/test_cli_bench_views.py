@@ -10,6 +10,7 @@ import pytest
 
 from pillm.artifacts import Benchmark, to_json
 from pillm.performance.history import History
+from pillm.performance.preflight import Conditions
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -84,3 +85,43 @@ def test_what_is_wrong_with_a_history_is_said_and_changes_nothing(cli: Cli, hist
 
 def test_without_a_history_there_is_nothing_to_show(cli: Cli) -> None:
     assert "holds no measurement" in cli("bench", "history").out
+
+
+def test_what_was_not_alike_is_named_in_comparison_and_history(cli: Cli, tmp_path: Path) -> None:
+    kept = History(tmp_path / "h.jsonl")
+    for build in ("llama.cpp 1", "llama.cpp 2"):
+        kept.append("measured", {"of": 0, "record": to_json(record(build=build))})
+    compared = cli("bench", "compare", "1", "2", "--history", kept.path)
+    assert "Not alike: another build: llama.cpp 1, then llama.cpp 2." in compared.out
+    assert cli("bench", "compare", "1", "2", "--history", kept.path, "--json").json["caveats"]
+    assert "another build" in cli("bench", "history", "--history", kept.path).out
+
+
+def test_a_file_made_anew_under_its_old_name_has_a_line_of_its_own(cli: Cli, tmp_path: Path) -> None:
+    kept = History(tmp_path / "h.jsonl")
+    for letter in "aab":
+        kept.append("measured", {"of": 0, "record": to_json(record(sha256=letter * 64))})
+    shown = cli("bench", "history", "--history", kept.path).out
+    assert f"m.gguf ({'a' * 12}) on pi4" in shown
+    assert f"m.gguf ({'b' * 12}) on pi4, 4 threads: another file than {'a' * 12}, which had this name before" in shown
+
+
+def test_two_boards_of_one_kind_are_told_apart_by_a_hash(cli: Cli, tmp_path: Path) -> None:
+    kept = History(tmp_path / "h.jsonl")
+    for name in ("f00d", "beef"):
+        kept.append("measured", {"of": 0, "record": to_json(record(conditions=Conditions(model="Pi 4", machine_id=name)))})
+    shown = cli("bench", "history", "--history", kept.path).out
+    assert "on pi4 (Pi 4), machine f00d" in shown
+    assert "on pi4 (Pi 4), machine beef" in shown
+
+
+def test_what_timed_nothing_is_not_shown_on_every_later_call(cli: Cli, history: History) -> None:
+    number = history.append("started", {"about": {"model": "m.gguf"}})
+    history.append(
+        "interrupted", {"of": number, "reason": "pi@shed cannot be reached. Wake it.", "timed": False, "samples": {}}
+    )
+    words = ("bench", "history", "--history", history.path)
+    assert f"The last one, number {number}, timed nothing (pi@shed cannot be reached)." in cli(*words).err
+    history.append("measured", {"of": 0, "record": to_json(record())})
+    assert "cannot be reached" not in cli(*words).err
+    assert cli(*words, "--json").json["refused"] == [number]

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillm.devices import DeviceProfile, device, device_names
+from pillm.artifacts import DeviceFacts
+from pillm.devices import DeviceProfile, device, device_names, mismatch
 from pillm.devices.quants import BLOCKS, QUANTS
 from pillm.errors import ConfigError
 
@@ -135,3 +136,16 @@ def test_no_value_of_a_figure_crashes(tmp_path_factory: pytest.TempPathFactory, 
     )
     with contextlib.suppress(ConfigError):
         assert isinstance(device(path), DeviceProfile)
+
+
+XEON = DeviceFacts(architecture="x86_64", cpu="Intel(R) Xeon(R) Processor", ram_mib=64000)
+BOARD = DeviceFacts(model="Raspberry Pi 4 Model B Rev 1.4", architecture="aarch64", ram_mib=7800)
+
+
+def test_a_machine_that_is_no_such_device_is_told_from_one_with_other_memory() -> None:
+    said = "this machine is Intel(R) Xeon(R) Processor, x86_64, not Raspberry Pi 4, 4 GB"
+    assert mismatch(device("pi4-4gb"), XEON) == said
+    assert mismatch(device("pi5-4gb"), BOARD) is not None
+    assert mismatch(device("pi4-4gb"), BOARD) is None, "memory changes what fits, not how fast it is"
+    assert mismatch(device("generic-x86"), XEON) is None
+    assert mismatch(device("pi4-4gb"), DeviceFacts()) is None, "it tells nothing of itself"

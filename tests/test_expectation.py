@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,6 +45,13 @@ def test_what_is_slower_says_why(more: dict[str, Any], why: str) -> None:
     assert found.tg_ratio == 0.82
     assert found.sentence.startswith("decode 82% of predicted")
     assert re.search(rf": {why}$", found.sentence), found.sentence
+
+
+def test_another_machine_than_was_foretold_for_reaches_no_share() -> None:
+    found = against(record(), replace(FORETOLD, elsewhere="this machine is Xeon, x86_64, not Raspberry Pi 4, 4 GB"))
+    assert (found.tg_ratio, found.pp_ratio) == (None, None)
+    assert "%" not in found.sentence
+    assert "the prediction is not for this machine (this machine is Xeon" in found.sentence
 
 
 def test_an_uncalibrated_device_foretells_nothing() -> None:

@@ -58,6 +58,17 @@ def test_a_measurement_that_was_killed_is_seen(tmp_path: Path) -> None:
     assert [one.sequence for one in history.read().unfinished()] == [second]
 
 
+def test_what_timed_nothing_is_told_apart_from_what_was_interrupted(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.jsonl")
+    for timed in ({"timed": True}, {"timed": False}, {}):
+        number = history.append("started", {"about": {"model": "a"}})
+        history.append("interrupted", {"of": number, "reason": "", "samples": {}, **timed})
+    found = history.read()
+    assert [one.of for one in found.interrupted()] == [1, 5]
+    assert [one.of for one in found.refused()] == [3]
+    assert list(found.unfinished()) == []
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(hurt=st.integers(0, 2), share=st.floats(0, 1), mask=st.integers(1, 255))
 def test_whatever_is_damaged_is_told_and_the_other_lines_are_read(tmp_path: Path, hurt: int, share: float, mask: int) -> None:

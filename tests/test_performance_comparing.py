@@ -10,7 +10,7 @@ import pytest
 from pillm.artifacts import Benchmark
 from pillm.errors import DataError
 from pillm.performance.benchmark import BenchWork, Point
-from pillm.performance.comparing import check_comparable, compare, differences
+from pillm.performance.comparing import caveats, check_comparable, compare, differences
 from pillm.performance.preflight import Conditions
 
 
@@ -89,3 +89,41 @@ def test_what_is_asked_for_may_differ() -> None:
 def test_a_renamed_file_and_what_is_unknown_pass() -> None:
     assert list(differences(record(), record(model="renamed.gguf"))) == []
     assert list(differences(record(), record(sha256=None, threads=None, conditions=None))) == []
+
+
+BOARD = Conditions(
+    model="Raspberry Pi 4",
+    machine_id="a1",
+    max_mhz=1800.0,
+    limit_mhz=1800.0,
+    governor="performance",
+    kernel="6.12",
+    firmware="x",
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "caveat"),
+    [
+        ({"conditions": replace(BOARD, limit_mhz=1500.0)}, "the clock was limited to 1800 MHz, then to 1500"),
+        ({"conditions": replace(BOARD, machine_id="b2")}, "another machine of the same kind, or one that was installed anew"),
+        ({"conditions": replace(BOARD, governor="ondemand")}, "governor performance, then ondemand"),
+        ({"conditions": replace(BOARD, kernel="6.18")}, "kernel 6.12, then 6.18"),
+        ({"build": "llama.cpp 1234"}, "another build: llama.cpp 0c1e, then llama.cpp 1234"),
+        ({"repack": False}, "weights arranged anew for the processor, then as they are in the file"),
+        ({"runner": "server"}, "runner local, then server"),
+    ],
+)
+def test_what_was_not_alike_is_named_beside_the_comparison(changed: dict[str, Any], caveat: str) -> None:
+    facts: dict[str, Any] = {"conditions": BOARD, "build": "llama.cpp 0c1e", "repack": True, "runner": "local"}
+    left, right = record(**facts), record(**facts | changed)
+    check_comparable(left, right, ("old", "new"))
+    assert compare(left, right).caveats == (caveat,)
+    assert list(caveats(left, left)) == []
+
+
+def test_what_one_side_does_not_tell_is_no_caveat() -> None:
+    known = record(conditions=BOARD, build="llama.cpp 0c1e", repack=True, runner="local")
+    for unknown in (record(conditions=Conditions()), record(conditions=None)):
+        assert list(caveats(known, unknown)) == []
+        assert list(caveats(unknown, known)) == []

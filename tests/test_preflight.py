@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pillm.machines import LocalMachine
-from pillm.performance.preflight import Conditions, board, preflight, swapped
+from pillm.performance.preflight import Conditions, board, machine_id, preflight
 from pillm.performance.sensors import Sensors
 from tests.recorded import CPU, VERSION, RecordedMachine
 
@@ -18,6 +18,7 @@ def test_a_quiet_board_is_described_and_nothing_is_found() -> None:
     found = seen(RecordedMachine())
     assert found.findings == ()
     assert (found.model, found.governor, found.max_mhz) == ("Raspberry Pi 4 Model B Rev 1.4", "performance", 1800.0)
+    assert found.limit_mhz == 1800.0
     assert (found.kernel, found.firmware) == ("6.12.34+rpt-rpi-v8", " ".join(VERSION.split()))
     assert (found.load, found.available, found.swapped) == (0.05, 3_300_000 * 1024, 42)
     assert (found.boot_id, found.uptime) == ("3f0a77a1-4c0e-4d7f-9a8e-1f2b3c4d5e6f", 5120.31)
@@ -61,4 +62,23 @@ def test_this_machine_can_be_described() -> None:
     assert found.kernel
     assert found.uptime
     assert board(machine)
-    assert swapped(RecordedMachine(files={})) is None
+
+
+def test_a_machine_is_known_again_and_its_numbers_are_not_told() -> None:
+    one, other = RecordedMachine(), RecordedMachine()
+    assert seen(one).machine_id == machine_id(RecordedMachine()) is not None
+    other.files["/proc/device-tree/serial-number"] = "10000000ffffffff\0"
+    assert machine_id(other) != machine_id(one), "the card in another board"
+    told = repr(seen(one))
+    assert "a1b2c3d4" not in told
+    assert "5f0c7d0e" not in told
+    assert machine_id(RecordedMachine(files={})) is None
+
+
+def test_the_clock_of_the_fast_cores_and_what_it_is_limited_to_are_told() -> None:
+    machine = RecordedMachine()
+    machine.files |= {
+        f"{CPU}/cpu3/cpufreq/cpuinfo_max_freq": "2400000\n", f"{CPU}/cpu3/cpufreq/scaling_max_freq": "2000000\n",
+        f"{CPU}/cpu0/cpufreq/scaling_max_freq": "1200000\n",
+    }  # fmt: skip
+    assert (seen(machine).max_mhz, seen(machine).limit_mhz) == (2400.0, 2000.0)

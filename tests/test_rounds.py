@@ -10,9 +10,11 @@ import pytest
 from pillm.errors import BackendError
 from pillm.performance.benchmark import BenchPlan, BenchWork
 from pillm.performance.rounds import Rounds
+from pillm.performance.sampler import Sampler
+from pillm.performance.sensors import Sensors
 from pillm.performance.timer import Host, TimedReply, Timing
 from pillm.records import Prompt
-from tests.recorded import Steady
+from tests.recorded import RecordedMachine, Steady
 
 ROW = Prompt(id="a", messages=({"role": "user", "content": "b"},), schema={"type": "object"})
 
@@ -131,3 +133,18 @@ def test_sustained_writing_lasts_as_long_as_was_asked() -> None:
     assert len(rounds.lasting) > 1
     assert {"sustained_first_ms", "sustained_last_ms"} <= set(rounds.record().times)
     assert len(list(rounds.spans())) == 1 + len(rounds.lasting)
+
+
+def test_each_part_of_the_work_is_sampled_under_its_own_name() -> None:
+    class Watching(Steady):
+        def time(self, work: BenchWork) -> Timing:
+            sampler.take()
+            return super().time(work)
+
+    plan = BenchPlan(pp=8, tg=4, repetitions=1, prefix=True, sustained=0.01)
+    with Sampler(Sensors(RecordedMachine()), every=60.0) as sampler:
+        Rounds(Watching(), plan, sampler=sampler).run()
+    assert sampler.parts == ("headline", "prefix", "sustained")
+    assert [one.phase for one in sampler.of("headline")] == ["idle", "pp", "tg", "pp", "tg", "between"]
+    assert {one.phase for one in sampler.of("prefix")} == {"between", "prefix"}
+    assert {one.phase for one in sampler.of("sustained")} == {"between", "sustained"}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillm.machines import LocalMachine
-from pillm.performance.sensors import Reading, Sensors, throttled_now, throttled_since_boot
+from pillm.performance.sensors import Reading, Sensors, swapped, throttled_now, throttled_since_boot
 from tests.recorded import CPU, PMIC, RecordedMachine
 
 
@@ -80,3 +80,9 @@ def test_whatever_a_sensor_says_is_a_number_or_nothing(said: str) -> None:
 def test_this_machine_is_read_without_an_error() -> None:
     sensors = Sensors(LocalMachine())
     assert sensors.read().time > 0
+
+
+def test_pages_that_were_swapped_are_counted_where_the_machine_tells() -> None:
+    assert Sensors(RecordedMachine()).read().swapped == swapped(RecordedMachine()) == 42
+    assert swapped(RecordedMachine(files={})) is None
+    assert not Reading(time=0.0, swapped=0).empty

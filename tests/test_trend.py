@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pillm.artifacts import Benchmark
 from pillm.performance.history import Measured
 from pillm.performance.medians import Median
+from pillm.performance.preflight import Conditions
 from pillm.performance.trend import COLUMNS, csv_rows, series_of, sparkline
 
 
@@ -35,6 +36,20 @@ def test_what_may_be_compared_is_one_series_and_void_ones_do_not_count() -> None
     assert [[one.sequence for one in series.measured] for series in found] == [[1, 4, 7], [2]]
     assert [one.sequence for one in found[0].counted] == [1, 4]
     assert found[0].line("tg_tps") == "▁█"
+
+
+def test_a_file_that_was_made_anew_under_the_same_name_begins_a_line_of_its_own() -> None:
+    old, new = "a" * 64, "b" * 64
+    found = series_of([measured(1, sha256=old), measured(2, sha256=new), measured(3, sha256=new, model="renamed")])
+    assert [[one.sequence for one in series.measured] for series in found] == [[1], [2, 3]]
+    assert [(one.model, one.sha256, one.replaces) for one in found] == [("m", old, None), ("renamed", new, None)]
+    again = series_of([measured(1, sha256=old), measured(2, sha256=new)])
+    assert [one.replaces for one in again] == [None, old]
+
+
+def test_two_boards_of_one_kind_are_two_lines() -> None:
+    boards = [measured(number, conditions=Conditions(model="Pi", machine_id=name)) for number, name in enumerate("xyx")]
+    assert [[one.sequence for one in series.measured] for series in series_of(boards)] == [[0, 2], [1]]
 
 
 def test_the_table_has_the_known_columns_and_leaves_out_what_was_not_measured() -> None:

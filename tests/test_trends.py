@@ -37,6 +37,20 @@ def test_a_line_of_text_says_where_it_began_and_ended() -> None:
     assert "over 3 measurements, 1 void" in line
 
 
+def test_a_student_that_was_trained_anew_has_a_line_and_a_picture_of_its_own() -> None:
+    files = [measured(2, 8.0, sha256="a" * 64), measured(4, 7.5, sha256="a" * 64), measured(6, 3.0, sha256="b" * 64)]
+    report = {"trends": trend_document(series_of(files))}
+    assert [[each["number"] for each in one["measured"]] for one in report["trends"]] == [[2, 4], [6]]
+    old, new = trend_lines(report)
+    assert "a.gguf (aaaaaaaa) on here: " in old
+    assert "a.gguf (bbbbbbbb, which took the place of aaaaaaaa) on here: " in new
+    assert "tok/s, measured once" in new
+    shown = trend_panels(report, lambda _, model: model)
+    assert shown is not None
+    assert shown.count("<polyline") == 2
+    assert "which took the place of aaaaaaaa" in shown
+
+
 def test_a_void_measurement_is_hollow_and_the_line_passes_it_by() -> None:
     drawn = trend_plot(REPORT["trends"][0]["measured"], 430)
     assert drawn.count('class="dot"') == 2

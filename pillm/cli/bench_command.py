@@ -103,12 +103,16 @@ def timed(terminal: Terminal, /, model: str, runner: str | None, options: dict[s
         raise click.UsageError("--save-baseline names a measurement of the history: leave --no-history out.")
     found = model_of(model, terminal)
     built = runner_for(found, runner, options)
+    if isinstance(found, pillm.ModelFile) and found.path.suffix == ".gguf":
+        pillm.check_model_file(found.path)  # what is no such file is not noted in the history
+    profile = pillm.device(chosen["device"]) if chosen["device"] else None
     kept = None if chosen["no_history"] else History(chosen["history"] or default_history())
     plan = _plan(chosen)
     bar = Bar.set_by(chosen, kept)
     bar.check_before(found, plan)
     with terminal.progress("bench") as progress:
-        how = Measuring(plan=plan, history=kept, expected=_expected(chosen["device"], found), progress=progress)
+        expected = _expected(profile, found) if profile else None
+        how = Measuring(plan=plan, history=kept, expected=expected, profile=profile, progress=progress)
         record, number = measure(found, built, how)
     if chosen["out"]:
         write_json(chosen["out"], to_json(record))
@@ -140,10 +144,8 @@ def _plan(chosen: dict[str, Any]) -> pillm.BenchPlan:
     return plan.wide() if chosen["wide"] else plan
 
 
-def _expected(device: str | None, model: pillm.ModelFile | pillm.Checkpoint) -> Expected | None:
-    if device is None:
-        return None
-    plan = pillm.plan(model, pillm.device(device))
+def _expected(profile: pillm.DeviceProfile, model: pillm.ModelFile | pillm.Checkpoint) -> Expected:
+    plan = pillm.plan(model, profile)
     memory = sum(size for purpose, size in plan.memory.items() if purpose not in ("available", "reserve"))
     return Expected(device=plan.device, memory=memory, pp_tps=plan.pp_tps, tg_tps=plan.tg_tps)
 
@@ -161,6 +163,7 @@ def _lines(record: Benchmark) -> list[str]:
     if record.expected:
         lines.append(f"  on {record.expected.device}: {record.expected.sentence}.")
     lines += [f"  not measured: {name}: {reason}" for name, reason in record.not_measured.items()]
+    lines += [f"  disturbed: {part}: {'; '.join(reasons)}." for part, reasons in record.disturbed.items()]
     lines += [f"  void: {reason}. It is kept, and never compared." for reason in record.void]
     return lines
 

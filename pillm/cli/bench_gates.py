@@ -79,12 +79,15 @@ class Bar:
         except (Unavailable, DataError):
             terminal.result(document, *lines)
             raise
-        ratios = self._ratios(record)
+        compared = compare(self.baseline, record) if self.baseline is not None else None
         found = [check_demand(one, record, baseline=self.baseline, scores=self._quality(record)) for one in self._demands()]
-        said = [f"{name}: {one.value:.2f} times the baseline" for name, one in ratios.items()]
-        if self.baseline is not None:
-            document["baseline"] = {name: round(one.value, 4) for name, one in ratios.items()}
-            said.append(compare(self.baseline, record).sentence)
+        said: list[str] = []
+        if compared is not None:
+            ratios = {one.figure: one.ratio.value for one in compared.changes if one.figure in ("pp_tps", "tg_tps")}
+            document["baseline"] = {name: round(ratios[name], 4) for name in sorted(ratios)}
+            document["caveats"] = list(compared.caveats)
+            said += [f"{name}: {ratios[name]:.2f} times the baseline" for name in sorted(ratios)]
+            said += [compared.sentence, *(f"Not alike: {one}." for one in compared.caveats)]
         document["gates"] = [to_json(one) for one in found]
         terminal.result(document, *lines, *said, *(one.sentence for one in found))
         self._refuse(found)
@@ -105,12 +108,6 @@ class Bar:
         least = round(1 - self.tolerance, 6)
         figures = [name for name in ("pp_tps", "tg_tps") if self.baseline.speeds(name)]
         return [*(parse_demand(f"{name}>={least:g} of baseline") for name in figures), *self.demands]
-
-    def _ratios(self, record: Benchmark) -> dict[str, Median]:
-        if self.baseline is None:
-            return {}
-        changes = {one.figure: one.ratio for one in compare(self.baseline, record).changes}
-        return {name: changes[name] for name in ("pp_tps", "tg_tps") if name in changes}
 
     def _quality(self, record: Benchmark) -> Mapping[str, Median]:
         """Return the scores of the file that was timed, or of the only subject that was scored."""

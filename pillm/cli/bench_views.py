@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,8 @@ from pillm.cli.bench_gates import record_of
 from pillm.cli.choices import readable
 from pillm.cli.sizes import size_text
 from pillm.cli.terminal import Command, Terminal
-from pillm.performance.comparing import ACROSS, Comparison, check_comparable, compare
-from pillm.performance.history import Contents, History, default_history
+from pillm.performance.comparing import ACROSS, Comparison, caveats, check_comparable, compare
+from pillm.performance.history import Contents, Entry, History, default_history
 from pillm.performance.trend import COLUMNS, Series, csv_rows, series_of
 
 if TYPE_CHECKING:
@@ -40,14 +41,15 @@ def compared(terminal: Terminal, /, before: str, after: str, history: Path | Non
     """Say what changed from the record BEFORE to the record AFTER, with 95 % intervals.
 
     A record is a file, or a baseline's name, a number or `last` of the history. Void ones, and those of another model,
-    device or number of threads, are refused (exit 2).
+    device or number of threads, are refused (exit 2); another build, clock limit, system or board of the same kind is named.
     """
     kept = History(history or default_history())
     (left_name, left), (right_name, right) = record_of(before, kept), record_of(after, kept)
     check_comparable(left, right, (left_name, right_name), across)
     found = compare(left, right)
-    document = {"sentence": found.sentence, "changes": [{**to_json(one), "word": one.word} for one in found.changes]}
-    terminal.result(document, found.sentence, _changes(found))
+    changes = [{**to_json(one), "word": one.word} for one in found.changes]
+    document = {"sentence": found.sentence, "caveats": list(found.caveats), "changes": changes}
+    terminal.result(document, found.sentence, *(f"Not alike: {one}." for one in found.caveats), _changes(found))
 
 
 def _changes(found: Comparison) -> Table:
@@ -87,9 +89,14 @@ def history(terminal: Terminal, /, model: str | None, history: Path | None, as_c
     document = {
         "history": str(kept.path), "damaged": [list(one) for one in found.damaged],
         "unfinished": [one.sequence for one in found.unfinished()],
+        "interrupted": [one.of for one in found.interrupted()], "refused": [one.of for one in found.refused()],
         "measured": [{"sequence": one.sequence, "record": to_json(one.record)} for one in measured],
     }  # fmt: skip
-    shown: list[Any] = [part for one in series_of(measured) for part in _series(one, found, last)]
+    series = series_of(measured)
+    boards = Counter(
+        (one.device, one.board) for one in {(one.device, one.board, one.machine_id): one for one in series}.values()
+    )
+    shown: list[Any] = [part for one in series for part in _series(one, found, last, several=boards[one.device, one.board] > 1)]
     terminal.result(document, *(shown or [f"{kept.path} holds no measurement{f' of {model}' if model else ''}."]))
 
 
@@ -110,24 +117,35 @@ def _tell(terminal: Terminal, kept: History, found: Contents) -> None:
     for entry in list(found.unfinished())[-_TOLD:]:
         about = entry.body.get("about", {})
         terminal.say(f"Number {entry.sequence} ({about.get('model')}) was not finished: it was killed, or goes on now.")
-    for entry in [one for one in found.entries if one.kind == "interrupted"][-_TOLD:]:
+    for entry in list(found.interrupted())[-_TOLD:]:
         samples = sum(len(values) for values in entry.body.get("samples", {}).values())
-        reason = str(entry.body.get("reason")).partition(". ")[0]
-        terminal.say(f"Number {entry.of} ended early ({reason}); {samples} samples of it are kept.")
+        terminal.say(f"Number {entry.of} ended early ({_reason(entry)}); {samples} samples of it are kept.")
+    if found.entries and found.entries[-1] in found.refused():
+        terminal.say(f"The last one, number {found.entries[-1].of}, timed nothing ({_reason(found.entries[-1])}).")
 
 
-def _series(series: Series, found: Contents, last: int) -> Sequence[Any]:
+def _reason(entry: Entry) -> str:
+    return str(entry.body.get("reason")).partition(". ")[0]
+
+
+def _series(series: Series, found: Contents, last: int, *, several: bool) -> Sequence[Any]:
     from rich.table import Table
 
     names = {one.of: str(one.body.get("name")) for one in found.entries if one.kind == "baseline"}
     threads = f", {series.threads} thread{'s' if series.threads > 1 else ''}" if series.threads else ""
     where = f"{series.device} ({series.board})" if series.board else series.device
-    head = f"{series.model} on {where}{threads}"
+    file = f" ({series.sha256[:12]})" if series.sha256 else ""
+    anew = f": another file than {series.replaces[:12]}, which had this name before" if series.replaces else ""
+    machine = f", machine {series.machine_id}" if several and series.machine_id else ""
+    head = f"{series.model}{file} on {where}{machine}{threads}{anew}"
     columns = ("number", "at", f"pp{series.pp} t/s", f"tg{series.tg} t/s", "ttft ms", "peak MB", "")
     table = Table(*columns, box=None, pad_edge=False)
-    for one in series.measured[-last:]:
+    earlier = (None, *series.measured)[-last - 1 : -1]
+    for before, one in zip(earlier, series.measured[-last:], strict=True):
         record = one.record
-        about = "; ".join(filter(None, (names.get(one.sequence), f"void: {'; '.join(record.void)}" if record.void else "")))
+        unlike = caveats(before.record, record) if before else ()
+        void = f"void: {'; '.join(record.void)}" if record.void else ""
+        about = "; ".join(filter(None, (names.get(one.sequence), *unlike, void)))
         table.add_row(
             str(one.sequence), one.at[:19].replace("T", " "), f"{record.pp_tps:.1f}", f"{record.tg_tps:.1f}",
             "" if record.ttft_ms is None else f"{record.ttft_ms:.1f}",

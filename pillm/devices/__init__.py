@@ -19,7 +19,7 @@ from pillm.devices.profile import DeviceProfile, Fact, Match
 from pillm.devices.profilefile import read_profile
 from pillm.errors import ConfigError, did_you_mean
 
-__all__ = ["DeviceProfile", "Fact", "Match", "device", "device_names", "is_path", "matching", "profile_for"]
+__all__ = ["DeviceProfile", "Fact", "Match", "device", "device_names", "is_path", "matching", "mismatch", "profile_for"]
 
 PROFILES = Path(__file__).parent / "profiles"
 FOLDER_VARIABLE = "PILLM_DEVICES"
@@ -89,6 +89,19 @@ def profile_for(facts: DeviceFacts) -> DeviceProfile:
         found["cores"] = facts.cores
     probed = dict.fromkeys(found, Fact(source="a probe of the machine", trust=3))
     return replace(profile, facts=MappingProxyType({**profile.facts, **probed}), **found)
+
+
+def mismatch(profile: DeviceProfile, facts: DeviceFacts) -> str | None:
+    """Return what a probed machine is where it is no such device; None where it is one, or nobody can tell.
+
+    More or less memory makes no other device: what fits differs, and speeds do not.
+    """
+    if profile.match is None or not (facts.model or facts.architecture):
+        return None
+    if _fits(replace(profile.match, ram_mib=Match().ram_mib), facts):
+        return None
+    this = ", ".join(part for part in (facts.model, facts.cpu, facts.architecture) if part)
+    return f"this machine is {this}, not {profile.title}"
 
 
 def _fits(match: Match, facts: DeviceFacts) -> bool:

@@ -113,8 +113,10 @@ class Expected:
     pp_tps: float | None = None
     tg_tps: float | None = None
     tg_ratio: float | None = None
-    """What was measured, as a share of it."""
+    """What was measured, as a share of it; None where something else was measured."""
     pp_ratio: float | None = None
+    elsewhere: str | None = None
+    """What the machine is, where it is another than was foretold for."""
     sentence: str = ""
 
 
@@ -143,6 +145,10 @@ class Benchmark:
     """Of the model file."""
     bytes: int | None = None
     runner: str | None = None
+    build: str | None = None
+    """Which version of what program ran it, such as llama.cpp's commit."""
+    repack: bool | None = None
+    """Whether weights were arranged anew for the processor when they were loaded; None: not told."""
     points: tuple[Point, ...] = ()
     times: dict[str, Median] = field(default_factory=dict)
     """Milliseconds by name, such as `load_cold_ms`, `ttft_prefix_ms`, `inter_token_p95_ms`, `embed_ms`."""
@@ -154,6 +160,9 @@ class Benchmark:
     readings: tuple[Reading, ...] = ()
     void: tuple[str, ...] = ()
     """Why it is not compared with another; empty where it counts."""
+    disturbed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the machine did to the parts after the headline (`prefix`, `answers`, `embeddings`, `sustained`): these make
+    nothing void, for a long run is there to show heat."""
     not_measured: dict[str, str] = field(default_factory=dict)
     """What was asked for and could not be timed, and why."""
     expected: Expected | None = None

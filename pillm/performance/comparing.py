@@ -14,7 +14,8 @@ ACROSS = ("model", "device", "threads")
 """What may be compared across when it is asked for."""
 LESS_IS_BETTER = ("load_ms", "ttft_ms", "peak_memory", "bytes")
 _ALIKE = 0.005
-_ENOUGH = 3
+ENOUGH = 3
+"""Samples from which on something can be said of chance."""
 _COUNTED = ("peak_memory", "bytes")
 """Figures that chance does not change."""
 
@@ -27,13 +28,13 @@ class Change:
     before: float
     after: float
     ratio: Median
-    samples: int = _ENOUGH
+    samples: int = ENOUGH
     """On the side that has fewer."""
 
     @property
     def certain(self) -> bool:
         """Return whether the interval leaves 1 out; of what is timed, a sample or two say nothing of chance."""
-        return self.samples >= _ENOUGH and not self.ratio.low <= 1 <= self.ratio.high
+        return self.samples >= ENOUGH and not self.ratio.low <= 1 <= self.ratio.high
 
     @property
     def word(self) -> str:
@@ -50,6 +51,8 @@ class Comparison:
     """What changed from one record to another."""
 
     changes: tuple[Change, ...]
+    caveats: tuple[str, ...] = ()
+    """What else was not the same, and may be why."""
 
     @property
     def sentence(self) -> str:
@@ -66,7 +69,7 @@ def _speed(change: Change) -> str:
         return f"is as fast as before ({change.after:.4g} t/s)"
     direction = "faster" if change.ratio.value > 1 else "slower"
     interval = f"95 % interval of the ratio {change.ratio.low:.3f} to {change.ratio.high:.3f}"
-    if change.samples < _ENOUGH:
+    if change.samples < ENOUGH:
         interval = "too few samples for an interval"
     span = f"{change.before:.4g} to {change.after:.4g} t/s, {interval}"
     sure = "" if change.certain else ", which may be chance"
@@ -87,6 +90,36 @@ def differences(left: Benchmark, right: Benchmark, across: Collection[str] = ())
         alike = before == after or None in (before, after) or (name == "model" and same_file)
         if not alike and name not in across:
             yield f"{name} {before}, not {after}"
+
+
+def caveats(left: Benchmark, right: Benchmark) -> Iterator[str]:
+    """Yield what was not the same in two measurements that may be compared, and may be why they differ.
+
+    What is not known on one side is passed over.
+    """
+    yield from _settings(left, right)
+    one, other = left.conditions, right.conditions
+    if one is None or other is None:
+        return
+    if None not in (one.machine_id, other.machine_id) and one.machine_id != other.machine_id:
+        yield "another machine of the same kind, or one that was installed anew"
+    limits = tuple(each.limit_mhz or each.max_mhz for each in (one, other))
+    if None not in limits and limits[0] != limits[1]:
+        yield f"the clock was limited to {limits[0]:.0f} MHz, then to {limits[1]:.0f}"
+    for name in ("governor", "kernel", "firmware"):
+        before, after = getattr(one, name), getattr(other, name)
+        if None not in (before, after) and before != after:
+            yield f"{name} {before}, then {after}"
+
+
+def _settings(left: Benchmark, right: Benchmark) -> Iterator[str]:
+    if left.runner and right.runner and left.runner != right.runner:
+        yield f"runner {left.runner}, then {right.runner}"
+    if left.build and right.build and left.build != right.build:
+        yield f"another build: {left.build}, then {right.build}"
+    if None not in (left.repack, right.repack) and left.repack != right.repack:
+        how = ("as they are in the file", "arranged anew for the processor")
+        yield f"weights {how[bool(left.repack)]}, then {how[bool(right.repack)]}"
 
 
 def _devices(left: Benchmark, right: Benchmark) -> tuple[str, str]:
@@ -116,7 +149,7 @@ def compare(left: Benchmark, right: Benchmark) -> Comparison:
         before, after = _single(left, name), _single(right, name)
         if before and after:
             found.append(_change(name, before, after))
-    return Comparison(changes=tuple(found))
+    return Comparison(changes=tuple(found), caveats=tuple(caveats(left, right)))
 
 
 def _timed(left: Benchmark, right: Benchmark) -> list[str]:
@@ -132,5 +165,5 @@ def _single(record: Benchmark, name: str) -> Sequence[float]:
 
 
 def _change(name: str, before: Sequence[float], after: Sequence[float]) -> Change:
-    samples = _ENOUGH if name in _COUNTED else min(len(before), len(after))
+    samples = ENOUGH if name in _COUNTED else min(len(before), len(after))
     return Change(figure=name, before=median(before), after=median(after), ratio=ratio(after, before), samples=samples)

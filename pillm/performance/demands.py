@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from pillm.errors import ConfigError, did_you_mean
 from pillm.performance.benchmark import Benchmark
+from pillm.performance.comparing import ENOUGH
 from pillm.performance.medians import Median, median, ratio
 
 Outcome: TypeAlias = Literal["met", "failed", "unsure", "unknown"]
@@ -16,8 +17,8 @@ _NUMBER = r"([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)"
 _FORM = re.compile(rf"\s*([\w.]+)\s*(>=|<=)\s*{_NUMBER}\s*([kKMGT]i?B|B|ms|s)?(\s+of\s+baseline)?\s*")
 _UNITS = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2.0**10, "kiB": 2.0**10, "MiB": 2.0**20,
           "GiB": 2.0**30, "TiB": 2.0**40, "ms": 1.0, "s": 1000.0}  # fmt: skip
-FIGURES = ("tg_tps", "pp_tps", "ttft_ms", "load_ms", "peak_memory", "bytes")
-_BYTES, _TIMES = ("peak_memory", "bytes"), ("ttft_ms", "load_ms")
+_BYTES, _TIMES = ("peak_memory", "bytes"), ("ttft_ms", "load_ms", "load_cold_ms", "load_warm_ms")
+FIGURES = ("tg_tps", "pp_tps", *_TIMES, *_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,10 @@ def check_figures(demands: Sequence[Demand], metrics: Collection[str] | None, *,
 def check_demand(
     demand: Demand, record: Benchmark, *, baseline: Benchmark | None = None, scores: Mapping[str, Median] | None = None
 ) -> Checked:
-    """Return whether a demand is met: it fails only where the whole 95 % interval is on the wrong side of the bound."""
+    """Return whether a demand is met: it fails only where the whole 95 % interval is on the wrong side of the bound.
+
+    What was timed once or twice says nothing of chance, and then nothing is sure either way.
+    """
     found = (scores or {}).get(demand.figure) if demand.is_quality else _figure(record, demand.figure)
     if found is not None and demand.of_baseline:
         base = _samples(baseline, demand.figure) if baseline else ()
@@ -97,11 +101,24 @@ def check_demand(
     hopeless = found.high < demand.number if at_least else found.low > demand.number
     sure = found.low >= demand.number if at_least else found.high <= demand.number
     outcome: Outcome = "failed" if hopeless else "met" if sure or (good and found.low == found.high) else "unsure"
+    few = _too_few(demand, record, baseline)
+    if few:
+        outcome = "unsure"
     times = " times the baseline's" if demand.of_baseline else ""
     span = f" [{found.low:.4g}, {found.high:.4g}]" if found.low != found.high else ""
-    tail = {"met": "met", "failed": "not met", "unsure": "unsure: the interval includes the bound, so it passes", "unknown": ""}
+    why = f"timed {few}, and fewer than {ENOUGH} samples say nothing of chance" if few else "the interval includes the bound"
+    tail = {"met": "met", "failed": "not met", "unsure": f"unsure: {why}, so it passes", "unknown": ""}
     sentence = f"{demand}: {found.value:.4g}{span}{times}: {tail[outcome]}."
     return Checked(demand=str(demand), outcome=outcome, sentence=sentence, value=found.value, low=found.low, high=found.high)
+
+
+def _too_few(demand: Demand, record: Benchmark, baseline: Benchmark | None) -> str:
+    """Return how seldom a figure was timed, where that is too seldom to say anything; empty where it is not, or is counted."""
+    if demand.is_quality or demand.figure in _BYTES:
+        return ""
+    sides = [record, baseline] if demand.of_baseline and baseline else [record]
+    count = min(len(_samples(one, demand.figure)) for one in sides)
+    return "" if count >= ENOUGH else ("not", "once", "twice")[count]
 
 
 def _figure(record: Benchmark, name: str) -> Median | None:
@@ -115,5 +132,5 @@ def _samples(record: Benchmark, name: str) -> Sequence[float]:
     timed = record.times.get(name)
     if timed is not None and timed.samples:
         return timed.samples
-    value = getattr(record, name)
+    value = getattr(record, name, None)
     return () if value is None else (float(value),)

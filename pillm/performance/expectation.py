@@ -20,6 +20,9 @@ _SLOWER_CLOCK = 0.97
 
 def against(record: Benchmark, expected: Expected) -> Expected:
     """Return the expectation with the ratios of what was measured and a sentence that says why."""
+    if expected.elsewhere:
+        told = f"the prediction is not for this machine ({expected.elsewhere}), so no share of it was reached or missed"
+        return replace(expected, sentence=told)
     tg, pp = _ratio(record.tg_tps, expected.tg_tps), _ratio(record.pp_tps, expected.pp_tps)
     said = [f"{name} {share:.0%} of predicted" for name, share in (("decode", tg), ("prefill", pp)) if share is not None]
     if not said:

@@ -93,6 +93,14 @@ class Contents:
         ended = {one.of for one in self.entries if one.kind in ("measured", "interrupted")}
         yield from (one for one in self.entries if one.kind == "started" and one.sequence not in ended)
 
+    def interrupted(self) -> Iterator[Entry]:
+        """Yield what ended early while it was being timed."""
+        yield from (one for one in self.entries if one.kind == "interrupted" and one.body.get("timed", True))
+
+    def refused(self) -> Iterator[Entry]:
+        """Yield what ended before anything was timed: no model could be opened, or the machine would not do."""
+        yield from (one for one in self.entries if one.kind == "interrupted" and not one.body.get("timed", True))
+
     def find(self, name: str) -> Measured:
         """Return a measurement by its number, as `last`, or by the name of a baseline; raise DataError where there is none."""
         measured = {one.sequence: one for one in self.measured()}

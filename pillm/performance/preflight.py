@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 WARM_C = 55.0
 BUSY = 0.3
 _ROOM = 1.15
-_CPUFREQ = "/sys/devices/system/cpu/cpu0/cpufreq"
+_CPUFREQ = "/sys/devices/system/cpu/cpu{core}/cpufreq"
+_IDENTITIES = ("/etc/machine-id", "/proc/device-tree/serial-number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +28,15 @@ class Conditions:
     machine: str = ""
     model: str | None = None
     """What the device tree calls the board, else the processor's name."""
+    machine_id: str | None = None
+    """A hash that tells a machine from others of its kind; another one too where the same was installed anew."""
     kernel: str | None = None
     firmware: str | None = None
     governor: str | None = None
     max_mhz: float | None = None
+    """The highest clock of any core."""
+    limit_mhz: float | None = None
+    """What the clock is limited to now."""
     load: float | None = None
     """Processes that wanted to run, over the last minute."""
     available: int | None = None
@@ -50,13 +58,13 @@ def preflight(machine: Machine, sensors: Sensors, *, needed: int | None = None) 
     """Read what a machine is like now, and find what would spoil the figures; `needed` is memory in bytes."""
     read = machine.read
     missing = dict(sensors.missing)
-    governor = _line(read(f"{_CPUFREQ}/scaling_governor"))
-    maximum = _first_number(read(f"{_CPUFREQ}/cpuinfo_max_freq"))
+    governor = _line(read(f"{_CPUFREQ.format(core=0)}/scaling_governor"))
+    before = sensors.read()
     found = {
         "governor": governor,
         "load": _first_number(read("/proc/loadavg")),
         "available": _available(read("/proc/meminfo")),
-        "swapped": swapped(machine),
+        "swapped": before.swapped,
     }
     missing |= {name: "this machine does not tell it" for name, value in found.items() if value is None}
     conditions = Conditions(
@@ -64,11 +72,13 @@ def preflight(machine: Machine, sensors: Sensors, *, needed: int | None = None) 
         model=board(machine),
         kernel=_line(read("/proc/sys/kernel/osrelease")),
         firmware=_firmware(machine),
-        max_mhz=None if maximum is None else maximum / 1000,
+        machine_id=machine_id(machine),
+        max_mhz=_fastest(machine, "cpuinfo_max_freq", sensors.cores),
+        limit_mhz=_fastest(machine, "scaling_max_freq", sensors.cores),
         needed=needed,
         boot_id=_line(read("/proc/sys/kernel/random/boot_id")),
         uptime=_first_number(read("/proc/uptime")),
-        before=sensors.read(),
+        before=before,
         missing=missing,
         **found,  # type: ignore[arg-type]  # each value has the type of its field
     )
@@ -102,11 +112,23 @@ def board(machine: Machine) -> str | None:
     return tree or next(named, None) or None
 
 
-def swapped(machine: Machine) -> int | None:
-    """Return how many pages went to or came from swap since a machine was started; None where it does not tell."""
-    lines = (line.split() for line in (machine.read("/proc/vmstat") or "").splitlines())
-    found = [int(words[1]) for words in lines if len(words) == 2 and words[0] in ("pswpin", "pswpout") and words[1].isdigit()]
-    return sum(found) if found else None
+def machine_id(machine: Machine) -> str | None:
+    """Return a hash of what a machine and its board are numbered by; None where neither is told.
+
+    A board's serial number alone could be found again by trying all of them; the system's number, which is as long as a key,
+    keeps it hidden.
+    """
+    system, board_ = (_line((machine.read(path) or "").replace("\0", "\n")) for path in _IDENTITIES)
+    if system is None and board_ is None:
+        return None
+    return hmac.new((system or "").encode(), f"pillm bench {board_ or ''}".encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def _fastest(machine: Machine, name: str, cores: int) -> float | None:
+    """Return a clock (MHz) of the first or the last core, whichever is higher: cores of another kind stand at the end."""
+    paths = {f"{_CPUFREQ.format(core=core)}/{name}" for core in (0, max(cores - 1, 0))}
+    found = [number for path in paths if (number := _first_number(machine.read(path))) is not None]
+    return max(found) / 1000 if found else None
 
 
 def _firmware(machine: Machine) -> str | None:

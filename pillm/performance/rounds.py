@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,13 @@ from pillm.errors import BackendError, ConfigError, DataError
 from pillm.performance.benchmark import Benchmark, BenchPlan, BenchWork, Point
 from pillm.performance.medians import Median, median, percentile
 from pillm.performance.timer import Host, TimedReply, Timer, Timing, speeds
+from pillm.performance.verdict import HEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pillm.performance.sampler import Span
+    from pillm.performance.sampler import Sampler, Span
+    from pillm.records import Prompt
 
 _SUSTAINED_TOKENS = 64
 _MINUTE = 60.0
@@ -32,6 +35,8 @@ class Rounds:
     plan: BenchPlan
     told: Callable[[str], None] = lambda _: None
     """Hears the name of each piece of work that is done."""
+    sampler: Sampler | None = None
+    """Reads the sensors meanwhile, and is told what is being done."""
     taken: dict[BenchWork, list[Timing]] = field(default_factory=dict)
     times: dict[str, list[float]] = field(default_factory=dict)
     lasting: list[Timing] = field(default_factory=list)
@@ -42,6 +47,14 @@ class Rounds:
         """Do it all; raise BackendError where not even the two headline figures can be timed."""
         host = self.timer.host()
         self.plan = self._clipped(host)
+        with self._part(HEADLINE):
+            self._interleaved()
+        self._prefix()
+        self._answers()
+        self._embeddings()
+        self._sustain()
+
+    def _interleaved(self) -> None:
         works = list(self.plan.works())
         headline = works[: 2 if self.plan.tg else 1]
         self._time(BenchWork(kind="pp", tokens=self.plan.pp))
@@ -54,10 +67,12 @@ class Rounds:
                 if number == 0 and work == headline[-1]:
                     # what a longer cache takes is not what this model takes
                     self.host = self.timer.host()
-        self._prefix()
-        self._answers()
-        self._embeddings()
-        self._sustain()
+
+    def _part(self, name: str) -> AbstractContextManager[None]:
+        return self.sampler.part(name) if self.sampler else nullcontext()
+
+    def _during(self, phase: str) -> AbstractContextManager[None]:
+        return self.sampler.during(phase) if self.sampler else nullcontext()
 
     def _clipped(self, host: Host) -> BenchPlan:
         """Return the plan with prompt and answer clipped to what the model can see."""
@@ -87,8 +102,9 @@ class Rounds:
             return
         self.told(work.name)
 
-    def _time(self, work: BenchWork) -> Timing:
-        return self.timer.time(work if work.threads else replace(work, threads=self.plan.threads))
+    def _time(self, work: BenchWork, phase: str = "") -> Timing:
+        with self._during(phase or work.kind):
+            return self.timer.time(work if work.threads else replace(work, threads=self.plan.threads))
 
     def _note(self, name: str, values: Iterable[float]) -> None:
         self.times.setdefault(name, []).extend(values)
@@ -98,7 +114,8 @@ class Rounds:
             return
         work = BenchWork(kind="pp", tokens=_NEW, depth=self.plan.pp)
         try:
-            found = [self._time(work) for _ in range(self.plan.repetitions)]
+            with self._part("prefix"):
+                found = [self._time(work, "prefix") for _ in range(self.plan.repetitions)]
         except BackendError as error:
             self.not_measured["prefix"] = str(error)
             return
@@ -111,27 +128,36 @@ class Rounds:
         self.told("prefix")
 
     def _answers(self) -> None:
+        if not self.plan.prompts:
+            return
         try:
-            for prompt in self.plan.prompts:
-                self._note("answer_ttft_ms", [self.timer.reply(prompt, constrained=False, fresh=True).first_ms])
-                self._paces("free", self.timer.reply(prompt, constrained=False, fresh=False))
-                self._note("answer_ttft_cached_ms", [self.timer.reply(prompt, constrained=False, fresh=False).first_ms])
-                if prompt.schema is not None:
-                    self._paces("constrained", self.timer.reply(prompt, constrained=True, fresh=False))
-                self.told(prompt.id)
+            with self._part("answers"), self._during("answers"):
+                for prompt in self.plan.prompts:
+                    self._answer(prompt)
         except (BackendError, ConfigError, DataError) as error:
             self.not_measured["prompts"] = str(error)
+
+    def _answer(self, prompt: Prompt) -> None:
+        self._note("answer_ttft_ms", [self.timer.reply(prompt, constrained=False, fresh=True).first_ms])
+        self._paces("free", self.timer.reply(prompt, constrained=False, fresh=False))
+        self._note("answer_ttft_cached_ms", [self.timer.reply(prompt, constrained=False, fresh=False).first_ms])
+        if prompt.schema is not None:
+            self._paces("constrained", self.timer.reply(prompt, constrained=True, fresh=False))
+        self.told(prompt.id)
 
     def _paces(self, how: str, reply: TimedReply) -> None:
         self._note(f"inter_token_{how}_ms", reply.gaps_ms)
 
     def _embeddings(self) -> None:
+        if not self.plan.texts:
+            return
         try:
-            for text in self.plan.texts:
-                began = time.perf_counter()
-                for _ in self.timer.embed([text]):
-                    self._note("embed_ms", [(time.perf_counter() - began) * 1000])
-                self.told("embedding")
+            with self._part("embeddings"), self._during("embeddings"):
+                for text in self.plan.texts:
+                    began = time.perf_counter()
+                    for _ in self.timer.embed([text]):
+                        self._note("embed_ms", [(time.perf_counter() - began) * 1000])
+                    self.told("embedding")
         except (BackendError, ConfigError, DataError) as error:
             self.not_measured["texts"] = str(error)
 
@@ -140,9 +166,10 @@ class Rounds:
             return
         began = time.monotonic()
         work = BenchWork(kind="tg", tokens=min(_SUSTAINED_TOKENS, self.plan.tg))
-        while time.monotonic() - began < self.plan.sustained:
-            self.lasting.append(self._time(work))
-            self.told(f"sustained {time.monotonic() - began:.0f} s")
+        with self._part("sustained"):
+            while time.monotonic() - began < self.plan.sustained:
+                self.lasting.append(self._time(work, "sustained"))
+                self.told(f"sustained {time.monotonic() - began:.0f} s")
 
     def spans(self) -> Iterator[tuple[Span, int]]:
         """Yield when tokens were written, and how many."""
@@ -169,7 +196,7 @@ class Rounds:
             pp_tps=median(speeds(prefill)).value, tg_tps=median(speeds(decode)).value if decode else 0.0,
             pp=self.plan.pp, tg=self.plan.tg, threads=self.plan.threads or host.threads, repetitions=self.plan.repetitions,
             load_ms=host.load_ms, ttft_ms=median(first).value if first else None, peak_memory=host.memory.get("peak"),
-            samples=samples, details=host.details, points=points,
+            samples=samples, details=host.details, points=points, build=host.build, repack=host.repack,
             times=self._medians(first, steps), memory=host.memory, not_measured=self.not_measured,
         )  # fmt: skip
 

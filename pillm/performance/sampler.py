@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
@@ -16,13 +18,19 @@ if TYPE_CHECKING:
     from pillm.performance.sensors import Sensors
 
 EVERY = 1.0
+IDLE, BETWEEN, UNTOLD = "idle", "between", "untold"
+"""Phases in which nobody knows that the machine is under load: before the work, between two pieces of it, and all of it where
+the runner does not tell when it computes."""
 _MOST = 4000
 Span = tuple[float, float]
 """Begin and end in seconds of `time.monotonic`."""
 
 
 class Sampler:
-    """Reads the sensors every second from entering to leaving, at the first and the last moment too."""
+    """Reads the sensors every second from entering to leaving, at the first and the last moment too.
+
+    Each reading says during what it was taken, so that each part of the work is judged by its own.
+    """
 
     def __init__(self, sensors: Sensors, every: float = EVERY) -> None:
         """Prepare to read the sensors; `every` is in seconds."""
@@ -30,6 +38,10 @@ class Sampler:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="sensors", daemon=True)
         self._readings: list[Reading] = []
+        self._taking = threading.Lock()
+        self._phase = IDLE
+        self._parts: dict[str, Span] = {}
+        self._bounds: set[float] = set()
         self.failed: str | None = None
 
     @property
@@ -37,29 +49,78 @@ class Sampler:
         """Return what was read so far."""
         return tuple(self._readings)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Return the names of the parts that were done."""
+        return tuple(self._parts)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Do a part of the work; when it is done the sensors are read, so that nothing that befell its end is missed."""
+        begin = self._readings[-1].time if self._readings else 0.0
+        self._bounds.add(begin)
+        self._phase = BETWEEN
+        yield
+        self._phase = BETWEEN
+        self.take()
+        if self._readings:
+            self._parts[name] = (begin, self._readings[-1].time)
+            self._bounds.add(self._readings[-1].time)
+
+    @contextmanager
+    def during(self, phase: str) -> Iterator[None]:
+        """Say what is being done."""
+        self._phase = phase
+        try:
+            yield
+        finally:
+            self._phase = BETWEEN
+
+    def of(self, part: str) -> tuple[Reading, ...]:
+        """Return the readings of a part, from the last one before it to the one when it was done; none of one not done."""
+        if part not in self._parts:
+            return ()
+        begin, end = self._parts[part]
+        return tuple(one for one in self._readings if begin <= one.time <= end)
+
     def __enter__(self) -> Self:
-        self._take()
+        self.take()
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
         self._over.set()
         self._thread.join(timeout=30.0)
-        if self.failed is None:
-            self._take()
+        self.take()
 
     def _watch(self) -> None:
         while not self._over.wait(self._every) and self.failed is None:
-            self._take()
+            self.take()
 
-    def _take(self) -> None:
-        try:
-            self._readings.append(self._sensors.read())
-        except (PillmError, OSError) as error:  # the work is worth more than its thermometer
-            self.failed = str(error)
-            return
-        if len(self._readings) > _MOST:
-            del self._readings[1::2]
+    def take(self) -> None:
+        """Read the sensors now; one that cannot be read any more ends the sampling, and `failed` says why."""
+        with self._taking:
+            if self.failed is not None:
+                return
+            phase = self._phase
+            try:
+                reading = self._sensors.read()
+            except (PillmError, OSError) as error:  # the work is worth more than its thermometer
+                self.failed = str(error)
+                return
+            # a reading takes a moment; where the work ended meanwhile it is of neither
+            if self._phase != phase and {self._phase, phase} & {IDLE, BETWEEN}:
+                phase = BETWEEN
+            self._readings.append(replace(reading, phase=phase))
+            if len(self._readings) > _MOST:
+                self._thin()
+
+    def _thin(self) -> None:
+        """Drop every second reading, save the newest and those that parts begin and end with."""
+        last = len(self._readings) - 1
+        self._readings = [
+            one for place, one in enumerate(self._readings) if place % 2 == 0 or place == last or one.time in self._bounds
+        ]
 
 
 def joules(readings: Sequence[Reading], spans: Iterable[Span], idle_w: float) -> float | None:

@@ -38,11 +38,16 @@ class Reading:
     throttled: int | None = None
     """The bits of `vcgencmd get_throttled`."""
     power_w: float | None = None
+    swapped: int | None = None
+    """Pages that went to or came from swap since the machine was started."""
+    phase: str | None = None
+    """What was being done meanwhile: `idle`, `pp`, `tg`, `sustained` and so on; `between` where nothing of these was."""
 
     @property
     def empty(self) -> bool:
         """Return whether no sensor said anything."""
-        return not self.clocks_mhz and (self.temperature_c, self.throttled, self.power_w) == (None, None, None)
+        known = (self.temperature_c, self.throttled, self.power_w, self.swapped)
+        return not self.clocks_mhz and all(one is None for one in known)
 
 
 def throttled_now(bits: int | None) -> tuple[str, ...]:
@@ -53,6 +58,13 @@ def throttled_now(bits: int | None) -> tuple[str, ...]:
 def throttled_since_boot(bits: int | None) -> tuple[str, ...]:
     """Return in words what held a Raspberry Pi back at any time since it was started."""
     return tuple(word for bit, word in _BITS.items() if (bits or 0) >> (bit + _SINCE_BOOT) & 1)
+
+
+def swapped(machine: Machine) -> int | None:
+    """Return how many pages went to or came from swap since a machine was started; None where it does not tell."""
+    lines = (line.split() for line in (machine.read("/proc/vmstat") or "").splitlines())
+    found = [int(words[1]) for words in lines if len(words) == 2 and words[0] in ("pswpin", "pswpout") and words[1].isdigit()]
+    return sum(found) if found else None
 
 
 class Sensors:
@@ -71,6 +83,11 @@ class Sensors:
             self.missing["power"] = "no power sensor (INA219 or the like, or the Pi 5's own)"
 
     @property
+    def cores(self) -> int:
+        """Return how many cores tell their clock."""
+        return len(self._cores)
+
+    @property
     def has_power(self) -> bool:
         """Return whether the power that the machine draws can be read."""
         return self._power is not None or self._pmic
@@ -85,6 +102,7 @@ class Sensors:
             clocks_mhz=tuple(clocks),
             throttled=self._throttled() if self._firmware else None,
             power_w=self._watts(),
+            swapped=swapped(self._machine),
         )
 
     def _number(self, path: str) -> float | None:

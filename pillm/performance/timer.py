@@ -44,6 +44,10 @@ class Host:
     writes: bool = True
     """Whether the model writes answers; an encoder only reads, and its prefill is how fast it embeds."""
     load_ms: float | None = None
+    build: str | None = None
+    """Which version of what program runs it."""
+    repack: bool | None = None
+    """Whether weights are arranged anew for this processor when they are loaded; None: not told."""
     memory: dict[str, int] = field(default_factory=dict)
     """Bytes by kind: `peak`, `pss`, `anonymous`, `file`; and `major_faults`."""
     details: JSONObject = field(default_factory=dict)

@@ -1,30 +1,40 @@
-"""How a file's speed went from measurement to measurement: series that may be compared, as small lines of text."""
+"""How a file's speed went from measurement to measurement: series that may be compared, as small lines of text.
+
+A file is known by its content: a student that was trained anew under the same name begins a series of its own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from pillm.performance.history import Measured
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
+Setting: TypeAlias = tuple[str, str | None, str | None, int | None, int, int]
+"""Device, board, machine, threads and both lengths: what must be alike in a series beside the file."""
 COLUMNS = ("timestamp", "tokens_per_second", "init_ms", "decode_ms_per_token", "embed_ms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Measurements of one file name on one device with the same threads and lengths, oldest first; void ones apart."""
+    """Measurements of one file, by its content, on one machine with the same threads and lengths, oldest first."""
 
     model: str
+    """What the file was called last."""
     device: str
     board: str | None
+    machine_id: str | None
     threads: int | None
     pp: int
     tg: int
     measured: tuple[Measured, ...]
+    sha256: str | None = None
+    replaces: str | None = None
+    """The sha256 of the file that had this name before, where the two were measured alike."""
 
     @property
     def counted(self) -> tuple[Measured, ...]:
@@ -38,13 +48,24 @@ class Series:
 
 def series_of(measured: Iterable[Measured]) -> list[Series]:
     """Return measurements in the series that they belong to, each in the order of the history."""
-    found: dict[tuple[str, str, str | None, int | None, int, int], list[Measured]] = {}
+    found: dict[tuple[str, Setting], list[Measured]] = {}
     for one in measured:
         record = one.record
-        key = (record.model, record.device, record.board, record.threads, record.pp, record.tg)
-        found.setdefault(key, []).append(one)
-    names = ("model", "device", "board", "threads", "pp", "tg")
-    return [Series(**dict(zip(names, key, strict=True)), measured=tuple(members)) for key, members in found.items()]  # type: ignore[arg-type]
+        machine_id = record.conditions.machine_id if record.conditions else None
+        setting = (record.device, record.board, machine_id, record.threads, record.pp, record.tg)
+        found.setdefault((record.sha256 or record.model, setting), []).append(one)
+    series: list[Series] = []
+    before: dict[tuple[str, Setting], str | None] = {}
+    for (_, setting), members in found.items():
+        last = members[-1].record
+        device, board, machine_id, threads, pp, tg = setting
+        replaces = before.get((last.model, setting))
+        before[last.model, setting] = last.sha256
+        series.append(
+            Series(model=last.model, device=device, board=board, machine_id=machine_id, threads=threads, pp=pp, tg=tg,
+                   measured=tuple(members), sha256=last.sha256, replaces=replaces)
+        )  # fmt: skip
+    return series
 
 
 def sparkline(values: Sequence[float]) -> str:

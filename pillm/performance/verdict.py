@@ -1,4 +1,8 @@
-"""Whether a measurement may be compared: one that the machine disturbed is kept, and void."""
+"""Whether a measurement may be compared: one that the machine disturbed is kept, and void.
+
+Each part of the work is judged by the readings of its own: a long run that makes a board hot says nothing against what was
+timed before it.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +10,36 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from pillm.performance.medians import spread
+from pillm.performance.sampler import BETWEEN, IDLE, UNTOLD
 from pillm.performance.sensors import Reading, throttled_now, throttled_since_boot
 
 SPREAD = 0.01
 FELL = 0.95
+HEADLINE = "headline"
+"""The part of the work that gives speeds of reading and writing; it alone makes a measurement void."""
 
 
-def void_reasons(
-    readings: Sequence[Reading], prefill: Sequence[float], *, swapped: int | None = None, most: float = SPREAD
-) -> tuple[str, ...]:
+def void_reasons(readings: Sequence[Reading], prefill: Sequence[float], *, most: float = SPREAD) -> tuple[str, ...]:
     """Return why a measurement is void; empty where it counts.
 
-    `prefill` are the samples of one prompt length, `swapped` the pages that moved meanwhile, `most` the largest spread that
-    a quiet machine has.
+    `readings` are those of the headline's part, `prefill` the samples of one prompt length, `most` the largest spread that a
+    quiet machine has.
     """
-    reasons = [*_throttling(readings), *_clock(readings)]
-    if swapped:
-        reasons.append(f"{swapped} pages were swapped meanwhile")
+    reasons = list(disturbances(readings))
     found = spread(prefill)
     if found is not None and found > most:
         reasons.append(f"prefill is spread by {found:.1%}, more than {most:.1%}")
     return tuple(reasons)
 
 
+def disturbances(readings: Sequence[Reading]) -> tuple[str, ...]:
+    """Return what the machine did to a part of the work, of the readings from just before it to its end."""
+    return (*_throttling(readings), *_clock(readings), *_swapping(readings))
+
+
 def _throttling(readings: Sequence[Reading]) -> list[str]:
-    bits = [one.throttled for one in readings if one.throttled is not None]
+    known = [one for one in readings if one.throttled is not None]
+    bits = [one.throttled or 0 for one in known]
     if not bits:
         return []
     if len(set(bits)) == 1:
@@ -41,12 +50,28 @@ def _throttling(readings: Sequence[Reading]) -> list[str]:
         came |= later & ~earlier
     words = dict.fromkeys([*throttled_now(came), *throttled_since_boot(came)])
     said = ", ".join(words) if words else "they were cleared"
-    return [f"the throttle bits changed from {bits[0]:#x} to {bits[-1]:#x}: {said}"]
+    first = next(later for earlier, later in pairwise(known) if earlier.throttled != later.throttled)
+    return [f"the throttle bits changed from {bits[0]:#x} to {bits[-1]:#x}{_in(first)}: {said}"]
 
 
 def _clock(readings: Sequence[Reading]) -> list[str]:
-    """Say whether the fastest core became slower; the first reading is left out, for a clock rises when work begins."""
-    fastest = [max(one.clocks_mhz) for one in readings[1:-1] if one.clocks_mhz]  # at the last one the work is over
-    if not fastest or min(fastest) >= FELL * max(fastest):
-        return []
-    return [f"the clock fell from {max(fastest):.0f} to {min(fastest):.0f} MHz"]
+    """Say whether the fastest core became slower under load; one that idles is slow, and rises when work begins."""
+    loaded = [one for one in readings if one.clocks_mhz and one.phase not in (IDLE, BETWEEN, UNTOLD)]
+    highest, worst = 0.0, None
+    for one in loaded:
+        clock = max(one.clocks_mhz)
+        highest = max(highest, clock)
+        if clock < FELL * highest and (worst is None or clock / highest < worst[1] / worst[0]):
+            worst = (highest, clock, one)
+    return [f"the clock fell from {worst[0]:.0f} to {worst[1]:.0f} MHz{_in(worst[2])}"] if worst else []
+
+
+def _swapping(readings: Sequence[Reading]) -> list[str]:
+    pages = [one.swapped for one in readings if one.swapped is not None]
+    moved = pages[-1] - pages[0] if pages else 0
+    return [f"{moved} pages were swapped meanwhile"] if moved > 0 else []
+
+
+def _in(reading: Reading) -> str:
+    """Return in which phase it was, where the reading says that there was one."""
+    return f" in {reading.phase}" if reading.phase not in (None, IDLE, BETWEEN, UNTOLD) else ""

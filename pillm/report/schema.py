@@ -80,7 +80,13 @@ _BENCHMARK = _object({"model": _TEXT, "device": _TEXT, "basis": _BASIS, "pp_tps"
 _MEASURED = _object(
     {"number": _COUNT, "at": _TEXT, "pp_tps": _NUMBER, "tg_tps": _NUMBER, "low": _NUMBER, "high": _NUMBER, "void": _list(_TEXT)}
 )
-_TREND = _object({"model": _TEXT, "device": _TEXT, "pp": _COUNT, "tg": _COUNT, "measured": _list(_MEASURED)})
+_TREND = _object(
+    {"model": _TEXT, "device": _TEXT, "pp": _COUNT, "tg": _COUNT, "measured": _list(_MEASURED)},
+    {
+        "sha256": {"type": ["string", "null"]},
+        "replaces": {"type": ["string", "null"], "description": "The sha256 of the file that had this name before."},
+    },
+)
 _PLAN = _object(
     {"model": _TEXT, "device": _TEXT, "quant": _TEXT, "fits": {"type": "boolean"}, "verdict": _TEXT, "basis": _BASIS},
     {"memory": {**_table(_COUNT), "description": "Bytes by purpose."}, "context": _COUNT, "alternatives": _list(_TEXT)},

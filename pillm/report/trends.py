@@ -21,11 +21,18 @@ _WIDTH, _HEIGHT = 430, 170
 
 
 def trend_document(series: Iterable[Series]) -> list[JSONObject]:
-    """Return the series of at least two measurements, with the decode speed of each and its 95 % interval."""
+    """Return the decode speed of each measurement and its 95 % interval, of each series of two or more.
+
+    Where another file came to have the name of one, both are told, however few their measurements.
+    """
+    known = list(series)
+    replaced = {(one.model, one.replaces) for one in known if one.replaces}
     return [
         {
             "model": one.model,
             "device": one.device,
+            "sha256": one.sha256,
+            "replaces": one.replaces,
             "pp": one.pp,
             "tg": one.tg,
             "measured": [
@@ -41,28 +48,42 @@ def trend_document(series: Iterable[Series]) -> list[JSONObject]:
                 for each in one.measured[-_MOST:]
             ],
         }
-        for one in series
-        if len(one.measured) > 1
+        for one in known
+        if len(one.measured) > 1 or one.replaces or (one.model, one.sha256) in replaced
     ]
 
 
 def trend_lines(report: Mapping[str, Any]) -> list[str]:
     """Return a line of text per series: what it began and ended with, and how it went between."""
-    lines = []
+    lines, files = [], _files(report)
     for one in report.get("trends", ()):
         values = [each["tg_tps"] for each in one["measured"]]
         void = sum(bool(each["void"]) for each in one["measured"])
         disturbed = f", {void} void" if void else ""
-        went = f"{speed(values[0])} to {speed(values[-1])} tok/s"
-        told = f"{sparkline(values)} {went} over {len(values)} measurements{disturbed}"
-        lines.append(f"{one['model']} on {one['device']}: {told}")
+        went = f"{speed(values[0])} to {speed(values[-1])} tok/s over {len(values)} measurements"
+        told = f"{sparkline(values)} {went if len(values) > 1 else f'{speed(values[0])} tok/s, measured once'}{disturbed}"
+        lines.append(f"{one['model']}{files[one.get('sha256')]} on {one['device']}: {told}")
     return lines
+
+
+def _files(report: Mapping[str, Any]) -> dict[str | None, str]:
+    """Return which file of several that had one name each is, by sha256; empty where there was but one."""
+    told: dict[str | None, str] = {}
+    for one in report.get("trends", ()):
+        told.setdefault(one.get("sha256"), "")
+        if before := one.get("replaces"):
+            told[before] = told.get(before) or f" ({before[:8]})"
+            told[one["sha256"]] = f" ({one['sha256'][:8]}, which took the place of {before[:8]})"
+    return told
 
 
 def trend_panels(report: Mapping[str, Any], title: Any) -> Markup | None:
     """Return a plot of decode speeds per series, oldest first; `title` names a model file."""
+    files = _files(report)
     panels = [
-        tag("div", tag("h3", title(report, one["model"]), " ", tag("span", one["device"], class_="basis measured")),
+        tag("div",
+            tag("h3", title(report, one["model"]), files[one.get("sha256")], " ",
+                tag("span", one["device"], class_="basis measured")),
             trend_plot(one["measured"], _WIDTH), class_="panel")
         for one in report.get("trends", ())
     ]  # fmt: skip
@@ -70,7 +91,7 @@ def trend_panels(report: Mapping[str, Any], title: Any) -> Markup | None:
         return None
     lead = (
         "Decode from measurement to measurement of this folder, with 95 % intervals. Hollow ones are void: the machine "
-        "disturbed them, and the line passes them by."
+        "disturbed them, and the line passes them by. A file that was made anew under the same name has a line of its own."
     )
     head = (tag("h3", "Since the first measurement"), tag("p", lead, class_="lead"))
     return tag("div", *head, tag("div", *panels, class_="panels"))

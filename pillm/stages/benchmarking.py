@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile, to_json
 from pillm.backends import Runner, Session
-from pillm.errors import BackendError, PillmError, Unavailable
+from pillm.devices import DeviceProfile, mismatch
+from pillm.devices.detection import probe_machine
+from pillm.errors import BackendError, ConfigError, DataError, MissingDependency, PillmError, Unavailable
 from pillm.files import write_json
 from pillm.machines import LocalMachine
 from pillm.performance import pagecache
@@ -19,18 +21,20 @@ from pillm.performance.benchmark import BenchWork, Expected
 from pillm.performance.expectation import against
 from pillm.performance.history import History
 from pillm.performance.medians import Median, median
-from pillm.performance.preflight import Conditions, preflight, swapped
+from pillm.performance.preflight import Conditions, preflight
 from pillm.performance.rounds import Rounds
-from pillm.performance.sampler import Sampler, joules
+from pillm.performance.sampler import UNTOLD, Sampler, joules
 from pillm.performance.sensors import Sensors
 from pillm.performance.timer import Hosted, Timer
-from pillm.performance.verdict import void_reasons
+from pillm.performance.verdict import HEADLINE, disturbances, void_reasons
 from pillm.progress import Progress
 
 if TYPE_CHECKING:
     from pillm.machines import Machine
 
 _IDLE_SECONDS = 2.5
+_NOT_BEGUN = (Unavailable, ConfigError, DataError, MissingDependency)
+"""Errors of a runner that opens a model only when it is timed, by which it was not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,8 @@ class Measuring:
     plan: BenchPlan = field(default_factory=BenchPlan)
     history: History | None = None
     expected: Expected | None = None
+    profile: DeviceProfile | None = None
+    """The device that it was foretold for."""
     progress: Progress = field(default_factory=lambda: Progress("bench"))
 
 
@@ -65,8 +71,10 @@ def bench(
 def measure(model: ModelFile | Checkpoint, runner: Runner, how: Measuring) -> tuple[Benchmark, int | None]:
     """Time a model and return the record, with its number where a history is kept; raises what `bench` raises.
 
-    That it begins is written first; what was timed until it is interrupted or fails is written before the error goes on.
+    That it begins is written first; what was timed until it is interrupted or fails is written before the error goes on, and
+    whether anything was timed at all. What can be seen to be wrong before is refused, and the history knows nothing of it.
     """
+    _check(model, runner)
     how.progress.start(None, message=f"{model.label} with runner {runner.name!r}")
     task = _Task(model, runner, how)
     began = how.history.append("started", {"about": task.about()}) if how.history else None
@@ -76,11 +84,18 @@ def measure(model: ModelFile | Checkpoint, runner: Runner, how: Measuring) -> tu
         if how.history:
             told = str(error) or type(error).__name__
             with suppress(PillmError):
-                how.history.append("interrupted", {"of": began, "reason": told, "samples": task.partial()})
+                how.history.append("interrupted", {"of": began, "reason": told, "timed": task.timed, "samples": task.partial()})
         raise
     number = how.history.append("measured", {"of": began, "record": to_json(record)}) if how.history else None
     how.progress.finish(str(record))
     return record, number
+
+
+def _check(model: ModelFile | Checkpoint, runner: Runner) -> None:
+    """Raise what stands in the way of opening a model, as far as that is known without opening it."""
+    if isinstance(model, ModelFile) and not model.path.is_file():
+        raise DataError(f"{model.path} is not a file. Name a model file.")
+    runner.check()
 
 
 class _Task:
@@ -91,6 +106,8 @@ class _Task:
         self._rounds: Rounds | None = None
         self._loads: dict[str, list[float]] = {}
         self._missing: dict[str, str] = {}
+        self.timed = False
+        """Whether it came to timing anything: a model was open, on a machine that would do."""
 
     def about(self) -> dict[str, Any]:
         """Return what is being timed, for the history."""
@@ -109,19 +126,31 @@ class _Task:
             machine = session.machine() if isinstance(session, Hosted) else None
             if machine is None:
                 self._missing["sensors"] = f"runner {self._runner.name!r} does not tell the machine it runs on"
-                return self._judged(self._timed(session), None, None)
+                return self._judged(self._measured(session, None, ""), None, self._elsewhere(None))
             sensors = Sensors(machine)
             seen = preflight(machine, sensors, needed=self._needed())
             self._refuse_unfit(seen)
-            for finding in seen.findings:
+            elsewhere = self._elsewhere(machine)
+            for finding in (*seen.findings, *([f"not what was foretold for: {elsewhere}"] if elsewhere else [])):
                 self._how.progress.note(finding)
             with Sampler(sensors) as sampler:
-                idle = self._idle(sensors)
-                record = self._timed(session)
+                idle = self._idle(sensors, sampler)
+                # where the clock may change, a slow one says nothing of a runner that does not tell when it computes
+                record = self._measured(session, sampler, "timed" if seen.governor == "performance" else UNTOLD)
             record = replace(record, conditions=seen, readings=tuple(one for one in sampler.readings if not one.empty))
             if sampler.failed:
                 self._missing["sensors"] = sampler.failed
-            return self._judged(self._with_energy(record, idle), seen, machine)
+            return self._judged(self._with_energy(record, idle), sampler, elsewhere)
+
+    def _elsewhere(self, machine: Machine | None) -> str | None:
+        """Return what the machine is where it is another than was foretold for; None where that cannot be found out."""
+        if self._how.profile is None:
+            return None
+        try:
+            facts = self._runner.probe() if machine is None else probe_machine(machine)
+        except Unavailable:
+            return None
+        return mismatch(self._how.profile, facts)
 
     def _needed(self) -> int | None:
         expected = self._how.expected
@@ -152,36 +181,42 @@ class _Task:
                         self._missing[name] = f"runner {self._runner.name!r} does not open it on this machine"
                         break
                     session.time(BenchWork(kind="pp", tokens=1))
+                    self.timed = True
                     self._loads.setdefault(name, []).append((time.perf_counter() - began) * 1000)
 
-    def _timed(self, session: Session) -> Benchmark:
+    def _measured(self, session: Session, sampler: Sampler | None, phase: str) -> Benchmark:
+        """Return what the session measured; `phase` is what is being done by one that does not tell."""
         plan = self._how.plan
         if isinstance(session, Timer):
+            self.timed = True
             steps = len(list(plan.works())) * plan.repetitions + plan.prefix + len(plan.prompts) + len(plan.texts)
             # nobody knows how many pieces of work fit into the seconds of a sustained run
             self._how.progress.start(None if plan.sustained else steps, unit="timings")
-            self._rounds = Rounds(session, plan, told=lambda _: self._how.progress.advance())
+            self._rounds = Rounds(session, plan, told=lambda _: self._how.progress.advance(), sampler=sampler)
             self._rounds.run()
             return self._rounds.record()
-        record = session.bench(plan)
+        try:
+            with sampler.part(HEADLINE) if sampler else nullcontext(), sampler.during(phase) if sampler else nullcontext():
+                record = session.bench(plan)
+        except BaseException as error:
+            self.timed = not isinstance(error, _NOT_BEGUN)
+            raise
         asked = {"prefix": plan.prefix, "sustained": plan.sustained, "prompts": plan.prompts, "texts": plan.texts}
         left = [work.name for work in list(plan.works())[2:]] + [name for name, wanted in asked.items() if wanted]
         done = {point.name for point in record.points}
         reason = f"runner {self._runner.name!r} does not time it"
         return replace(record, not_measured={name: reason for name in left if name not in done} | record.not_measured)
 
-    def _judged(self, record: Benchmark, seen: Conditions | None, machine: Machine | None) -> Benchmark:
+    def _judged(self, record: Benchmark, sampler: Sampler | None, elsewhere: str | None) -> Benchmark:
         """Return the record with what it is of, and the reasons why it may be void."""
         if not record.measured:
             speeds = f"{record.pp_tps} and {record.tg_tps} tokens/s"
             raise BackendError(
                 f"runner {self._runner.name!r} measured {speeds} on {self._model.label}: that is no measurement."
             )
-        moved = swapped(machine) if machine is not None else None
-        pages = moved - seen.swapped if moved is not None and seen is not None and seen.swapped is not None else None
-        void = void_reasons(
-            record.readings, record.samples.get("pp_tps", ()), swapped=pages, most=self._how.plan.max_spread
-        )  # fmt: skip
+        readings = sampler.of(HEADLINE) if sampler else ()
+        void = void_reasons(readings, record.samples.get("pp_tps", ()), most=self._how.plan.max_spread)
+        later = {name: disturbances(sampler.of(name)) for name in sampler.parts if name != HEADLINE} if sampler else {}
         file = self._model if isinstance(self._model, ModelFile) else None
         times: dict[str, Median] = {name: median(values) for name, values in self._loads.items()}
         record = replace(
@@ -191,21 +226,25 @@ class _Task:
             sha256=file.sha256 if file else None,
             bytes=file.bytes if file else None,
             runner=self._runner.name,
+            build=record.build or _build(record),
+            repack=_repack(record) if record.repack is None else record.repack,
             times=times | record.times,
             void=(*record.void, *void),
+            disturbed=record.disturbed | {name: reasons for name, reasons in later.items() if reasons},
             not_measured=self._missing | record.not_measured,
         )
-        return replace(record, expected=against(record, self._how.expected)) if self._how.expected else record
+        expected = self._how.expected
+        return replace(record, expected=against(record, replace(expected, elsewhere=elsewhere))) if expected else record
 
-    def _idle(self, sensors: Sensors) -> float | None:
+    def _idle(self, sensors: Sensors, sampler: Sampler) -> float | None:
         """Return the power in watts that the machine takes for nothing, over some seconds; None without a sensor."""
         if not sensors.has_power:
             return None
-        ends, found = time.monotonic() + _IDLE_SECONDS, []
+        ends = time.monotonic() + _IDLE_SECONDS
         while time.monotonic() < ends:
-            if (power := sensors.read().power_w) is not None:
-                found.append(power)
+            sampler.take()
             time.sleep(_IDLE_SECONDS / 5)
+        found = [one.power_w for one in sampler.readings if one.power_w is not None]
         return sum(found) / len(found) if found else None
 
     def _with_energy(self, record: Benchmark, idle: float | None) -> Benchmark:
@@ -217,3 +256,14 @@ class _Task:
             self._missing["energy"] = "the power was not read often enough"
             return replace(record, energy={"idle_w": round(idle, 4)})
         return replace(record, energy={"idle_w": round(idle, 4), "joules_per_token": round(drawn / tokens, 6)})
+
+
+def _build(record: Benchmark) -> str | None:
+    """Return the build that llama-bench or the like says of itself in its details."""
+    commit = record.details.get("build_commit")
+    return f"llama.cpp {commit}" if isinstance(commit, str) and commit else None
+
+
+def _repack(record: Benchmark) -> bool | None:
+    told = record.details.get("repack")
+    return told if isinstance(told, bool) else None

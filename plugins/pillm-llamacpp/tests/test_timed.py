@@ -43,6 +43,19 @@ def test_all_that_a_plan_asks_for_is_timed(gguf: pillm.ModelFile) -> None:
     assert (found.sha256, found.runner, found.threads) == (gguf.sha256, "local", 1)
     assert found.conditions is not None
     assert found.conditions.machine == "this machine"
+    assert found.build is not None
+    assert found.build.startswith("llama.cpp ")
+    assert found.repack == ("REPACK = 1" in str(found.details["features"]) and "AMX" not in str(found.details["features"]))
+    assert {one.phase for one in found.readings} <= {
+        "idle",
+        "between",
+        "pp",
+        "tg",
+        "prefix",
+        "answers",
+        "embeddings",
+        "sustained",
+    }
 
 
 def test_a_prefix_in_the_cache_is_not_read_again(gguf: pillm.ModelFile) -> None:

@@ -52,7 +52,7 @@ def opened(file: Path, **options: Any) -> Iterator[pillm.Session]:
 @lru_cache(maxsize=1)
 def repacks() -> bool:
     """Say whether pillm lets llama.cpp lay weights out anew: not where it was built with matrix tiles that do not work."""
-    code = "from pillm_llamacpp.inference.engine import built_with_tiles; print(built_with_tiles())"
+    code = "from pillm_llamacpp.inference.processor import built_with_tiles; print(built_with_tiles())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip() == "False"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections import deque
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import llama_cpp.llama_cpp as llama
 import numpy as np
 
 from pillm_llamacpp.inference.machine import free_memory, prefers_huge_pages
+from pillm_llamacpp.inference.processor import built_with_tiles
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -285,13 +286,3 @@ def _size(path: str) -> int:
         return Path(path).stat().st_size
     except OSError:  # llama.cpp says what is wrong with it
         return 0
-
-
-@lru_cache(maxsize=1)
-def built_with_tiles() -> bool:
-    """Say whether llama.cpp was built to use the matrix tiles (AMX) of this processor.
-
-    They are left alone then: GCC up to 12.3 and 13.2 (Debian 12's among them) drops most of the tile configuration that ggml
-    writes, since its header says that one word of it is read, and the first product faults.
-    """
-    return b"AMX_INT8 = 1" in bytes(llama.llama_print_system_info())

@@ -34,10 +34,13 @@ class Timed(pillm.Timer):
 
     def host(self) -> pillm.Host:
         """Return what runs the model and what its process took so far."""
+        from pillm_llamacpp import source
+
         facts, details = self.facts, self._details()
         return pillm.Host(
             model=self._path.name, device=self._settings.device, threads=self._threads, context=facts["sees"] or None,
             writes=facts["writes"], load_ms=facts["load_ms"], memory=self._worker.ask(op="memory"), details=details,
+            build=source.IDENTITY, repack=facts["repacks"],
         )  # fmt: skip
 
     def time(self, work: pillm.BenchWork) -> pillm.Timing:
@@ -65,6 +68,5 @@ class Timed(pillm.Timer):
         return pillm.TimedReply(first_ms=found["first_ms"], gaps_ms=tuple(found["gaps_ms"]), cached=found["cached"])
 
     def _details(self) -> dict[str, Any]:
-        from pillm_llamacpp import source
-
-        return {"cpu": cpu_name(), "engine": source.IDENTITY, "batch": self._settings.batch, "system": platform.platform()}
+        system, features = platform.platform(), self.facts["features"]
+        return {"cpu": cpu_name(), "features": features, "batch": self._settings.batch, "system": system}

@@ -16,6 +16,7 @@ from pillm_llamacpp.inference.chat import ChatTemplate
 from pillm_llamacpp.inference.engine import Context, Model, start
 from pillm_llamacpp.inference.machine import free_memory
 from pillm_llamacpp.inference.prefixes import Prefixes, Storage, key_of
+from pillm_llamacpp.inference.processor import features, repacks
 from pillm_llamacpp.inference.sampling import Chooser, Grammar
 from pillm_llamacpp.workers.refusal import Refusal
 
@@ -118,6 +119,8 @@ class Served:
             "vocabulary": self.model.n_vocab,
             "template": self._template is not None,
             "load_ms": self.load_ms,
+            "features": features(),
+            "repacks": repacks(),
             "ends": sorted(self.model.ends),
             "name": self.model.meta("general.name"),
             "contract": self.model.meta("pillm.contract"),
