@@ -13,7 +13,7 @@ from pillm.performance.medians import Median, median, percentile
 from pillm.performance.timer import Host, TimedReply, Timer, Timing, speeds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pillm.performance.sampler import Span
 
@@ -44,20 +44,29 @@ class Rounds:
         self.plan = self._clipped(host)
         works = list(self.plan.works())
         headline = works[: 2 if self.plan.tg else 1]
+        if self.timer.in_blocks:
+            for work in works:
+                self._take(work, self.plan.repetitions, needed=work in headline)
+            self.host = self.timer.host()
+        else:
+            self._turns(works, headline)
+        self._prefix()
+        self._answers()
+        self._embeddings()
+        self._sustain()
+        self._reloads()
+
+    def _turns(self, works: Sequence[BenchWork], headline: Sequence[BenchWork]) -> None:
         self._time(BenchWork(kind="pp", tokens=self.plan.pp))
         if self.plan.tg:
             self._time(BenchWork(kind="tg", tokens=1))
         for number in range(self.plan.repetitions):
             for work in works:
                 if work.name not in self.not_measured:
-                    self._take(work, needed=work in headline)
+                    self._take(work, 1, needed=work in headline)
                 if number == 0 and work == headline[-1]:
                     # what a longer cache takes is not what this model takes
                     self.host = self.timer.host()
-        self._prefix()
-        self._answers()
-        self._embeddings()
-        self._sustain()
 
     def _clipped(self, host: Host) -> BenchPlan:
         """Return the plan with prompt and answer clipped to what the model can see."""
@@ -77,18 +86,22 @@ class Rounds:
         self.not_measured |= {name: "the model writes nothing: it embeds" for name, wanted in asked.items() if wanted}
         return replace(plan, pp=pp, tg=0, more_tg=(), depths=(), prefix=False, sustained=0.0, prompts=())
 
-    def _take(self, work: BenchWork, *, needed: bool = False) -> None:
+    def _take(self, work: BenchWork, repetitions: int, *, needed: bool = False) -> None:
         try:
-            self.taken.setdefault(work, []).append(self._time(work))
-        except BackendError as error:
+            self.taken.setdefault(work, []).extend(self.timer.repeat(self._threaded(work), repetitions))
+        except (BackendError, ConfigError) as error:
             if needed:
                 raise
             self.not_measured[work.name] = str(error)
             return
-        self.told(work.name)
+        for _ in range(repetitions):
+            self.told(work.name)
 
     def _time(self, work: BenchWork) -> Timing:
-        return self.timer.time(work if work.threads else replace(work, threads=self.plan.threads))
+        return self.timer.time(self._threaded(work))
+
+    def _threaded(self, work: BenchWork) -> BenchWork:
+        return work if work.threads else replace(work, threads=self.plan.threads)
 
     def _note(self, name: str, values: Iterable[float]) -> None:
         self.times.setdefault(name, []).extend(values)
@@ -135,14 +148,27 @@ class Rounds:
         except (BackendError, ConfigError, DataError) as error:
             self.not_measured["texts"] = str(error)
 
+    def _reloads(self) -> None:
+        """Time opening the model anew, where that was left to the timer: last, for it may end what answered before."""
+        for name, cold in (("load_cold_ms", True), ("load_warm_ms", False)) if self.plan.loads else ():
+            try:
+                for _ in range(self.plan.loads):
+                    self._note(name, [self.timer.reload(cold=cold)])
+                    self.told(name)
+            except BackendError as error:
+                self.not_measured[name] = str(error)
+
     def _sustain(self) -> None:
         if self.plan.sustained <= 0:
             return
         began = time.monotonic()
         work = BenchWork(kind="tg", tokens=min(_SUSTAINED_TOKENS, self.plan.tg))
-        while time.monotonic() - began < self.plan.sustained:
-            self.lasting.append(self._time(work))
-            self.told(f"sustained {time.monotonic() - began:.0f} s")
+        try:
+            while time.monotonic() - began < self.plan.sustained:
+                self.lasting.append(self._time(work))
+                self.told(f"sustained {time.monotonic() - began:.0f} s")
+        except BackendError as error:
+            self.not_measured["sustained"] = str(error)
 
     def spans(self) -> Iterator[tuple[Span, int]]:
         """Yield when tokens were written, and how many."""

@@ -90,6 +90,8 @@ class _Task:
         self._model, self._runner, self._how = model, runner, how
         self._rounds: Rounds | None = None
         self._loads: dict[str, list[float]] = {}
+        self._plan = how.plan
+        """What is left for the session itself to time."""
         self._missing: dict[str, str] = {}
 
     def about(self) -> dict[str, Any]:
@@ -137,9 +139,10 @@ class _Task:
             )
 
     def _open_anew(self) -> None:
-        """Time how long it takes from opening the file to its first token, from the disk and from memory."""
-        if not self._how.plan.loads:
+        """Time how long it takes from opening the file to its first token, from the disk and from memory, where that is here."""
+        if not self._how.plan.loads or not self._opens_here():
             return
+        self._plan = replace(self._plan, loads=0)
         for cold in (True, False):
             name = "load_cold_ms" if cold else "load_warm_ms"
             for _ in range(self._how.plan.loads):
@@ -148,23 +151,27 @@ class _Task:
                     break
                 began = time.perf_counter()
                 with self._runner.open(self._model) as session:
-                    if not isinstance(session, Timer) or not isinstance(session.machine(), LocalMachine):
-                        self._missing[name] = f"runner {self._runner.name!r} does not open it on this machine"
-                        break
-                    session.time(BenchWork(kind="pp", tokens=1))
-                    self._loads.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+                    if isinstance(session, Timer):
+                        session.time(BenchWork(kind="pp", tokens=1))
+                        self._loads.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+
+    def _opens_here(self) -> bool:
+        with self._runner.open(self._model) as session:
+            return isinstance(session, Timer) and isinstance(session.machine(), LocalMachine)
 
     def _timed(self, session: Session) -> Benchmark:
-        plan = self._how.plan
+        plan = self._plan
         if isinstance(session, Timer):
-            steps = len(list(plan.works())) * plan.repetitions + plan.prefix + len(plan.prompts) + len(plan.texts)
+            pieces = len(list(plan.works())) * plan.repetitions
+            steps = pieces + plan.prefix + len(plan.prompts) + len(plan.texts) + 2 * plan.loads
             # nobody knows how many pieces of work fit into the seconds of a sustained run
             self._how.progress.start(None if plan.sustained else steps, unit="timings")
             self._rounds = Rounds(session, plan, told=lambda _: self._how.progress.advance())
             self._rounds.run()
             return self._rounds.record()
         record = session.bench(plan)
-        asked = {"prefix": plan.prefix, "sustained": plan.sustained, "prompts": plan.prompts, "texts": plan.texts}
+        asked = {"prefix": plan.prefix, "sustained": plan.sustained, "prompts": plan.prompts, "texts": plan.texts,
+                 "load_cold_ms": plan.loads, "load_warm_ms": plan.loads}  # fmt: skip
         left = [work.name for work in list(plan.works())[2:]] + [name for name, wanted in asked.items() if wanted]
         done = {point.name for point in record.points}
         reason = f"runner {self._runner.name!r} does not time it"
