@@ -160,8 +160,8 @@ def find_llama_program(machine: Machine, name: str) -> LlamaProgram:
     hashed, path, *_ = *machine.run(["sh", "-c", _FIND, name, name], timeout=120).splitlines(), "", ""
     if not hashed:
         raise MissingDependency(
-            f"{machine.label} has no {name} that could be found. pillm's page rpi4/README.md says how to build llama.cpp there; "
-            "where it is built already, name its path."
+            f"{machine.label} has no {name} that could be found. pillm's page rpi4/README.md says how to build llama.cpp "
+            "there; where it is built already, name its path."
         )
     sha256 = hashed.split()[0]
     if not _SHA256.fullmatch(sha256) or not path:

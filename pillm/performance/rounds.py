@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pillm.errors import BackendError, ConfigError, DataError
+from pillm.errors import BackendError, ConfigError, DataError, MissingDependency
 from pillm.performance.benchmark import Benchmark, BenchPlan, BenchWork, Point
 from pillm.performance.medians import Median, median, percentile
 from pillm.performance.timer import Host, TimedReply, Timer, Timing, speeds
@@ -22,6 +22,8 @@ _MINUTE = 60.0
 _KEPT = 200
 _NEW = 16
 """Tokens of a question behind a saved prefix."""
+_CANNOT = (BackendError, ConfigError, DataError, MissingDependency)
+"""What says that something cannot be timed here; all else ends the work."""
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ class Rounds:
         if self.timer.in_blocks:
             for work in works:
                 self._take(work, self.plan.repetitions, needed=work in headline)
-            self.host = self.timer.host()
+            self.host = self._used(host)
         else:
             self._turns(works, headline)
         self._prefix()
@@ -67,6 +69,14 @@ class Rounds:
                 if number == 0 and work == headline[-1]:
                     # what a longer cache takes is not what this model takes
                     self.host = self.timer.host()
+
+    def _used(self, before: Host) -> Host:
+        """Return the host after the work; what was timed is not lost where it cannot tell more than before."""
+        try:
+            return self.timer.host()
+        except _CANNOT as error:
+            self.not_measured |= dict.fromkeys(("load_ms", "peak_memory"), str(error))
+            return before
 
     def _clipped(self, host: Host) -> BenchPlan:
         """Return the plan with prompt and answer clipped to what the model can see."""
@@ -89,7 +99,7 @@ class Rounds:
     def _take(self, work: BenchWork, repetitions: int, *, needed: bool = False) -> None:
         try:
             self.taken.setdefault(work, []).extend(self.timer.repeat(self._threaded(work), repetitions))
-        except (BackendError, ConfigError) as error:
+        except _CANNOT as error:
             if needed:
                 raise
             self.not_measured[work.name] = str(error)
@@ -112,7 +122,7 @@ class Rounds:
         work = BenchWork(kind="pp", tokens=_NEW, depth=self.plan.pp)
         try:
             found = [self._time(work) for _ in range(self.plan.repetitions)]
-        except BackendError as error:
+        except _CANNOT as error:
             self.not_measured["prefix"] = str(error)
             return
         # the first time the prefix is read, not put back
@@ -132,7 +142,7 @@ class Rounds:
                 if prompt.schema is not None:
                     self._paces("constrained", self.timer.reply(prompt, constrained=True, fresh=False))
                 self.told(prompt.id)
-        except (BackendError, ConfigError, DataError) as error:
+        except _CANNOT as error:
             self.not_measured["prompts"] = str(error)
 
     def _paces(self, how: str, reply: TimedReply) -> None:
@@ -140,12 +150,14 @@ class Rounds:
 
     def _embeddings(self) -> None:
         try:
+            for _ in self.timer.embed(self.plan.texts[:1]):  # what it takes to begin is no latency
+                pass
             for text in self.plan.texts:
                 began = time.perf_counter()
                 for _ in self.timer.embed([text]):
                     self._note("embed_ms", [(time.perf_counter() - began) * 1000])
                 self.told("embedding")
-        except (BackendError, ConfigError, DataError) as error:
+        except _CANNOT as error:
             self.not_measured["texts"] = str(error)
 
     def _reloads(self) -> None:
@@ -155,7 +167,7 @@ class Rounds:
                 for _ in range(self.plan.loads):
                     self._note(name, [self.timer.reload(cold=cold)])
                     self.told(name)
-            except BackendError as error:
+            except _CANNOT as error:
                 self.not_measured[name] = str(error)
 
     def _sustain(self) -> None:
@@ -167,7 +179,7 @@ class Rounds:
             while time.monotonic() - began < self.plan.sustained:
                 self.lasting.append(self._time(work))
                 self.told(f"sustained {time.monotonic() - began:.0f} s")
-        except BackendError as error:
+        except _CANNOT as error:
             self.not_measured["sustained"] = str(error)
 
     def spans(self) -> Iterator[tuple[Span, int]]:

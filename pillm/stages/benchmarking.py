@@ -139,7 +139,7 @@ class _Task:
             )
 
     def _open_anew(self) -> None:
-        """Time how long it takes from opening the file to its first token, from the disk and from memory, where that is here."""
+        """Time how long it takes from opening the file to its first token, from the disk and from memory, if that is here."""
         if not self._how.plan.loads or not self._opens_here():
             return
         self._plan = replace(self._plan, loads=0)
