@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -131,7 +130,7 @@ def test_an_interrupt_ends_the_bench_there(pi: LoopbackBoard, model: pillm.Model
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
     assert left(pi) == []
-    assert [json.loads(line)["event"]["kind"] for line in (tmp_path / "h.jsonl").read_text().splitlines()][-1] == "interrupted"
+    assert '"interrupted"' in (tmp_path / "h.jsonl").read_text().splitlines()[-1]
 
 
 @pytest.mark.full
