@@ -167,15 +167,16 @@ def find_llama_program(machine: Machine, name: str) -> LlamaProgram:
     if not _SHA256.fullmatch(sha256) or not path:
         raise BackendError(f"{machine.label}: the look for {name} gave {hashed[:80]!r}.")
     kept = _kept(sha256)
-    told = _read(kept)
+    told = known = _read(kept)
     if told is None:
         told, _, code = machine.run(["sh", "-c", _TELL, name, path], timeout=120).rstrip().rpartition("status ")
         if code != "0":
-            raise failure(machine.label, name, int(code), told)
-        _keep(kept, told)
+            raise failure(machine.label, name, int(code) if code.isdigit() else 1, told)
     flags = read_help(told)
     if "--help" not in flags and "-h" not in flags:
         raise DataError(f"{machine.label}: {path} --help names no options, so it is no program of llama.cpp.")
+    if known is None:
+        _keep(kept, told)
     return LlamaProgram(path=path, version=read_version(told), flags=flags)
 
 

@@ -149,6 +149,8 @@ class Rounds:
         self._note(f"inter_token_{how}_ms", reply.gaps_ms)
 
     def _embeddings(self) -> None:
+        if not self.plan.texts:
+            return
         try:
             for _ in self.timer.embed(self.plan.texts[:1]):  # what it takes to begin is no latency
                 pass
