@@ -95,7 +95,7 @@ def test_the_script_is_clean() -> None:
 
 def test_the_board_gets_the_whole_script_as_one_file(board: LoopbackBoard, server: str) -> None:
     with board.remote() as remote:
-        found = Place.find(remote, "default", server)
+        found = Place.find(remote, "default")
         found.install(8123)
         script = Path(found.root) / "serve.sh"
         assert script.read_bytes() == keeper_script()
