@@ -93,7 +93,7 @@ def test_the_script_is_clean() -> None:
     assert done.stdout == ""
 
 
-def test_the_board_gets_the_whole_script_as_one_file(board: LoopbackBoard, server: str) -> None:
+def test_the_board_gets_the_whole_script_as_one_file(board: LoopbackBoard) -> None:
     with board.remote() as remote:
         found = Place.find(remote, "default")
         found.install(8123)
