@@ -80,24 +80,20 @@ def test_lengths_depths_and_threads_are_timed_and_what_cannot_be_is_said(pi: Loo
     assert left(pi) == []
 
 
-def test_sensors_of_the_board_are_read_meanwhile_and_its_energy_is_told(pi: LoopbackBoard, model: pillm.ModelFile) -> None:
-    variables(pi, BENCH_SECONDS="0.6")
+def test_sensors_of_the_board_are_read_meanwhile_and_one_that_was_held_back_makes_it_void(
+    pi: LoopbackBoard, model: pillm.ModelFile
+) -> None:
+    variables(pi, BENCH_SECONDS="0.6", HOT_AFTER="3")
     found = pillm.bench(model, runner(pi), plan=PLAN)
     assert found.conditions is not None
     assert (found.conditions.machine, found.conditions.firmware) == ("board", "version 6947 (release)")
     assert len(found.readings) >= 3
-    assert {one.throttled for one in found.readings} == {0}
-    assert {round(one.power_w or 0, 3) for one in found.readings} == {2.0}
-    assert (found.void, found.energy["idle_w"]) == ((), 2.0)
-    per_second = [line for line in pi.commands if "vcgencmd" in line]
-    assert per_second == []  # they came through the one shell that stayed open
-
-
-def test_a_board_that_was_held_back_meanwhile_makes_it_void(pi: LoopbackBoard, model: pillm.ModelFile) -> None:
-    variables(pi, HOT_AFTER="3")
-    found = pillm.bench(model, runner(pi), plan=PLAN)
     assert found.void == ("the throttle bits changed from 0x0 to 0x60006: frequency capped, throttled",)
     assert found.tg_tps == pytest.approx(9.5)
+    assert {round(one.power_w or 0, 3) for one in found.readings} == {2.0}
+    assert found.energy["idle_w"] == 2.0
+    per_second = [line for line in pi.commands if "vcgencmd" in line]
+    assert per_second == []  # they came through the one shell that stayed open
 
 
 def test_an_old_bench_without_depths_says_so(pi: LoopbackBoard, model: pillm.ModelFile) -> None:
@@ -109,6 +105,7 @@ def test_an_old_bench_without_depths_says_so(pi: LoopbackBoard, model: pillm.Mod
             session.repeat(pillm.BenchWork(kind="pp", tokens=4, depth=8), 1)
 
 
+@pytest.mark.full
 def test_a_connection_that_breaks_ends_the_bench_there(pi: LoopbackBoard, model: pillm.ModelFile) -> None:
     variables(pi, BENCH_MODE="slow")
     timer = threading.Timer(2.0, pi.unplug)
@@ -119,6 +116,7 @@ def test_a_connection_that_breaks_ends_the_bench_there(pi: LoopbackBoard, model:
     assert left(pi) == []
 
 
+@pytest.mark.full
 def test_an_interrupt_ends_the_bench_there(pi: LoopbackBoard, model: pillm.ModelFile, tmp_path: Path) -> None:
     variables(pi, BENCH_MODE="slow")
     argv = [sys.executable, "-m", "pillm", "bench", str(model.path), "--runner", "pi4", "-o", "host=board"]

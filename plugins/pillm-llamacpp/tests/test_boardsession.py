@@ -121,8 +121,8 @@ def test_a_model_whose_caches_do_not_fit_there_is_told_with_both_figures(
 
 
 def test_several_answers_at_once_are_those_one_by_one(pi: LoopbackBoard, model: pillm.ModelFile) -> None:
-    texts = [SURE, "pick", f"{SURE} {SENTENCES[1]}", SURE, "once more"]
-    asked = [request(text, number, schema=FORCED if number % 2 else None) for number, text in enumerate(texts)]
+    forced = [request(text, number, schema=FORCED) for number, text in enumerate(["pick", "choose", "take"])]
+    asked = [request(SURE, 3), *forced, request(SURE, 4)]
     one = answers(runner(pi, constrain=True), model, asked)
     together = answers(runner(pi, constrain=True, parallel=3), model, asked)
     for mine, other in zip(one, together, strict=True):
@@ -133,6 +133,7 @@ def test_several_answers_at_once_are_those_one_by_one(pi: LoopbackBoard, model: 
     assert left(pi) == []
 
 
+@pytest.mark.full
 def test_whoever_stops_listening_leaves_nothing_computing_there(pi: LoopbackBoard, model: pillm.ModelFile) -> None:
     rows = (request(f"{SENTENCES[0]} {number}", number) for number in itertools.count())
     with runner(pi, parallel=2, max_tokens=200).open(model) as session:
@@ -162,4 +163,6 @@ def test_a_trained_model_is_scored_on_the_board_as_it_is_here(pi: LoopbackBoard,
     there = answers(runner(pi, max_tokens=48), model, asked)
     assert [one.token_ids for one in there] == [one.token_ids for one in here]  # type: ignore[union-attr]
     assert len({one.content for one in there}) > 5  # type: ignore[union-attr]
+    together = answers(runner(pi, max_tokens=48, parallel=4), model, asked)
+    assert [one.token_ids for one in together] == [one.token_ids for one in there]  # type: ignore[union-attr]
     assert left(pi) == []

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pillm_llamacpp.process.serving import Served
     from pillm_llamacpp.workers.pipe import Packet
 
+
 class Stopwatch:
     """Times one open model. Random tokens, nothing is sampled; what stands already is put back from its saved state."""
 
