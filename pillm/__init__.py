@@ -54,10 +54,13 @@ if TYPE_CHECKING:
     from pillm.deployment.deploying import deploy as deploy
     from pillm.deployment.deploying import roll_back as roll_back
     from pillm.deployment.packing import bundle_of as bundle_of
+    from pillm.deployment.programs import LlamaProgram as LlamaProgram
+    from pillm.deployment.programs import find_llama_program as find_llama_program
     from pillm.deployment.smoke import SmokeTest as SmokeTest
     from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
     from pillm.devices.detection import probe_machine as probe_machine
+    from pillm.devices.planner import memory_to_serve as memory_to_serve
     from pillm.devices.planner import plan as plan
     from pillm.devices.planner import plan_table as plan_table
     from pillm.divergence import Divergence as Divergence
@@ -190,8 +193,9 @@ _HOMES = {
     "deployment.smoke": "SmokeTest",
     "deployment.deploying": "Deployment Service deploy roll_back",
     "deployment.packing": "bundle_of",
+    "deployment.programs": "LlamaProgram find_llama_program",
     "devices": "DeviceProfile device",
-    "devices.planner": "plan plan_table",
+    "devices.planner": "memory_to_serve plan plan_table",
     "devices.detection": "probe_machine",
     "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "

@@ -158,7 +158,7 @@ def hostile(served: Field, folder: Path, count: int) -> int:
     """Bring bundles with hostile names of files, prompts and answers to the board; return how many came there whole."""
     came = 0
     with served.board.remote() as remote:
-        place = Place.find(remote, "hostile", served.server)
+        place = Place.find(remote, "hostile")
         place.install(8123)
 
         @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))

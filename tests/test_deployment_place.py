@@ -38,51 +38,35 @@ def test_no_accepted_name_leaves_its_folder(name: str) -> None:
         assert not name.startswith("-")
 
 
-def test_a_board_says_what_it_has(board: LoopbackBoard, server: str) -> None:
+def test_a_board_says_what_it_has(board: LoopbackBoard) -> None:
     with board.remote() as remote:
-        found = Place.find(remote, "default", server)
+        found = Place.find(remote, "default")
         assert found.root == f"{board.home}/.local/share/pillm/served/default"
-        assert (found.server, found.current, found.port) == (server, None, None)
+        assert (found.current, found.port) == (None, None)
         assert found.cores >= 1
-        assert "--model" in found.check_server()
-        assert Place.find(remote, "default", "~/bin/llama-server").server == server
         with pytest.raises(pillm.Unavailable, match="nothing is deployed under the name 'default'"):
             found.standing()
         with pytest.raises(pillm.ConfigError, match=r"has .*B of memory left, and m\.gguf needs .*Nothing was sent"):
             found.check_memory(1 << 60, "m.gguf")
-    assert list(board.home.iterdir()) == [board.home / "bin"]
+    assert list(board.home.iterdir()) == []
 
 
-def test_a_board_without_a_server_or_tools_is_told_how_to_get_them(board: LoopbackBoard, tmp_path: Path) -> None:
+def test_a_board_without_tools_is_told_how_to_get_them(board: LoopbackBoard, tmp_path: Path) -> None:
     with board.remote() as remote:
-        with pytest.raises(pillm.MissingDependency, match=r"no llama-server that could be found.*--server"):
-            Place.find(remote, "default", "no-such-server").check_server()
         tools = tmp_path / "tools"
         tools.mkdir()
         for name in ("sh", "cat", "readlink", "uname", "nproc"):
             (tools / name).symlink_to(shutil.which(name) or name)
         board.environment(PATH=str(tools))
         with pytest.raises(pillm.MissingDependency, match="board lacks flock, mkfifo"):
-            Place.find(remote, "default", "x")
-
-
-@pytest.mark.parametrize("server", ["-x", "a\nb", ""])
-def test_what_is_no_program_is_refused(board: LoopbackBoard, server: str) -> None:
-    with board.remote() as remote, pytest.raises(pillm.ConfigError, match="is no program"):
-        Place.find(remote, "default", server)
-
-
-def test_a_server_for_another_cpu_is_said(board: LoopbackBoard, server: str) -> None:
-    Path(server).write_text("#!/bin/sh\nkill -ILL $$\n")
-    with board.remote() as remote, pytest.raises(pillm.BackendError, match="built for another CPU"):
-        Place.find(remote, "default", server).check_server()
+            Place.find(remote, "default")
 
 
 def test_a_release_is_there_whole_or_not_at_all(board: LoopbackBoard, server: str, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_text("model")
     what = bundle(tmp_path / "m.gguf", "x")
     with board.remote() as remote:
-        found = Place.find(remote, "default", server)
+        found = Place.find(remote, "default")
         found.install(8123)
         found.install(9999)
         assert (Path(found.root) / "port").read_text() == "8123\n"  # whoever asks it relies on that
@@ -109,9 +93,9 @@ def test_the_script_is_clean() -> None:
     assert done.stdout == ""
 
 
-def test_the_board_gets_the_whole_script_as_one_file(board: LoopbackBoard, server: str) -> None:
+def test_the_board_gets_the_whole_script_as_one_file(board: LoopbackBoard) -> None:
     with board.remote() as remote:
-        found = Place.find(remote, "default", server)
+        found = Place.find(remote, "default")
         found.install(8123)
         script = Path(found.root) / "serve.sh"
         assert script.read_bytes() == keeper_script()
@@ -132,7 +116,7 @@ def test_systemd_keeps_it_where_there_is_one_for_users(board: LoopbackBoard) -> 
     fake.chmod(0o755)
     board.environment(PATH=f"{fake.parent}:/usr/bin:/bin:/usr/sbin:/sbin")
     with board.remote() as remote:
-        found = Place.find(remote, "my-name", "sh")
+        found = Place.find(remote, "my-name")
         found.install(8123)
         assert found.ask("ensure") == "started\n"
     unit = board.home / ".config" / "systemd" / "user" / "pillm-my-name.service"

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
 from itertools import pairwise
 
 import pytest
 
 import pillm
-from pillm.deployment.profile import arguments, known_flags
+from pillm.deployment.profile import arguments
 from tests.programs import llama_server
 
 FULL = "--model --host --ctx-size --parallel --batch-size --ubatch-size --cache-ram --ctx-checkpoints --load-mode --no-ui"
-NEW = known_flags(f"{FULL} --no-slots --cors-origins --offline --log-verbosity --metrics --alias --threads --threads-batch")
+NEW = f"{FULL} --no-slots --cors-origins --offline --log-verbosity --metrics --alias --threads --threads-batch".split()
+
+
+def server(*flags: str, path: str = "/usr/bin/llama-server") -> pillm.LlamaProgram:
+    return pillm.LlamaProgram(path=path, version="b1", flags=dict.fromkeys(flags, "X"))
 
 
 def test_what_a_small_board_cannot_afford_is_limited() -> None:
-    words, dropped = arguments("/usr/bin/llama-server", "0a1b", NEW, context=512, threads=3)
+    words, dropped = arguments(server(*NEW), "0a1b", context=512, threads=3)
     assert words[:5] == ["/usr/bin/llama-server", "--model", "model.gguf", "--host", "../../run/0a1b.sock"]
     pairs = dict(pairwise(words))
     assert (pairs["--ctx-size"], pairs["--parallel"], pairs["--cache-ram"], pairs["--threads"]) == ("512", "1", "64", "3")
@@ -25,8 +28,8 @@ def test_what_a_small_board_cannot_afford_is_limited() -> None:
 
 
 def test_other_versions_get_the_names_they_know_and_what_they_lack_is_said() -> None:
-    old = (NEW - {"--no-ui", "--cache-ram", "--log-verbosity"}) | {"--no-webui", "--verbosity"}
-    words, dropped = arguments("llama-server", "0a1b", frozenset(old), context=512, threads=3)
+    old = ({*NEW} - {"--no-ui", "--cache-ram", "--log-verbosity"}) | {"--no-webui", "--verbosity"}
+    words, dropped = arguments(server(*old), "0a1b", context=512, threads=3)
     assert "--no-webui" in words
     assert "--verbosity" in words
     assert dropped == ["--cache-ram"]
@@ -34,16 +37,15 @@ def test_other_versions_get_the_names_they_know_and_what_they_lack_is_said() -> 
 
 def test_another_program_is_refused() -> None:
     with pytest.raises(pillm.ConfigError, match="does not know --model"):
-        arguments("ls", "0a1b", known_flags("ls --all --author"), context=512, threads=3)
+        arguments(server("--all", "--author", path="ls"), "0a1b", context=512, threads=3)
 
 
-@pytest.mark.parametrize("server", ["a\nb", "a\0b", ""])
-def test_what_cannot_stand_on_a_line_is_refused(server: str) -> None:
+@pytest.mark.parametrize("path", ["a\nb", "a\0b", ""])
+def test_what_cannot_stand_on_a_line_is_refused(path: str) -> None:
     with pytest.raises(pillm.ConfigError, match="cannot stand"):
-        arguments(server, "0a1b", NEW, context=512, threads=3)
+        arguments(server(*NEW, path=path), "0a1b", context=512, threads=3)
 
 
 def test_the_llama_server_of_this_machine_knows_every_flag() -> None:
-    server = llama_server()
-    told = subprocess.run([server, "--help"], capture_output=True, text=True, check=True).stdout
-    assert arguments(server, "0a1b", known_flags(told), context=512, threads=3)[1] == []
+    found = pillm.find_llama_program(pillm.LocalMachine(), str(llama_server()))
+    assert arguments(found, "0a1b", context=512, threads=3)[1] == []

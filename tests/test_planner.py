@@ -14,7 +14,7 @@ import pytest
 from pillm.artifacts import Checkpoint, Lengths, ModelFile, to_json
 from pillm.cli.cards import plan_lines
 from pillm.devices import device
-from pillm.devices.planner import plan, plan_shape, plan_table
+from pillm.devices.planner import memory_to_serve, plan, plan_shape, plan_table
 from pillm.devices.quants import BY_REQUEST
 from pillm.devices.shapes import from_config
 from pillm.devices.speed import decode_speed, prefill_speed
@@ -223,3 +223,13 @@ def tiny_gguf() -> bytes:
     head += text("token_embd.weight") + struct.pack("<IQQIQ", 2, 256, 100, 1, 0)
     head += text("blk.0.attn_q.weight") + struct.pack("<IQQIQ", 2, 256, 256, 1, 51200)
     return head + bytes(-len(head) % 32) + bytes(51200 + 131072)
+
+
+def test_what_serving_takes_counts_the_cache_of_every_answer(tmp_path: Path) -> None:
+    one = memory_to_serve(NANO, context=1024)
+    kv = plan(write(tmp_path, NANO), "pi4-4gb", context=1024).memory["kv_cache"]
+    assert memory_to_serve(NANO, context=1024, parallel=4) - one == 3 * kv > 0
+    assert memory_to_serve(NANO, context=1024, ubatch=128) < one
+    strange = tmp_path / "strange.gguf"
+    strange.write_bytes(b"GGUF?")
+    assert memory_to_serve(ModelFile.of(strange, "Q8_0"), context=64, parallel=2) == 5 + (256 << 20)

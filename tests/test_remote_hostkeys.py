@@ -54,3 +54,40 @@ def test_a_changed_key_is_refused_before_a_byte_is_sent(board: LoopbackBoard, tm
         remote.run(["touch", "evil"])
     assert len(board.commands) == 1
     assert not own or known.read_bytes() == before
+
+
+def test_a_host_that_ones_own_ssh_knows_is_spoken_to_unless_pillm_accepted_another_key(
+    board: LoopbackBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    own = tmp_path / "config" / "pillm" / "known_hosts"
+    with board.remote() as remote:
+        assert remote.run(["echo", "in"]) == "in\n"
+    assert not own.exists()
+    with board.remote(accepted=(board.fingerprint,)) as remote:
+        remote.run(["true"])
+    assert own.read_text().count("\n") == 1
+    board.change_host_key()
+    board.trust()  # ssh's own file knows the new key, and pillm goes on by the one that was accepted for it
+    with board.remote() as remote, pytest.raises(pillm.UnsafeError, match=rf"another key.* remove line 1 of {own}"):
+        remote.run(["touch", "evil"])
+    own.write_text("elsewhere ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDj5nXMhSNnRWhNKWjZ5bcQ5xYk2rAzZ0hNq2pYc1yYm\n")
+    with board.remote() as remote:
+        assert remote.run(["echo", "in"]) == "in\n"
+    assert not (board.home / "evil").exists()
+
+
+def test_a_configuration_that_asks_for_no_keys_does_not_lead_to_an_unknown_host(
+    board: LoopbackBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    lax = board.ssh_config.read_text().replace("StrictHostKeyChecking yes", "StrictHostKeyChecking no")
+    board.ssh_config.write_text(lax)
+    (board.folder / "known_hosts").write_text("")
+    with board.remote() as remote, pytest.raises(pillm.UnsafeError, match=r"ssh board true.*--accept-host-key SHA256:"):
+        remote.run(["touch", "evil"])
+    board.trust()
+    board.change_host_key()
+    with board.remote() as remote, pytest.raises(pillm.UnsafeError, match="another key"):
+        remote.run(["touch", "evil"])
+    assert board.commands == []

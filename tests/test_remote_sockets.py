@@ -40,3 +40,17 @@ def test_what_is_no_answer_is_an_error_of_the_connection(tmp_path: Path, said: b
     thread.join()
     with pytest.raises(OSError):  # noqa: PT011
         ask(tmp_path / "nowhere", "/")
+
+
+def test_events_come_one_by_one_and_what_is_no_stream_comes_whole(tmp_path: Path) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    thread = _reply(tmp_path / "s", head + b'data: {"a": 1}\n\n: still here\n\ndata: [2]\n\ndata: [DONE]\n\n')
+    assert list(Reached(tmp_path / "s").stream("/x", {})) == [{"a": 1}, [2]]
+    thread.join()
+    thread = _reply(tmp_path / "t", b'HTTP/1.1 400 Bad\r\nContent-Type: application/json\r\n\r\n{"error": "no"}')
+    assert list(Reached(tmp_path / "t").stream("/x", {})) == [{"error": "no"}]
+    thread.join()
+    thread = _reply(tmp_path / "u", head + b"data: {not\n\n")
+    with pytest.raises(OSError, match="no answer that can be read"):
+        list(Reached(tmp_path / "u").stream("/x", {}))
+    thread.join()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from pillm.errors import BackendError
+from pillm.errors import BackendError, ConfigError, MissingDependency
 from pillm.performance.benchmark import BenchPlan, BenchWork
 from pillm.performance.rounds import Rounds
 from pillm.performance.sampler import Sampler
@@ -148,3 +148,55 @@ def test_each_part_of_the_work_is_sampled_under_its_own_name() -> None:
     assert [one.phase for one in sampler.of("headline")] == ["idle", "pp", "tg", "pp", "tg", "between"]
     assert {one.phase for one in sampler.of("prefix")} == {"between", "prefix"}
     assert {one.phase for one in sampler.of("sustained")} == {"between", "sustained"}
+
+
+@dataclass(slots=True)
+class Blocky(Talker):
+    """Times each piece of work several times in a row, and opens the model anew."""
+
+    lost: type[Exception] | None = None
+
+    @property
+    def in_blocks(self) -> bool:
+        return True
+
+    def host(self) -> Host:
+        if self.done and self.lost is not None:
+            raise self.lost("no llama-server")
+        return super(Blocky, self).host()
+
+    def reload(self, *, cold: bool) -> float:
+        return 900.0 if cold else 300.0
+
+
+def test_work_that_costs_much_to_begin_is_done_in_blocks_without_a_warm_up_of_ours() -> None:
+    timer = Blocky()
+    rounds = Rounds(timer, BenchPlan(pp=8, tg=4, repetitions=2, depths=(16,), loads=2))
+    rounds.run()
+    assert timer.done == ["pp8", "pp8", "tg4", "tg4", "pp8 @ d16", "pp8 @ d16", "tg4 @ d16", "tg4 @ d16"]
+    found = rounds.record()
+    assert found.samples["tg_tps"] == pytest.approx([1000.0] * 2)
+    assert (found.times["load_cold_ms"].samples, found.times["load_warm_ms"].value) == ((900.0, 900.0), 300.0)
+
+
+@pytest.mark.parametrize("lost", [BackendError, MissingDependency, ConfigError])
+def test_speeds_are_kept_where_what_they_took_cannot_be_told(lost: type[Exception]) -> None:
+    rounds = Rounds(Blocky(lost=lost), BenchPlan(pp=8, tg=4, repetitions=1))
+    rounds.run()
+    found = rounds.record()
+    assert found.tg_tps == pytest.approx(1000)
+    assert found.not_measured == {"load_ms": "no llama-server", "peak_memory": "no llama-server"}
+
+
+def test_what_a_timer_cannot_do_any_more_is_named_and_the_rest_is_kept() -> None:
+    class Tired(Steady):
+        def time(self, work: BenchWork) -> Timing:
+            if work.kind == "tg" and len(self.done) > 6:
+                raise BackendError("it does not fit")
+            return super().time(work)
+
+    rounds = Rounds(Tired(), BenchPlan(pp=8, tg=4, repetitions=2, sustained=60.0, loads=1))
+    rounds.run()
+    missing = rounds.record().not_measured
+    assert missing["sustained"] == "it does not fit"
+    assert "does not open the model anew" in missing["load_cold_ms"]

@@ -33,7 +33,16 @@ def test_what_a_timer_cannot_do_is_said() -> None:
         Bare().reply(prompt, constrained=False, fresh=True)
     with pytest.raises(BackendError, match="cannot embed"):
         list(Bare().embed(["a"]))
+    with pytest.raises(BackendError, match="does not open the model anew"):
+        Bare().reload(cold=True)
     assert Hosted().machine() is None
+
+
+def test_a_piece_of_work_can_be_repeated() -> None:
+    timer = Steady()
+    found = timer.repeat(pillm.BenchWork(kind="tg", tokens=4), 3)
+    assert [one.tokens for one in found] == [4, 4, 4]
+    assert not timer.in_blocks
 
 
 def test_speeds_are_tokens_over_seconds() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,7 +40,7 @@ _COLUMNS = ("host", "state", "model", "release", "address", "before", "seconds")
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads; by default one a core, at most 4.")
 @click.option("--wait", type=click.FloatRange(1), default=180.0, show_default=True, help="Seconds until it must be ready.")
 @click.option("--constrained", is_flag=True, help="Hold every answer to the JSON Schema that the run's rows share.")
-@click.option("--known-hosts", type=new_file(), help="File of the hosts' keys; else pillm's own.")
+@click.option("--known-hosts", type=new_file(), help="File of the only keys to trust; else pillm's own, then your ssh's.")
 @click.option("--accept-host-key", "accepted", multiple=True, metavar="SHA256:...", help="An unknown host's key to trust.")
 @click.option("--ssh-config", type=readable(dir_okay=False), help="A configuration that ssh reads instead of yours.")
 @click.pass_context
@@ -75,9 +73,8 @@ def command(ctx: click.Context, /, hosts: tuple[str, ...], doing: str | None, **
 
 
 def _remote(host: str, chosen: dict[str, Any]) -> Remote:
-    own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "pillm" / "known_hosts"
-    known = chosen["known_hosts"] or own
-    return pillm.Remote(host, ssh_config=chosen["ssh_config"], known_hosts=known, accepted=chosen["accepted"])
+    options = {name: chosen[name] for name in ("ssh_config", "known_hosts", "accepted")}
+    return pillm.Remote(host, **options)
 
 
 def _service(chosen: dict[str, Any]) -> Service:

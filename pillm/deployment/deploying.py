@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pillm.deployment.asking import is_healthy
 from pillm.deployment.bundle import Bundle
 from pillm.deployment.place import Place
-from pillm.deployment.profile import arguments, known_flags
+from pillm.deployment.profile import UBATCH, arguments
+from pillm.deployment.programs import find_llama_program
 from pillm.deployment.smoke import LONGEST, SmokeTest
 from pillm.deployment.trial import Trial
+from pillm.devices.planner import memory_to_serve
 from pillm.errors import BackendError, ConfigError, DataError
 from pillm.progress import Progress
 from pillm.records import JSONObject
@@ -61,12 +63,12 @@ def deploy(
     release does not answer as it should. With `dry_run` nothing is changed there.
     """
     began, progress, service = time.monotonic(), progress or Progress("deploy"), service or Service()
-    place = Place.find(remote, service.name, service.server)
+    place = Place.find(remote, service.name)
     port = _port(place, service)
-    known = known_flags(place.check_server())
+    program = find_llama_program(remote, remote.path(service.server))
     threads = service.threads or min(4, place.cores)
-    release = bundle.release(place.server, service.context, threads)
-    words, dropped = arguments(place.server, release, known, context=service.context, threads=threads)
+    release = bundle.release(program.path, service.context, threads)
+    words, dropped = arguments(program, release, context=service.context, threads=threads)
     words += bundle.limits()
     notes: tuple[str, ...] = (f"this llama-server knows no {', '.join(dropped)}: its defaults hold",) if dropped else ()
     done = Deployment(
@@ -76,7 +78,7 @@ def deploy(
     if place.current == release:
         state = "planned" if dry_run else _awake(place, service)
         return replace(done, state=state, previous=place.previous, seconds=_since(began))
-    place.check_memory(bundle.model.bytes, bundle.model.label)
+    place.check_memory(memory_to_serve(bundle.model, context=service.context, ubatch=UBATCH), bundle.model.label)
     if dry_run:
         free = remote.free_space(place.root)
         notes += (f"{size(bundle.model.bytes)} would be sent at most; {size(free or 0)} are free there",)
@@ -96,7 +98,7 @@ def roll_back(remote: Remote, service: Service | None = None, progress: Progress
     Raises ConfigError where there is none, and what `deploy` raises.
     """
     began, service = time.monotonic(), service or Service()
-    place = Place.find(remote, service.name, service.server)
+    place = Place.find(remote, service.name)
     if place.previous is None:
         raise ConfigError(f"{remote.host}: there is no release before the current one of {service.name!r} to go back to.")
     manifest, smoke = _release(place, place.previous)
@@ -111,7 +113,7 @@ def roll_back(remote: Remote, service: Service | None = None, progress: Progress
 def standing_of(remote: Remote, service: Service | None = None) -> JSONObject:
     """Return how a deployment stands: what answers, since it was asked just now, and its processes; nothing is changed."""
     service = service or Service()
-    place = Place.find(remote, service.name, service.server)
+    place = Place.find(remote, service.name)
     told = place.standing()
     current = told.get("current") or None
     manifest = _manifest(place, current) if current else {}
@@ -132,7 +134,7 @@ def standing_of(remote: Remote, service: Service | None = None) -> JSONObject:
 def logs_of(remote: Remote, service: Service | None = None, lines: int = 50) -> str:
     """Return the last lines of the log of the release that answers, without what would steer a terminal."""
     service = service or Service()
-    place = Place.find(remote, service.name, service.server)
+    place = Place.find(remote, service.name)
     if place.current is None:
         raise ConfigError(f"{remote.host}: nothing is deployed under the name {service.name!r}.")
     text = remote.run(["tail", "-n", str(lines), "--", f"{place.root}/log/{place.current}.log"])

@@ -12,20 +12,15 @@ from pillm.remote.endings import size
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _LONGEST_SOCKET = 100  # of the 108 bytes that the kernel has for a socket's name
-SPARE_MEMORY = 256 << 20
-"""What a served model needs beside its file: keys and values, buffers, the program."""
 _TOOLS = ("flock", "mkfifo", "setsid", "sha256sum", "systemd-socket-activate", "tar", "cut", "sed")
 _LOOK = """printf 'home %s\\n' "$HOME"
 printf 'machine %s\\n' "$(uname -m)"
 printf 'cores %s\\n' "$(nproc 2>/dev/null || echo 4)"
-for tool in $2; do command -v "$tool" >/dev/null || printf 'lacks %s\\n' "$tool"; done
+for tool in $1; do command -v "$tool" >/dev/null || printf 'lacks %s\\n' "$tool"; done
 [ -x /usr/lib/systemd/systemd-socket-proxyd ] || [ -x /lib/systemd/systemd-socket-proxyd ] || echo 'lacks systemd-socket-proxyd'
-for server in "$1" "$HOME/.local/share/pillm/llama.cpp/bin/$1" "/usr/lib/pillm/llamacpp/$1" "$HOME/llama.cpp/build/bin/$1"; do
-  found=$(command -v -- "$server") && printf 'server %s\\n' "$found" && break
-done
-printf 'port %s\\n' "$(cat -- "$HOME/.local/share/pillm/served/$3/port" 2>/dev/null)"
-printf 'current %s\\n' "$(readlink -- "$HOME/.local/share/pillm/served/$3/current" 2>/dev/null)"
-printf 'previous %s\\n' "$(readlink -- "$HOME/.local/share/pillm/served/$3/previous" 2>/dev/null)"
+printf 'port %s\\n' "$(cat -- "$HOME/.local/share/pillm/served/$2/port" 2>/dev/null)"
+printf 'current %s\\n' "$(readlink -- "$HOME/.local/share/pillm/served/$2/current" 2>/dev/null)"
+printf 'previous %s\\n' "$(readlink -- "$HOME/.local/share/pillm/served/$2/previous" 2>/dev/null)"
 """
 _INSTALL = """mkdir -p -- "$1/files" "$1/releases" "$1/log" "$1/run" && chmod 700 -- "$1" || exit 1
 [ -e "$1/port" ] || printf '%s\\n' "$2" >"$1/port"
@@ -41,26 +36,22 @@ if [ -d "$release" ]; then rm -rf -- "$part"; else mv -T -- "$part" "$release"; 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a model is served: the folder there, the server program, and the release that answers now."""
+    """Where a model is served: the folder there, and the release that answers now."""
 
     remote: Remote
     name: str
     root: str
-    server: str
     cores: int
     port: int | None
     current: str | None
     previous: str | None
 
     @classmethod
-    def find(cls, remote: Remote, name: str, server: str = "llama-server") -> Place:
+    def find(cls, remote: Remote, name: str) -> Place:
         """Look at a board; raise MissingDependency for what it lacks, ConfigError for a name that no folder should have."""
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is no name for a served model: up to 32 small letters, digits and dashes.")
-        server = remote.path(server)
-        if "\n" in server or "\0" in server or not server or server.startswith("-"):
-            raise ConfigError(f"{server!r} is no program. Name llama-server, or its path on the board.")
-        told = remote.script(_LOOK, server, " ".join(_TOOLS), name, what="the look at the board")
+        told = remote.script(_LOOK, " ".join(_TOOLS), name, what="the look at the board")
         facts = [line.partition(" ")[::2] for line in told.splitlines()]
         lacking = [value for key, value in facts if key == "lacks"]
         if lacking:
@@ -75,7 +66,6 @@ class Place:
             remote=remote,
             name=name,
             root=f"{home.rstrip('/')}/.local/share/pillm/served/{name}",
-            server=known.get("server", ""),
             cores=_number(known.get("cores")) or 4,
             port=_number(known.get("port")),
             current=known.get("current", "").rpartition("/")[2] or None,
@@ -89,22 +79,13 @@ class Place:
         """Return the path of the socket that a release's server listens on."""
         return f"{self.root}/run/{release}.sock"
 
-    def check_server(self) -> str:
-        """Return what the server program there says of its options; raise where it is not there or cannot run."""
-        if not self.server:
-            raise MissingDependency(
-                f"{self.remote.host} has no llama-server that could be found. pillm's page rpi4/README.md says how to build it "
-                "there; where it is built already, name its path with --server."
-            )
-        return self.remote.run_as("llama-server", [self.server, "--help"], timeout=120)
-
     def check_memory(self, needed: int, label: str) -> None:
-        """Raise ConfigError where the board has not the memory for one more model beside what runs."""
+        """Raise ConfigError where the board has not `needed` bytes of memory for one more model beside what runs."""
         has = self.remote.memory()
-        if has is not None and has < needed + SPARE_MEMORY:
+        if has is not None and has < needed:
             raise ConfigError(
-                f"{self.remote.host} has {size(has)} of memory left, and {label} needs {size(needed + SPARE_MEMORY)} beside "
-                "the model that answers now. Nothing was sent. Choose a smaller quantisation or a smaller context."
+                f"{self.remote.host} has {size(has)} of memory left, and {label} needs {size(needed)} beside the model that "
+                "answers now. Nothing was sent. Choose a smaller quantisation or a smaller context."
             )
 
     def install(self, port: int) -> None:

@@ -7,6 +7,7 @@ of `memory`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,12 @@ from pillm.devices.speed import (
     prefill_speed,
     well_known,
 )
-from pillm.errors import ConfigError
+from pillm.errors import ConfigError, PillmError
 
 _LEAST_TRUST = 1
+_BOARD = "pi4-4gb"
+_UNREAD = 128 << 20
+"""Bytes that an answer takes beside the file where nothing is known of the model."""
 
 
 def plan(
@@ -57,6 +61,20 @@ def plan(
     if types:
         shape = shape.with_types(types)
     return plan_shape(shape, profile, context, lengths)
+
+
+def memory_to_serve(model: Any, *, context: int, parallel: int = 1, ubatch: int = 512) -> int:
+    """Return the bytes of memory that llama-server takes for a model file on a small board, at most.
+
+    `context` are the tokens of one answer with its prompt, `parallel` the answers that are written at once, `ubatch` the tokens
+    that are computed together. A file that the planner cannot read is taken for its size and an eighth of a gigabyte each.
+    """
+    try:
+        profile = replace(device_of(_BOARD), ubatch=ubatch)
+        memory = memory_needed(shape_of(model), profile, context * parallel)
+    except PillmError:
+        return int(model.bytes) + _UNREAD * parallel
+    return sum(size for purpose, size in memory.items() if purpose not in ("available", "reserve"))
 
 
 def plan_table(

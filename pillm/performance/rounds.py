@@ -8,14 +8,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pillm.errors import BackendError, ConfigError, DataError
+from pillm.errors import BackendError, ConfigError, DataError, MissingDependency
 from pillm.performance.benchmark import Benchmark, BenchPlan, BenchWork, Point
 from pillm.performance.medians import Median, median, percentile
 from pillm.performance.timer import Host, TimedReply, Timer, Timing, speeds
 from pillm.performance.verdict import HEADLINE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pillm.performance.sampler import Sampler, Span
     from pillm.records import Prompt
@@ -25,6 +25,8 @@ _MINUTE = 60.0
 _KEPT = 200
 _NEW = 16
 """Tokens of a question behind a saved prefix."""
+_CANNOT = (BackendError, ConfigError, DataError, MissingDependency)
+"""What says that something cannot be timed here; all else ends the work."""
 
 
 @dataclass(slots=True)
@@ -47,26 +49,40 @@ class Rounds:
         """Do it all; raise BackendError where not even the two headline figures can be timed."""
         host = self.timer.host()
         self.plan = self._clipped(host)
+        works = list(self.plan.works())
+        headline = works[: 2 if self.plan.tg else 1]
         with self._part(HEADLINE):
-            self._interleaved()
+            if self.timer.in_blocks:
+                for work in works:
+                    self._take(work, self.plan.repetitions, needed=work in headline)
+                self.host = self._used(host)
+            else:
+                self._turns(works, headline)
         self._prefix()
         self._answers()
         self._embeddings()
         self._sustain()
+        self._reloads()
 
-    def _interleaved(self) -> None:
-        works = list(self.plan.works())
-        headline = works[: 2 if self.plan.tg else 1]
+    def _turns(self, works: Sequence[BenchWork], headline: Sequence[BenchWork]) -> None:
         self._time(BenchWork(kind="pp", tokens=self.plan.pp))
         if self.plan.tg:
             self._time(BenchWork(kind="tg", tokens=1))
         for number in range(self.plan.repetitions):
             for work in works:
                 if work.name not in self.not_measured:
-                    self._take(work, needed=work in headline)
+                    self._take(work, 1, needed=work in headline)
                 if number == 0 and work == headline[-1]:
                     # what a longer cache takes is not what this model takes
                     self.host = self.timer.host()
+
+    def _used(self, before: Host) -> Host:
+        """Return the host after the work; what was timed is not lost where it cannot tell more than before."""
+        try:
+            return self.timer.host()
+        except _CANNOT as error:
+            self.not_measured |= dict.fromkeys(("load_ms", "peak_memory"), str(error))
+            return before
 
     def _part(self, name: str) -> AbstractContextManager[None]:
         return self.sampler.part(name) if self.sampler else nullcontext()
@@ -92,19 +108,24 @@ class Rounds:
         self.not_measured |= {name: "the model writes nothing: it embeds" for name, wanted in asked.items() if wanted}
         return replace(plan, pp=pp, tg=0, more_tg=(), depths=(), prefix=False, sustained=0.0, prompts=())
 
-    def _take(self, work: BenchWork, *, needed: bool = False) -> None:
+    def _take(self, work: BenchWork, repetitions: int, *, needed: bool = False) -> None:
         try:
-            self.taken.setdefault(work, []).append(self._time(work))
-        except BackendError as error:
+            with self._during(work.kind):
+                self.taken.setdefault(work, []).extend(self.timer.repeat(self._threaded(work), repetitions))
+        except _CANNOT as error:
             if needed:
                 raise
             self.not_measured[work.name] = str(error)
             return
-        self.told(work.name)
+        for _ in range(repetitions):
+            self.told(work.name)
 
     def _time(self, work: BenchWork, phase: str = "") -> Timing:
         with self._during(phase or work.kind):
-            return self.timer.time(work if work.threads else replace(work, threads=self.plan.threads))
+            return self.timer.time(self._threaded(work))
+
+    def _threaded(self, work: BenchWork) -> BenchWork:
+        return work if work.threads else replace(work, threads=self.plan.threads)
 
     def _note(self, name: str, values: Iterable[float]) -> None:
         self.times.setdefault(name, []).extend(values)
@@ -116,7 +137,7 @@ class Rounds:
         try:
             with self._part("prefix"):
                 found = [self._time(work, "prefix") for _ in range(self.plan.repetitions)]
-        except BackendError as error:
+        except _CANNOT as error:
             self.not_measured["prefix"] = str(error)
             return
         # the first time the prefix is read, not put back
@@ -134,7 +155,7 @@ class Rounds:
             with self._part("answers"), self._during("answers"):
                 for prompt in self.plan.prompts:
                     self._answer(prompt)
-        except (BackendError, ConfigError, DataError) as error:
+        except _CANNOT as error:
             self.not_measured["prompts"] = str(error)
 
     def _answer(self, prompt: Prompt) -> None:
@@ -153,23 +174,38 @@ class Rounds:
             return
         try:
             with self._part("embeddings"), self._during("embeddings"):
+                for _ in self.timer.embed(self.plan.texts[:1]):  # what it takes to begin is no latency
+                    pass
                 for text in self.plan.texts:
                     began = time.perf_counter()
                     for _ in self.timer.embed([text]):
                         self._note("embed_ms", [(time.perf_counter() - began) * 1000])
                     self.told("embedding")
-        except (BackendError, ConfigError, DataError) as error:
+        except _CANNOT as error:
             self.not_measured["texts"] = str(error)
+
+    def _reloads(self) -> None:
+        """Time opening the model anew, where that was left to the timer: last, for it may end what answered before."""
+        for name, cold in (("load_cold_ms", True), ("load_warm_ms", False)) if self.plan.loads else ():
+            try:
+                for _ in range(self.plan.loads):
+                    self._note(name, [self.timer.reload(cold=cold)])
+                    self.told(name)
+            except _CANNOT as error:
+                self.not_measured[name] = str(error)
 
     def _sustain(self) -> None:
         if self.plan.sustained <= 0:
             return
         began = time.monotonic()
         work = BenchWork(kind="tg", tokens=min(_SUSTAINED_TOKENS, self.plan.tg))
-        with self._part("sustained"):
-            while time.monotonic() - began < self.plan.sustained:
-                self.lasting.append(self._time(work, "sustained"))
-                self.told(f"sustained {time.monotonic() - began:.0f} s")
+        try:
+            with self._part("sustained"):
+                while time.monotonic() - began < self.plan.sustained:
+                    self.lasting.append(self._time(work, "sustained"))
+                    self.told(f"sustained {time.monotonic() - began:.0f} s")
+        except _CANNOT as error:
+            self.not_measured["sustained"] = str(error)
 
     def spans(self) -> Iterator[tuple[Span, int]]:
         """Yield when tokens were written, and how many."""

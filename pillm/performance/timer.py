@@ -82,6 +82,22 @@ class Timer(Hosted, ABC):
     def time(self, work: BenchWork) -> Timing:
         """Do one piece of work and say how long it took; raise BackendError where it does not fit this model."""
 
+    @property
+    def in_blocks(self) -> bool:
+        """Return whether a piece of work is timed several times in a row by `repeat`, since beginning it anew costs much."""
+        return False
+
+    def repeat(self, work: BenchWork, repetitions: int) -> Sequence[Timing]:
+        """Do one piece of work several times, warmed up, and say how long each took; raises what `time` raises."""
+        return [self.time(work) for _ in range(repetitions)]
+
+    def reload(self, *, cold: bool) -> float:
+        """Open the model anew and return the milliseconds until its first token; `cold`: from the disk, not from memory.
+
+        Raises BackendError where this runner cannot.
+        """
+        raise BackendError(f"{type(self).__name__} does not open the model anew.")
+
     def reply(self, prompt: Prompt, *, constrained: bool, fresh: bool) -> TimedReply:
         """Answer a row and say when its tokens came; `fresh` forgets first what the cache holds.
 

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -47,20 +48,22 @@ class Connection:
 
     def __init__(self, host: str, config: Path | None, known_hosts: Path | None) -> None:
         self.host = checked_host(host)
-        self._config, self._known_hosts = config, known_hosts
+        self.known_hosts = known_hosts
+        """The only file whose keys are trusted; None: the keys that the person's own ssh knows."""
+        self._config = config
         self._folder: Path | None = None
         self._forwards = 0
+        self._opening = threading.Lock()
 
     def options(self, known_hosts: Path | None = None) -> list[str]:
-        """Return the options of every ssh that is started; where there is a file of known hosts, only its keys are trusted."""
+        """Return the options of every ssh that is started: an unknown key is refused whatever a configuration says."""
         options = ["BatchMode=yes", "ConnectTimeout=15", "LogLevel=ERROR", "ForwardAgent=no", "ForwardX11=no", *_ALIVE]
-        options += ["PermitLocalCommand=no", "RemoteCommand=none", "RequestTTY=no"]
-        trusted = known_hosts or self._known_hosts
+        options += ["PermitLocalCommand=no", "RemoteCommand=none", "RequestTTY=no", "StrictHostKeyChecking=yes"]
+        trusted = known_hosts or self.known_hosts
         if trusted is not None:
             options += [
                 f"UserKnownHostsFile={_option_path(trusted)}", "GlobalKnownHostsFile=/dev/null", "KnownHostsCommand=none",
-                "StrictHostKeyChecking=yes", "UpdateHostKeys=no", "VerifyHostKeyDNS=no", "HashKnownHosts=no",
-                "NoHostAuthenticationForLocalhost=no",
+                "UpdateHostKeys=no", "VerifyHostKeyDNS=no", "HashKnownHosts=no", "NoHostAuthenticationForLocalhost=no",
             ]  # fmt: skip
         config = ["-F", str(self._config)] if self._config else []
         return [*config, *(word for option in options for word in ("-o", option))]
@@ -72,6 +75,10 @@ class Connection:
 
     def open(self) -> str | None:
         """Open the shared connection unless it is open; return what ssh said where it could not."""
+        with self._opening:  # of two that open it at once, one would be a connection of its own that nobody closes
+            return self._opened()
+
+    def _opened(self) -> str | None:
         if self._socket and self._alive():
             return None
         if self._folder is None:

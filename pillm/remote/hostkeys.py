@@ -1,7 +1,12 @@
-"""Keys of hosts: an unknown one is shown and refused, an accepted one is recorded, a changed one is refused."""
+"""Keys of hosts: an unknown one is shown and refused, an accepted one is recorded, a changed one is refused.
+
+One rule for all that pillm does over ssh: a host whose key was accepted for pillm is held to that key, any other to the keys
+that the person's own ssh knows; an unknown or changed key is refused before a byte is sent.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tempfile
@@ -18,24 +23,36 @@ _OLD = re.compile(r"^Offending .*key.* in (.+):(\d+)\s*$", re.MULTILINE)
 _SHOWN = re.compile(r"^debug1: Server host key: (\S+) (SHA256:[A-Za-z0-9+/=]+)", re.MULTILINE)
 
 
-def refusal(connection: Connection, said: str, known_hosts: Path | None) -> PillmError | None:
+def own_file() -> Path:
+    """Return the file of the keys that were accepted for pillm."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "pillm" / "known_hosts"
+
+
+def is_unknown(said: str) -> bool:
+    """Return whether ssh refused a host because it knows no key of it, which says nothing against the host."""
+    return any(text in said for text in _UNKNOWN) and not _is_changed(said)
+
+
+def _is_changed(said: str) -> bool:
+    return any(text in said for text in _CHANGED) or _REVOKED in said
+
+
+def refusal(connection: Connection, said: str) -> PillmError | None:
     """Return the error for what ssh said of a host's key, or None where it was not about keys."""
-    where = known_hosts or "your known hosts of ssh"
-    if any(text in said for text in _CHANGED) or _REVOKED in said:
+    where = connection.known_hosts or "your known hosts of ssh"
+    if _is_changed(said):
         old = _OLD.search(said)
         forget = f"remove line {old[2]} of {old[1]}" if old else f"remove its line from {where}"
         return UnsafeError(
             f"{connection.host} shows another key than the one in {where}: it was set up anew, or somebody stands in between. "
             f"Nothing was sent. If you set it up anew, {forget}, and accept the new key."
         )
-    if not any(text in said for text in _UNKNOWN):
+    if not is_unknown(said):
         return None
     kind, fingerprint = shown_key(connection)
-    accept = (
-        f"and repeat the command with --accept-host-key {fingerprint}"
-        if known_hosts
-        else f"and answer yes to: ssh {connection.host} true"
-    )
+    accept = f"and answer yes to `ssh {connection.host} true`, or give `pillm deploy` --accept-host-key {fingerprint}"
+    if connection.known_hosts:
+        accept = f"and repeat the command with --accept-host-key {fingerprint}"
     return UnsafeError(
         f"{connection.host} is not known in {where}, and nothing was sent to it. It shows the {kind} key {fingerprint}. "
         f"Compare that with what `ssh-keygen -lf /etc/ssh/ssh_host_{_name(kind)}_key.pub` says on the device itself, {accept}."

@@ -14,10 +14,11 @@ from pillm.progress import Progress
 from pillm.remote.connection import SSH_FAILED, Connection, Done
 from pillm.remote.endings import OUT_OF_MEMORY, failure, tail
 from pillm.remote.guard import guarded
-from pillm.remote.hostkeys import accept, refusal
+from pillm.remote.hostkeys import accept, is_unknown, own_file, refusal
 
 if TYPE_CHECKING:
     from pillm.remote.conversation import Conversation
+    from pillm.remote.openshell import OpenShell
     from pillm.remote.sockets import Reached
 
 _SMALL = 1 << 20
@@ -29,9 +30,10 @@ _READ = 'if [ -r "$1" ] && [ -f "$1" ]; then echo yes; head -c "$2" -- "$1"; fi'
 class Remote:
     """A machine that ssh can reach without asking for a password; a context manager, or `close` it.
 
-    Without `known_hosts` the keys that the person's own ssh knows are trusted; with it only the keys in that file, to which an
-    unknown host's is added where its SHA256 fingerprint is one of `accepted`. `ssh_config` is a configuration that ssh reads
-    instead of the person's own. Nothing is sent before the first command.
+    A host whose key was accepted for pillm is held to that key, any other to the keys that the person's own ssh knows. With
+    `known_hosts` only the keys in that file are trusted. An unknown host's key is recorded, there or in pillm's own file, where
+    its SHA256 fingerprint is one of `accepted`. `ssh_config` is a configuration that ssh reads instead of the person's own.
+    Nothing is sent before the first command.
     """
 
     host: str
@@ -44,7 +46,9 @@ class Remote:
         for fingerprint in self.accepted:
             if not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}=?", fingerprint):
                 raise ConfigError(f"{fingerprint!r} is no fingerprint of a host key; one reads SHA256: and 43 characters.")
-        object.__setattr__(self, "connection", Connection(self.host, self.ssh_config, self.known_hosts))
+        own = own_file()
+        trusted = self.known_hosts or (own if self.accepted or own.is_file() else None)
+        object.__setattr__(self, "connection", Connection(self.host, self.ssh_config, trusted))
 
     @property
     def label(self) -> str:
@@ -67,20 +71,19 @@ class Remote:
         Raises UnsafeError for a host whose key is unknown or changed, before anything is sent; Unavailable where ssh fails.
         """
         said = self.connection.open()
-        if said is None:
-            return
-        refused = refusal(self.connection, said, self.known_hosts)
-        if refused is not None and self.known_hosts and self.accepted and "not known in" in str(refused):
-            accept(self.connection, self.known_hosts, self.accepted)
-            said = self.connection.open()
-            if said is None:
-                return
-            refused = refusal(self.connection, said, self.known_hosts)
-        raise refused or self.unreachable(said)
+        if said is not None and is_unknown(said) and self.connection.known_hosts is not None:
+            if self.accepted:
+                accept(self.connection, self.connection.known_hosts, self.accepted)
+                said = self.connection.open()
+            elif self.known_hosts is None:  # nothing was accepted for pillm: it is left to the person's own ssh
+                self.connection.known_hosts = None
+                said = self.connection.open()
+        if said is not None:
+            raise self.unreachable(said)
 
     def unreachable(self, said: str) -> PillmError:
         """Return the error for a machine that ssh did not reach, or lost."""
-        return refusal(self.connection, said, self.known_hosts) or Unavailable(
+        return refusal(self.connection, said) or Unavailable(
             f"{self.host} cannot be reached by ssh: {tail(said)}. Nothing was left half done there. "
             f"Make `ssh {self.host} true` work without a password, then run the same command again."
         )
@@ -134,6 +137,12 @@ class Remote:
         from pillm.remote.conversation import Conversation
 
         return Conversation(self, what, argv, held=True, needs=needs)
+
+    def open_shell(self) -> OpenShell:
+        """Return this machine behind one shell that stays open there, cheap enough to look at once a second; close it."""
+        from pillm.remote.openshell import OpenShell
+
+        return OpenShell(self)
 
     @contextmanager
     def reach(self, there: str) -> Iterator[Reached]:

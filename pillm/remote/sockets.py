@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 _MOST = 1 << 26
+_EVENT = b"data: "
 
 
 class _Local(http.client.HTTPConnection):
@@ -28,17 +30,20 @@ class _Local(http.client.HTTPConnection):
 
 def ask(path: Path, target: str, body: Mapping[str, Any] | None = None, *, timeout: float = 10.0) -> tuple[int, Any]:
     """Return the status and the JSON body of an answer; raise OSError where nobody answers within `timeout` seconds."""
-    connection = _Local(path, timeout)
-    try:
-        text = None if body is None else json.dumps(body)
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        connection.request("GET" if body is None else "POST", target, body=text, headers=headers)
-        reply = connection.getresponse()
+    with _reply(path, target, body, timeout) as reply:
         return reply.status, json.loads(reply.read(_MOST) or b"null")
-    except (http.client.HTTPException, ValueError) as error:
-        raise ConnectionError(f"no answer that can be read ({error})") from error
-    finally:
-        connection.close()
+
+
+@contextmanager
+def _reply(path: Path, target: str, body: Mapping[str, Any] | None, timeout: float) -> Iterator[http.client.HTTPResponse]:
+    with closing(_Local(path, timeout)) as connection:
+        try:
+            text = None if body is None else json.dumps(body)
+            headers = {} if body is None else {"Content-Type": "application/json"}
+            connection.request("GET" if body is None else "POST", target, body=text, headers=headers)
+            yield connection.getresponse()
+        except (http.client.HTTPException, ValueError) as error:
+            raise ConnectionError(f"no answer that can be read ({error})") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +55,16 @@ class Reached:
     def ask(self, target: str, body: Mapping[str, Any] | None = None, *, timeout: float = 10.0) -> tuple[int, Any]:
         """Return the status and the JSON body of an answer; raise OSError where nobody answers within `timeout` seconds."""
         return ask(self.path, target, body, timeout=timeout)
+
+    def stream(self, target: str, body: Mapping[str, Any], *, timeout: float = 10.0) -> Iterator[Any]:
+        """Yield the JSON of each event of an answer as it comes; raise OSError where none comes within `timeout` seconds.
+
+        An answer that is no stream of events is yielded as the one that it is.
+        """
+        with _reply(self.path, target, body, timeout) as reply:
+            if not (reply.getheader("Content-Type") or "").startswith("text/event-stream"):
+                yield json.loads(reply.read(_MOST) or b"null")
+                return
+            while line := reply.readline(_MOST):
+                if line.startswith(_EVENT) and line.strip() != b"data: [DONE]":
+                    yield json.loads(line[len(_EVENT) :])

@@ -105,6 +105,8 @@ class _Task:
         self._model, self._runner, self._how = model, runner, how
         self._rounds: Rounds | None = None
         self._loads: dict[str, list[float]] = {}
+        self._plan = how.plan
+        """What is left for the session itself to time."""
         self._missing: dict[str, str] = {}
         self.timed = False
         """Whether it came to timing anything: a model was open, on a machine that would do."""
@@ -166,9 +168,10 @@ class _Task:
             )
 
     def _open_anew(self) -> None:
-        """Time how long it takes from opening the file to its first token, from the disk and from memory."""
-        if not self._how.plan.loads:
+        """Time how long it takes from opening the file to its first token, from the disk and from memory, if that is here."""
+        if not self._how.plan.loads or not self._opens_here():
             return
+        self._plan = replace(self._plan, loads=0)
         for cold in (True, False):
             name = "load_cold_ms" if cold else "load_warm_ms"
             for _ in range(self._how.plan.loads):
@@ -177,19 +180,22 @@ class _Task:
                     break
                 began = time.perf_counter()
                 with self._runner.open(self._model) as session:
-                    if not isinstance(session, Timer) or not isinstance(session.machine(), LocalMachine):
-                        self._missing[name] = f"runner {self._runner.name!r} does not open it on this machine"
-                        break
-                    session.time(BenchWork(kind="pp", tokens=1))
-                    self.timed = True
-                    self._loads.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+                    if isinstance(session, Timer):
+                        session.time(BenchWork(kind="pp", tokens=1))
+                        self.timed = True
+                        self._loads.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+
+    def _opens_here(self) -> bool:
+        with self._runner.open(self._model) as session:
+            return isinstance(session, Timer) and isinstance(session.machine(), LocalMachine)
 
     def _measured(self, session: Session, sampler: Sampler | None, phase: str) -> Benchmark:
         """Return what the session measured; `phase` is what is being done by one that does not tell."""
-        plan = self._how.plan
+        plan = self._plan
         if isinstance(session, Timer):
             self.timed = True
-            steps = len(list(plan.works())) * plan.repetitions + plan.prefix + len(plan.prompts) + len(plan.texts)
+            pieces = len(list(plan.works())) * plan.repetitions
+            steps = pieces + plan.prefix + len(plan.prompts) + len(plan.texts) + 2 * plan.loads
             # nobody knows how many pieces of work fit into the seconds of a sustained run
             self._how.progress.start(None if plan.sustained else steps, unit="timings")
             self._rounds = Rounds(session, plan, told=lambda _: self._how.progress.advance(), sampler=sampler)
@@ -201,7 +207,8 @@ class _Task:
         except BaseException as error:
             self.timed = not isinstance(error, _NOT_BEGUN)
             raise
-        asked = {"prefix": plan.prefix, "sustained": plan.sustained, "prompts": plan.prompts, "texts": plan.texts}
+        asked = {"prefix": plan.prefix, "sustained": plan.sustained, "prompts": plan.prompts, "texts": plan.texts,
+                 "load_cold_ms": plan.loads, "load_warm_ms": plan.loads}  # fmt: skip
         left = [work.name for work in list(plan.works())[2:]] + [name for name, wanted in asked.items() if wanted]
         done = {point.name for point in record.points}
         reason = f"runner {self._runner.name!r} does not time it"

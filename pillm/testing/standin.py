@@ -12,7 +12,10 @@ import json, os, socketserver, sys, time
 from http.server import BaseHTTPRequestHandler
 
 if "--help" in sys.argv:
-    print("--model --host --ctx-size --parallel --threads --batch-size --alias --no-slots --log-verbosity --cors-origins")
+    print("-h, --help, --usage  print usage")
+    for name in "model host ctx-size parallel threads batch-size alias log-verbosity cors-origins".split():
+        print(f"--{{name}} X  what it is set to")
+    print("--no-slots  expose nothing")
     sys.exit(0)
 options = dict(zip(sys.argv[1:], sys.argv[2:]))
 told = json.load(open(options["--model"]))

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp.inference.machine import free_memory, prefers_huge_pages
+from pillm_llamacpp.inference.machine import free_memory, memory_sizes, prefers_huge_pages
 
 GIB = 2**30
 
@@ -68,3 +68,8 @@ def test_weights_are_copied_into_huge_pages_where_there_are_any_and_half_of_the_
         (tmp_path / "transparent_hugepage").mkdir()
         (tmp_path / "transparent_hugepage" / "enabled").write_text(offered)
     assert prefers_huge_pages(size, free, tmp_path) is copied
+
+
+def test_what_a_process_takes_is_read_in_bytes_and_odd_lines_are_passed_over() -> None:
+    status = "Name:\tx\nVmHWM:\t  2048 kB\nRssAnon:\t 10 kB\n\nRssFile:\n"
+    assert memory_sizes(status, "Rss: 1 kB\nPss: 4 kB\n", "") == {"peak": 2048 * 1024, "anonymous": 10240, "pss": 4096}

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pillm
-from pillm_llamacpp.boards.flags import Program
 
-NEEDED = ("model", "host", "context", "parallel")
-_SPARE = 256 << 20
-"""Bytes that a served model takes beside its file: keys and values, buffers, the program."""
-_PAUSE = 0.1
+_PAUSE = 0.05
 _LAST_WORDS = 8.0
 _SERVE = """folder=$(mktemp -d "${TMPDIR:-/tmp}/pillm-XXXXXXXX") || exit 1
 trap 'rm -rf -- "$folder"' EXIT
 trap told=1 TERM
 export GGML_NO_BACKTRACE=1
-echo "$folder/s.sock"
+slots=$1; shift
+[ -z "$slots" ] || set -- "$@" "$slots" "$folder"
 "$@" --host "$folder/s.sock" >&2 &
+echo "$! $folder/s.sock"
 wait "$!"; code=$?
 [ -z "$told" ] || wait
 exit "$code"
@@ -30,28 +28,56 @@ exit "$code"
 class BoardServer:
     """A llama-server that answers on a board until `close`, or until the connection breaks."""
 
-    def __init__(self, remote: pillm.Remote, program: Program, words: list[str], *, model_bytes: int, wait: float) -> None:
-        """Start it and wait until its model is loaded, for `wait` seconds at most.
+    pid: int
+    """Of the server, there."""
+    load_ms: float
+    """From its start until its model was loaded."""
 
-        Raises ConfigError where the board has not the memory for it, BackendError where it ends instead, Unavailable where
-        the connection breaks or it takes too long.
+    def __init__(
+        self,
+        remote: pillm.Remote,
+        program: pillm.LlamaProgram,
+        words: list[str],
+        *,
+        needs: int,
+        wait: float,
+        saves: bool = False,
+    ) -> None:
+        """Start it and wait until its model is loaded, for `wait` seconds at most; `saves` lets it keep prompts in files.
+
+        `needs` are the bytes of memory that it takes. Raises ConfigError where the board has not as many, BackendError where it
+        ends instead, Unavailable where the connection breaks or it takes too long.
         """
         self._remote, self._stack = remote, ExitStack()
-        needs = model_bytes + _SPARE
-        _check_memory(remote, needs)
+        slots = program.words(slot_folder=".")[0] if saves else ""
+        check_memory(remote, needs)
+        began = time.monotonic()
         try:
-            argv = ["sh", "-c", _SERVE, "sh", program.path, *words]
+            argv = ["sh", "-c", _SERVE, "sh", slots, program.path, *words]
             self._talk = self._stack.enter_context(remote.hold("llama-server", argv, needs=needs))
-            self._way = self._stack.enter_context(remote.reach(self._talk.hear(timeout=60.0)))
+            pid, _, path = self._talk.hear(timeout=60.0).partition(" ")
+            self.pid = int(pid)
+            self._way = self._stack.enter_context(remote.reach(path))
             self._until_ready(wait)
         except BaseException:
             self.close()
             raise
+        self.load_ms = (time.monotonic() - began) * 1000
 
-    def ask(self, target: str, body: Mapping[str, Any], *, timeout: float) -> tuple[int, Any]:
+    def ask(self, target: str, body: Mapping[str, Any] | None = None, *, timeout: float) -> tuple[int, Any]:
         """Return the status and the JSON of an answer; raise Unavailable where the connection broke or time is up."""
-        try:
+        with self._spoken(timeout):
             return self._way.ask(target, body, timeout=timeout)
+
+    def stream(self, target: str, body: Mapping[str, Any], *, timeout: float) -> Iterator[Any]:
+        """Yield the JSON of each event of an answer as it comes; raises what `ask` raises."""
+        with self._spoken(timeout):
+            yield from self._way.stream(target, body, timeout=timeout)
+
+    @contextmanager
+    def _spoken(self, timeout: float) -> Iterator[None]:
+        try:
+            yield
         except TimeoutError as error:
             raise pillm.Unavailable(f"{self._remote.host}: no answer came within {timeout:.0f} s.") from error
         except OSError as error:
@@ -80,23 +106,11 @@ class BoardServer:
         raise pillm.Unavailable(f"{self._remote.host}: llama-server had not loaded its model after {wait:.0f} s.")
 
 
-def server_words(program: Program, **options: object) -> list[str]:
-    """Return the command line, without the program, that keeps a server small and to itself.
-
-    Raises ConfigError, naming the version, where the program lacks an option that serving needs or that was asked for.
-    """
-    for name in NEEDED:
-        program.words(**{name: "x"})
-    # what an old version does not have there is nothing to switch off
-    quiet = {"cache_ram": 0, "checkpoints": 2, "no_ui": True, "no_slots": True, "offline": True, "cors_origins": "localhost",
-             "verbosity": 2}  # fmt: skip
-    return program.words(parallel=1, **options, **{name: value for name, value in quiet.items() if program.knows(name)})
-
-
-def _check_memory(remote: pillm.Remote, needs: int) -> None:
+def check_memory(remote: pillm.Remote, needs: int) -> None:
+    """Raise ConfigError where a board has not so many bytes of memory left."""
     has = remote.memory()
     if has is not None and has < needs:
         raise pillm.ConfigError(
             f"{remote.host} has {has / 1e6:.0f} MB of memory left, and this model needs {needs / 1e6:.0f} MB to answer there. "
-            "Nothing was started. Choose a smaller quantisation or a smaller context, or end what runs there."
+            "Nothing was started. Choose a smaller quantisation, context or parallel, or end what runs there."
         )

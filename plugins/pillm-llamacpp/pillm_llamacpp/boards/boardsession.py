@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pillm
-from pillm_llamacpp.boards.boardserver import BoardServer, server_words
-from pillm_llamacpp.boards.flags import find_program
+from pillm_llamacpp.boards.boardserver import BoardServer
 from pillm_llamacpp.inference.outcomes import Reader
 from pillm_llamacpp.inference.session import batched
 
 if TYPE_CHECKING:
     from pillm_llamacpp.workers.pipe import Packet
 
+_Reply: TypeAlias = tuple[int, Any, float]
+"""Status, what came, and after how many seconds."""
+
 _CONTEXT = 4096
 _TOGETHER = 16
+_UBATCH = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,7 @@ class Serving:
     folder: str = ".cache/pillm/models"
     context: int | None = None
     threads: int = 4
+    parallel: int = 1
     max_tokens: int = 256
     constrain: bool = False
     logprobs: int = 0
@@ -44,10 +49,13 @@ class BoardAnswers(pillm.Session):
         self._remote, self._model, self._serving = remote, model, serving
         self._server: BoardServer | None = None
         self._serves = ""
+        self._program: pillm.LlamaProgram | None = None
+        self._sent = ""
+        """Where the file lies there."""
         # only the vocabulary: it renders the template and splits the text as all of pillm does
         self._worker = Worker(f"llama.cpp with {model.path.name}")
         try:
-            facts = self._worker.ask(op="open", path=str(model.path.resolve()), vocab_only=True)
+            self.facts = facts = self._worker.ask(op="open", path=str(model.path.resolve()), vocab_only=True)
         except BaseException:
             self._worker.close()
             raise
@@ -60,40 +68,68 @@ class BoardAnswers(pillm.Session):
         )  # fmt: skip
 
     def answer(self, requests: Iterator[pillm.Request]) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
-        """Pull requests one by one and yield each with its answer; what cannot be asked is a failure.
+        """Pull as many requests as are answered at once and yield each as it is done; what cannot be asked is a failure.
 
         Raises Unavailable where the connection breaks, BackendError where the server there ends, and what starting it raises.
         """
-        for request in requests:
+        flying: dict[Future[_Reply], tuple[pillm.Request, int]] = {}
+        with ThreadPoolExecutor(self._serving.parallel) as pool:
             try:
-                grammar = self._reader.grammar(request)
-                asked = self._encoded(request, held=grammar is not None)
-            except (pillm.BackendError, pillm.ConfigError) as error:
-                yield request, pillm.Failure("invalid", str(error))
+                for request in requests:
+                    body = self._body(request)
+                    if isinstance(body, pillm.Failure):
+                        yield request, body
+                        continue
+                    flying[pool.submit(self._timed_answer, self._started("answer"), body)] = (request, len(body["prompt"]))
+                    if len(flying) == self._serving.parallel:
+                        yield from self._landed(flying)
+                while flying:
+                    yield from self._landed(flying)
+            except pillm.PillmError:
+                self._end()
+                raise
+            finally:
+                if flying:  # nobody waits for them any more
+                    self._end()
+
+    def _landed(
+        self, flying: dict[Future[_Reply], tuple[pillm.Request, int]]
+    ) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
+        """Wait for the next answer and yield all that are there."""
+        for one in wait(flying, return_when=FIRST_COMPLETED).done:
+            status, found, seconds = one.result()
+            request, told = flying.pop(one)
+            if 400 <= status < 500:  # this row is what it does not take; another may do
+                refused = f"{self._remote.host}: llama-server refused the row: {str(found)[:300]}"
+                yield request, pillm.Failure("invalid", refused)
                 continue
-            yield request, self._asked(request, asked, grammar)
+            yield request, self._reader.outcome(request, self._result(self._checked(status, found), told, seconds))
+
+    def _timed_answer(self, server: BoardServer, body: dict[str, Any]) -> _Reply:
+        began = time.monotonic()
+        status, found = server.ask("/completion", body, timeout=self._serving.timeout)
+        return status, found, time.monotonic() - began
 
     def _encoded(self, request: pillm.Request, *, held: bool) -> list[int]:
         row = {"messages": list(request.messages), "tools": list(request.prompt.tools), "ask": True, "held": held}
         (found,) = self._worker.ask(op="encode", rows=[row])["rows"]
         return list(found["ids"])
 
-    def _asked(self, request: pillm.Request, ids: list[int], grammar: str | None) -> pillm.Answer | pillm.Failure:
+    def _body(self, request: pillm.Request) -> dict[str, Any] | pillm.Failure:
+        """Return what the server is asked for a request, or why it cannot be."""
+        try:
+            grammar = self._reader.grammar(request)
+            ids = self._encoded(request, held=grammar is not None)
+        except (pillm.BackendError, pillm.ConfigError) as error:
+            return pillm.Failure("invalid", str(error))
         room = self._context - len(ids)
         if not ids or room < 1:
             return pillm.Failure("invalid", f"the prompt has {len(ids)} tokens; the context is {self._context}")
-        body: dict[str, Any] = {
+        body = {
             "prompt": ids, "n_predict": min(self._serving.max_tokens, room), "temperature": 0.0, "samplers": ["temperature"],
             "return_tokens": True, "n_probs": self._serving.logprobs, "cache_prompt": True,
         }  # fmt: skip
-        if grammar is not None:
-            body["grammar"] = grammar
-        began = time.monotonic()
-        status, found = self._started("answer").ask("/completion", body, timeout=self._serving.timeout)
-        if 400 <= status < 500:  # this row is what it does not take; another may do
-            return pillm.Failure("invalid", f"{self._remote.host}: llama-server refused the row: {str(found)[:300]}")
-        found = self._checked(status, found)
-        return self._reader.outcome(request, self._result(found, len(ids), time.monotonic() - began))
+        return body if grammar is None else {**body, "grammar": grammar}
 
     def _result(self, found: dict[str, Any], told: int, seconds: float) -> Packet:
         """Return an answer of the server in the form in which a worker here gives it."""
@@ -150,24 +186,39 @@ class BoardAnswers(pillm.Session):
         return found
 
     def _started(self, serves: str) -> BoardServer:
-        """Return the server there that answers or embeds; a board has not the memory for both at once."""
+        """Return the server there that answers, embeds or is timed; a board has not the memory for two at once."""
         if self._server is None or self._serves != serves:
             self._end()
-            serving = self._serving
-            program = find_program(self._remote, self._remote.path(serving.server))
-            path = self._remote.upload(self._model.path, serving.folder, self._model.sha256)
-            options: dict[str, object] = {"model": path, "context": self._context, "threads": serving.threads}
-            if program.knows("threads_batch"):
-                options["threads_batch"] = serving.threads
-            batch = 512
-            if serves == "embed":  # a text is read at once, as pooling needs it
-                batch = self._context
-                options |= {"embedding": True, "pooling": self._worker.ask(op="pooling")["pooling"]}
-                options["flash_attn"] = "off"  # as here: its sums are of 16 bit
-            words = server_words(program, **options, batch=batch, ubatch=min(batch, 512) if serves == "answer" else batch)
-            self._server = BoardServer(self._remote, program, words, model_bytes=self._model.bytes, wait=serving.timeout)
+            self._server = self._start(serves)
             self._serves = serves
         return self._server
+
+    def _start(self, serves: str) -> BoardServer:
+        serving, program, path = self._serving, self._served_by(), self._uploaded()
+        parallel = serving.parallel if serves == "answer" else 1
+        options: dict[str, object] = {"model": path, "context": self._context * parallel, "parallel": parallel, "cache_ram": 0}
+        options |= {"threads": serving.threads, "threads_batch": serving.threads}
+        batch = _UBATCH
+        if serves == "embed":  # a text is read at once, as pooling needs it
+            batch = self._context
+            program.words(embedding=True, pooling="mean")  # without them it would answer with something else
+            options |= {"embedding": True, "pooling": self._worker.ask(op="pooling")["pooling"]}
+            options["flash_attn"] = "off"  # as here: its sums are of 16 bit
+        words, _ = program.serving(**options, batch=batch, ubatch=batch)
+        needs = pillm.memory_to_serve(self._model, context=self._context, parallel=parallel, ubatch=batch)
+        saves = serves == "time" and program.knows("slot_folder")
+        return BoardServer(self._remote, program, words, needs=needs, wait=serving.timeout, saves=saves)
+
+    def _served_by(self) -> pillm.LlamaProgram:
+        if self._program is None:
+            self._program = pillm.find_llama_program(self._remote, self._remote.path(self._serving.server))
+        return self._program
+
+    def _uploaded(self) -> str:
+        """Return where the file lies there; it is sent unless it is there already."""
+        if not self._sent:
+            self._sent = self._remote.upload(self._model.path, self._serving.folder, self._model.sha256)
+        return self._sent
 
     def _end(self) -> None:
         if self._server is not None:

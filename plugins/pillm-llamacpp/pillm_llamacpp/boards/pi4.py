@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, field_validator
 
 import pillm
-from pillm_llamacpp.boards.boardsession import BoardAnswers, Serving
+from pillm_llamacpp.boards.boardbench import BoardBench
+from pillm_llamacpp.boards.boardsession import Serving
 from pillm_llamacpp.inference.decoding import TUNING, check_schemas
+
+_PARALLEL = "Answers written at once, each with a cache of `context` tokens in the memory there."
 
 
 class Pi4Runner(pillm.Runner):
@@ -30,6 +31,7 @@ class Pi4Runner(pillm.Runner):
     constrain: bool = Field(False, description="Hold answers to the row's JSON Schema by a grammar.")
     logprobs: int = Field(0, ge=0, le=1024, description="Alternatives to record per token, with log-probabilities.")
     threads: int = Field(4, ge=1, le=256, description="Threads to compute with.")
+    parallel: int = Field(1, ge=1, le=64, description=_PARALLEL, json_schema_extra=TUNING)
     folder: str = Field(
         ".cache/pillm/models", min_length=1, description="Folder there for model files.", json_schema_extra=TUNING
     )
@@ -68,52 +70,6 @@ class Pi4Runner(pillm.Runner):
         if isinstance(model, pillm.Checkpoint):
             raise pillm.ConfigError(f"runner 'pi4' reads GGUF files, and {model.path} is a model folder. Export it first.")
         pillm.check_model_file(model.path)
-        return PiSession(self, model)
-
-
-class PiSession(BoardAnswers):
-    """A model file on a Raspberry Pi."""
-
-    def __init__(self, runner: Pi4Runner, model: pillm.ModelFile) -> None:
-        names = type(runner).model_fields.keys() & Serving.__dataclass_fields__.keys()
-        super().__init__(runner.remote(), model, Serving(**{name: getattr(runner, name) for name in names}))
-        self._runner = runner
-
-    def bench(self, plan: pillm.BenchPlan) -> pillm.Benchmark:
-        """Send the file unless it is there already, run llama-bench there and return its medians."""
-        path = self._remote.upload(self._model.path, self._runner.folder, self._model.sha256)
-        threads = plan.threads or self._runner.threads
-        numbers = {"-p": plan.pp, "-n": plan.tg, "-r": plan.repetitions, "-t": threads}
-        options = [text for option, number in numbers.items() for text in (option, str(number))]
-        argv = [self._remote.path(self._runner.program), "-m", path, *options, "-o", "json"]
-        output = self._remote.run(argv, timeout=self._runner.timeout, needs=self._model.path.stat().st_size)
-        prefill, decode = _rows(output, self._runner.host)
-        board = (self._remote.read("/proc/device-tree/model") or "").strip("\0\n ")
-        facts = ("build_commit", "build_number", "cpu_info", "model_type", "n_threads", "n_batch", "flash_attn", "type_k")
-        return pillm.Benchmark(
-            model=self._model.path.name, device=board or self._runner.host, basis="measured",
-            pp_tps=statistics.median(_samples(prefill)), tg_tps=statistics.median(_samples(decode)),
-            pp=int(prefill["n_prompt"]), tg=int(decode["n_gen"]), threads=threads, repetitions=plan.repetitions,
-            samples={"pp_tps": _samples(prefill), "tg_tps": _samples(decode)},
-            details={"runner": "pi4", **{name: decode[name] for name in facts if name in decode}},
-        )  # fmt: skip
-
-
-def _rows(output: str, host: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the prefill and the decode row of llama-bench's JSON, whatever other columns its version has."""
-    try:
-        rows = [row for row in json.loads(output) if isinstance(row, dict)]
-        prefill = next(row for row in rows if row["n_prompt"] and not row["n_gen"])
-        decode = next(row for row in rows if row["n_gen"] and not row["n_prompt"])
-        if min(*_samples(prefill), *_samples(decode)) <= 0:
-            raise ValueError("a speed is not positive")
-    except (ValueError, KeyError, TypeError, StopIteration) as error:
-        raise pillm.BackendError(
-            f"{host}: llama-bench printed no timings that can be read ({type(error).__name__}: {error}). "
-            f"It began with: {output[:200]!r}"
-        ) from error
-    return prefill, decode
-
-
-def _samples(row: dict[str, Any]) -> list[float]:
-    return [float(value) for value in row.get("samples_ts") or [row["avg_ts"]]]
+        names = type(self).model_fields.keys() & Serving.__dataclass_fields__.keys()
+        serving = Serving(**{name: getattr(self, name) for name in names})
+        return BoardBench(self.remote(), model, serving, program=self.program)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _SMALL = 64 << 20
+_SIZES = {"VmHWM:": "peak", "Pss:": "pss", "RssAnon:": "anonymous", "RssFile:": "file"}
 
 
 def physical_cores() -> int:
@@ -36,6 +37,12 @@ def cpu_name() -> str:
             if line.startswith(key):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def memory_sizes(*texts: str) -> dict[str, int]:
+    """Return the bytes of memory that a process takes, by kind, from its `status` and `smaps_rollup` in /proc."""
+    lines = (line.split() for text in texts for line in text.splitlines())
+    return {_SIZES[words[0]]: int(words[1]) * 1024 for words in lines if len(words) > 1 and words[0] in _SIZES}
 
 
 def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:

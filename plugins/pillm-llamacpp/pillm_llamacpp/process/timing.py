@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,13 @@ import numpy as np
 
 from pillm_llamacpp.inference.batching import Batcher
 from pillm_llamacpp.inference.engine import Context
+from pillm_llamacpp.inference.machine import memory_sizes
 from pillm_llamacpp.process.embedding import pooling_of
 from pillm_llamacpp.workers.refusal import Refusal
 
 if TYPE_CHECKING:
     from pillm_llamacpp.process.serving import Served
     from pillm_llamacpp.workers.pipe import Packet
-
-_SIZES = {"VmHWM:": "peak", "Pss:": "pss", "RssAnon:": "anonymous", "RssFile:": "file"}
 
 
 class Stopwatch:
@@ -180,11 +180,8 @@ def memory() -> dict[str, int]:
     """Return the bytes of memory that this process takes, by kind, and how often a page had to come from the disk."""
     found: dict[str, int] = {}
     for path in ("/proc/self/status", "/proc/self/smaps_rollup"):
-        try:
-            lines = [line.split() for line in Path(path).read_text("ascii", "replace").splitlines()]
-        except OSError:
-            continue
-        found |= {_SIZES[words[0]]: int(words[1]) * 1024 for words in lines if len(words) > 1 and words[0] in _SIZES}
+        with suppress(OSError):
+            found |= memory_sizes(Path(path).read_text("ascii", "replace"))
     usage = resource.getrusage(resource.RUSAGE_SELF)
     unit = 1 if sys.platform == "darwin" else 1024
     return {"peak": usage.ru_maxrss * unit, **found, "major_faults": usage.ru_majflt}

@@ -1,3 +1,5 @@
+"""What llama.cpp's programs call their options, as their own help tells it."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -5,12 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pillm_llamacpp.boards import flags
-from pillm_llamacpp.boards.boardserver import server_words
-from pillm_llamacpp.boards.flags import OPTIONS, Program, find_program, read_help, read_version
-from pillm_llamacpp_boardtools import program, script, wrapped
 
 import pillm
+from pillm import LlamaProgram, find_llama_program
+from pillm.deployment.programs import read_help, read_version
+from pillm.testing import LoopbackBoard
+from pillm.testing.standin import write_stand_in
 
 OLD_VERSION = "version: 4589 (eb7cf15a)\nbuilt with cc (Debian 12.2.0-14) 12.2.0 for aarch64-linux-gnu\n"
 OLD = """----- common params -----
@@ -49,13 +51,13 @@ options:
 """
 
 
-def old() -> Program:
-    return Program(path="llama-server", version=read_version(OLD_VERSION), flags=read_help(OLD))
+def old() -> LlamaProgram:
+    return LlamaProgram(path="llama-server", version=read_version(OLD_VERSION), flags=read_help(OLD))
 
 
 def test_an_option_is_spelt_as_this_build_does() -> None:
     told = {"--load-mode": "MODE", "--no-ui": "", "--flash-attn": "[on|off|auto]"}
-    new = Program(path="llama-server", version="0.5.0", flags=told)
+    new = LlamaProgram(path="llama-server", version="0.5.0", flags=told)
     assert old().words(mlock=True) == ["--mlock"]
     assert new.words(mlock=True) == ["--load-mode", "mlock"]
     assert old().words(no_mmap=True, mlock=True) == ["--no-mmap", "--mlock"]
@@ -63,7 +65,7 @@ def test_an_option_is_spelt_as_this_build_does() -> None:
     assert (old().words(no_ui=True), new.words(no_ui=True)) == (["--no-webui"], ["--no-ui"])
     assert [old().words(flash_attn=value) for value in ("on", "off", "auto")] == [["--flash-attn"], [], []]
     assert new.words(flash_attn="off") == ["--flash-attn", "off"]
-    bench = Program(path="llama-bench", version="0.5.0", flags=read_help("  -fa, --flash-attn <0|1>    (default: 0)"))
+    bench = LlamaProgram(path="llama-bench", version="0.5.0", flags=read_help("  -fa, --flash-attn <0|1>    (default: 0)"))
     assert bench.words(flash_attn="on") == ["--flash-attn", "1"]
     assert old().words(threads=None, offline=False) == []
 
@@ -78,10 +80,12 @@ def test_what_a_build_does_not_have_is_an_error_that_names_the_version() -> None
 
 
 def test_serving_leaves_out_what_an_old_build_cannot_switch_off() -> None:
-    words = server_words(old(), model="m.gguf", threads=4)
-    assert words == ["--parallel", "1", "--model", "m.gguf", "--threads", "4", "--no-webui", "--log-verbosity", "2"]
-    with pytest.raises(pillm.ConfigError, match="has no option for 'model'"):
-        server_words(Program(path="main", version="unknown", flags=read_help(OLDEST)))
+    words, lacking = old().serving(model="m.gguf", host="s", context=64, parallel=1, threads=None)
+    asked = ["--model", "m.gguf", "--host", "s", "--ctx-size", "64", "--parallel", "1"]
+    assert words == [*asked, "--no-webui", "--log-verbosity", "2"]
+    assert lacking == ["--ctx-checkpoints", "--no-slots", "--cors-origins", "--offline"]
+    with pytest.raises(pillm.ConfigError, match="main does not know --host, --ctx-size, --parallel: it is no llama-server"):
+        LlamaProgram(path="main", version="unknown", flags={**read_help(OLDEST), "--model": "M"}).serving(model="m.gguf")
 
 
 def test_versions_are_read_in_both_forms() -> None:
@@ -104,32 +108,42 @@ def test_no_text_is_too_odd_to_be_read_as_help(text: str) -> None:
     read_version(text)
 
 
-def test_a_real_program_is_asked_once_and_knows_every_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(flags, "_kept", lambda sha256: tmp_path / "kept" / f"{sha256}.json")
-    server = wrapped(_server(monkeypatch), tmp_path)
-    found = find_program(pillm.LocalMachine(), str(server))
-    assert found.version.startswith("0.5.0")
-    assert [name for name in OPTIONS if not found.knows(name)] == []
-    assert found.words(mlock=True, flash_attn="on") == ["--load-mode", "mlock", "--flash-attn", "on"]
-    text = server.read_text()
-    (kept,) = (tmp_path / "kept").iterdir()
-    kept.write_text('{"told": "version: b1 (x)\\n-h, --help  usage"}')
-    assert find_program(pillm.LocalMachine(), str(server)).version == "b1"
-    server.write_text(text + "# another build")
-    assert find_program(pillm.LocalMachine(), str(server)).version == found.version
+    return tmp_path / "cache" / "pillm" / "programs"
 
 
-def _server(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the board's llama-server, whatever the cache is for this test."""
-    with monkeypatch.context() as unchanged:
-        unchanged.delenv("XDG_CACHE_HOME")
-        return program("llama-server")
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
-def test_what_is_no_llama_cpp_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flags, "_kept", lambda sha256: tmp_path / "kept" / f"{sha256}.json")
+def test_a_program_is_asked_once_and_anew_when_its_bytes_change(board: LoopbackBoard, cache: Path) -> None:
+    server = write_stand_in(board.home / ".local" / "bin" / "llama-server")
+    with board.remote() as remote:
+        found = find_llama_program(remote, "llama-server")
+        assert (found.path, found.knows("parallel"), found.knows("mlock")) == (str(server), True, False)
+        (kept,) = cache.iterdir()
+        kept.write_text('{"told": "version: b1 (x)\\n-h, --help  usage"}')
+        assert find_llama_program(remote, str(server)).version == "b1"
+        server.write_text(f"{server.read_text()}# another build\n")
+        assert find_llama_program(remote, "llama-server") == found
+
+
+def test_what_is_no_llama_cpp_or_cannot_run_is_told(board: LoopbackBoard, cache: Path) -> None:
+    here, home = pillm.LocalMachine(), board.home
     with pytest.raises(pillm.DataError, match="is no program of llama"):
-        find_program(pillm.LocalMachine(), str(script(tmp_path / "other", "echo hello")))
-    with pytest.raises(pillm.BackendError):
-        find_program(pillm.LocalMachine(), "llama-nowhere")
+        find_llama_program(here, script(home / "other", "echo hello"))
+    with pytest.raises(pillm.BackendError, match=r"broken failed: it was built for another CPU"):
+        find_llama_program(here, script(home / "broken", "kill -ILL $$"))
+    with (
+        board.remote() as remote,
+        pytest.raises(pillm.MissingDependency, match=r"board has no llama-nowhere .*rpi4/README\.md"),
+    ):
+        find_llama_program(remote, "llama-nowhere")
+    for name in ("", "-x", "a\nb", "a\0b"):
+        with pytest.raises(pillm.ConfigError, match="is no program"):
+            find_llama_program(here, name)
+    assert not cache.exists()
