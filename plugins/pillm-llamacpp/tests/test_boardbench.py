@@ -150,7 +150,6 @@ def test_everything_that_runner_local_times_is_timed_there(
     # the pace of two steps in one event is told evenly, so only what is timed is compared
     assert set(found.times) == set(here.times) - {"inter_token_ms", "inter_token_p95_ms"}
     assert {one.name for one in found.points} == {one.name for one in here.points}
-    assert found.times["ttft_prefix_ms"].value < found.times["ttft_ms"].value
     assert len(found.times["inter_token_free_ms"].samples) == 11
     assert 0 < (found.peak_memory or 0) < pillm.memory_to_serve(model, context=512)
     assert found.load_ms is not None
