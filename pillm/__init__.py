@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pillm.agreement import Agreement as Agreement
     from pillm.artifacts import CHOICE_FILE as CHOICE_FILE
+    from pillm.artifacts import Alternative as Alternative
     from pillm.artifacts import Benchmark as Benchmark
     from pillm.artifacts import BenchPlan as BenchPlan
     from pillm.artifacts import Checkpoint as Checkpoint
     from pillm.artifacts import DeviceFacts as DeviceFacts
     from pillm.artifacts import Evaluation as Evaluation
+    from pillm.artifacts import Fact as Fact
     from pillm.artifacts import Figure as Figure
     from pillm.artifacts import Lengths as Lengths
     from pillm.artifacts import ModelFile as ModelFile
@@ -179,7 +181,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "agreement": "Agreement",
-    "artifacts": "CHOICE_FILE Benchmark BenchPlan Checkpoint DeviceFacts Evaluation Figure Lengths ModelFile Parity Plan Probe "
+    "artifacts": "Alternative CHOICE_FILE Benchmark BenchPlan Checkpoint DeviceFacts Evaluation Fact Figure Lengths "
+    "ModelFile Parity Plan Probe "
     "sha256_file",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",

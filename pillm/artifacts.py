@@ -15,6 +15,8 @@ from pillm.errors import DataError
 from pillm.performance.benchmark import Basis as Basis
 from pillm.performance.benchmark import Benchmark as Benchmark
 from pillm.performance.benchmark import BenchPlan as BenchPlan
+from pillm.plans import Alternative as Alternative
+from pillm.plans import Fact as Fact
 from pillm.plans import Lengths as Lengths
 from pillm.plans import Plan as Plan
 from pillm.records import JSONObject, canonical

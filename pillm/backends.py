@@ -107,8 +107,19 @@ class Trainer(Backend):
         """
         return None
 
+    def base_config(self) -> Checkpoint | None:
+        """Return the untrained student's folder with its `config.json` at least, which is all that a plan needs.
+
+        Of a base that is not on this machine that one file may be fetched; None where there is none. Raises Unavailable where
+        it cannot be fetched.
+        """
+        return self.base_checkpoint(fetch=False)
+
     def planned_shape(self) -> JSONObject | None:
-        """Return the student's `config.json`, at its largest, where it is not its base's, else None; download nothing."""
+        """Return the student's `config.json`, at its largest, where it is not its base's, else None.
+
+        Nothing is downloaded that `base_config` does not fetch.
+        """
 
     def check_prompts(self, prompts: Sequence[Prompt], contract: Contract) -> None:
         """Raise ConfigError where most of the prompts could not be trained on; a run asks before a teacher is paid.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from pillm.artifacts import Checkpoint, Plan
+from pillm.artifacts import Checkpoint, Lengths, Plan
 from pillm.backends import Trainer
-from pillm.devices.lengths import typical_lengths
+from pillm.devices.lengths import longest_request, typical_lengths
 from pillm.devices.planner import plan
 from pillm.devices.quants import find_quant
 from pillm.errors import ConfigError, DataError, PillmError
@@ -36,18 +36,18 @@ class Outlook:
 
 
 def look_ahead(recipe: Recipe, folder: Path) -> Outlook:
-    """Return what can be told of a run before anything is asked, downloaded or written.
+    """Return what can be told of a run before anything is asked, downloaded or written, but for a base's `config.json`.
 
     Raises ConfigError where the device cannot hold the student, DataError where it could not be exported, what `rows_of`
     refuses, and what trainer, teacher and runners refuse of the rows and of the teacher.
     """
     recipe.trainer.check_teacher(recipe.teacher)
-    base = recipe.trainer.base_checkpoint(fetch=False)
-    planned = _plan(recipe, base)
-    _examine(recipe, base)
+    described = _described(recipe)
+    _plan(recipe, described, None)  # what is hopeless is told before rows are read, which may take long
+    _examine(recipe, recipe.trainer.base_checkpoint(fetch=False))
     _warn_of_rounding(recipe)
     rows = rows_of(recipe)
-    planned = _timed(recipe, base, planned, rows)
+    planned = _plan(recipe, described, rows)
     recipe.trainer.check_prompts(rows.sides["train"], recipe.contract)
     _check_answering(recipe, rows)
     obstacles = {str(error): error for error in _obstacles(recipe, folder)}
@@ -75,7 +75,7 @@ def make_ready(recipe: Recipe, folder: Path) -> RunRows:
         raise ahead.obstacles[0]
     if recipe.trainer.base_checkpoint(fetch=False) is None:
         base = recipe.trainer.base_checkpoint()
-        _plan(recipe, base)
+        _plan(recipe, base, ahead.rows)  # where its config.json could not be had before
         _examine(recipe, base)
         recipe.trainer.check_prompts(ahead.rows.sides["train"], recipe.contract)
     return ahead.rows
@@ -122,34 +122,84 @@ def planned_student(trainer: Trainer, base: Checkpoint) -> Checkpoint | JSONObje
     return base if shape is None else {**shape, "name": base.label}
 
 
-def _timed(recipe: Recipe, base: Checkpoint | None, planned: Plan | None, rows: RunRows) -> Plan | None:
-    """Return a plan with the times of a middling request of the rows, where their answers are known."""
-    lengths = typical_lengths(chain.from_iterable(rows.sides.values()))
-    if planned is None or base is None or recipe.device is None or lengths is None:
-        return planned
-    return plan(planned_student(recipe.trainer, base), recipe.device, quant=planned.quant, lengths=lengths)
+def planning_lengths(recipe: Recipe, rows: RunRows, lengths: Lengths | None) -> tuple[int | None, Lengths | None]:
+    """Return the tokens of context to plan for, and the lengths of a request where that context holds it.
+
+    The context is the one that the recipe's runner keeps. Where it says none it holds the longest row, reckoned from
+    characters, and None means that the profile's own is enough.
+    """
+    kept = _runner_context(recipe)
+    if kept is not None:
+        return kept, lengths if lengths is None or lengths.tokens <= kept else None
+    least = max(_longest(rows), lengths.tokens if lengths else 0)
+    return (least if recipe.device is None or least > recipe.device.context else None), lengths
 
 
-def _plan(recipe: Recipe, base: Checkpoint | None) -> Plan | None:
+def _runner_context(recipe: Recipe) -> int | None:
+    """Return the tokens of context of what runs on the device, or None where it does not say."""
+    runner = recipe.runner if recipe.bench_runner is None else recipe.bench_runner
+    kept = getattr(runner, "context", None)
+    return kept if isinstance(kept, int) else None
+
+
+def _warn_of_length(recipe: Recipe, rows: RunRows) -> None:
+    kept, longest = _runner_context(recipe), _longest(rows)
+    if kept is not None and longest > kept:
+        log.warning("the longest row has about %s tokens with its answer, and the runner's context is %s", longest, kept)
+
+
+def _longest(rows: RunRows) -> int:
+    return longest_request(chain.from_iterable((*rows.sides.values(), *rows.sets.values())))
+
+
+def _described(recipe: Recipe) -> Checkpoint | None:
+    """Return the base's folder with its config.json at least, where the recipe has a device and that file can be had."""
+    if recipe.device is None:
+        return None
+    try:
+        return recipe.trainer.base_config()
+    except PillmError as error:  # the trainer's own check says it too, as an obstacle
+        log.info("the student is not planned for before its base is here: %s", error)
+        return None
+
+
+def _plan(recipe: Recipe, base: Checkpoint | None, rows: RunRows | None) -> Plan | None:
     """Plan the student for the recipe's device; raise ConfigError where none of its files would fit."""
-    profile = recipe.device
-    if profile is None or base is None:
+    if recipe.device is None or base is None:
         return None
     student = planned_student(recipe.trainer, base)
     quants = named_quants(recipe.exporter) or (None,)
     unknown = [quant for quant in quants if quant is not None and find_quant(str(quant)) is None]
+    context, lengths = _runner_context(recipe), None
+    if rows is not None:
+        context, lengths = planning_lengths(recipe, rows, typical_lengths(chain.from_iterable(rows.sides.values())))
+        _warn_of_length(recipe, rows)
     try:
-        plans = [plan(student, profile, quant=quant) for quant in quants if quant not in unknown]
+        plans = [
+            plan(student, recipe.device, quant=quant, context=context, lengths=lengths)
+            for quant in quants
+            if quant not in unknown
+        ]
     except DataError as error:
-        log.warning("the student cannot be planned for before it is exported: %s", error)
+        if rows is not None:
+            log.warning("the student cannot be planned for before it is exported: %s", error)
         return None
-    for quant in unknown:
-        log.warning("no size is known for quantisation %s: its file is not planned for before it is there", quant)
+    return _fitting(recipe, plans, unknown, told=rows is not None)
+
+
+def _fitting(recipe: Recipe, plans: list[Plan], unknown: list[str], *, told: bool) -> Plan | None:
+    """Return the plan of the smallest file that fits; raise ConfigError where none does, and warn of what is not sure."""
     fitting = [one for one in plans if one.fits]
     if not fitting and not unknown:
         smallest = min(plans, key=lambda one: one.bytes)
-        raise ConfigError(f"device {recipe.file.device!r}: {smallest.verdict} {' '.join(smallest.alternatives)}")
-    for one in plans:
+        instead = f" Instead: {'; '.join(map(str, smallest.alternatives))}." if smallest.alternatives else ""
+        raise ConfigError(
+            f"the student in {smallest.quant} is not for device {recipe.file.device!r}. {smallest.verdict}{instead} "
+            "No teacher was asked and nothing was written."
+        )
+    for quant in unknown if told else ():
+        log.warning("no size is known for quantisation %s: its file is not planned for before it is there", quant)
+    for one in plans if told else ():
         if not one.fits:
             log.warning("%s: %s", one.quant, one.verdict)
     return fitting[-1] if fitting else None

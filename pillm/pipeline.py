@@ -14,7 +14,7 @@ from pillm.emulation import Emulated, emulate
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
 from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates, needs_speed
-from pillm.outlook import make_ready
+from pillm.outlook import make_ready, planning_lengths
 from pillm.performance.history import History
 from pillm.performance.trend import series_of
 from pillm.progress import Progress, events_file
@@ -230,7 +230,8 @@ def _bench(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evalua
             measured = replace(measured, device=profile.name, details=details)
         found.append(measured)
         if profile is not None and model.path.suffix == ".gguf":
-            predicted = plan(model, profile, lengths=counted_lengths(evaluations, model.label, typical))
+            context, lengths = planning_lengths(recipe, this.rows, counted_lengths(evaluations, model.label, typical))
+            predicted = plan(model, profile, context=context, lengths=lengths)
             this.plans[model.label] = predicted
             if predicted.tg_tps is not None and predicted.pp_tps is not None:
                 found.append(foretold(predicted))

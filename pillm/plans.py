@@ -1,11 +1,19 @@
-"""What a plan says, and the lengths of the requests that it is asked about."""
+"""What a plan says, on what grounds, what it offers instead, and the lengths of the requests that it is asked about."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pillm.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A figure's source and trust: 3 fitted on or taken from measurements, 2 published or typical, 1 estimated."""
+
+    source: str
+    trust: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +33,33 @@ class Lengths:
                 "are not possible. Give 1 or more of each, and a prefix that is part of the prompt."
             )
 
+    @property
+    def tokens(self) -> int:
+        """Return the tokens of context that such a request takes."""
+        return self.prompt + self.answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """What could be done instead, and what it would bring; as text it is a line for a person."""
+
+    what: str
+    """What to change: a quantisation, a context, a board, a head, a student."""
+    device: str
+    quant: str
+    context: int
+    bytes: int
+    """Of the file."""
+    tg_tps: float | None
+    pp_tps: float | None
+    fits: bool
+    extrapolated: bool = False
+    """Whether its speeds lie outside what they were fitted on."""
+
+    def __str__(self) -> str:
+        pace = f", about {self.tg_tps:g} tokens per second" if self.tg_tps else ""
+        return f"{self.what}: {size_text(self.bytes)}{pace}{', extrapolated' if pace and self.extrapolated else ''}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -36,16 +71,18 @@ class Plan:
     fits: bool
     bytes: int
     memory: dict[str, int]
-    """Bytes by purpose: weights, kv_cache, compute, runtime, reserve; and what the device has as `available`."""
+    """Bytes by purpose: weights, repacked (their copy in another order), kv_cache, compute, runtime, reserve; and what the
+    device has as `available`."""
     tg_tps: float | None
     pp_tps: float | None
     context: int
     verdict: str
-    alternatives: tuple[str, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
     basis: Literal["predicted"] = "predicted"
     basis_note: str = ""
-    """What weakens the figures: that they are extrapolated; else empty."""
-    source: str = ""
+    """What weakens the figures: that they are extrapolated, or estimates; else empty."""
+    sources: dict[str, Fact] = field(default_factory=dict)
+    """On what `memory`, `prefill` and `decode` rest, as far as they are known: the weakest of what each is made of."""
     tg_interval: tuple[float, float] | None = None
     """Where nine in ten measured speeds like this one lie; None: not known."""
     pp_interval: tuple[float, float] | None = None
@@ -60,3 +97,20 @@ class Plan:
     answer_saved_s: float | None = None
     prefix_bytes: int | None = None
     """What a saved prefix takes on disk, beside the file."""
+
+    @property
+    def told(self) -> dict[str, Fact]:
+        """Return the sources of the speeds that are told, and of the memory."""
+        unknown = {name for name, speed in (("prefill", self.pp_tps), ("decode", self.tg_tps)) if not speed}
+        return {name: fact for name, fact in self.sources.items() if name not in unknown}
+
+    @property
+    def source(self) -> str:
+        """Return on what the speeds rest, as text."""
+        speeds = [f"{name}: {fact.source} (trust {fact.trust} of 3)" for name, fact in self.told.items() if name != "memory"]
+        return "; ".join(speeds) or "speed: not calibrated"
+
+
+def size_text(size: int) -> str:
+    """Return a size in decimal megabytes or gigabytes, as file listings and memory cards say it."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

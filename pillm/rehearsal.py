@@ -77,7 +77,9 @@ class DryRun:
 def rehearse(
     recipe: Recipe, out: Path | str | None = None, *, retry: frozenset[str] = frozenset(), timed: bool = False
 ) -> DryRun:
-    """Return what a run of the recipe would do, without asking, downloading, training or writing anything.
+    """Return what a run of the recipe would do, without asking, training or writing anything.
+
+    Nothing is downloaded but, for a device to be planned for, the `config.json` of a base that is not here.
 
     It is arithmetic, and loads no heavy library. Where training is to be `timed` and none stands, its trainer tells what
     memory it takes, and takes a few steps on a copy of the student. Raises what a run would refuse of the recipe and its

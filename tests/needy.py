@@ -56,6 +56,13 @@ class Based(TableTrainer):
             raise pillm.Unavailable("the base is not here and the hub is out of reach.")
         return None
 
+    def base_config(self):
+        if (HERE / "cut").exists():
+            raise pillm.Unavailable("the hub is out of reach.")
+        if self.base_checkpoint(fetch=False) is None and (HERE / "config").is_dir():
+            return pillm.Checkpoint(path=HERE / "config")
+        return self.base_checkpoint(fetch=False)
+
     def check_prompts(self, prompts, contract):
         if self.wordy and (HERE / "base").is_dir():
             raise pillm.ConfigError("the prompts are too long.")
@@ -74,6 +81,7 @@ class Held(TableRunner):
     """Holds answers to their schema, but for one keyword."""
 
     name = "held"
+    context: int | None = Field(None, description="Tokens of prompt and answer.")
 
     def check_prompts(self, prompts):
         for prompt in prompts:

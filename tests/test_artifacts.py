@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from pillm import Checkpoint, Contract, DataError, Evaluation, Figure, ModelFile, Parity, Plan, Probe
+from pillm import Alternative, Checkpoint, Contract, DataError, Evaluation, Figure, ModelFile, Parity, Plan, Probe
 from pillm.artifacts import sha256_file, sha256_folder, to_json
 from pillm.testing import TableTrainer, check_trainer
 
@@ -87,10 +88,15 @@ def test_an_artefact_is_plain_json_without_what_is_absent():
     assert "quant" not in plain
 
 
+Q8 = Alternative(
+    what="Q8_0", device="pi4", quant="Q8_0", context=512, bytes=1, tg_tps=None, pp_tps=None, fits=True, extrapolated=False
+)
+
+
 def test_a_plan_is_predicted_unless_it_says_otherwise():
     plan = Plan(
         model="m", device="pi4", quant="Q4_0", fits=True, bytes=1, memory={}, tg_tps=None, pp_tps=None, context=512,
-        verdict="fits", alternatives=("Q8_0",),
+        verdict="fits", alternatives=(Q8,),
     )  # fmt: skip
     assert plan.basis == "predicted"
-    assert to_json(plan)["alternatives"] == ["Q8_0"]
+    assert to_json(plan)["alternatives"] == [asdict(Q8)]

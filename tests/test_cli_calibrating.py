@@ -45,6 +45,6 @@ def test_what_timing_found_becomes_a_profile_that_plans(
         '{"model_type": "llama", "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "vocab_size": 9000,'
         '"num_attention_heads": 8, "num_key_value_heads": 2}'
     )
-    found = cli("plan", config, "--calibrate", out, "--runner", TableRunner.name, "--json").json
+    found = cli("plan", config, "--calibrate", out, "--runner", TableRunner.name, "--json").json["plans"][0]
     assert found["device"] == "here"
     assert found["tg_tps"] > 0

@@ -73,7 +73,7 @@ def test_what_is_no_model_of_a_hub_is_refused(cli: Cli, shelf: Path) -> None:
 
 
 def test_a_plan_fetches_the_configuration_alone(cli: Cli, shelf: Path) -> None:
-    found = cli("plan", "acme/tiny", "--device", "pi4-4gb", "--quant", "Q4_K_M", "--json").json
+    found = cli("plan", "acme/tiny", "--device", "pi4-4gb", "--quant", "Q4_K_M", "--json").json["plans"][0]
     assert (found["fits"], found["model"]) == (True, "tiny")
     assert [path.name for path in (shelf / "fetched").rglob("*.json")] == ["config.json"]
 

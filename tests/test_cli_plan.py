@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.test_planner import tiny_gguf
+
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
@@ -34,14 +36,27 @@ def small(tmp_path: Path) -> Path:
 def test_the_card_says_fit_memory_and_speed(cli: Cli, fakes: Path, small: Path) -> None:
     done = cli("plan", small, "--device", "pi4-4gb", "--quant", "Q4_K_M")
     assert done.code == 0
-    for word in ("Q4_K_M", "pi4-4gb: fits", "weights", "together", "decode", "predicted", "Source"):
+    for word in ("Q4_K_M", "pi4-4gb: fits", "weights", "together", "decode", "predicted", "Sources", "trust 3 of 3"):
         assert word in done.out
 
 
-def test_json_is_the_plan(cli: Cli, fakes: Path, small: Path) -> None:
-    found = cli("plan", small, "--device", "pi4-4gb", "--context", "512", "--json").json
+def test_json_is_a_list_of_plans_whatever_their_number(cli: Cli, fakes: Path, small: Path) -> None:
+    whole = cli("plan", small, "--device", "pi4-4gb", "--context", "512", "--json").json
+    assert set(whole) == {"plans"}
+    (found,) = whole["plans"]
     assert (found["fits"], found["basis"], found["context"]) == (True, "predicted", 512)
     assert found["tg_tps"] > 0
+    assert found["sources"]["decode"]["trust"] == 3
+    assert (found["memory"]["repacked"], found["basis_note"]) == (0, "")
+
+
+def test_alternatives_are_told_as_figures(cli: Cli, fakes: Path, small: Path) -> None:
+    (found,) = cli("plan", small, "--device", "pi4-2gb", "--quant", "F16", "--json").json["plans"]
+    assert not found["fits"]
+    smaller = next(one for one in found["alternatives"] if one["what"] == "Q6_K")
+    assert (smaller["quant"], smaller["device"], smaller["fits"], smaller["extrapolated"]) == ("Q6_K", "pi4-2gb", True, False)
+    assert smaller["bytes"] < found["bytes"]
+    assert min(smaller["tg_tps"], smaller["pp_tps"], smaller["context"]) > 0
 
 
 def test_a_model_that_does_not_fit_ends_with_3_and_says_what_would(cli: Cli, fakes: Path, tmp_path: Path) -> None:
@@ -66,7 +81,7 @@ def test_a_model_that_is_not_there_is_named(cli: Cli, fakes: Path) -> None:
 def test_a_table_has_a_row_for_each_quantisation_and_ends_well_where_one_fits(cli: Cli, fakes: Path, small: Path) -> None:
     done = cli("plan", small, "--device", "pi4-2gb", "--table", "--prompt-tokens", "300", "--prefix-tokens", "200")
     assert done.code == 0
-    for word in ("quant", "TTFT", "saved", "Q8_0", "Q4_0", "yes", "no"):
+    for word in ("quant", "TTFT", "saved", "Q8_0", "Q4_0", "yes", "no", "trust", "3/3", "2 published"):
         assert word in done.out
     found = cli("plan", small, "--device", "pi4-2gb", "--table", "--json").json
     assert {one["quant"] for one in found["plans"]} >= {"F16", "Q8_0", "Q4_0"}
@@ -85,13 +100,65 @@ def test_the_card_tells_the_times_of_a_request(cli: Cli, fakes: Path, small: Pat
     done = cli("plan", small, *words)
     assert "first token" in done.out
     assert "the first 500 tokens saved" in done.out
-    found = cli("plan", small, *words, "--json").json
+    (found,) = cli("plan", small, *words, "--json").json["plans"]
     assert found["lengths"] == {"prompt": 600, "answer": 60, "prefix": 500, "estimated": False}
     assert found["ttft_saved_s"] < found["ttft_s"] < found["answer_s"]
 
 
 def test_this_machine_can_be_named(cli: Cli, fakes: Path, small: Path) -> None:
-    assert cli("plan", small, "--device", "this-machine", "--json").json["fits"]
+    assert cli("plan", small, "--device", "this-machine", "--json").json["plans"][0]["fits"]
+
+
+def test_a_picture_in_a_form_that_is_not_drawn_is_refused_before_anything(cli: Cli, fakes: Path, tmp_path: Path) -> None:
+    done = cli("plan", "no/such", "--device", "pi4-4gb", "--plot", tmp_path / "x.png")
+    assert done.code == 2
+    assert "plans are drawn as .html or .svg. Call it x.svg" in done.err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_the_context_holds_the_request_or_is_refused(cli: Cli, fakes: Path, small: Path) -> None:
+    words = ("--device", "pi4-2gb", "--quant", "Q4_0", "--prompt-tokens", "1500", "--answer-tokens", "60")
+    (found,) = cli("plan", small, *words, "--json").json["plans"]
+    assert found["context"] == 1560
+    done = cli("plan", small, *words, "--context", "1024")
+    assert done.code == 2
+    assert "cannot hold a prompt of 1500 and an answer of 60" in done.err
+
+
+def test_another_computer_s_memory_is_not_taken_for_the_devices(
+    cli: Cli, fakes: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    done = cli("plan", small, "--device", "generic-arm64")
+    assert done.code == 2
+    assert "must be aarch64, and this one is x86_64. Say it: --ram MIB" in done.err
+    (found,) = cli("plan", small, "--device", "generic-arm64", "--ram", "2000", "--json").json["plans"]
+    assert found["memory"]["available"] == 2000 * 2**20
+
+
+def test_weights_are_planned_to_be_held_once_where_that_is_asked_for(cli: Cli, fakes: Path, small: Path) -> None:
+    words = ("--device", "pi5-4gb", "--quant", "Q8_0", "--json")
+    twice, once = cli("plan", small, *words), cli("plan", small, *words, "--no-repack")
+    assert (twice.json["plans"][0]["memory"]["repacked"] > 1e9, once.json["plans"][0]["memory"]["repacked"]) == (True, 0)
+    assert "tg_tps" not in once.json["plans"][0], "nobody measured it"
+
+
+def test_the_files_of_a_run_or_an_export_are_all_planned(cli: Cli, fakes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "export"
+    folder.mkdir(parents=True)
+    for name in ("a-F16.gguf", "b-F16.gguf"):
+        (folder / name).write_bytes(tiny_gguf())
+    for place in (folder, tmp_path / "run"):
+        found = cli("plan", place, "--device", "pi4-4gb", "--json").json["plans"]
+        assert [one["model"] for one in found] == ["a-F16.gguf", "b-F16.gguf"]
+
+
+@pytest.mark.parametrize("words", [["bench"], ["chat"], ["embed", "texts.jsonl"]])
+def test_elsewhere_such_a_folder_is_told_its_files(cli: Cli, fakes: Path, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "a-F16.gguf").write_bytes(tiny_gguf())
+    done = cli(words[0], tmp_path, *words[1:])
+    assert done.code == 2
+    assert f"is a folder of model files, not one model. Name the one that you mean: {tmp_path}/a-F16.gguf" in done.err
 
 
 @pytest.mark.parametrize(
@@ -101,6 +168,7 @@ def test_this_machine_can_be_named(cli: Cli, fakes: Path, small: Path) -> None:
         (["--device", "pi4-4gb", "--runner", "echo"], "say --calibrate"),
         (["--device", "pi4-4gb", "--prefix-tokens", "9"], "--prompt-tokens"),
         (["--device", "pi4-4gb", "--prompt-tokens", "5", "--prefix-tokens", "9"], "are not possible"),
+        (["--device", "pi4-4gb", "--table", "--quant", "Q4_0"], "leave one of them out"),
     ],
 )
 def test_words_that_do_not_go_together_are_refused(cli: Cli, fakes: Path, small: Path, words: list[str], said: str) -> None:
@@ -115,6 +183,6 @@ def test_a_plan_of_a_config_loads_no_torch_and_no_plugin(small: Path) -> None:
         "import pillm.cli\ntry: pillm.cli.main()\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(small)], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["fits"]
+    assert json.loads(done.stdout)["plans"][0]["fits"]
     loaded = {name.partition(".")[0] for name in done.stderr.split()}
     assert not loaded & {"torch", "numpy", "gguf", "llama_cpp", "transformers", "pillm_hf", "pillm_llamacpp"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pillm
-from pillm.cli.targets import contract_for, contracts_for, model_of, runner_for, subject_of
+from pillm.cli.targets import contract_for, contracts_for, files_in, model_of, runner_for, subject_of
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,20 @@ def test_a_folder_is_a_checkpoint_and_anything_else_is_refused(fakes: Path, tmp_
         model_of("nosuch")
 
 
+def test_a_folder_of_model_files_is_no_model_and_its_files_are_named(fakes: Path, tmp_path: Path) -> None:
+    assert files_in(tmp_path / "nowhere") == files_in(tmp_path) == []
+    files = [tmp_path / "export" / name for name in ("a.gguf", "b.gguf")]
+    files[0].parent.mkdir()
+    for one in files:
+        one.write_bytes(b"GGUF")
+    assert files_in(tmp_path) == files_in(tmp_path / "export") == files
+    for folder in (tmp_path, tmp_path / "export"):
+        with pytest.raises(pillm.DataError, match=r"is a folder of model files, not one model\. Name .*a\.gguf, .*b\.gguf\."):
+            model_of(str(folder))
+    (tmp_path / "config.json").write_text("{}")
+    assert isinstance(model_of(str(tmp_path)), pillm.Checkpoint), "a model folder may hold other files too"
+
+
 @pytest.mark.parametrize(
     "text",
     ["echo", "echo:truth=true", "echo:window=3,truth=yes", "pillm-fakes:echo:window=3", 'echo:script={"a": "b, c=d"},window=2'],
@@ -50,6 +64,7 @@ def test_values_of_a_teacher_may_hold_colons_and_commas(fakes: Path) -> None:
 
 
 def test_the_runner_that_reads_a_model_is_found(fakes: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", "utf-8")
     (tmp_path / "x.table").write_text("{}", "utf-8")
     (tmp_path / "x.gguf").write_text("{}", "utf-8")
     assert runner_for(model_of(str(tmp_path / "x.table")), None, {}).name == "table"

@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from pillm.artifacts import Benchmark, Evaluation, Figure, ModelFile, Parity, Plan
+from pillm.artifacts import Benchmark, Evaluation, Fact, Figure, ModelFile, Parity, Plan
 from pillm.errors import DataError
 from pillm.report.document import build_report
 from pillm.report.facts import RunFacts
@@ -26,7 +26,7 @@ def model(path: Path, mismatches: int | None = None) -> ModelFile:
 
 def planned(tg: float | None) -> Plan:
     return Plan(model="a.gguf", device="pi4-4gb", quant="Q8_0", fits=True, bytes=5, memory={"weights": 5}, tg_tps=tg,
-                pp_tps=None, context=512, verdict="Fits.", source="a fit")  # fmt: skip
+                pp_tps=None, context=512, verdict="Fits.", sources={"decode": Fact(source="a fit", trust=3)})  # fmt: skip
 
 
 def test_paths_inside_the_run_are_relative_and_others_lose_their_folders(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_plan_becomes_a_predicted_benchmark_unless_it_is_there_already_or_know
             "basis": "predicted",
             "pp_tps": None,
             "tg_tps": 48.0,
-            "details": {"source": "a fit"},
+            "details": {"source": "decode: a fit (trust 3 of 3)"},
         }
     ]
     there = Benchmark(model="a.gguf", device="pi4-4gb", basis="predicted", pp_tps=1.0, tg_tps=2.0)

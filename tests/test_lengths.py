@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pillm.artifacts import Evaluation, Lengths
-from pillm.devices.lengths import counted_lengths, typical_lengths
+from pillm.devices.lengths import counted_lengths, longest_request, typical_lengths
 from pillm.records import Prompt, Reference
 
 
@@ -20,6 +20,12 @@ def test_lengths_are_those_of_a_middling_row() -> None:
     found = typical_lengths([row(1), row(2, user=4000, answer=8000), row(3)])
     assert found is not None
     assert (found.prompt, found.answer, found.prefix, found.estimated) == (110, 20, 100, True)
+
+
+def test_the_longest_row_counts_with_its_answer_where_that_is_known() -> None:
+    assert longest_request([row(1), row(2, user=4000, answer=8000), row(3)]) == 3100
+    assert longest_request([row(1, user=41, answer=0)]) == 111, "rounded up"
+    assert longest_request([]) == 0
 
 
 def test_rows_of_several_systems_share_no_prefix() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pillm.devices import device
-from pillm.devices.memory import memory_needed, needed, size_text
+from pillm.devices.memory import fits, memory_needed, needed, size_text
 from pillm.devices.shapes import from_config
 from tests.benchmarks.planning.rows import MODELS
 
@@ -27,6 +27,16 @@ def test_weights_are_the_whole_file_and_everything_is_added_up() -> None:
     assert found["weights"] == SHAPE.file_bytes
     assert needed(SHAPE, PROFILE, 1024) == sum(size for purpose, size in found.items() if purpose != "available")
     assert found["available"] == PROFILE.ram_mib * 2**20
+
+
+def test_weights_that_are_laid_out_anew_count_twice() -> None:
+    assert memory_needed(SHAPE, PROFILE, 512)["repacked"] == 0
+    board = device("pi5-4gb")
+    copied = memory_needed(SHAPE, board, 512)["repacked"]
+    assert copied == sum(one.bytes for one in SHAPE.streamed)
+    assert needed(SHAPE, board, 512) - needed(SHAPE, board.without_repacking(), 512) == copied
+    assert fits(SHAPE, replace(board, ram_mib=2000), 512) is False
+    assert fits(SHAPE, replace(board, ram_mib=2000).without_repacking(), 512) is True
 
 
 def test_a_vocabulary_takes_memory_of_its_own() -> None:

@@ -145,6 +145,68 @@ def test_a_plan_tells_the_times_of_a_middling_row_where_answers_are_known(site: 
     assert 0 < (found.ttft_s or 0) < (found.answer_s or 0)
 
 
+def test_a_base_that_is_not_here_is_planned_from_its_config_and_refused_before_it_is_downloaded(site: Path) -> None:
+    asked = ("trainer.use=based", "device=pi4-4gb")
+    put(site / "config", NANO)
+    assert rehearse(recipe(site, *asked), site.parent / "run").plan is not None
+    (site / "config" / "config.json").write_text(json.dumps(HUGE))
+    (site / "remote").mkdir()
+    for go_ in (rehearse, run):
+        with pytest.raises(ConfigError, match="Does not fit"):
+            go_(recipe(site, *asked), site.parent / "run")
+    assert (site / "remote").is_dir(), "nothing was downloaded"
+    assert not (site.parent / "run").exists()
+
+
+def test_a_config_that_cannot_be_had_leaves_the_plan_for_later(site: Path) -> None:
+    (site / "cut").touch()
+    assert look_ahead(recipe(site, "trainer.use=based", "device=pi4-4gb"), site.parent / "run").plan is None
+
+
+def test_a_student_that_does_not_fit_is_refused_in_sentences(site: Path) -> None:
+    put(site / "base", {**NANO, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 18})
+    with pytest.raises(ConfigError) as caught:
+        look_ahead(recipe(site, "trainer.use=based", "device=pi4-2gb", "exporter.quants=[F16]"), site.parent / "run")
+    said = str(caught.value)
+    assert said.startswith("the student in F16 is not for device 'pi4-2gb'. Does not fit Raspberry Pi 4, 2 GB: it needs ")
+    assert said.endswith(". No teacher was asked and nothing was written.")
+    first, second, *_ = said.partition(" Instead: ")[2].split("; ")
+    assert (first.startswith("Q8_0: "), first.endswith(" tokens per second"), second.startswith("Q6_K: ")) == (True, True, True)
+
+
+def test_the_context_is_the_runners_where_it_has_one(site: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(site / "base", {**NANO, "max_position_embeddings": 32768})
+    asked = ("trainer.use=based", "device=pi4-2gb", "runner.use=held")
+    rows = [{"id": f"r{i}", "user": f"{i:03}" + "u" * 397, "assistant": "a" * 80} for i in range(8)]
+    (site.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for context, told in ((8192, True), (100, False)):
+        found = look_ahead(recipe(site, *asked, f"runner.context={context}"), site.parent / "run").plan
+        assert found is not None
+        assert (found.context, found.lengths is not None) == (context, told)
+        assert ("the longest row has about 120 tokens" in caplog.text) is not told
+
+
+def test_a_student_that_fits_in_the_runners_context_is_not_refused_for_a_longer_one(site: Path) -> None:
+    put(site / "base", {**NANO, "num_hidden_layers": 24, "num_key_value_heads": 512, "max_position_embeddings": 32768})
+    asked = ("trainer.use=based", "device=pi4-2gb", "runner.use=held", "exporter.quants=[Q8_0]")
+    with pytest.raises(ConfigError, match="Does not fit"):
+        look_ahead(recipe(site, *asked), site.parent / "run")
+    found = look_ahead(recipe(site, *asked, "runner.context=256"), site.parent / "run").plan
+    assert found is not None
+    assert (found.fits, found.context) == (True, 256)
+
+
+def test_rows_that_are_longer_than_the_devices_usual_context_are_planned_for(site: Path) -> None:
+    put(site / "base", {**NANO, "max_position_embeddings": 32768})
+    rows = [{"id": f"r{i}", "user": f"{i:03}" + "u" * (8000 * (i == 3) + 1), "assistant": "a" * 80} for i in range(8)]
+    (site.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = look_ahead(recipe(site, "trainer.use=based", "device=pi4-2gb"), site.parent / "run").plan
+    assert found is not None
+    assert found.context == 2021, "the longest of the rows, with its answer"
+    assert found.lengths is not None
+    assert found.lengths.tokens < 100, "and the times are those of a middling one"
+
+
 def test_a_quantisation_of_unknown_size_is_told_and_the_others_planned(site: Path, caplog: pytest.LogCaptureFixture) -> None:
     put(site / "base", NANO)
     asked = ("trainer.use=based", "device=pi4-4gb")

@@ -34,21 +34,20 @@ def test_memory_adds_up_and_the_verdict_follows_it(tmp_path: Path) -> None:
     assert found.memory["weights"] == found.bytes
     assert found.verdict.startswith("Fits Raspberry Pi 4, 8 GB: ")
     assert (found.quant, found.basis, found.context) == ("Q4_K_M", "predicted", 4096)
-    assert "trust 1 of 3" in found.source
+    assert found.sources["decode"].trust == 1
 
 
 def test_a_model_far_from_the_fitted_ones_is_called_extrapolated_and_less_trusted(tmp_path: Path) -> None:
     inside = plan(write(tmp_path, SHAPES["Llama-3.2-1B"]), "pi4-4gb", quant="Q4_K_M")
-    assert "trust 3 of 3" in inside.source
+    assert inside.sources["decode"].trust == inside.sources["prefill"].trust == 3
     assert (inside.basis_note, "extrapolated" in inside.verdict) == ("", False)
     for config_, device_, quant in ((NANO, "pi4-4gb", "Q8_0"), (NANO, "pi5-8gb", "Q4_0"), (LLAMA_8B, "pi4-8gb", "Q4_K_M")):
         found = plan(write(tmp_path, config_), device_, quant=quant)
         assert found.basis_note.startswith("extrapolated: the speeds were fitted on files of ")
         assert "tokens per second, extrapolated" in found.verdict
-        assert "trust 1 of 3" in found.source
-        assert "trust 3" not in found.source
+        assert {found.sources[name].trust for name in ("decode", "prefill")} == {1}
         assert to_json(found)["basis_note"] == found.basis_note
-        assert "(predicted, extrapolated)" in "\n".join(plan_lines(found))
+        assert "(predicted, extrapolated; trust 1 of 3)" in "\n".join(plan_lines(found))
     assert "239.3 MB to 2.49 GB, this one has " in plan(write(tmp_path, NANO), "pi4-4gb").basis_note
     assert plan(write(tmp_path, NANO), "generic-x86").basis_note == "", "nothing was predicted"
 
@@ -65,12 +64,15 @@ def test_what_does_not_fit_is_told_what_would(tmp_path: Path) -> None:
     found = plan(write(tmp_path, LLAMA_8B), "pi4-4gb", quant="Q8_0")
     assert not found.fits
     assert found.verdict.startswith("Does not fit Raspberry Pi 4, 4 GB: it needs ")
-    assert found.alternatives[0].startswith("Raspberry Pi 4, 8 GB with Q4_K_M: 4.92 GB, about 0.7")
-    assert found.alternatives[1].startswith("a student of 250M weights ")
+    first, second = found.alternatives
+    assert str(first).startswith("Raspberry Pi 4, 8 GB with Q4_K_M: 4.92 GB, about 0.7")
+    assert (first.what, first.device, first.quant) == ("Raspberry Pi 4, 8 GB with Q4_K_M", "pi4-8gb", "Q4_K_M")
+    assert (first.fits, first.extrapolated, first.context, first.bytes > 4.9e9) == (True, True, 2048, True)
+    assert str(second).startswith("a student of 250M weights ")
     half = plan(write(tmp_path, SHAPES["Llama-3.2-1B"]), "pi4-2gb", quant="F16")
     assert not half.fits
-    assert any(one.startswith("Q6_K: 1.0") for one in half.alternatives)
-    assert any(one.startswith("Raspberry Pi 4, 4 GB: ") for one in half.alternatives)
+    assert any(str(one).startswith("Q6_K: 1.0") for one in half.alternatives)
+    assert any(str(one).startswith("Raspberry Pi 4, 4 GB: ") for one in half.alternatives)
 
 
 @pytest.mark.parametrize("quant", sorted(BY_REQUEST))
@@ -79,20 +81,20 @@ def test_what_suits_few_models_is_planned_for_and_never_offered(tmp_path: Path, 
     assert plan(path, "pi4-8gb", quant=quant).quant == quant
     tight = replace(device("pi4-4gb"), ram_mib=3000)
     for asked in ("F16", "Q8_0"):
-        assert not any(one.startswith(f"{quant}:") for one in plan(path, tight, quant=asked, context=256).alternatives)
+        assert not any(one.quant == quant for one in plan(path, tight, quant=asked, context=256).alternatives)
 
 
 def test_a_shorter_context_is_offered_where_it_is_enough() -> None:
     shape = from_config({**SHAPES["Qwen3-0.6B"], "max_position_embeddings": 32768}, "x").quantised("Q8_0")
     found = plan_shape(shape, device("pi4-2gb"), 16384)
     assert not found.fits
-    assert found.alternatives[0] == "4096 tokens of context"
+    assert (found.alternatives[0].what, found.alternatives[0].context) == ("4096 tokens of context", 4096)
 
 
 def test_faster_quantisations_are_named_where_it_fits(tmp_path: Path) -> None:
     found = plan(write(tmp_path, SHAPES["Llama-3.2-1B"]), "pi4-8gb", quant="Q8_0")
     assert found.fits
-    assert found.alternatives[0].startswith("Q4_K_M: 805.0 MB, about 4.4")
+    assert str(found.alternatives[0]).startswith("Q4_K_M: 805.0 MB, about 4.4")
 
 
 def test_a_checkpoint_is_planned_in_the_devices_first_choice_for_its_rows(tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ def test_an_interval_is_told_where_the_speed_was_fitted_and_nowhere_else(tmp_pat
     low, high = found.tg_interval or (0.0, 0.0)
     assert low < (found.tg_tps or 0) < high < 1.07 * low
     assert found.pp_interval is not None
-    assert f"predicted; 90 %: {low:g} to {high:g}" in "\n".join(plan_lines(found))
+    assert f"predicted; 90 %: {low:g} to {high:g}; trust 3 of 3" in "\n".join(plan_lines(found))
     far = plan(write(tmp_path, NANO), "pi4-4gb")
     assert (far.tg_interval, far.pp_interval) == (None, None)
     guessed = plan(write(tmp_path, SHAPES["Llama-3.2-1B"]), "pi4-4gb", quant="Q2_K")
@@ -142,6 +144,57 @@ def test_the_times_of_a_request_are_told_with_and_without_a_saved_prefix(tmp_pat
     assert "the first 500 tokens saved" in shown
     assert plan(path, "pi4-4gb").ttft_s is None
     assert plan(path, "generic-x86", lengths=Lengths(prompt=9, answer=9)).ttft_s is None, "nobody measured it"
+
+
+def test_the_context_holds_the_request_and_what_that_costs_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, SHAPES["Llama-3.2-1B"])
+    long = Lengths(prompt=4000, answer=60)
+    found, usual = plan(path, "pi4-2gb", quant="Q4_K_M", lengths=long), plan(path, "pi4-2gb", quant="Q4_K_M")
+    assert (usual.context, found.context) == (1024, 4060)
+    cost = found.memory["kv_cache"] - usual.memory["kv_cache"]
+    assert cost == (4096 - 1024) * 16 * 8 * 2 * 64 * 2
+    assert f"with 4060 tokens of context (the usual 1024 do not hold the request: {cost / 1e6:.1f} MB more)" in found.verdict
+    assert plan(path, "pi4-2gb", quant="Q4_K_M", lengths=Lengths(prompt=9, answer=9)).context == 1024
+    with pytest.raises(ConfigError, match=r"a context of 2000 tokens cannot hold a prompt of 4000 .* Give a context of 4060"):
+        plan(path, "pi4-2gb", quant="Q4_K_M", context=2000, lengths=long)
+
+
+def test_what_a_request_needs_is_not_offered_in_less_context() -> None:
+    shape = from_config({**SHAPES["Qwen3-0.6B"], "max_position_embeddings": 32768}, "x").quantised("Q8_0")
+    whole = plan_shape(shape, device("pi4-2gb"), lengths=Lengths(prompt=16000, answer=300))
+    assert (whole.fits, whole.context) == (False, 16300)
+    assert all(one.context == 16300 for one in whole.alternatives)
+
+
+def test_a_copy_of_the_weights_is_counted_where_the_device_makes_one(tmp_path: Path) -> None:
+    path = write(tmp_path, SHAPES["Llama-3.2-1B"])
+    pi4, pi5 = plan(path, "pi4-4gb", quant="Q4_0"), plan(path, "pi5-4gb", quant="Q4_0")
+    assert (pi4.memory["repacked"], pi5.memory["repacked"]) == (0, pytest.approx(pi5.bytes, rel=0.03))
+    assert plan(path, "pi5-4gb", quant="F16").memory["repacked"] == 0
+    plain = plan(path, device("pi5-4gb").without_repacking(), quant="Q4_0")
+    assert (plain.memory["repacked"], plain.tg_tps, plain.pp_tps) == (0, None, None)
+    assert "nobody measured Q4_0, Q6_K without its repacked copy on this device" in plain.verdict
+
+
+def test_what_fits_only_without_the_copy_is_told_of_the_flag() -> None:
+    shape = from_config(LLAMA_8B, "8B").quantised("Q4_K_M")
+    found = plan_shape(shape, device("pi5-8gb"))
+    assert not found.fits
+    assert found.alternatives[0].what.startswith("--no-repack")
+    assert found.alternatives[0].fits
+    assert plan_shape(shape, device("pi5-8gb").without_repacking()).fits
+    assert plan_shape(shape, device("pi4-8gb")).fits, "its cores have no dotprod: nothing is copied"
+
+
+def test_each_figure_says_its_source_and_an_estimate_says_so(tmp_path: Path) -> None:
+    found = plan(write(tmp_path, SHAPES["Llama-3.2-1B"]), "orangepi5", quant="Q4_0")
+    assert found.pp_tps is not None
+    assert set(found.sources) == {"memory", "prefill"}
+    assert found.basis_note == "prefill is an estimate (the same core as the Raspberry Pi 5's)"
+    shown = "\n".join(plan_lines(found))
+    assert "tokens/s (predicted, estimated; trust 1 of 3)" in shown
+    assert "prefill    trust 1 of 3: the same core as the Raspberry Pi 5's" in shown
+    assert set(found.told) == {"memory", "prefill"}
 
 
 def test_a_table_goes_over_the_quantisations_that_suit_the_device(tmp_path: Path) -> None:

@@ -48,10 +48,22 @@ def test_without_any_speed_that_is_said() -> None:
     assert "No speed is known" in plan_svg(unknown)
 
 
-@pytest.mark.parametrize(("name", "begins"), [("a.svg", "<svg "), ("a.html", "<!doctype html>")])
+@pytest.mark.parametrize(("name", "begins"), [("a.svg", "<svg "), ("a.html", "<!doctype html>"), ("A.SVG", "<svg ")])
 def test_the_name_of_the_file_chooses_the_form(tmp_path: Path, name: str, begins: str) -> None:
     write_plot(PLANS, tmp_path / name)
     assert (tmp_path / name).read_text("utf-8").startswith(begins)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a", "a.pdf", "a.htm"])
+def test_a_form_that_cannot_be_drawn_is_refused_with_those_that_can(tmp_path: Path, name: str) -> None:
+    with pytest.raises(pillm.ConfigError, match=r"are drawn as \.html or \.svg\. Call it a\.svg"):
+        write_plot(PLANS, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_how_far_the_speeds_are_trusted_stands_beside_them() -> None:
+    assert "<td>3/3</td>" in plan_page(PLANS), "Q4_K_M on a Pi 4"
+    assert "<td>1/3</td>" in plan_page(PLANS), "on a Pi 5 its prefill is an estimate"
 
 
 def test_marks_of_one_quantisation_that_stand_almost_in_one_place_have_one_name() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from pillm.artifacts import Benchmark, Evaluation, ModelFile, Parity, Plan
+from pillm.artifacts import Benchmark, Evaluation, Fact, ModelFile, Parity, Plan
 from pillm.backends import Session
 from pillm.errors import DataError, StorageError
 from pillm.metrics import Exact, Fields, SatisfiesSchema, ValidJSON
@@ -137,7 +137,7 @@ def plans(found: Sequence[ModelFile]) -> list[Plan]:
              pp_tps=pace[one.quant][0], tg_tps=pace[one.quant][1], context=1024,
              verdict=f"Fits Raspberry Pi 4, 4 GB: 101.2 MB of the 3.35 GB that the system leaves, with 1024 tokens of "
              f"context; about {pace[one.quant][1]:g} tokens per second.",
-             source="decode: linear fit on 75 published rows (trust 3 of 3)")
+             sources={"decode": Fact(source="linear fit on 75 published rows", trust=3)})
         for one in found
     ]  # fmt: skip
 

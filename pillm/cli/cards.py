@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from pillm.artifacts import Plan
 
+TRUST = "trust of pp/tg: 3 fitted on or taken from measurements, 2 published or typical, 1 estimated or extrapolated"
 SHARE = 90
 """Per cent of the measured speeds that lie within an interval."""
 
@@ -27,15 +28,14 @@ def plan_lines(plan: Plan) -> list[str]:
     ]
     available = plan.memory.get("available")
     used = {name: size for name, size in plan.memory.items() if name != "available"}
-    lines += [f"  {name.replace('_', ' '):10} {megabytes(size):>9} MB" for name, size in used.items()]
+    lines += [f"  {name.replace('_', ' '):10} {megabytes(size):>9} MB" for name, size in used.items() if size]
     total = f"  {'together':10} {megabytes(sum(used.values())):>9} MB"
     lines.append(total + (f" of {megabytes(available)} MB" if available else ""))
     lines.append(f"  {'on disk':10} {megabytes(plan.bytes + (plan.prefix_bytes or 0)):>9} MB")
     lines.append("")
-    basis = f"{plan.basis}, extrapolated" if plan.basis_note else plan.basis
     for name, speed, span in (("prefill", plan.pp_tps, plan.pp_interval), ("decode", plan.tg_tps, plan.tg_interval)):
         known = (
-            f"{tokens_per_second(speed):>9} tokens/s ({_spanned(basis, span)})"
+            f"{tokens_per_second(speed):>9} tokens/s ({_grounds(plan, name, span)})"
             if speed is not None
             else "unknown: nobody measured it here"
         )
@@ -44,9 +44,15 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += _times(plan)
     if plan.alternatives:
         lines += ["", "Instead:", *(f"  {one}" for one in plan.alternatives)]
-    if plan.source:
-        lines += ["", f"Source: {plan.source}"]
+    if plan.told:
+        told = (f"  {name:10} trust {fact.trust} of 3: {fact.source}" for name, fact in plan.told.items())
+        lines += ["", "Sources:", *told]
     return lines
+
+
+def trusted(plan: Plan) -> str:
+    """Return how far the speeds of a plan are to be trusted, prefill before decode; a dash where none is told."""
+    return "/".join(str(plan.told[name].trust) if name in plan.told else "-" for name in ("prefill", "decode"))
 
 
 def tokens_per_second(speed: float | None) -> str:
@@ -78,5 +84,10 @@ def _times(plan: Plan) -> Iterator[str]:
         yield f"  {'first token':16} {first:>9}    {'answer':8} {whole:>9}    the first {lengths.prefix:,} tokens saved"
 
 
-def _spanned(basis: str, span: tuple[float, float] | None) -> str:
-    return f"{basis}; {SHARE} %: {span[0]:,g} to {span[1]:,g}" if span else basis
+def _grounds(plan: Plan, name: str, span: tuple[float, float] | None) -> str:
+    """Return that a speed was predicted, within what, and how far it is to be trusted."""
+    fact = plan.sources.get(name)
+    far = ", extrapolated" if fact and fact.source.startswith("extrapolated") else ", estimated"
+    word = far if fact and fact.trust == 1 else ""
+    within = f"; {SHARE} %: {span[0]:,g} to {span[1]:,g}" if span else ""
+    return f"{plan.basis}{word}{within}" + (f"; trust {fact.trust} of 3" if fact else "")

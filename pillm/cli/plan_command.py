@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,9 @@ from click.shell_completion import CompletionItem
 
 import pillm
 from pillm.artifacts import Plan, to_json
-from pillm.cli.cards import megabytes, plan_lines, seconds, tokens_per_second
+from pillm.cli.cards import TRUST, megabytes, plan_lines, seconds, tokens_per_second, trusted
 from pillm.cli.choices import assignments, backend_option
-from pillm.cli.targets import model_of
+from pillm.cli.targets import files_in, model_of
 from pillm.cli.terminal import Terminal, cli_command
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
     "--device", "devices", multiple=True, metavar="NAME", shell_complete=_complete,
     help="A device profile, such as pi4-4gb, a file, or this-machine; may be given several times.",
 )  # fmt: skip
-@click.option("--context", type=click.IntRange(1), help="Tokens of context; by default what the profile says.")
+@click.option(
+    "--context", type=click.IntRange(1), help="Tokens of context; by default what the profile says, or the request needs."
+)  # fmt: skip
+@click.option("--ram", type=click.IntRange(1), metavar="MIB", help="The device's memory, where it is not the profile's.")
+@click.option("--no-repack", is_flag=True, help="Plan for llama.cpp's --no-repack: no weight is held a second time.")
 @click.option("--quant", metavar="NAME", help="Plan for this quantisation of a checkpoint, such as Q4_K_M.")
 @click.option("--prompt-tokens", type=click.IntRange(1), help="Tokens of a prompt: tells the time to the first token too.")
 @click.option("--answer-tokens", type=click.IntRange(1), help="Tokens of its answer: tells the seconds per answer.")
@@ -51,10 +56,11 @@ def command(
 ) -> None:  # fmt: skip
     """Say whether MODEL (a .gguf file, a model folder, a config.json) fits a device. Arithmetic: nothing is run.
 
-    Of owner/name of a hub only config.json is fetched.
+    Of owner/name of a hub only config.json is fetched. Of the folder of a run or of an export every .gguf file is planned.
 
     Exit 3 where it does not fit.
     """
+    _check(chosen)
     terminal: Terminal = ctx.obj
     if chosen["calibrate"]:
         devices = (*devices, _calibrated(chosen["calibrate"], runner, options, terminal))
@@ -71,13 +77,28 @@ def command(
 
         write_plot(plans, chosen["plot"])
         terminal.say(f"Drew {chosen['plot']}.")
-    if len(plans) == 1 and not chosen["table"]:
-        terminal.result(to_json(plans[0]), *plan_lines(plans[0]))
-    else:
-        terminal.result({"plans": [to_json(one) for one in plans]}, _table(plans))
+    shown = plan_lines(plans[0]) if len(plans) == 1 and not chosen["table"] else (_table(plans), "", TRUST)
+    terminal.result({"plans": [to_json(one) for one in plans]}, *shown)
     fitting = [one.fits for one in plans]
     if not (any(fitting) if chosen["table"] else all(fitting)):
         ctx.exit(3)
+
+
+def _check(chosen: dict[str, Any]) -> None:
+    """Refuse words that do not go together, and a picture that could not be drawn, before anything is fetched or timed."""
+    if chosen["table"] and chosen["quant"]:
+        raise click.UsageError("--table goes over the quantisations, and --quant asks for one: leave one of them out.")
+    if chosen["plot"]:
+        from pillm.report.planplot import drawn_form
+
+        drawn_form(chosen["plot"])
+
+
+def _profile(name: str, chosen: dict[str, Any]) -> pillm.DeviceProfile:
+    profile = pillm.device(name)
+    if chosen["ram"]:
+        profile = profile.with_memory(chosen["ram"])
+    return profile.without_repacking() if chosen["no_repack"] else profile
 
 
 def _calibrated(out: Path, runner: str | None, options: dict[str, Any], terminal: Terminal) -> str:
@@ -90,16 +111,23 @@ def _calibrated(out: Path, runner: str | None, options: dict[str, Any], terminal
 
 def _plans(models: tuple[str, ...], devices: tuple[str, ...], chosen: dict[str, Any], terminal: Terminal) -> list[Plan]:
     lengths = _lengths(chosen)
-    profiles = [pillm.device(name) for name in devices]
+    profiles = [_profile(name, chosen) for name in devices]
     found = []
-    for text in models:
-        model = Path(text) if Path(text).exists() else model_of(text, terminal, only=("config.json",))
+    for model in chain.from_iterable(_models(text, terminal) for text in models):
         for profile in profiles:
             if chosen["table"]:
                 found += pillm.plan_table(model, profile, context=chosen["context"], lengths=lengths)
             else:
                 found.append(pillm.plan(model, profile, context=chosen["context"], quant=chosen["quant"], lengths=lengths))
     return found
+
+
+def _models(text: str, terminal: Terminal) -> list[Any]:
+    """Return what a text names: the model files of a run's or an export's folder, else the one model."""
+    path = Path(text)
+    if path.exists():
+        return files_in(path) or [path]
+    return [model_of(text, terminal, only=("config.json",))]
 
 
 def _lengths(chosen: dict[str, Any]) -> pillm.Lengths | None:
@@ -125,12 +153,13 @@ def _table(plans: list[Plan]) -> Table:
     saved = timed and plans[0].lengths is not None and plans[0].lengths.prefix > 0
     for head in ("MB", "RAM MB", "pp t/s", "tg t/s", *(("TTFT", "answer") if timed else ()), *(("saved",) if saved else ())):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("fits")
+    for head in ("trust", "fits"):
+        table.add_column(head)
     for one in plans:
         needed = sum(size for purpose, size in one.memory.items() if purpose not in ("available", "reserve"))
         cells = [*(getattr(one, name) for name in names), one.quant, megabytes(one.bytes), megabytes(needed)]
         cells += [tokens_per_second(one.pp_tps), tokens_per_second(one.tg_tps)]
         cells += [seconds(one.ttft_s), seconds(one.answer_s)] if timed else []
         cells += [seconds(one.answer_saved_s)] if saved else []
-        table.add_row(*cells, "yes" if one.fits else "no")
+        table.add_row(*cells, trusted(one), "yes" if one.fits else "no")
     return table

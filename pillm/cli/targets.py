@@ -37,6 +37,10 @@ def model_of(text: str, terminal: Terminal | None = None, only: Collection[str] 
     if path.is_file():
         quant = _QUANT.search(path.stem)
         return pillm.ModelFile.of(path, quant[1].upper() if quant else "")
+    if files := files_in(path):
+        raise DataError(
+            f"{text} is a folder of model files, not one model. Name the one that you mean: {', '.join(map(str, files))}."
+        )
     if is_remote(text):
         with terminal.progress("fetch") if terminal else nullcontext() as progress:
             return pillm.fetch_model(text, only=only, progress=progress)
@@ -46,6 +50,13 @@ def model_of(text: str, terminal: Terminal | None = None, only: Collection[str] 
         shipped = ", ".join(model_names()) or "none"
         raise DataError(f"{text} is neither a model file, nor a model folder, nor a shipped model (installed: {shipped}).")
     return pillm.Checkpoint(path=folder, name="" if path.is_dir() else text)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the .gguf files of an export's folder or of a run's; none of a folder that holds one model or is none."""
+    if not folder.is_dir() or (folder / "config.json").is_file():
+        return []
+    return sorted(folder.glob("*.gguf")) or sorted(folder.glob("export/*.gguf"))
 
 
 def subject_of(text: str, terminal: Terminal | None = None) -> Teacher | ModelFile | Checkpoint:

@@ -1,8 +1,8 @@
 """Device profiles: what is known of a board, each figure with its source and how far to trust it.
 
 Profiles are YAML files: the ones in `profiles/`, those in the folder that `PILLM_DEVICES` names, or any file given by
-its path. `extends: NAME` takes everything from another profile that the file does not say itself. `this-machine` is
-the machine that pillm runs on, as a probe finds it.
+its path. `extends: NAME` takes everything from another profile that the file does not say itself, `extends: FILE.yaml` from a
+file beside it. `this-machine` is the machine that pillm runs on, as a probe finds it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from pillm.artifacts import DeviceFacts
 from pillm.devices.profile import DeviceProfile, Fact, Match
 from pillm.devices.profilefile import read_profile
+from pillm.devices.repacking import repacked_by
 from pillm.errors import ConfigError, did_you_mean
 
 __all__ = ["DeviceProfile", "Fact", "Match", "device", "device_names", "is_path", "matching", "mismatch", "profile_for"]
@@ -24,6 +25,8 @@ __all__ = ["DeviceProfile", "Fact", "Match", "device", "device_names", "is_path"
 PROFILES = Path(__file__).parent / "profiles"
 FOLDER_VARIABLE = "PILLM_DEVICES"
 THIS_MACHINE = "this-machine"
+_CLOCKED = 0.03
+"""A clock that differs by more than this share is another one."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -77,17 +80,20 @@ def profile_for(facts: DeviceFacts) -> DeviceProfile:
     """
     name = facts.profile or matching(facts)
     if name is None:
-        what = facts.model or f"a machine of architecture {facts.architecture or 'unknown'}"
-        raise ConfigError(f"no device profile fits {what}. Known: {', '.join(device_names())}. Name one, or write your own.")
+        raise ConfigError(_unmatched(facts))
     profile = device(name)
     found: dict[str, Any] = {}
     if facts.ram_mib:
-        found["ram_mib"] = facts.ram_mib
+        found |= {"ram_mib": facts.ram_mib, "own_ram": False}
     if facts.max_ghz:
         found["ghz"] = facts.max_ghz
     if facts.cores and profile.cores is None:
         found["cores"] = facts.cores
-    probed = dict.fromkeys(found, Fact(source="a probe of the machine", trust=3))
+    if facts.isa:
+        found["repacked"] = repacked_by(facts.isa)
+    if facts.model and profile.match and not profile.match.model:
+        found["title"] = facts.model  # a profile of an architecture has no name for the machine
+    probed = {key: _probed(key, value, profile) for key, value in found.items() if key not in ("own_ram", "title")}
     return replace(profile, facts=MappingProxyType({**profile.facts, **probed}), **found)
 
 
@@ -104,8 +110,27 @@ def mismatch(profile: DeviceProfile, facts: DeviceFacts) -> str | None:
     return f"this machine is {this}, not {profile.title}"
 
 
+def _probed(key: str, value: Any, profile: DeviceProfile) -> Fact:
+    """Return the fact that a probe found; another clock than the board's own is named: memory does not follow it."""
+    other = key == "ghz" and profile.ghz and abs(value / profile.ghz - 1) > _CLOCKED
+    clock = f", which runs at {value:g} GHz, not at {profile.ghz:g}; what memory delivers is taken as it was" if other else ""
+    return Fact(source=f"a probe of the machine{clock}", trust=3)
+
+
+def _unmatched(facts: DeviceFacts) -> str:
+    """Return that no profile fits a machine, and what to do."""
+    what = facts.model or f"a machine of architecture {facts.architecture or 'unknown'}"
+    if facts.architecture.startswith("arm"):
+        return (
+            f"no device profile fits {what}: its system is a 32-bit one ({facts.architecture}), for which nobody measured "
+            "llama.cpp. Install the 64-bit system, which a Raspberry Pi 3, a Zero 2 W and every later one can run."
+        )
+    return f"no device profile fits {what}. Known: {', '.join(device_names())}. Name one, or write your own."
+
+
 def _fits(match: Match, facts: DeviceFacts) -> bool:
-    if match.architecture and match.architecture != facts.architecture:
+    known = facts.architecture or ("" if not match.model else match.architecture)  # the name of a board says it too
+    if match.architecture and match.architecture != known:
         return False
     if match.model and not any(word in (facts.model or "") for word in match.model):
         return False

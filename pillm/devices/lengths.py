@@ -24,14 +24,21 @@ def typical_lengths(prompts: Iterable[Prompt]) -> Lengths | None:
     for one in prompts:
         asked.append(sum(map(_length, one.messages)))
         systems.add("".join(str(said.get("content") or "") for said in one.messages if said.get("role") == "system"))
-        told = one.given or (one.reference.message if one.reference else None)
-        if told:
-            answered.append(_length(told))
+        if answer := _answer(one):
+            answered.append(answer)
     if not answered:
         return None
     prompt, answer = (max(1, round(statistics.median(found) / CHARACTERS)) for found in (asked, answered))
     prefix = round(len(systems.pop()) / CHARACTERS) if len(systems) == 1 else 0
     return Lengths(prompt=prompt, answer=answer, prefix=min(prefix, prompt), estimated=True)
+
+
+def longest_request(prompts: Iterable[Prompt]) -> int:
+    """Return the tokens of the longest request with its answer, reckoned from characters; 0 where there is none.
+
+    An answer that is not known yet counts nothing.
+    """
+    return max((-(-(sum(map(_length, one.messages)) + _answer(one)) // CHARACTERS) for one in prompts), default=0)
 
 
 def counted_lengths(evaluations: Iterable[Evaluation], model: str, otherwise: Lengths | None) -> Lengths | None:
@@ -45,6 +52,12 @@ def counted_lengths(evaluations: Iterable[Evaluation], model: str, otherwise: Le
             answer = max(1, round(one.completion_tokens))
             return Lengths(prompt=prompt, answer=answer, prefix=min(prefix, prompt), estimated=prefix > 0)
     return otherwise
+
+
+def _answer(prompt: Prompt) -> int:
+    """Return the characters of the answer that a row has, 0 where it has none."""
+    told = prompt.given or (prompt.reference.message if prompt.reference else None)
+    return _length(told) if told else 0
 
 
 def _length(message: Message) -> int:

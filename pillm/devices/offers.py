@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+from pillm.artifacts import Alternative
 from pillm.devices import device, device_names
-from pillm.devices.memory import MIB, needed, size_text
+from pillm.devices.memory import fits, needed
 from pillm.devices.profile import DeviceProfile
 from pillm.devices.quants import BY_REQUEST, QUANTS, bits
 from pillm.devices.shapes import ModelShape, from_config
-from pillm.devices.speed import KV_PAD, decode_speed
+from pillm.devices.speed import KV_PAD, decode_speed, prefill_speed
+from pillm.devices.trust import extrapolated
 
 _FASTER = 1.15
 _HEAD_SHARE = 0.25
@@ -24,25 +26,30 @@ _STUDENTS = {
 """Shapes whose rows divide by 256, with few key heads, tied embeddings and a small vocabulary."""
 
 
-def faster(shape: ModelShape, profile: DeviceProfile) -> Iterator[str]:
+def faster(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[Alternative]:
     """Yield the device's own quantisations that are clearly faster than the one planned, and a smaller head."""
     speed = decode_speed(shape, profile)
     for quant in suited(shape, profile):
         other = shape.quantised(quant)
         rate = decode_speed(other, profile)
-        if speed and rate and rate >= _FASTER * speed:
-            yield offer(quant, other, rate)
-    yield from _smaller_head(shape, profile, speed)
+        if speed and rate and rate >= _FASTER * speed and fits(other, profile, context):
+            yield offer(quant, other, profile, context)
+    yield from _smaller_head(shape, profile, context)
 
 
-def smaller(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
-    """Yield what would fit: a shorter context, smaller quantisations, a bigger board, a smaller student."""
-    available = profile.ram_mib * MIB
+def smaller(shape: ModelShape, profile: DeviceProfile, context: int, least: int = 0) -> Iterator[Alternative]:
+    """Yield what would fit: no copy of the weights, a shorter context, other quantisations, a bigger board, a student.
+
+    No context is offered that is shorter than `least`.
+    """
+    plain = profile.without_repacking()
+    if plain is not profile and fits(shape, plain, context):
+        yield offer("--no-repack, which holds the weights once and computes slower", shape, plain, context)
     shorter = context // 2
-    while shorter >= KV_PAD and needed(shape, profile, shorter) > available:
+    while shorter >= KV_PAD and not fits(shape, profile, shorter):
         shorter //= 2
-    if shorter >= KV_PAD:
-        yield f"{shorter} tokens of context"
+    if shorter >= max(KV_PAD, least):
+        yield offer(f"{shorter} tokens of context", shape, profile, shorter)
     quants = list(islice(_fitting(shape, profile, context), 3))
     yield from quants
     yield from _bigger(shape, profile, context)
@@ -56,9 +63,19 @@ def suited(shape: ModelShape, profile: DeviceProfile) -> tuple[str, ...]:
     return profile.quants if whole else profile.quants_if_not_256
 
 
-def offer(what: str, shape: ModelShape, speed: float | None) -> str:
-    """Return an alternative with its size and speed, as text."""
-    return f"{what}: {size_text(shape.file_bytes)}" + (f", about {rounded(speed):g} tokens per second" if speed else "")
+def offer(what: str, shape: ModelShape, profile: DeviceProfile, context: int) -> Alternative:
+    """Return an alternative with its size and its speeds."""
+    return Alternative(
+        what=what,
+        device=profile.name,
+        quant=shape.quant,
+        context=context,
+        bytes=shape.file_bytes,
+        tg_tps=rounded(decode_speed(shape, profile)),
+        pp_tps=rounded(prefill_speed(shape, profile)),
+        fits=fits(shape, profile, context),
+        extrapolated=bool(extrapolated(shape, profile.at(shape.file_bytes))),
+    )
 
 
 def rounded(speed: float | None) -> float | None:
@@ -66,48 +83,49 @@ def rounded(speed: float | None) -> float | None:
     return float(f"{speed:.3g}") if speed else None
 
 
-def _smaller_head(shape: ModelShape, profile: DeviceProfile, speed: float | None) -> Iterator[str]:
+def _smaller_head(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[Alternative]:
     """Yield what fewer bits in the head, or a vocabulary of a quarter, would bring where the head is most of a token."""
+    speed = decode_speed(shape, profile)
     head = next((one for one in shape.streamed if one.name == shape.head), None)
     total = sum(one.bytes * shape.used(one) for one in shape.streamed)
     if head is None or not speed or head.bytes < _HEAD_SHARE * total:
         return
+    others = {}
     if bits(head.type) > 6:
         type_ = "Q4_K" if head.shape[0] % 256 == 0 else "Q4_0"
-        other = shape.with_types({head.name: type_})
-        rate = decode_speed(other, profile)
-        if rate and rate >= _FASTER * speed:
-            yield offer(f"the head in {type_}", other, rate)
+        others[f"the head in {type_}"] = shape.with_types({head.name: type_})
     if shape.vocabulary >= 65536:
         other = shape.with_vocabulary(shape.vocabulary // 4)
+        others[f"a student with a vocabulary of {other.vocabulary:,}"] = other
+    for what, other in others.items():
         rate = decode_speed(other, profile)
         if rate and rate >= _FASTER * speed:
-            yield offer(f"a student with a vocabulary of {other.vocabulary:,}", other, rate)
+            yield offer(what, other, profile, context)
 
 
-def _fitting(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
+def _fitting(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[Alternative]:
     """Yield the smaller quantisations that fit, largest first."""
     for quant in QUANTS:
         if quant in profile.avoid or quant in BY_REQUEST or bits(QUANTS[quant]) >= 16:
             continue
         other = shape.quantised(quant)
-        if other.file_bytes < shape.file_bytes and needed(other, profile, context) <= profile.ram_mib * MIB:
-            yield offer(quant, other, decode_speed(other, profile))
+        smaller_ = needed(other, profile, context) < needed(shape, profile, context)
+        if smaller_ and fits(other, profile, context):
+            yield offer(quant, other, profile, context)
 
 
-def _bigger(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[str]:
+def _bigger(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[Alternative]:
     """Yield the first bigger board that holds the model as it is, else in the quantisation that suits that board."""
     boards = [one for one in map(device, device_names()) if one.ram_mib > profile.ram_mib and one.calibrated]
     for smaller_ in (False, True):
         for board in boards:
             other = shape.quantised(suited(shape, board)[0]) if smaller_ else shape
-            if needed(other, board, context) <= board.ram_mib * MIB:
-                title = f"{board.title} with {other.quant}" if smaller_ else board.title
-                yield offer(title, other, decode_speed(other, board))
+            if fits(other, board, context):
+                yield offer(f"{board.title} with {other.quant}" if smaller_ else board.title, other, board, context)
                 return
 
 
-def _students(profile: DeviceProfile, context: int) -> Iterator[str]:
+def _students(profile: DeviceProfile, context: int) -> Iterator[Alternative]:
     """Yield the largest of the shapes made for small boards that fits."""
     for title, (hidden, wide, layers, heads, vocabulary) in _STUDENTS.items():
         described = {
@@ -116,7 +134,7 @@ def _students(profile: DeviceProfile, context: int) -> Iterator[str]:
             "vocab_size": vocabulary, "tie_word_embeddings": True,
         }  # fmt: skip
         shape = from_config(described, title).quantised(profile.quants[0])
-        if needed(shape, profile, context) <= profile.ram_mib * MIB:
+        if fits(shape, profile, context):
             what = f"a student of {title} (hidden size {hidden}, {layers} layers, vocabulary {vocabulary:,}) in {shape.quant}"
-            yield offer(what, shape, decode_speed(shape, profile))
+            yield offer(what, shape, profile, context)
             return

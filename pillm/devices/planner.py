@@ -1,20 +1,20 @@
 """Say before a run whether a model fits a device and how fast it would be there: arithmetic over shapes.
 
 Nothing is run and nothing is measured; what nobody measured is left out. The speeds are those of `speed`, the memory that
-of `memory`.
+of `memory`, and how far they are to be trusted that of `trust`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pillm.artifacts import Lengths, Plan
+from pillm.artifacts import Alternative, Lengths, Plan
 from pillm.devices import DeviceProfile
 from pillm.devices import device as device_of
-from pillm.devices.memory import MIB, memory_needed, size_text
+from pillm.devices.memory import MIB, memory_needed, needed, size_text
 from pillm.devices.offers import faster, rounded, smaller, suited
 from pillm.devices.quants import QUANTS, bits
 from pillm.devices.shapes import ModelShape, shape_of
@@ -28,9 +28,9 @@ from pillm.devices.speed import (
     prefill_speed,
     well_known,
 )
+from pillm.devices.trust import extrapolated, sources_of, weakness
 from pillm.errors import ConfigError, PillmError
 
-_LEAST_TRUST = 1
 _BOARD = "pi4-4gb"
 _UNREAD = 128 << 20
 """Bytes that an answer takes beside the file where nothing is known of the model."""
@@ -51,8 +51,9 @@ def plan(
     would hold. `quant` asks what
     another quantisation would be; a checkpoint is planned in the device's first choice. `types` asks, on top of that, for
     a storage type of some tensors, by their names in GGUF. `context` counts tokens. With `lengths`, the time to the first
-    token and to the end of an answer is told too.
-    Raises DataError for a model that cannot be read, ConfigError for an unknown device, quantisation, tensor or type.
+    token and to the end of an answer is told too, and the context holds such a request.
+    Raises DataError for a model that cannot be read, ConfigError for an unknown device, quantisation, tensor or type, for a
+    context that is shorter than the request, and where the memory of the device is not known.
     """
     profile = device if isinstance(device, DeviceProfile) else device_of(device)
     shape = shape_of(model)
@@ -94,21 +95,20 @@ def plan_table(
 def plan_shape(shape: ModelShape, profile: DeviceProfile, context: int | None = None, lengths: Lengths | None = None) -> Plan:
     """Return the plan of a shape as it is stored; `context` defaults to the profile's, at most what the model knows.
 
-    Raises ConfigError for lengths or a context that are not possible.
+    A request that is longer than the default raises it. Raises ConfigError for lengths or a context that are not possible.
     """
-    if context is not None and context < 1:
-        raise ConfigError(f"a context of {context} tokens is not possible. Give 1 or more.")
-    tokens = context or min(profile.context, shape.context or profile.context)
+    profile.check_memory()
+    usual = min(profile.context, shape.context or profile.context)
+    tokens = _context(usual, context, lengths)
     memory = memory_needed(shape, profile, tokens)
-    used = sum(size for purpose, size in memory.items() if purpose != "available")
-    fits = used <= memory["available"]
+    fits = needed(shape, profile, tokens) <= memory["available"]
     load, own = load_of(shape), profile.at(shape.file_bytes)
     seconds = decode_seconds(load, own)
-    speeds = {"tg_tps": 1 / seconds if seconds else None, "pp_tps": prefill_speed(shape, profile)}
-    note = _extrapolated(shape, own)
+    tg, pp = 1 / seconds if seconds else None, prefill_speed(shape, profile)
+    sources, beyond = sources_of(shape, load, own), bool(extrapolated(shape, own))
     known = {
-        "tg_interval": None if note or not well_known(load, own, "decode_cycles") else own.decode_error,
-        "pp_interval": None if note or not well_known(load, own, "cycles") else own.prefill_error,
+        "tg_interval": None if beyond or not well_known(load, own, "decode_cycles") else own.decode_error,
+        "pp_interval": None if beyond or not well_known(load, own, "cycles") else own.prefill_error,
     }
     return Plan(
         model=shape.name,
@@ -117,17 +117,38 @@ def plan_shape(shape: ModelShape, profile: DeviceProfile, context: int | None = 
         fits=fits,
         bytes=shape.file_bytes,
         memory=memory,
-        tg_tps=rounded(speeds["tg_tps"]),
-        pp_tps=rounded(speeds["pp_tps"]),
-        tg_interval=_span(speeds["tg_tps"], known["tg_interval"]),
-        pp_interval=_span(speeds["pp_tps"], known["pp_interval"]),
+        tg_tps=rounded(tg),
+        pp_tps=rounded(pp),
+        tg_interval=_span(tg, known["tg_interval"]),
+        pp_interval=_span(pp, known["pp_interval"]),
         context=tokens,
-        verdict=_verdict(shape, own, tokens, (used, speeds["tg_tps"])),
-        alternatives=tuple(faster(shape, profile) if fits else smaller(shape, profile, tokens)),
-        basis_note=note,
-        source=_source(shape, own),
+        verdict=_verdict(shape, profile, tokens, tg, usual if context is None else tokens),
+        alternatives=tuple(_instead(shape, profile, tokens, lengths, fits=fits)),
+        basis_note=weakness(shape, sources, {"prefill": pp, "decode": tg}, own),
+        sources=sources,
         **(_times(load, own, lengths) if lengths else {}),
     )
+
+
+def _context(usual: int, asked: int | None, lengths: Lengths | None) -> int:
+    """Return the tokens of context to plan for: what was asked for, else what is usual and holds the request."""
+    if asked is not None and asked < 1:
+        raise ConfigError(f"a context of {asked} tokens is not possible. Give 1 or more.")
+    least = lengths.tokens if lengths else 0
+    if asked is not None and lengths and asked < least:
+        raise ConfigError(
+            f"a context of {asked} tokens cannot hold a prompt of {lengths.prompt} and an answer of {lengths.answer}. "
+            f"Give a context of {least} or more, or none: it is then as long as the request needs."
+        )
+    return asked or max(usual, least)
+
+
+def _instead(
+    shape: ModelShape, profile: DeviceProfile, context: int, lengths: Lengths | None, *, fits: bool
+) -> Iterator[Alternative]:
+    if fits:
+        return faster(shape, profile, context)
+    return smaller(shape, profile, context, lengths.tokens if lengths else 0)
 
 
 def _times(load: Load, profile: DeviceProfile, lengths: Lengths) -> dict[str, Any]:
@@ -161,42 +182,33 @@ def _span(speed: float | None, error: float | None) -> tuple[float, float] | Non
     return (float(f"{found[0]:.3g}"), float(f"{found[1]:.3g}")) if found else None
 
 
-def _verdict(shape: ModelShape, profile: DeviceProfile, context: int, figures: tuple[int, float | None]) -> str:
-    used, speed = figures
-    reserve = profile.reserve_mib * MIB
+def _verdict(shape: ModelShape, profile: DeviceProfile, context: int, speed: float | None, usual: int) -> str:
+    reserve, used = profile.reserve_mib * MIB, needed(shape, profile, context)
     own, left = size_text(used - reserve), size_text(max(profile.ram_mib * MIB - reserve, 0))
-    pace = _pace(shape, profile, speed) if speed else _unknown(shape, profile)
+    fitted = profile.at(shape.file_bytes)
+    pace = _pace(shape, fitted, speed) if speed else _unknown(shape, fitted)
     note = f" The model was trained for {shape.context} tokens of context." if 0 < shape.context < context else ""
-    room = f"with {context} tokens of context"
+    room = f"with {context} tokens of context" + _raised(shape, profile, context, usual)
     if used <= profile.ram_mib * MIB:
         return f"Fits {profile.title}: {own} of the {left} that the system leaves, {room}; {pace}.{note}"
     return f"Does not fit {profile.title}: it needs {own} {room}, and the system leaves {left}.{note}"
+
+
+def _raised(shape: ModelShape, profile: DeviceProfile, context: int, usual: int) -> str:
+    """Return what a request costs that the usual context would not hold, or nothing."""
+    if context <= usual:
+        return ""
+    cost = needed(shape, profile, context) - needed(shape, profile, usual)
+    return f" (the usual {usual} do not hold the request: {size_text(cost)} more)"
 
 
 def _unknown(shape: ModelShape, profile: DeviceProfile) -> str:
     if not profile.calibrated:
         return "speed unknown: this device is not calibrated"
     slow = {one.type for one in shape.streamed if profile.cycles_in_decode(one.type) is None}
-    return f"speed unknown: nobody measured {', '.join(sorted(slow, key=bits))} on this device"
+    plain = " without its repacked copy" if "repacked" in profile.facts and not profile.repacked else ""
+    return f"speed unknown: nobody measured {', '.join(sorted(slow, key=bits))}{plain} on this device"
 
 
 def _pace(shape: ModelShape, profile: DeviceProfile, speed: float) -> str:
-    return f"about {rounded(speed):g} tokens per second" + (", extrapolated" if _extrapolated(shape, profile) else "")
-
-
-def _extrapolated(shape: ModelShape, profile: DeviceProfile) -> str:
-    """Return that a model's file lies outside what the speeds were fitted on, or nothing."""
-    if not profile.calibrated or profile.fitted(shape.file_bytes):
-        return ""
-    low, high = (size_text(int((size or 0) * 1e6)) for size in (profile.fitted_from_mb, profile.fitted_to_mb))
-    return f"extrapolated: the speeds were fitted on files of {low} to {high}, this one has {size_text(shape.file_bytes)}"
-
-
-def _source(shape: ModelShape, profile: DeviceProfile) -> str:
-    fact = profile.facts.get("bandwidth_gbps")
-    if fact is None:
-        return "speed: not calibrated"
-    note = _extrapolated(shape, profile)
-    if note:  # the errors of the fit say nothing about a model of another size
-        return f"{note} (trust {_LEAST_TRUST} of 3); decode: {fact.source}"
-    return f"decode: {fact.source} (trust {fact.trust} of 3)"
+    return f"about {rounded(speed):g} tokens per second" + (", extrapolated" if extrapolated(shape, profile) else "")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Self
 
 from pillm.errors import ConfigError
+from pillm.plans import Fact
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """A figure's source and trust: 3 fitted on or taken from measurements, 2 published or typical, 1 estimated."""
-
-    source: str
-    trust: int
+__all__ = ["DeviceProfile", "Fact", "Match", "this_architecture"]
+_SAME = {"arm64": "aarch64", "amd64": "x86_64"}
+_ASKED = Fact(source="as asked", trust=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,8 @@ class DeviceProfile:
     name: str
     title: str
     ram_mib: int
+    own_ram: bool = False
+    """Whether `ram_mib` is that of the machine pillm runs on, so that it says nothing of another one."""
     reserve_mib: int = 600
     runtime_mib: int = 80
     context: int = 2048
@@ -66,6 +68,8 @@ class DeviceProfile:
     """The same in decode, of types where it is not `decode_factor` times that of prefill."""
     compute_bound: frozenset[str] = frozenset()
     """Storage types that decode slower than memory delivers them."""
+    repacked: frozenset[str] = frozenset()
+    """Storage types that llama.cpp holds a second time, in the order that this processor's kernels like."""
     quants: tuple[str, ...] = ("Q4_K_M", "IQ4_NL", "Q8_0")
     """Quantisations that suit the device, best first."""
     quants_if_not_256: tuple[str, ...] = ("IQ4_NL", "Q4_0", "Q8_0")
@@ -81,7 +85,7 @@ class DeviceProfile:
     """How fast files below `small_files_mb` are, which run with fewer threads."""
     small_files_mb: float = 0.0
     facts: Mapping[str, Fact] = field(default_factory=dict)
-    """Source and trust by figure; of the tables by `cycles.TYPE` and `decode_cycles.TYPE`."""
+    """Source and trust by figure and for `repacked`; of the tables by `cycles.TYPE` and `decode_cycles.TYPE`."""
 
     @property
     def calibrated(self) -> bool:
@@ -110,3 +114,40 @@ class DeviceProfile:
             raise ConfigError(f"{self.title}: {name} is refused. {self.refused[name]}")
         if name not in self.accelerators:
             raise ConfigError(f"{self.title} has no accelerator {name!r}. It has: {', '.join(self.accelerators)}.")
+
+    def check_memory(self) -> None:
+        """Raise ConfigError where the memory is that of this machine, and the device is of another architecture."""
+        wanted, here = self.match.architecture if self.match else "", this_architecture()
+        if self.own_ram and wanted and wanted != here:
+            raise ConfigError(
+                f"how much memory {self.name} has is not known: it means the machine that it is planned on, which must be "
+                f"{wanted}, and this one is {here}. Say it: --ram MIB, or a profile of your own with "
+                f"`extends: {self.name}` and its ram_mib."
+            )
+
+    def with_memory(self, mib: int) -> Self:
+        """Return the profile of such a device with so many MiB of memory."""
+        return replace(self, ram_mib=mib, own_ram=False, facts=MappingProxyType({**self.facts, "ram_mib": _ASKED}))
+
+    def without_repacking(self) -> Self:
+        """Return the profile of the device where llama.cpp is told `--no-repack`; how fast it is then, nobody measured."""
+        if not self.repacked:
+            return self
+        return replace(
+            self,
+            repacked=frozenset(),
+            compute_bound=self.compute_bound | self.repacked,
+            cycles=_without(self.cycles, self.repacked),
+            decode_cycles=_without(self.decode_cycles, self.repacked),
+            small_files=self.small_files.without_repacking() if self.small_files else None,
+        )
+
+
+def this_architecture() -> str:
+    """Return the architecture of the machine that pillm runs on, as `uname -m` says it on Linux."""
+    said = platform.machine()
+    return _SAME.get(said.lower(), said)
+
+
+def _without(table: Mapping[str, float], types: frozenset[str]) -> Mapping[str, float]:
+    return MappingProxyType({type_: cost for type_, cost in table.items() if type_ not in types})

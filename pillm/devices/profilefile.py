@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -31,11 +32,16 @@ _SMALL = "small_files"
 _BELOW = "below_mb"
 """What a file may say of small model files: figures and tables in a table of their own, and the size below which they hold."""
 _LISTS = ("compute_bound", "quants", "quants_if_not_256", "avoid", "accelerators")
-_KEYS = ("extends", "title", "match", "refused", *_FIGURES, *_TABLES, *_LISTS, _SMALL)
+_KEYS = ("extends", "title", "match", "refused", "repacked", *_FIGURES, *_TABLES, *_LISTS, _SMALL)
+_BESIDE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.ya?ml")
+_OWN = "this machine"
 
 
 def read_profile(path: Path, find: Callable[[str], Path]) -> DeviceProfile:
-    """Return the profile in a file; `find` gives the file of what it extends. Raise ConfigError where it is wrong."""
+    """Return the profile in a file; `find` gives the file of a profile that it extends by its name.
+
+    Raise ConfigError where it is wrong.
+    """
     described = _described(path, (), find)
     try:
         return _built(path.stem, described)
@@ -59,9 +65,22 @@ def _described(path: Path, seen: tuple[Path, ...], find: Callable[[str], Path]) 
         return dict(said)
     if path in seen or len(seen) >= _MAX_PARENTS:
         raise ConfigError(f"{path.name} extends {parent!r}, which leads round in a circle or deeper than {_MAX_PARENTS} files.")
-    inherited = _described(find(str(parent)), (*seen, path), find)
+    inherited = _described(_extended(path, str(parent), find), (*seen, path), find)
     tables = {table: inherited["tables"][table] | rows for table, rows in said["tables"].items()}
     return {**inherited, **said, "tables": tables}
+
+
+def _extended(path: Path, parent: str, find: Callable[[str], Path]) -> Path:
+    """Return the file that another one extends: one that lies beside it, or that of a profile by its name."""
+    if not parent.endswith((".yaml", ".yml")):
+        return find(parent)
+    # a file may come from elsewhere: what it names must not lead out of its folder
+    if not _BESIDE.fullmatch(parent):
+        raise ConfigError(f"{path.name} extends {parent!r}. Name a file that lies beside it, without a folder, or a profile.")
+    beside = path.parent / parent
+    if not beside.is_file():
+        raise ConfigError(f"{path.name} extends {parent!r}, and no such file lies beside it in {path.parent}.")
+    return beside
 
 
 @lru_cache(maxsize=64)
@@ -102,6 +121,9 @@ def _built(name: str, said: dict[str, Any]) -> DeviceProfile:
         rest = {key: value for key, value in said.items() if key != _SMALL}
         values["small_files_mb"], _ = _figure(_BELOW, small.get(_BELOW))
         values[_SMALL] = _built(name, {**rest, **{key: value for key, value in small.items() if key != _BELOW}})
+    values["own_ram"] = said["ram_mib"]["value"] == _OWN
+    if "repacked" in said:
+        values["repacked"], facts["repacked"] = _types("repacked", said["repacked"])
     return DeviceProfile(name=name, title=str(said.get("title", name)), facts=MappingProxyType(facts), **values)
 
 
@@ -122,7 +144,7 @@ def _figure(key: str, said: Any) -> tuple[float | int, Fact]:
     if not isinstance(said, dict) or set(said) != {"value", "source", "trust"}:
         raise ValueError(f"{key} must be written as {{value: ..., source: ..., trust: 1 to 3}}")
     fact = _fact(key, said)
-    if key == "ram_mib" and said["value"] == "this machine":
+    if key == "ram_mib" and said["value"] == _OWN:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20, fact
     number = _number(key, said["value"])
     if key in _WHOLE or key.endswith("_mib"):
@@ -130,6 +152,17 @@ def _figure(key: str, said: Any) -> tuple[float | int, Fact]:
             raise ValueError(f"{key} must be a whole number of 1 or more, not {said['value']!r}")
         return int(number), fact
     return number, fact
+
+
+def _types(key: str, said: Any) -> tuple[frozenset[str], Fact]:
+    fact = _fact(key, said)
+    types = _names(f"{key}.types", said.get("types"))
+    for type_ in types:
+        if type_ not in BLOCKS:
+            raise ValueError(f"{key} names {type_!r}, which is no storage type.{did_you_mean(type_, BLOCKS)}")
+    if set(said) != {"types", "source", "trust"}:
+        raise ValueError(f"{key} must be written as {{types: [...], source: ..., trust: 1 to 3}}")
+    return frozenset(types), fact
 
 
 def _fact(key: str, said: Any) -> Fact:

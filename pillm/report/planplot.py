@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pillm.artifacts import Plan
+from pillm.errors import ConfigError
+from pillm.files import write_text
 from pillm.report.charts import drawing, grid_line, size_axis
 from pillm.report.elements import Child, Markup, raw, tag
 from pillm.report.page import POLICY, STYLE
@@ -55,8 +57,16 @@ def plan_svg(plans: Sequence[Plan]) -> str:
 
 
 def write_plot(plans: Sequence[Plan], path: Path) -> None:
-    """Write plans as a page, or as a picture where the file's name ends in .svg."""
-    path.write_text(plan_svg(plans) if path.suffix == ".svg" else plan_page(plans), "utf-8")
+    """Write plans as a page or a picture, as the file's name says; raise ConfigError for a form that cannot be drawn."""
+    write_text(path, FORMS[drawn_form(path)](plans))
+
+
+def drawn_form(path: Path) -> str:
+    """Return the form in which a file of that name is drawn; raise ConfigError where there is none."""
+    form = path.suffix.lower()
+    if form not in FORMS:
+        raise ConfigError(f"{path} cannot be drawn: plans are drawn as {' or '.join(FORMS)}. Call it {path.stem}.svg.")
+    return form
 
 
 def plan_picture(plans: Sequence[Plan]) -> Markup | None:
@@ -83,15 +93,17 @@ def plan_picture(plans: Sequence[Plan]) -> Markup | None:
     return drawing(WIDTH, HEIGHT, about, grid, axis, titles, _legend(series, right, top), marks, labels)
 
 
-HEADS: tuple[Child, ...] = ("file", "size", "memory", "pp", "tg", "first token", "answer", "fits")
+FORMS: dict[str, Callable[[Sequence[Plan]], str]] = {".html": plan_page, ".svg": plan_svg}
+HEADS: tuple[Child, ...] = ("file", "size", "memory", "pp", "tg", "trust", "first token", "answer", "fits")
 
 
 def row(one: Plan, several: bool) -> list[Child]:
     """Return a plan as cells of a table."""
     name = f"{one.model} {one.quant} on {one.device}" if several else one.quant
+    trusted = "/".join(str(one.told[name].trust) if name in one.told else "-" for name in ("prefill", "decode"))
     cells = (
-        size(one.bytes), size(_needed(one)), _speed(one.pp_tps), _speed(one.tg_tps), _seconds(one.ttft_s),
-        _seconds(one.answer_s), "yes" if one.fits else "no",
+        size(one.bytes), size(_needed(one)), _speed(one.pp_tps), _speed(one.tg_tps), trusted,
+        _seconds(one.ttft_s), _seconds(one.answer_s), "yes" if one.fits else "no",
     )  # fmt: skip
     return [name, *(tag("td", cell) for cell in cells)]
 

@@ -87,9 +87,13 @@ _TREND = _object(
         "replaces": {"type": ["string", "null"], "description": "The sha256 of the file that had this name before."},
     },
 )
+_INSTEAD = _object(
+    {"what": _TEXT, "device": _TEXT, "quant": _TEXT, "context": _COUNT, "bytes": _COUNT, "fits": {"type": "boolean"}},
+    {"tg_tps": {"type": ["number", "null"]}, "pp_tps": {"type": ["number", "null"]}, "extrapolated": {"type": "boolean"}},
+)
 _PLAN = _object(
     {"model": _TEXT, "device": _TEXT, "quant": _TEXT, "fits": {"type": "boolean"}, "verdict": _TEXT, "basis": _BASIS},
-    {"memory": {**_table(_COUNT), "description": "Bytes by purpose."}, "context": _COUNT, "alternatives": _list(_TEXT)},
+    {"memory": {**_table(_COUNT), "description": "Bytes by purpose."}, "context": _COUNT, "alternatives": _list(_INSTEAD)},
 )
 _STAGE: JSONObject = {"enum": list(STAGES)}
 _FIRST = _object(

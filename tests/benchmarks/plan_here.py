@@ -16,6 +16,7 @@ from pillm_llamacpp.measuring.timefiles import LARGE, SMALL, Shape, write_file
 import pillm
 from tests.benchmarks.harness import Result, alternating, seconds_of
 from tests.benchmarks.planning.rows import MODELS
+from tests.benchmarks.running.sides import repacks
 
 FILES: tuple[tuple[Shape, str], ...] = (
     (SMALL, "Q4_0"),
@@ -43,7 +44,9 @@ def run(quick: bool) -> Iterator[Result]:
 def memory(path: Path, shape: Shape, type_: str) -> tuple[int, int]:
     """Return the predicted and the measured peak of bytes of the worker of runner `local` with a file of random weights."""
     model = pillm.ModelFile.of(write_file(path, shape, type_), type_)
-    predicted = pillm.plan(model, "generic-x86", context=PROMPT + ANSWER).memory
+    profile = pillm.device("generic-x86")
+    device = profile if repacks() else profile.without_repacking()
+    predicted = pillm.plan(model, device, context=PROMPT + ANSWER).memory
     with pillm.runner("local").open(model) as session:
         measured = session.bench(pillm.BenchPlan(pp=PROMPT, tg=ANSWER, repetitions=1))
     return sum(size for name, size in predicted.items() if name not in ("available", "reserve")), measured.peak_memory or 0
@@ -67,8 +70,8 @@ def _memory(found: list[tuple[int, int]]) -> Result:
 
 def _start(config: Path, times: int) -> Result:
     pillm_ = [str(Path(sys.executable).parent / "pillm"), "plan", str(config), "--device", "pi4-4gb", "--json"]
-    shown = json.loads(subprocess.run(pillm_, capture_output=True, text=True, check=True).stdout)
-    if not shown["tg_tps"]:
+    shown = json.loads(subprocess.run(pillm_, capture_output=True, text=True, check=True).stdout)["plans"]
+    if not shown[0]["tg_tps"]:
         raise AssertionError("the plan knows no speed")
     peer = [sys.executable, "-c", "import click, pydantic, yaml"]
     medians = alternating({"pillm": lambda: seconds_of(pillm_), "peer": lambda: seconds_of(peer)}, times)

@@ -127,6 +127,12 @@ class EasyDistillOptions(pillm.Trainer):
 
         return student.untrained(self.base, self.revision, fetch=fetch)
 
+    def base_config(self) -> pillm.Checkpoint | None:
+        """Return the base's folder; of a base that is not here its config.json alone is fetched."""
+        from pillm_easydistill import student
+
+        return student.described(self.base, self.revision)
+
     def check_prompts(self, prompts: Sequence[pillm.Prompt], contract: pillm.Contract) -> None:
         """Raise ConfigError where more than half of the prompts leave no room for an answer in `max_length` tokens."""
         from pillm_easydistill import student

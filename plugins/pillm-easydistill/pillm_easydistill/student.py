@@ -16,6 +16,7 @@ from pillm_hf import (
     Chat,
     Encoded,
     adapter_of,
+    describe,
     encode,
     find_here,
     load_chat,
@@ -47,6 +48,11 @@ def untrained(base: str, revision: str | None, *, fetch: bool) -> pillm.Checkpoi
     """Return the base as a checkpoint; without `fetch` None where it is not on this machine."""
     source = locate(base, revision) if fetch else find_here(base, revision)
     return source.checkpoint() if source else None
+
+
+def described(base: str, revision: str | None) -> pillm.Checkpoint:
+    """Return the base's folder with its config.json at least, which alone is fetched where the base is not here."""
+    return describe(base, revision).checkpoint()
 
 
 def check_lengths(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pillm_hf.fields import REVISION as REVISION
     from pillm_hf.models.hub import Source as Source
     from pillm_hf.models.hub import adapter_of as adapter_of
+    from pillm_hf.models.hub import describe as describe
     from pillm_hf.models.hub import find_here as find_here
     from pillm_hf.models.hub import locate as locate
     from pillm_hf.models.hub import require_model as require_model
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "fields": "DTYPE NOT_IN_KEY REVISION",
-    "models.hub": "Source adapter_of find_here locate require_model",
+    "models.hub": "Source adapter_of describe find_here locate require_model",
     "models.loading": "load_model quiet",
     "models.memory": "most_bytes told",
     "models.precision": "DType default_device",

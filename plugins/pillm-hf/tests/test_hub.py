@@ -32,6 +32,7 @@ def hub() -> Iterator[FakeHub]:
     """Give a hub with a model, a gated one, and one whose weights are a pickle."""
     with FakeHub() as running:
         running.put("acme/tiny", FILES)
+        running.put("acme/shaped", FILES | {"config.json": b'{"model_type": "llama", "num_hidden_layers": 4}'})
         running.put("acme/gated", FILES, gated=True)
         running.put("acme/pickled", {"pytorch_model.bin": b"a pickle"})
         yield running
@@ -191,6 +192,24 @@ def test_a_base_that_is_not_here_is_not_fetched_for_a_plan(hub: FakeHub, tmp_pat
         f"acme/tiny@{commit_of(hub)[:12]}", ["config.json", "model.safetensors", "tokenizer.json"],
     ]  # fmt: skip
     assert len(hub.calls) == before
+
+
+DESCRIBED = """
+import json, sys
+from pillm_hf import Full, LoRA
+found = []
+for trainer in (LoRA(base=sys.argv[1]), Full(base=sys.argv[1], keep_layers=1)):
+    folder = trainer.base_config().path
+    found.append([trainer.base_checkpoint(fetch=False) is None, sorted(path.name for path in folder.iterdir())])
+    found.append((trainer.planned_shape() or {}).get("num_hidden_layers"))
+print(json.dumps(found))
+print(json.dumps("torch" in sys.modules))
+"""
+
+
+def test_of_a_base_that_is_not_here_a_plan_fetches_its_config_alone(hub: FakeHub, tmp_path: Path) -> None:
+    assert ask(hub, tmp_path, "acme/shaped", code=DESCRIBED) == [[True, ["config.json"]], None, [True, ["config.json"]], 1]
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 LOOK = """

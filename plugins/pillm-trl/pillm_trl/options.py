@@ -124,6 +124,10 @@ class DPOOptions(pillm.Trainer):
         """Return the untrained student; it is downloaded first where it is not here, or without `fetch` None."""
         return self.student.base_checkpoint(fetch=fetch)
 
+    def base_config(self) -> pillm.Checkpoint | None:
+        """Return the base's folder; of a base that is not here its config.json alone is fetched."""
+        return self.student.base_config()
+
     def check_prompts(self, prompts: Sequence[pillm.Prompt], contract: pillm.Contract) -> None:
         """Raise ConfigError where more than half of the prompts leave no room for an answer in `max_length` tokens."""
         self.student.check_prompts(prompts, contract)

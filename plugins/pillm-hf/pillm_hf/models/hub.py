@@ -82,6 +82,19 @@ def find_here(model: str, revision: str | None = None) -> Source | None:
     return Source(folder=pillm.fetch_model(found.name, found.commit).path, repository=found.name, commit=found.commit)
 
 
+def describe(model: str, revision: str | None = None) -> Source:
+    """Return where a model lies, with its config.json at least: of one that is not here that file alone is fetched.
+
+    Raises what `locate` raises.
+    """
+    here = find_here(model, revision)
+    if here is not None:
+        return here
+    found = locate(model, revision)
+    folder = pillm.fetch_model(found.repository, found.commit, only=("config.json",)).path
+    return Source(folder=folder, repository=found.repository, commit=found.commit)
+
+
 def _folder(model: str, revision: str | None) -> Path | None:
     """Return a model's folder, or None where it is none; raise DataError for a file."""
     folder = pillm.model_folder(model)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 import pillm
 from pillm_hf.fields import DEVICE_MAP, DTYPE, NOT_IN_KEY, REVISION
-from pillm_hf.models.hub import find_here, locate
+from pillm_hf.models.hub import describe, find_here, locate
 from pillm_hf.models.precision import DType
 from pillm_hf.options.distillation import Distillation
 from pillm_hf.options.launcher import Launcher
@@ -139,6 +139,10 @@ class FineTuning(pillm.Trainer):
         """Return the untrained student; it is downloaded first where it is not here, or without `fetch` None."""
         source = locate(self.base, self.revision) if fetch else find_here(self.base, self.revision)
         return source.checkpoint() if source else None
+
+    def base_config(self) -> pillm.Checkpoint | None:
+        """Return the base's folder; of a base that is not here its config.json alone is fetched."""
+        return describe(self.base, self.revision).checkpoint()
 
     def check_prompts(self, prompts: Sequence[pillm.Prompt], contract: pillm.Contract) -> None:
         """Raise ConfigError where more than half of the prompts leave no room for an answer in `max_length` tokens."""

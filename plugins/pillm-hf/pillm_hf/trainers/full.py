@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pillm_hf.models.hub import find_here
+from pillm_hf.models.hub import describe, find_here
 from pillm_hf.options.full import FullOptions
 from pillm_hf.trainers.trainer import HFTrainer
 
@@ -24,13 +24,12 @@ class Full(FullOptions, HFTrainer):
             require_possible(self, source.fetch())
 
     def planned_shape(self) -> dict[str, Any] | None:
-        """Return the config.json of a student that is smaller than its base; None where it is not, or the base is not here.
+        """Return the config.json of a student that is smaller than its base; None where it is not.
 
         A trimmed vocabulary counts as `vocabulary_size` says, else as the base's, which it cannot exceed.
         """
-        source = find_here(self.base, self.revision) if self.reshapes else None
-        if source is None:
+        if not self.reshapes:
             return None
         from pillm_hf.shrinking.starting import planned_shape
 
-        return planned_shape(self, source.fetch())
+        return planned_shape(self, describe(self.base, self.revision).fetch())
