@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from pydantic import Field
+
+from pillm.artifacts import BenchPlan, Checkpoint, ModelFile
+from pillm.backends import Runner, Session
 from pillm.errors import MissingDependency
 from pillm.performance.benchmark import BenchWork
 from pillm.performance.timer import Host, Timer, Timing
+from pillm.records import Answer, Failure, Request
 
 CPU = "/sys/devices/system/cpu"
 FILES = {
@@ -87,3 +93,25 @@ class Steady(Timer):
         restored = 0.5 if work.depth and self.done.count(work.name) > 1 else None
         first = seconds * 1000 if work.kind == "pp" else None
         return Timing(tokens=work.tokens, seconds=seconds, begin=begin, steps_ms=steps, first_ms=first, restore_ms=restored)
+
+
+@dataclass(slots=True)
+class BoardSession(Steady, Session):
+    """A steady session on a recorded board."""
+
+    def answer(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+        yield from ()
+
+
+class BoardRunner(Runner):
+    """Runs on a recorded board."""
+
+    name: ClassVar[str] = "board"
+    machine: RecordedMachine
+    pace: dict[str, list[float]] = Field(default_factory=dict)
+
+    def open(self, model: ModelFile | Checkpoint) -> Session:
+        return BoardSession(board=self.machine, pace=self.pace)
+
+
+QUICK = BenchPlan(pp=8, tg=4, repetitions=3)

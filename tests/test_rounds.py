@@ -179,6 +179,19 @@ def test_work_that_costs_much_to_begin_is_done_in_blocks_without_a_warm_up_of_ou
     assert (found.times["load_cold_ms"].samples, found.times["load_warm_ms"].value) == ((900.0, 900.0), 300.0)
 
 
+def test_blocks_in_which_a_model_is_loaded_can_be_kept_from_being_judged_by_their_clock() -> None:
+    class Watched(Blocky):
+        def time(self, work: BenchWork) -> Timing:
+            sampler.take()
+            return Blocky.time(self, work)
+
+    plan = BenchPlan(pp=8, tg=4, repetitions=1)
+    for phase, phases in (("untold", {"untold"}), ("", {"pp", "tg"})):
+        with Sampler(Sensors(RecordedMachine()), every=60.0) as sampler:
+            Rounds(Watched(), plan, sampler=sampler, phase=phase).run()
+        assert {one.phase for one in sampler.of("headline")} == {"idle", "between", *phases}
+
+
 @pytest.mark.parametrize("lost", [BackendError, MissingDependency, ConfigError])
 def test_speeds_are_kept_where_what_they_took_cannot_be_told(lost: type[Exception]) -> None:
     rounds = Rounds(Blocky(lost=lost), BenchPlan(pp=8, tg=4, repetitions=1))

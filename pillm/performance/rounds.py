@@ -39,6 +39,8 @@ class Rounds:
     """Hears the name of each piece of work that is done."""
     sampler: Sampler | None = None
     """Reads the sensors meanwhile, and is told what is being done."""
+    phase: str = ""
+    """What blocks are called instead of `pp` and `tg`: a model is loaded in each, and nobody tells when it computes."""
     taken: dict[BenchWork, list[Timing]] = field(default_factory=dict)
     times: dict[str, list[float]] = field(default_factory=dict)
     lasting: list[Timing] = field(default_factory=list)
@@ -110,7 +112,7 @@ class Rounds:
 
     def _take(self, work: BenchWork, repetitions: int, *, needed: bool = False) -> None:
         try:
-            with self._during(work.kind):
+            with self._during((self.timer.in_blocks and self.phase) or work.kind):
                 self.taken.setdefault(work, []).extend(self.timer.repeat(self._threaded(work), repetitions))
         except _CANNOT as error:
             if needed:

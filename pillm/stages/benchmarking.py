@@ -191,22 +191,32 @@ class _Task:
 
     def _measured(self, session: Session, sampler: Sampler | None, phase: str) -> Benchmark:
         """Return what the session measured; `phase` is what is being done by one that does not tell."""
-        plan = self._plan
-        if isinstance(session, Timer):
-            self.timed = True
-            pieces = len(list(plan.works())) * plan.repetitions
-            steps = pieces + plan.prefix + len(plan.prompts) + len(plan.texts) + 2 * plan.loads
-            # nobody knows how many pieces of work fit into the seconds of a sustained run
-            self._how.progress.start(None if plan.sustained else steps, unit="timings")
-            self._rounds = Rounds(session, plan, told=lambda _: self._how.progress.advance(), sampler=sampler)
-            self._rounds.run()
-            return self._rounds.record()
         try:
-            with sampler.part(HEADLINE) if sampler else nullcontext(), sampler.during(phase) if sampler else nullcontext():
-                record = session.bench(plan)
+            record = (
+                self._pieces(session, sampler, phase) if isinstance(session, Timer) else self._whole(session, sampler, phase)
+            )
         except BaseException as error:
-            self.timed = not isinstance(error, _NOT_BEGUN)
+            self.timed |= bool(self.partial()) or not isinstance(error, _NOT_BEGUN)
             raise
+        return record
+
+    def _pieces(self, session: Timer, sampler: Sampler | None, phase: str) -> Benchmark:
+        plan = self._plan
+        pieces = len(list(plan.works())) * plan.repetitions
+        steps = pieces + plan.prefix + len(plan.prompts) + len(plan.texts) + 2 * plan.loads
+        # nobody knows how many pieces of work fit into the seconds of a sustained run
+        self._how.progress.start(None if plan.sustained else steps, unit="timings")
+        untold = phase if phase == UNTOLD else ""
+        self._rounds = Rounds(
+            session, plan, told=lambda _: self._how.progress.advance(), sampler=sampler, phase=untold
+        )  # fmt: skip
+        self._rounds.run()
+        return self._rounds.record()
+
+    def _whole(self, session: Session, sampler: Sampler | None, phase: str) -> Benchmark:
+        plan = self._plan
+        with sampler.part(HEADLINE) if sampler else nullcontext(), sampler.during(phase) if sampler else nullcontext():
+            record = session.bench(plan)
         asked = {"prefix": plan.prefix, "sustained": plan.sustained, "prompts": plan.prompts, "texts": plan.texts,
                  "load_cold_ms": plan.loads, "load_warm_ms": plan.loads}  # fmt: skip
         left = [work.name for work in list(plan.works())[2:]] + [name for name, wanted in asked.items() if wanted]

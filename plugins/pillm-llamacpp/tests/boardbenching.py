@@ -25,9 +25,10 @@ if depth > 1000:
     print("not enough memory for the context", file=sys.stderr)
     sys.exit(1)
 time.sleep(float(os.environ.get("BENCH_SECONDS", "0")))
+open(sys.argv[0] + ".ran", "w").close()
 speed = 40.0 if read else 9.5
 row = {{"build_commit": "abc", "cpu_info": "Cortex-A72", "n_threads": int(told["-t"]), "n_prompt": read, "n_gen": wrote,
-       "n_depth": depth, "avg_ts": speed, "samples_ts": [speed] * int(told["-r"]), "new_column": 1}}
+       "n_depth": depth, "avg_ts": speed, "samples_ts": [speed] * int(told["-r"]), "new_column": 1, "repack": False}}
 print(json.dumps([row]))
 """
 

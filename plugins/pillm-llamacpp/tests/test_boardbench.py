@@ -26,13 +26,12 @@ PLAN = pillm.BenchPlan(pp=16, tg=8, repetitions=3)
 ROW = pillm.Prompt(id="a", messages=({"role": "user", "content": "hello"},), schema={"const": "oui"})
 VCGENCMD = """case "$1" in
 get_throttled)
-  echo x >>"$0.calls"
-  if [ "$(wc -l <"$0.calls")" -gt "$HOT_AFTER" ]; then echo throttled=0x60006; else echo throttled=0x0; fi ;;
+  if [ -e "${0%/*}/$HOT_AFTER.ran" ]; then echo throttled=0x60006; else echo throttled=0x0; fi ;;
 pmic_read_adc) echo '  VDD_CORE_A current(7)=2.50000000A'; echo '  VDD_CORE_V volt(15)=0.80000000V' ;;
 version) echo 'version 6947 (release)' ;;
 *) exit 1 ;;
 esac"""
-"""What a Raspberry Pi was recorded to say; it is held back from the call HOT_AFTER on."""
+"""What a Raspberry Pi was recorded to say; it is held back once the program HOT_AFTER has run."""
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def pi(tmp_path: Path) -> Iterator[LoopbackBoard]:
 
 
 def variables(pi: LoopbackBoard, **more: str) -> None:
-    pi.environment(**{"PATH": f"{pi.home}/bin:/usr/bin:/bin", "HOT_AFTER": "99", **more})
+    pi.environment(**{"PATH": f"{pi.home}/bin:/usr/bin:/bin", "HOT_AFTER": "nothing", **more})
 
 
 def runner(pi: LoopbackBoard, **options: object) -> Pi4Runner:
@@ -83,12 +82,14 @@ def test_lengths_depths_and_threads_are_timed_and_what_cannot_be_is_said(pi: Loo
 def test_sensors_of_the_board_are_read_meanwhile_and_one_that_was_held_back_makes_it_void(
     pi: LoopbackBoard, model: pillm.ModelFile
 ) -> None:
-    variables(pi, BENCH_SECONDS="0.6", HOT_AFTER="3")
+    variables(pi, BENCH_SECONDS="0.6", HOT_AFTER="llama-bench")
     found = pillm.bench(model, runner(pi), plan=PLAN)
     assert found.conditions is not None
     assert (found.conditions.machine, found.conditions.firmware) == ("board", "version 6947 (release)")
     assert len(found.readings) >= 3
     assert found.void == ("the throttle bits changed from 0x0 to 0x60006: frequency capped, throttled",)
+    assert (found.build, found.repack) == ("llama.cpp abc", False)
+    assert found.conditions.machine_id is None or len(found.conditions.machine_id) == 16
     assert found.tg_tps == pytest.approx(9.5)
     assert {round(one.power_w or 0, 3) for one in found.readings} == {2.0}
     assert found.energy["idle_w"] == 2.0

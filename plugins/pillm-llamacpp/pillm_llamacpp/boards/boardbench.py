@@ -16,7 +16,7 @@ from pillm_llamacpp.boards.boardsession import BoardAnswers, Serving
 from pillm_llamacpp.boards.servertimes import Prefixed, pace, written
 from pillm_llamacpp.inference.machine import memory_sizes
 
-_FACTS = ("build_commit", "build_number", "cpu_info", "model_type", "n_threads", "n_batch", "flash_attn", "type_k")
+_FACTS = ("build_commit", "build_number", "cpu_info", "model_type", "n_threads", "n_batch", "flash_attn", "type_k", "repack")
 _COLD = """dd if="$1" iflag=nocache count=0 status=none && left=$(fincore --bytes --noheadings --output RES "$1") || exit 1
 [ "$left" -lt 4194304 ] || { echo "$left bytes of it stay in memory" >&2; exit 1; }
 """
