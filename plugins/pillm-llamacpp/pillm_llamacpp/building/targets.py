@@ -31,7 +31,7 @@ _STATIC = {
     "GGML_STATIC": "ON",
     "CMAKE_EXE_LINKER_FLAGS": "-static",
 }
-_NO_TILES = dict.fromkeys(("CMAKE_C_FLAGS", "CMAKE_CXX_FLAGS"), "-U__AMX_INT8__")
+_NO_TILES = dict.fromkeys(("CMAKE_C_FLAGS_INIT", "CMAKE_CXX_FLAGS_INIT"), "-U__AMX_INT8__")
 """ggml's kernels for matrix tiles fault where GCC up to 12.3 or 13.2 compiled them; runner `local` leaves them alone too."""
 
 
