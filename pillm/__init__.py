@@ -52,10 +52,10 @@ if TYPE_CHECKING:
     from pillm.contract import template_message as template_message
     from pillm.deployment.bundle import Bundle as Bundle
     from pillm.deployment.deploying import Deployment as Deployment
-    from pillm.deployment.deploying import Service as Service
     from pillm.deployment.deploying import deploy as deploy
     from pillm.deployment.deploying import roll_back as roll_back
     from pillm.deployment.packing import bundle_of as bundle_of
+    from pillm.deployment.place import Service as Service
     from pillm.deployment.programs import LlamaProgram as LlamaProgram
     from pillm.deployment.programs import find_llama_program as find_llama_program
     from pillm.deployment.smoke import SmokeTest as SmokeTest
@@ -194,8 +194,9 @@ _HOMES = {
     "contract": "Contract template_message",
     "deployment.bundle": "Bundle",
     "deployment.smoke": "SmokeTest",
-    "deployment.deploying": "Deployment Service deploy roll_back",
+    "deployment.deploying": "Deployment deploy roll_back",
     "deployment.packing": "bundle_of",
+    "deployment.place": "Service",
     "deployment.programs": "LlamaProgram find_llama_program",
     "devices": "DeviceProfile device",
     "devices.planner": "memory_to_serve plan plan_table",

@@ -1,6 +1,6 @@
 """Deploy over and over, break it at every step, and ask the board every 50 ms meanwhile; run by `test_deployment_*.py`.
 
-`python -m tests.deploys kill|cut [--steps N] [--server PATH --old A.gguf --new B.gguf]` prints its counts as one JSON object.
+`python -m tests.deploys kill|cut [--steps A-B] [--server PATH --old A.gguf --new B.gguf]` prints its counts as one JSON object.
 Deployments run in children of their own, which can be killed as a person's machine can die; the board is a real sshd.
 """
 
@@ -28,7 +28,8 @@ from typing import Any
 from pillm.artifacts import ModelFile
 from pillm.contract import Contract
 from pillm.deployment.bundle import Bundle
-from pillm.deployment.deploying import Service, deploy
+from pillm.deployment.deploying import deploy
+from pillm.deployment.place import Service
 from pillm.deployment.smoke import SmokeTest
 from pillm.testing import LoopbackBoard
 from pillm.testing.standin import write_stand_in, write_stand_in_model
@@ -74,12 +75,12 @@ def free_port() -> int:
 def bundle(model: Path, expected: str | None) -> Bundle:
     """Return the bundle of a model file that answers a greeting with `expected`."""
     smoke = SmokeTest(messages=HELLO, expected=expected, tokens=16)
-    return Bundle(model=ModelFile.of(model, "Q8_0"), contract=Contract(), smoke=smoke)
+    return Bundle(model=ModelFile.of(model, "Q8_0"), contract=Contract(), smoke=(smoke,))
 
 
 def run_service(what: Bundle, remote: Any, server: str, port: int) -> Any:
     """Deploy a bundle with the server and the port of a test."""
-    return deploy(what, remote, Service(port=port, server=server, wait=30, context=256))
+    return deploy(what, remote, Service(port=port, server=server, wait=30, context=256, threads=1))
 
 
 @dataclass
@@ -275,11 +276,14 @@ def main() -> None:
     parser.add_argument("--server")
     parser.add_argument("--old", type=Path)
     parser.add_argument("--new", type=Path)
+    parser.add_argument("--steps", help="only these commands of a deployment, as in 3-9")
     asked = parser.parse_args()
+    first, _, last = (asked.steps or "").partition("-")
+    steps = range(int(first), int(last or first) + 1) if first else None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with a_field(asked.server, asked.old, asked.new) as place:
         began = time.monotonic()
-        count = break_everywhere(place, asked.how)
+        count = break_everywhere(place, asked.how, steps)
         print(
             json.dumps(
                 {"how": asked.how, **asdict(count), "seconds": round(time.monotonic() - began, 1), "cpus": os.cpu_count()}

@@ -55,7 +55,7 @@ def model(tmp_path: Path) -> Path:
 
 def test_a_file_is_deployed_looked_at_and_gone_back_from(served: Field, deploy: Cli, model: Path) -> None:
     planned = deploy("board", "--model", model, "--dry-run", "--json")
-    assert (planned.code, planned.json["state"]) == (0, "planned")
+    assert (planned.code, planned.json[0]["state"]) == (0, "planned")
     assert "are free there" in planned.err
     assert Answers(served.port).once() == "old"
     done = deploy("board", "--model", model)
@@ -63,12 +63,20 @@ def test_a_file_is_deployed_looked_at_and_gone_back_from(served: Field, deploy: 
     assert "deployed" in done.out
     assert "any answer will do as its smoke test" in done.err
     assert Answers(served.port).once() == "hello"
-    stands = deploy("board", "--status", "--json").json
+    (stands,) = deploy("board", "--status", "--json").json
     assert (stands["model"], stands["healthy"]) == ("m-Q8_0.gguf", True)
     assert "arguments:" in deploy("board", "--logs", "-n", "5").out
     back = deploy("board", "--rollback", "--json")
-    assert (back.code, back.json["state"]) == (0, "rolled back")
+    assert (back.code, back.json[0]["state"]) == (0, "rolled back")
     assert Answers(served.port).once() == "old"
+
+
+def test_one_host_and_several_have_one_shape_in_json_and_notes_are_in_it(deploy: Cli) -> None:
+    one, two = deploy("board", "--status", "--json"), deploy("board", "board", "--status", "--json")
+    assert [len(done.json) for done in (one, two)] == [1, 2]
+    assert one.json[0].keys() == two.json[0].keys() == two.json[1].keys()
+    assert any("@reboot" in note for note in one.json[0]["notes"])
+    assert "@reboot" in one.err
 
 
 def test_a_board_that_fails_does_not_stop_the_others(served: Field, deploy: Cli) -> None:
@@ -77,9 +85,11 @@ def test_a_board_that_fails_does_not_stop_the_others(served: Field, deploy: Cli)
     done = deploy("nowhere", "board", "--status", "--json")
     assert done.code == 5
     assert [row.get("state") or row["healthy"] for row in done.json] == ["failed", True]
-    assert done.json[0]["exit_code"] == 5
+    assert (done.json[0]["exit_code"], done.json[0]["kind"]) == (5, "Unavailable")
     assert "nowhere cannot be reached" in done.err
     assert "does not answer" not in deploy("nowhere", "board", "--status").out
+    alone = deploy("nowhere", "--status", "--json")
+    assert (alone.code, alone.json, alone.err.count("Error:")) == (5, done.json[:1], 1)
 
 
 def test_an_unknown_host_is_shown_and_exits_with_6(served: Field, cli: Cli, tmp_path: Path) -> None:

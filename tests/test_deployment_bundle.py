@@ -24,7 +24,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 def a_bundle(prompt: str = "hi", expected: str | None = "yes") -> Bundle:
     model = pillm.ModelFile(path=Path("m.gguf"), quant="Q8_0", bytes=1, sha256="0" * 64)
     smoke = SmokeTest(messages=({"role": "user", "content": prompt},), expected=expected)
-    return Bundle(model=model, contract=Contract(), smoke=smoke)
+    return Bundle(model=model, contract=Contract(), smoke=(smoke,))
 
 
 def test_a_release_is_named_by_what_it_serves_and_how() -> None:
@@ -40,8 +40,9 @@ def test_a_release_is_named_by_what_it_serves_and_how() -> None:
         replace(one, contract=Contract(system="x")).release("llama-server", 2048, 4),
         replace(one, model=replace(one.model, sha256="1" * 64)).release("llama-server", 2048, 4),
         replace(one, schema={"type": "object"}).release("llama-server", 2048, 4),
+        one.release("llama-server", 2048, 4, "0a1b2c3d"),
     ]
-    assert len({name, *others}) == 8
+    assert len({name, *others}) == 9
 
 
 @settings(max_examples=100)
@@ -51,8 +52,8 @@ def test_whatever_is_asked_and_expected_stays_text(prompt: str, expected: str) -
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         assert sorted(tar.getnames()) == ["arguments", "contract.json", "manifest.json", "smoke.json", "sums"]
         read = {name: (tar.extractfile(name) or io.BytesIO()).read() for name in tar.getnames()}
-    assert json.loads(read["smoke.json"])["request"]["messages"][0]["content"] == prompt
-    assert json.loads(read["smoke.json"])["expected"] == expected
+    assert json.loads(read["smoke.json"])["tests"][0]["request"]["messages"][0]["content"] == prompt
+    assert json.loads(read["smoke.json"])["tests"][0]["expected"] == expected
     sums = dict(line.split("  ")[::-1] for line in read["sums"].decode().splitlines())
     assert {name: hashlib.sha256(text).hexdigest() for name, text in read.items() if name != "sums"}.items() <= sums.items()
 

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pillm
-from pillm.deployment.deploying import logs_of, standing_of
 from pillm.deployment.place import Place
 from pillm.deployment.smoke import SmokeTest
+from pillm.deployment.standing import logs_of, standing_of
 from pillm.remote import uploading
 from pillm.testing import missing_for_board
 from pillm.testing.standin import write_stand_in_model
@@ -51,7 +51,7 @@ def served() -> Iterator[Field]:
 
 
 def service(served: Field, **options: Any) -> pillm.Service:
-    return replace(pillm.Service(port=served.port, server=served.server, wait=20, context=256), **options)
+    return replace(pillm.Service(port=served.port, server=served.server, wait=20, context=256, threads=1), **options)
 
 
 def test_a_model_is_deployed_and_gone_back_from_within_30_seconds(served: Field) -> None:
@@ -169,7 +169,7 @@ def hostile(served: Field, folder: Path, count: int) -> int:
             path = folder / (plain if plain not in ("", ".", "..") else "x")
             path.write_bytes(name.encode("utf-8", "replace"))
             what = bundle(path, expected)
-            what = replace(what, smoke=SmokeTest(messages=({"role": "user", "content": prompt},), expected=expected))
+            what = replace(what, smoke=(SmokeTest(messages=({"role": "user", "content": prompt},), expected=expected),))
             release = what.release(served.server, 256, 1)
             sent = remote.upload(path, f"{place.root}/files", what.model.sha256)
             place.unpack(release, what.archive(release, [served.server]), sent)

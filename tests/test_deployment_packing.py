@@ -12,7 +12,7 @@ from pillm.contract import Contract
 from pillm.deployment.packing import bundle_of, model_file_of
 from pillm.store import Lineage, write_manifest
 from pillm.testing.hostile import SOUND
-from tests.test_deployment_smoke import row, write_run
+from tests.test_deployment_held import row, write_run
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> Path:
 def test_a_run_ships_the_file_it_scored_with_an_answer_of_it(run: Path) -> None:
     found = bundle_of(run)
     assert (found.model.path.name, found.model.quant) == ("m-Q8_0.gguf", "Q8_0")
-    assert found.smoke.expected == "yes"
+    assert [test.expected for test in found.smoke] == ["yes"]
     assert found.contract.system == "Be brief."
     assert found.schema == {"type": "object"}
     assert bundle_of(run / "export" / "m-Q8_0.gguf") == found
@@ -46,14 +46,23 @@ def test_the_grammar_beside_the_file_goes_with_it(run: Path) -> None:
     assert (found.schema, found.grammar) == ({"type": "string"}, 'root ::= "x"')
     assert found.limits() == ["--grammar-file", "grammar.gbnf"]
     assert bundle_of(run).limits() == []
-    assert found.smoke.expected is None, "'yes' is no answer that the grammar allows"
-    assert bundle_of(run).smoke.expected == "yes"
+    assert found.smoke[0].expected is None, "'yes' is no answer that the grammar allows"
+    assert bundle_of(run).smoke[0].expected == "yes"
+
+
+def test_a_person_s_own_prompt_takes_the_place_of_the_rows(run: Path) -> None:
+    (test,) = bundle_of(run, smoke="Light?", answer="On").smoke
+    assert (test.messages[-1]["content"], test.begins) == ("Light?", "On")
+    assert bundle_of(run, smoke="any").smoke[0].expected is None
+    for words in ({"answer": "On"}, {"smoke": "Light?", "answer": " "}):
+        with pytest.raises(pillm.ConfigError, match="--smoke PROMPT with --smoke-answer"):
+            bundle_of(run, **words)
 
 
 def test_a_file_by_itself_has_a_greeting_that_any_answer_will_do_for(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(SOUND)
     found = bundle_of(tmp_path / "m.gguf")
-    assert (found.smoke.expected, found.schema, found.model.quant) == (None, None, "")
+    assert (found.smoke[0].expected, found.schema, found.model.quant) == (None, None, "")
     with pytest.raises(pillm.ConfigError, match="share one JSON Schema"):
         bundle_of(tmp_path / "m.gguf", constrained=True)
 

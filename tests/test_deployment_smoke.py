@@ -1,110 +1,91 @@
-"""The smoke test: what a held-out row was answered with, and what is wrong with another answer."""
+"""The smoke test: which answers agree with what was answered before, and which do not."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import pillm
 from pillm.contract import Contract
-from pillm.deployment.smoke import SmokeTest, shared_schema, smoke_from_run, smoke_from_runner
+from pillm.deployment.smoke import SmokeTest, judge_all, smoke_from_json, smoke_of_words, smoke_to_json, tokens_for
 
-PLAIN: dict[str, object] = {"reference": None, "compared_with": None, "finish_reason": "stop", "failure": None, "tags": []}
-
-
-def write_run(folder: Path, file: str, predictions: list[dict[str, object]], schema: object = None) -> Path:
-    """Write as much of a run as a smoke test is made of."""
-    answers, scored = folder / "evaluate" / "answers", folder / "evaluate" / "x-1" / "test"
-    answers.mkdir(parents=True)
-    scored.mkdir(parents=True)
-    rows = [
-        {"id": row["id"], "messages": [{"role": "user", "content": row["prompt"]}], **({"schema": schema} if schema else {})}
-        for row in predictions
-    ]
-    (answers / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (scored / "predictions.jsonl").write_text(
-        "".join(json.dumps({**PLAIN, "group": None, **row}) + "\n" for row in predictions)
-    )
-    (scored / "evaluation.json").write_text(json.dumps({"subject": file}))
-    return folder
-
-
-def row(name: str, answer: str | None, exact: float = 1.0, **more: object) -> dict[str, object]:
-    return {"id": name, "prompt": f"ask {name}", "answer": answer, "scores": {"exact": exact}, **more}
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> pillm.ModelFile:
-    (tmp_path / "m.gguf").write_bytes(b"x")
-    return pillm.ModelFile.of(tmp_path / "m.gguf", "Q8_0")
-
-
-def test_the_shortest_right_answer_of_this_very_file_is_asked_for_again(tmp_path: Path, model: pillm.ModelFile) -> None:
-    rows = [
-        row("a", "a long right answer"),
-        row("b", "right"),
-        row("c", "no", exact=0.0),
-        row("d", "cut", finish_reason="length"),
-    ]
-    run = write_run(tmp_path / "run", "m.gguf", rows)
-    found = smoke_from_run(run, model, Contract(system="Be brief."))
-    assert found is not None
-    assert found.expected == "right"
-    assert [message["content"] for message in found.messages] == ["Be brief.", "ask b"]
-    assert found.request()["temperature"] == 0
-
-
-def test_an_answer_that_the_schema_forbids_is_not_asked_for_under_a_grammar(tmp_path: Path, model: pillm.ModelFile) -> None:
-    rows = [row("a", '{"name": "x"}', exact=0.0), row("b", "{}"), row("c", "no")]
-    schema = {"type": "object", "required": ["name"]}
-    run = write_run(tmp_path / "run", "m.gguf", rows, schema)
-    for constrained, expected in ((False, "{}"), (True, '{"name": "x"}')):
-        found = smoke_from_run(run, model, Contract(), constrained=constrained)
-        assert found is not None
-        assert found.expected == expected
-
-
-def test_another_file_s_answers_are_not_taken(tmp_path: Path, model: pillm.ModelFile) -> None:
-    assert smoke_from_run(write_run(tmp_path / "run", "other.gguf", [row("a", "x")]), model, Contract()) is None
-    assert smoke_from_run(tmp_path / "nothing", model, Contract()) is None
-
-
-@pytest.mark.parametrize("answer", [None, "", "  ", "x" * 500])
-def test_an_empty_answer_and_a_long_one_are_not_taken(tmp_path: Path, model: pillm.ModelFile, answer: str | None) -> None:
-    assert smoke_from_run(write_run(tmp_path / "run", "m.gguf", [row("a", answer)]), model, Contract()) is None
-
-
-def test_a_schema_is_shared_only_by_all(tmp_path: Path) -> None:
-    assert shared_schema(write_run(tmp_path / "one", "m.gguf", [row("a", "x"), row("b", "y")], {"type": "object"})) == {
-        "type": "object"
-    }
-    assert shared_schema(write_run(tmp_path / "none", "m.gguf", [row("a", "x")])) is None
-
-
-def test_a_runner_says_what_is_expected_where_no_evaluation_does(model: pillm.ModelFile) -> None:
-    class Fixed(pillm.Session):
-        def answer(self, requests: Iterator[pillm.Request]) -> Iterator[tuple[pillm.Request, pillm.Answer | pillm.Failure]]:
-            for request in requests:
-                yield request, pillm.Answer(f"you said {request.messages[-1]['content']}")
-
-    class Runner(pillm.Runner):
-        """Answers."""
-
-        name = "fixed"
-        reads = frozenset({"gguf"})
-
-        def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
-            return Fixed()
-
-    assert smoke_from_runner(model, Contract(), Runner()).expected == "you said Hello"
+SCHEMA: dict[str, object] = {
+    "type": "object",
+    "properties": {"room": {"type": "string"}, "on": {"type": "boolean"}, "at": {"type": "string"}},
+    "required": ["room", "on"],
+}
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 def test_an_answer_is_judged() -> None:
     test = SmokeTest(messages=(), expected="yes")
     assert test.judge("yes\n") is None
     assert test.judge("no") == "it answered 'no', and 'yes' was expected"
+    assert test.judge("") == "it answered nothing"
     assert SmokeTest(messages=(), expected=None).judge("anything") is None
     assert SmokeTest(messages=(), expected=None).judge(" ") == "it answered nothing"
+
+
+@pytest.mark.parametrize(
+    ("said", "agrees"),
+    [
+        ('{"on": true, "room": "kitchen", "at": "7 pm"}', True),  # the same value
+        ('```json\n{"room": "kitchen", "on": true}\n```', True),  # one field was left out
+        ('{"room": "kitchen", "on": true, "at": "8 pm"}', True),
+        ('{"room": "hall", "on": false, "at": "8 pm"}', False),
+        ('{"room": "kitchen"}', False),  # the schema asks for more
+        ("kitchen", False),
+        ("[" * 100_000, False),
+    ],
+)
+def test_json_agrees_when_it_satisfies_the_schema_and_shares_half_of_the_fields(said: str, agrees: bool) -> None:
+    expected = '{"room": "kitchen", "on": true, "at": "7 pm"}'
+    assert (SmokeTest(messages=(), expected=expected, schema=SCHEMA).judge(said) is None) == agrees
+
+
+@given(TEXTS, TEXTS)
+def test_an_answer_agrees_with_itself_and_never_with_nothing(expected: str, said: str) -> None:
+    test = SmokeTest(messages=(), expected=expected)
+    assert test.judge("  ") is not None
+    if expected.strip():
+        assert test.judge(expected) is None
+    assert judge_all([test], [said]) == test.judge(said)
+
+
+def test_a_person_may_say_what_is_asked_and_how_the_answer_begins() -> None:
+    contract = Contract(system="Be brief.")
+    (test,) = smoke_of_words("Light?", "The light", contract)
+    assert [message["content"] for message in test.messages] == ["Be brief.", "Light?"]
+    assert test.judge("The light is on.") is None
+    assert test.judge("The heater is on.") is not None
+    (anything,) = smoke_of_words("any", None, contract)
+    assert anything.messages[-1]["content"] == "Hello"
+    assert anything.judge("whatever") is None
+
+
+@given(TEXTS, TEXTS)
+def test_tests_are_read_back_as_they_were_written(prompt: str, expected: str) -> None:
+    tests = (
+        SmokeTest(messages=({"role": "user", "content": prompt},), expected=expected, schema=SCHEMA, tokens=9),
+        SmokeTest(messages=(), expected=None, begins=prompt),
+    )
+    assert smoke_from_json(json.loads(json.dumps(smoke_to_json(tests)))) == tests
+
+
+@pytest.mark.parametrize("told", [{}, {"tests": []}, {"tests": [{}]}, {"tests": [3]}, {"request": {}, "expected": None}])
+def test_what_is_no_test_is_not_read(told: object) -> None:
+    with pytest.raises((KeyError, TypeError)):
+        smoke_from_json(told)
+
+
+@given(TEXTS)
+def test_an_answer_is_never_cut_before_its_end(expected: str) -> None:
+    assert tokens_for(expected) >= len(expected.encode()), "a token has a byte or more"
+    assert tokens_for(None) == 64
+
+
+def test_a_smoke_test_is_a_public_name() -> None:
+    assert pillm.SmokeTest is SmokeTest

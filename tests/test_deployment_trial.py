@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
+import shutil
+import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pillm
+from pillm.remote.conversation import Conversation
 from pillm.testing import missing_for_board
 from pillm.testing.standin import write_stand_in_model
 from tests.deploys import Answers, Field, a_field, break_everywhere, bundle, run_service
@@ -49,6 +55,51 @@ def test_a_release_that_fails_never_answers(
     assert set(answers.said) == {"old"}
     assert answers.errors == []
     assert served.strays() == []
+
+
+@pytest.mark.full
+def test_a_card_that_takes_no_link_any_more_commits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    if lacking := missing_for_board():
+        pytest.skip(lacking)
+    card = Path(tempfile.mkdtemp(prefix="c"))  # a short path, for the sake of the sockets
+    monkeypatch.setattr(tempfile, "tempdir", str(card))  # the whole board stands on it
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300m,nr_inodes=600", "tmpfs", str(card)]
+    if os.getuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root can make a small file system, and not everywhere")
+    ask, filled = Conversation.ask, card / "filled"
+
+    def filling(talk: Conversation, word: str, *, timeout: float) -> str:
+        if word == "commit":
+            filled.mkdir()
+            with suppress(OSError):
+                for number in range(1000):
+                    (filled / str(number)).touch()
+        return ask(talk, word, timeout=timeout)
+
+    try:
+        with a_field() as served:
+            served.deploy(1)
+            served.deploy(0)
+            root = served.board.home / ".local" / "share" / "pillm" / "served" / "default"
+            links = [root / "current", root / "previous", root / "run" / "front.sock"]
+            before = [link.readlink() for link in links]
+            third = write_stand_in_model(served.board.folder / "third.gguf", "third")
+            monkeypatch.setattr(Conversation, "ask", filling)
+            with (
+                served.board.remote() as remote,
+                pytest.raises(pillm.StorageError, match=r"could not be turned .*No space left"),
+            ):
+                run_service(bundle(third, "third"), remote, served.server, served.port)
+            assert [link.readlink() for link in links] == before
+            assert Answers(served.port).once() == "old"
+            monkeypatch.setattr(Conversation, "ask", ask)
+            shutil.rmtree(filled)
+            with served.board.remote() as remote:
+                assert run_service(bundle(third, "third"), remote, served.server, served.port).state == "deployed"
+            assert Answers(served.port).once() == "third"
+    finally:
+        subprocess.run(["umount", "-l", str(card)], check=True)
+        card.rmdir()
 
 
 def test_nobody_is_refused_while_one_release_takes_the_place_of_another(served: Field) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pillm.backends import Runner
-    from pillm.deployment.deploying import Service
+    from pillm.deployment.place import Service
     from pillm.records import JSONObject
     from pillm.remote import Remote
 
@@ -39,6 +39,9 @@ _COLUMNS = ("host", "state", "model", "release", "address", "before", "seconds")
 @click.option("--context", type=click.IntRange(64), default=2048, show_default=True, help="Tokens of prompt and answer.")
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads; by default one a core, at most 4.")
 @click.option("--wait", type=click.FloatRange(1), default=180.0, show_default=True, help="Seconds until it must be ready.")
+@click.option("--smoke", metavar="PROMPT", help="Ask this before it takes the place, not rows of the run; `any`: a greeting.")
+@click.option("--smoke-answer", metavar="TEXT", help="How the answer to --smoke must begin; else any answer will do.")
+@click.option("--api-key-file", type=readable(dir_okay=False), help="Keys that callers must show, one a line; else as it was.")
 @click.option("--constrained", is_flag=True, help="Hold every answer to the JSON Schema that the run's rows share.")
 @click.option("--known-hosts", type=new_file(), help="File of the only keys to trust; else pillm's own, then your ssh's.")
 @click.option("--accept-host-key", "accepted", multiple=True, metavar="SHA256:...", help="An unknown host's key to trust.")
@@ -48,7 +51,8 @@ def command(ctx: click.Context, /, hosts: tuple[str, ...], doing: str | None, **
     """Bring --model to each HOST beside what answers there, try it, and let it take the place without a gap.
 
     A model that does not start, is not healthy or fails its smoke test never takes the place. Several hosts are done one after
-    the other; one that fails does not stop the others, and its exit code is the command's.
+    the other; one that fails does not stop the others, and its exit code is the command's. --json prints a list of one
+    object for each HOST.
     """
     terminal: Terminal = ctx.obj
     if (doing is None) == (chosen["model"] is None):
@@ -61,13 +65,12 @@ def command(ctx: click.Context, /, hosts: tuple[str, ...], doing: str | None, **
             with _remote(host, chosen) as remote:
                 rows.append(work(remote, service))
         except PillmError as error:
-            if len(hosts) == 1:
-                raise
             failures.append(error)
-            rows.append({"host": host, "state": "failed", "error": str(error), "exit_code": error.exit_code})
+            told = {"kind": type(error).__name__, "error": str(error), "exit_code": error.exit_code}
+            rows.append({"host": host, "state": "failed", **told})
             click.echo(f"Error: {error}", err=True)
-    document = rows if len(hosts) > 1 else rows[0]
-    terminal.result(document, *([row["log"] for row in rows if "log" in row] if doing == "logs" else [_table(rows)]))
+    shown: list[Any] = [row["log"] for row in rows if "log" in row] if doing == "logs" else [_table(rows)]
+    terminal.result(rows, *(shown if len(failures) < len(hosts) else ()))
     if failures:
         ctx.exit(failures[0].exit_code)
 
@@ -78,24 +81,27 @@ def _remote(host: str, chosen: dict[str, Any]) -> Remote:
 
 
 def _service(chosen: dict[str, Any]) -> Service:
-    return pillm.Service(**{name: chosen[name] for name in ("name", "port", "server", "context", "threads", "wait")})
+    names = ("name", "port", "server", "context", "threads", "wait", "api_key_file")
+    return pillm.Service(**{name: chosen[name] for name in names})
 
 
 def _work(terminal: Terminal, doing: str | None, chosen: dict[str, Any]) -> Callable[[Remote, Service], JSONObject]:
     """Return what is done with each board."""
-    from pillm.deployment.deploying import deploy, logs_of, roll_back, standing_of
+    from pillm.deployment.deploying import deploy, roll_back
+    from pillm.deployment.standing import logs_of, standing_of
 
     if doing == "status":
-        return standing_of
+        return partial(_noted, terminal, standing_of)
     if doing == "logs":
         return lambda remote, service: {"host": remote.host, "log": logs_of(remote, service, chosen["lines"])}
     if doing == "rollback":
         return partial(_shown, terminal, roll_back)
-    bundle = pillm.bundle_of(chosen["model"], _local_runner(), constrained=chosen["constrained"])
-    if bundle.smoke.expected is None:
+    told = {name: chosen[name] for name in ("constrained", "smoke")}
+    bundle = pillm.bundle_of(chosen["model"], _local_runner(), answer=chosen["smoke_answer"], **told)
+    if not chosen["smoke"] and all(test.expected is None for test in bundle.smoke):
         terminal.say(
-            "No evaluation of this file and no runner for it were found here: any answer will do as its smoke test. Deploy a "
-            "run, or install pillm-llamacpp."
+            "No evaluation of this file was found, nor a sure answer of it here: any answer will do as its smoke test. "
+            "Deploy a run, install pillm-llamacpp, or say --smoke."
             if not bundle.constrained
             else "No answer of this file that satisfies the schema was found here: any answer will do as its smoke test."
         )
@@ -104,7 +110,11 @@ def _work(terminal: Terminal, doing: str | None, chosen: dict[str, Any]) -> Call
 
 def _shown(terminal: Terminal, work: Callable[..., Any], remote: Remote, service: Service) -> JSONObject:
     with terminal.progress("deploy") as progress:
-        done = to_json(work(remote, service, progress=progress))
+        return _noted(terminal, lambda *given: to_json(work(*given, progress=progress)), remote, service)
+
+
+def _noted(terminal: Terminal, work: Callable[[Remote, Service], JSONObject], remote: Remote, service: Service) -> JSONObject:
+    done = work(remote, service)
     for note in done.get("notes", ()):
         terminal.say(f"{remote.host}: {note}")
     return done
@@ -125,7 +135,7 @@ def _table(rows: list[JSONObject]) -> Table:
     for name in _COLUMNS:
         table.add_column(name, overflow="fold")
     for row in rows:
-        state = row.get("state") or ("answers" if row["healthy"] else "does not answer")
+        state = row.get("state") or ("answers" if row["healthy"] else "given up" if row["given_up"] else "does not answer")
         seconds = f"{row['seconds']:.1f}" if "seconds" in row else ""
         cells = (row["host"], state, row.get("model"), row.get("release"), row.get("address"), row.get("previous"), seconds)
         table.add_row(*(str(cell or "") for cell in cells))

@@ -19,18 +19,18 @@ def is_healthy(path: Path) -> bool:
         return False
 
 
-def names_itself(path: Path) -> str | None:
+def names_itself(path: Path, key: str | None = None) -> str | None:
     """Return the first name under which the server lists its model, or None."""
     try:
-        return str(ask(path, "/v1/models")[1]["data"][0]["id"])
+        return str(ask(path, "/v1/models", key=key)[1]["data"][0]["id"])
     except (OSError, LookupError, TypeError):
         return None
 
 
-def completion_of(path: Path, request: Mapping[str, Any], timeout: float) -> str:
+def completion_of(path: Path, request: Mapping[str, Any], timeout: float, key: str | None = None) -> str:
     """Return the text that the server completes a chat with; raise BackendError where it does not answer with one."""
     try:
-        status, body = ask(path, "/v1/chat/completions", request, timeout=timeout)
+        status, body = ask(path, "/v1/chat/completions", request, timeout=timeout, key=key)
     except OSError as error:
         raise BackendError(f"it gave no answer within {timeout:.0f} s ({error})") from error
     try:

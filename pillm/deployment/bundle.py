@@ -6,12 +6,13 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pillm import __version__
 from pillm.artifacts import ModelFile
 from pillm.contract import Contract
-from pillm.deployment.smoke import SmokeTest
+from pillm.deployment.smoke import SmokeTest, smoke_to_json
 from pillm.records import JSONObject, canonical
 
 VERSION = 1
@@ -20,29 +21,32 @@ SCHEMA_FILE, GRAMMAR_FILE = "answer.schema.json", "grammar.gbnf"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A model file, the contract it was trained under, its smoke test, and the form of its answers where they share one."""
+    """A model file, the contract it was trained under, its smoke tests, and the form of its answers where they share one."""
 
     model: ModelFile
     contract: Contract
-    smoke: SmokeTest
+    smoke: tuple[SmokeTest, ...]
     schema: JSONObject | None = None
     grammar: str | None = None
     """The grammar that the exporter made of the schema."""
     constrained: bool = False
     """Whether the server holds every answer to the grammar, unless a request says otherwise."""
 
-    def release(self, server: str, context: int, threads: int) -> str:
-        """Return the name of the release: what it serves and how, in twelve hexadecimal digits."""
+    def release(self, server: str, context: int, threads: int, key: str | None = None) -> str:
+        """Return the name of the release: what it serves and how, in twelve hexadecimal digits.
+
+        `key` is the name of its API keys there: nothing is told of what they are.
+        """
         told = [
             VERSION,
             self.model.sha256,
             self.contract.hash,
-            self.smoke.to_json(),
+            smoke_to_json(self.smoke),
             self.schema,
             self.grammar,
             self.constrained,
         ]
-        told += [server, context, threads]
+        told += [server, context, threads, *([key] if key else [])]
         return hashlib.sha256(canonical(told).encode()).hexdigest()[:12]
 
     def limits(self) -> list[str]:
@@ -51,12 +55,15 @@ class Bundle:
             return []
         return ["--grammar-file", GRAMMAR_FILE]
 
-    def archive(self, release: str, arguments: list[str]) -> bytes:
-        """Return the release's folder, all but the model file, as a tar archive that is the same for the same release."""
+    def archive(self, release: str, arguments: list[str], memory: Mapping[str, int] | None = None) -> bytes:
+        """Return the release's folder, all but the model file, as a tar archive that is the same for the same release.
+
+        `memory` are the bytes that it needs, by purpose.
+        """
         files = {
             "arguments": "".join(f"{word}\n" for word in arguments),
             "contract.json": _text(self.contract.to_json()),
-            "smoke.json": _text(self.smoke.to_json()),
+            "smoke.json": _text(smoke_to_json(self.smoke)),
         }
         if self.schema is not None:
             files[SCHEMA_FILE] = _text(self.schema)
@@ -66,7 +73,7 @@ class Bundle:
         sums["model.gguf"] = self.model.sha256
         files["manifest.json"] = _text(
             {"version": VERSION, "release": release, "model": self.model.label, "quant": self.model.quant,
-             "bytes": self.model.bytes, "pillm": __version__, "files": sums}
+             "bytes": self.model.bytes, "memory": dict(memory or {}), "pillm": __version__, "files": sums}
         )  # fmt: skip
         sums["manifest.json"] = hashlib.sha256(files["manifest.json"].encode()).hexdigest()
         files["sums"] = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))

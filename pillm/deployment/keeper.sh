@@ -5,15 +5,16 @@
 # link run/front.sock leads to. Behind it stands one llama-server on a socket of its own, two while one replaces the other.
 # releases/ID is what was deployed: `arguments`, the server's command line, one word a line, and all that it names.
 # `current` leads to the release that is served, `previous` to the one before. run/ holds what is gone with a restart.
+# keys/ID are API keys, one a line; a release's `arguments` name theirs.
+#
+# This file has the processes that serve; serve.sh in the same folder has what is asked of them. A board gets both as one file,
+# serve.sh, which one rename puts in place: there is no moment with an old half and a new one.
 #
 #   serve.sh ensure      start serving unless that is done already
 #   serve.sh trial ID    start a release beside the current one; then words on standard input: look, commit, revert, finish
 #   serve.sh status      say how it stands
 #   serve.sh restart     start the current release anew
 #   serve.sh stop        serve nothing any more
-#
-# This file has the processes that serve; serve.sh in the same folder has what is asked of them. A board gets both as one file,
-# serve.sh, which one rename puts in place: there is no moment with an old half and a new one.
 #
 # When the standard input of a trial ends before `commit`, the release that was current still answers; after it, the new one does.
 set -u
@@ -23,11 +24,13 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
 name=${here##*/}
 run=$here/run
 patience=60 # seconds for which the old server may finish what it is answering
+most_deaths=10 # in a row, each within a minute of its start, after which a server is given up; this takes some four minutes
 
 say() { printf '%s\n' "$*" 2>/dev/null; }
 
 # ---- processes: a pid counts only together with the moment it began, or after a restart it would name a stranger
 began() { sed -n '/) Z /!s/^.*) //p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; } # nothing for one that is dead, reaped or not
+uptime() { cut -d. -f1 /proc/uptime; } # a board may have no clock that can be trusted
 record() { say "$2 $(began "$2")" >"$run/$1"; }
 alive() {
   pid='' since=''
@@ -37,7 +40,9 @@ alive() {
 end() { if alive "$1"; then kill "-$2" "$pid" 2>/dev/null; fi; }
 
 # ---- links: always replaced by a rename, so that there is no moment without one
-point() { ln -sfn -- "$1" "$2.new" && mv -fT -- "$2.new" "$2"; }
+ready() { ln -sfn -- "$1" "$2.new"; }
+turn() { mv -fT -- "$1.new" "$1"; }
+point() { ready "$1" "$2" && turn "$2"; }
 release_at() { link=$(readlink -- "$here/$1" 2>/dev/null) && say "${link##*/}"; }
 answering() { link=$(readlink -- "$run/front.sock" 2>/dev/null) && say "${link%.sock}"; }
 tell() { alive serve && [ -p "$run/control" ] && say "$*" >"$run/control"; }
@@ -48,7 +53,7 @@ serve() {
   exec 9>"$run/serving"
   flock -n 9 || exit 0
   for file in "$run"/*.keeper "$run"/*.server "$run/front.keeper" "$run/front"; do end "${file##*/}" KILL; done
-  rm -f -- "$run"/*.keeper "$run"/*.server "$run"/*.trial "$run"/*.exit "$run"/*.sock "$run/control"
+  rm -f -- "$run"/*.keeper "$run"/*.server "$run"/*.trial "$run"/*.exit "$run"/*.deaths "$run"/*.given-up "$run"/*.sock "$run/control"
   mkfifo -- "$run/control" || exit 1
   exec 8<>"$run/control"
   trap leave TERM INT
@@ -98,8 +103,9 @@ front() {
   done
 }
 
-keep() { # a server that dies is started anew, ever more slowly; one on trial is not
-  id=$1 child='' nap='' pause=1
+keep() { # a server that dies is started anew, ever more slowly, and given up in the end; one on trial is not
+  id=$1 child='' nap='' pause=1 deaths=0
+  rm -f -- "$run/$id.deaths" "$run/$id.given-up"
   trap 'put_down; exit 0' TERM
   cd -- "$here/releases/$id" || exit 1
   set --
@@ -107,7 +113,7 @@ keep() { # a server that dies is started anew, ever more slowly; one on trial is
   while :; do
     rm -f -- "$run/$id.sock"
     [ -f "$here/log/$id.log" ] && [ "$(wc -c <"$here/log/$id.log")" -gt 4000000 ] && mv -f -- "$here/log/$id.log" "$here/log/$id.log.old"
-    at=$(date +%s)
+    at=$(uptime)
     "$@" </dev/null >>"$here/log/$id.log" 2>&1 &
     child=$!
     record "$id.server" "$child"
@@ -116,7 +122,10 @@ keep() { # a server that dies is started anew, ever more slowly; one on trial is
     child=''
     rm -f -- "$run/$id.server"
     [ -e "$run/$id.trial" ] && break
-    [ $(($(date +%s) - at)) -gt 60 ] && pause=1
+    [ $(($(uptime) - at)) -gt 60 ] && pause=1 deaths=0
+    deaths=$((deaths + 1))
+    say "$deaths" >"$run/$id.deaths"
+    [ "$deaths" -ge "$most_deaths" ] && say yes >"$run/$id.given-up" && break
     sleep "$pause" &
     nap=$!
     wait "$nap"
@@ -139,6 +148,5 @@ put_down() {
     wait "$child"
     kill -KILL "$killer" 2>/dev/null
   fi
-  rm -f -- "$run/$id.server" "$run/$id.keeper" "$run/$id.sock" "$run/$id.exit"
+  rm -f -- "$run/$id.server" "$run/$id.keeper" "$run/$id.sock" "$run/$id.exit" "$run/$id.deaths"
 }
-

@@ -9,7 +9,8 @@ from pillm.artifacts import CHOICE_FILE, CONTRACT_FILE, ModelFile
 from pillm.backends import Runner
 from pillm.contract import Contract
 from pillm.deployment.bundle import GRAMMAR_FILE, SCHEMA_FILE, Bundle
-from pillm.deployment.smoke import HELLO, SmokeTest, shared_schema, smoke_from_run, smoke_from_runner
+from pillm.deployment.held import shared_schema, smoke_from_run, smoke_from_runner
+from pillm.deployment.smoke import ANY, smoke_of_words
 from pillm.errors import ConfigError, DataError
 from pillm.intake.door import check_model_file
 from pillm.report.foreignjson import read_foreign
@@ -19,14 +20,26 @@ from pillm.verification import verify
 _QUANT = re.compile(r"[-._]((?:I?Q|T?Q)[0-9][A-Z0-9_]*|B?F16|F32|MXFP4\w*)(?=[-._]|$)", re.IGNORECASE)
 
 
-def bundle_of(path: Path | str, runner: Runner | None = None, *, constrained: bool = False) -> Bundle:
+def bundle_of(
+    path: Path | str,
+    runner: Runner | None = None,
+    *,
+    constrained: bool = False,
+    smoke: str | None = None,
+    answer: str | None = None,
+) -> Bundle:
     """Return the bundle of a run's model file, or of a GGUF file by itself.
 
-    Its smoke test is a held-out row that this very file answered in the run's evaluation; else a greeting, with the answer that
-    `runner` gives to it here. With `constrained` every answer on the board must satisfy the schema that the rows share. Raises
+    Its smoke tests are held-out rows that this very file answered in the run's evaluation; else a greeting, with the answer
+    that `runner` gives to it here; `smoke` is another prompt, or `any`, and `answer` how the answer to it must begin. With
+    `constrained` every answer on the board must satisfy the schema that the rows share. Raises
     ConfigError where there is no file, several, or no such schema and grammar; DataError for a file that is not what its
     manifest says.
     """
+    if answer is not None and (smoke is None or not answer.strip()):
+        raise ConfigError(
+            "an answer is expected of a prompt: say --smoke PROMPT with --smoke-answer, and let neither be empty."
+        )
     file = model_file_of(Path(path))
     check_model_file(file)
     if any((folder / MANIFEST).is_file() for folder in (file.resolve().parent, file.resolve().parent.parent)):
@@ -35,11 +48,6 @@ def bundle_of(path: Path | str, runner: Runner | None = None, *, constrained: bo
     quant = _QUANT.search(file.stem)
     model = ModelFile.of(file, quant[1].upper() if quant else "")
     contract, run = _contract(file), file.resolve().parent.parent
-    smoke = smoke_from_run(run, model, contract, constrained=constrained)
-    if smoke is None:
-        greeting = SmokeTest(messages=contract.messages(HELLO), expected=None)
-        # what the file answers here is held to no grammar
-        smoke = smoke_from_runner(model, contract, runner) if runner and not constrained else greeting
     beside, grammar = read_foreign(file.with_name(SCHEMA_FILE)), file.with_name(GRAMMAR_FILE)
     schema = beside if isinstance(beside, dict) else shared_schema(run)
     if constrained and schema is None:
@@ -49,10 +57,15 @@ def bundle_of(path: Path | str, runner: Runner | None = None, *, constrained: bo
             f"{grammar} is missing, so answers cannot be held to the rows' schema. Export the model again with exporter "
             "'gguf': it writes the grammar, or says why the schema has none. Nothing was sent."
         )
+    tests = smoke_of_words(smoke, answer, contract) if smoke else smoke_from_run(run, model, contract, constrained=constrained)
+    if tests is None:  # what the file answers here is held to no grammar
+        tests = (
+            smoke_from_runner(model, contract, runner) if runner and not constrained else smoke_of_words(ANY, None, contract)
+        )
     return Bundle(
         model=model,
         contract=contract,
-        smoke=smoke,
+        smoke=tests,
         schema=schema,
         constrained=constrained,
         grammar=grammar.read_text("utf-8") if grammar.is_file() and schema is not None else None,

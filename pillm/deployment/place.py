@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
 from pillm.errors import BackendError, ConfigError, MissingDependency, StorageError, Unavailable
 from pillm.remote import Remote
-from pillm.remote.endings import size
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _LONGEST_SOCKET = 100  # of the 108 bytes that the kernel has for a socket's name
@@ -32,6 +32,23 @@ cd -- "$part" && sha256sum --check --quiet --strict sums >&2 || exit 1
 sync
 if [ -d "$release" ]; then rm -rf -- "$part"; else mv -T -- "$part" "$release"; fi
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """How a model is served: the name of its place there, its port on 127.0.0.1 (None: the one it has), and its limits."""
+
+    name: str = "default"
+    port: int | None = None
+    server: str = "llama-server"
+    context: int = 2048
+    """Tokens that prompt and answer may have together."""
+    threads: int | None = None
+    """Threads to compute with; None: as many as the board has cores, four at most."""
+    wait: float = 180.0
+    """Seconds after which a new server that is not ready is given up."""
+    api_key_file: Path | None = None
+    """A file here of the API keys that callers must show, one a line; None: the ones that the board has, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +95,6 @@ class Place:
     def socket(self, release: str) -> str:
         """Return the path of the socket that a release's server listens on."""
         return f"{self.root}/run/{release}.sock"
-
-    def check_memory(self, needed: int, label: str) -> None:
-        """Raise ConfigError where the board has not `needed` bytes of memory for one more model beside what runs."""
-        has = self.remote.memory()
-        if has is not None and has < needed:
-            raise ConfigError(
-                f"{self.remote.host} has {size(has)} of memory left, and {label} needs {size(needed)} beside the model that "
-                "answers now. Nothing was sent. Choose a smaller quantisation or a smaller context."
-            )
 
     def install(self, port: int) -> None:
         """Make the folder there and put the keeper's script into it; one that runs goes on as it was."""

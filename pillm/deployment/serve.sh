@@ -3,44 +3,87 @@
 
 ensure() {
   mkdir -p -- "$run" "$here/log"
+  managed=''
+  if systemctl --user show-environment >/dev/null 2>&1; then
+    unit || exit 1
+    managed=yes
+  fi
   if alive serve; then
     say serving
-  else
-    if systemctl --user show-environment >/dev/null 2>&1; then
-      unit || exit 1
-    else
-      setsid sh "$here/serve.sh" serve </dev/null >>"$here/log/serve.log" 2>&1 &
-    fi
-    tries=0
-    until alive serve; do
-      tries=$((tries + 1))
-      [ "$tries" -gt 100 ] && say 'the keeper did not start' >&2 && exit 1
-      sleep 0.1
-    done
-    say started
+    return
   fi
+  if [ -n "$managed" ]; then
+    systemctl --user reset-failed "pillm-$name.service" 2>/dev/null
+    systemctl --user restart "pillm-$name.service" || exit 1
+  else
+    setsid sh "$here/serve.sh" serve </dev/null >>"$here/log/serve.log" 2>&1 &
+  fi
+  tries=0
+  until alive serve; do
+    tries=$((tries + 1))
+    [ "$tries" -gt 100 ] && say 'the keeper did not start' >&2 && exit 1
+    sleep 0.1
+  done
+  say started
 }
 
-unit() {
+unit() { # what a user's unit may have: the rest of a sandbox is for the system's own
   folder=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user
-  mkdir -p -- "$folder"
-  escaped=$(say "$here/serve.sh" | sed 's/[\\"]/\\&/g; s/%/%%/g; s/\$/$$/g')
-  cat >"$folder/pillm-$name.service.new" <<END
+  mkdir -p -- "$folder" || return 1
+  quoted=$(say "$here" | sed 's/[\\"]/\\&/g; s/%/%%/g')
+  script=$(say "$quoted/serve.sh" | sed 's/\$/$$/g')
+  # a file system of its own is what some kernels and managers do not give to a user's unit: it is tried
+  own='' private='PrivateUsers=yes ProtectSystem=strict ProtectHome=read-only ProtectKernelTunables=yes ProtectControlGroups=yes'
+  case $here in /tmp/* | /var/tmp/*) ;; *) private="$private PrivateTmp=yes" ;; esac
+  # shellcheck disable=SC2046,SC2086 # a word each
+  systemd-run --user --quiet --wait $(printf -- '-p %s ' $private) true >/dev/null 2>&1 </dev/null &&
+    own=$(printf '%s\n' $private "ReadWritePaths=\"$quoted\"")
+  file=$folder/pillm-$name.service
+  cat >"$file.new" <<END || return 1
 [Unit]
 Description=pillm: the model served as $name
+StartLimitIntervalSec=300
+StartLimitBurst=5
+
 [Service]
-ExecStart=/bin/sh "$escaped" serve
+ExecStart=/bin/sh "$script" serve
 Restart=on-failure
-RestartSec=2
+RestartSec=5
 TimeoutStopSec=90
+UMask=0077
+
+# where the kernel counts memory for users; serve.sh status says whether it does. One server that is killed for want of memory
+# does not take the other with it, nor the front
+MemoryMax=85%
+OOMPolicy=continue
+OOMScoreAdjust=500
+TasksMax=256
+LimitCORE=0
+
+NoNewPrivileges=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+$own
+
 [Install]
 WantedBy=default.target
 END
-  mv -f -- "$folder/pillm-$name.service.new" "$folder/pillm-$name.service"
-  systemctl --user daemon-reload && systemctl --user enable --quiet "pillm-$name.service" &&
-    systemctl --user restart "pillm-$name.service" || return 1
-  loginctl enable-linger >/dev/null 2>&1 || say 'lingering could not be enabled: it is served only while somebody is logged in' >&2
+  lingers || loginctl enable-linger >/dev/null 2>&1 # where it is refused, status says so
+  if cmp -s -- "$file.new" "$file"; then
+    rm -f -- "$file.new"
+  else
+    mv -f -- "$file.new" "$file" && systemctl --user daemon-reload || return 1
+  fi
+  systemctl --user enable --quiet "pillm-$name.service"
 }
+
+lingers() { loginctl show-user "$(id -un)" --property=Linger --value 2>/dev/null | grep -qx yes; }
 
 settle() { # what a deployment that died left: the current release answers, and nothing else runs
   rm -f -- "$run"/*.trial
@@ -71,7 +114,7 @@ trial() {
   old=$(answering) before=$(release_at previous)
   [ "$old" = "$id" ] && say same && exit 0
   while alive "$id.keeper"; do sleep 0.1; done
-  : >"$run/$id.trial"
+  printf '' 2>/dev/null >"$run/$id.trial" || { say unwritable && exit 0; }
   rm -f -- "$run/$id.exit"
   prune
   tell start "$id" || { say stopped && exit 0; }
@@ -90,13 +133,22 @@ trial() {
 }
 
 commit() { # from here on it is the new release that answers, whoever dies
-  [ -n "$old" ] && point "releases/$old" "$here/previous"
-  point "releases/$id" "$here/current"
-  point "$id.sock" "$run/front.sock"
-  rm -f -- "$run/$id.trial"
-  sync
-  committed=yes
-  say committed
+  if said=$(turn_over 2>&1); then
+    rm -f -- "$run/$id.trial"
+    sync
+    committed=yes
+    say committed
+  else
+    rm -f -- "$here/previous.new" "$here/current.new" "$run/front.sock.new"
+    say "failed: $(say "$said" | tr '\n' ' ')"
+  fi
+}
+
+turn_over() { # all links are made before one is turned: a disk that is full, or that nobody may write to, changes nothing
+  { [ -z "$old" ] || ready "releases/$old" "$here/previous"; } &&
+    ready "releases/$id" "$here/current" && ready "$id.sock" "$run/front.sock" &&
+    { [ -z "$old" ] || turn "$here/previous"; } &&
+    turn "$here/current" && turn "$run/front.sock"
 }
 
 finish() { # the old server ends what it has begun, and then ends
@@ -112,9 +164,13 @@ finish() { # the old server ends what it has begun, and then ends
 
 undo() {
   if [ -n "$old" ]; then
-    point "$old.sock" "$run/front.sock"
+    [ "$(answering)" = "$old" ] || point "$old.sock" "$run/front.sock"
     [ "$(release_at current)" = "$old" ] || point "releases/$old" "$here/current"
-    if [ -n "$before" ]; then point "releases/$before" "$here/previous"; else rm -f -- "$here/previous"; fi
+    if [ -z "$before" ]; then
+      rm -f -- "$here/previous"
+    elif [ "$(release_at previous)" != "$before" ]; then
+      point "releases/$before" "$here/previous"
+    fi
   else
     rm -f -- "$run/front.sock" "$here/current"
   fi
@@ -133,6 +189,9 @@ prune() { # kept are the release that answers, the one before, the one on trial,
     for link in "$here"/releases/*/model.gguf; do [ "$(readlink -f -- "$link")" = "$file" ] && used=yes; done
     [ -n "$used" ] || rm -f -- "$file"
   done
+  for file in "$here"/keys/*; do
+    grep -qsF -- "keys/${file##*/}" "$here"/releases/*/arguments || rm -f -- "$file"
+  done
   for file in "$here"/log/*.log "$here"/log/*.log.old; do
     log=${file##*/}
     [ -d "$here/releases/${log%%.*}" ] || case $log in serve.log | front.log) ;; *) rm -f -- "$file" ;; esac
@@ -147,23 +206,40 @@ status() {
   say "port $(cat -- "$here/port" 2>/dev/null)"
   alive serve && say "keeper $pid"
   alive front && say "front $pid"
-  if [ -n "$current" ] && alive "$current.server"; then
-    say "server $pid"
-    say "memory_kb $(sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$pid/status" 2>/dev/null)"
+  if [ -n "$current" ]; then
+    if alive "$current.server"; then
+      say "server $pid"
+      say "memory_kb $(sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$pid/status" 2>/dev/null)"
+      say "up_seconds $(($(uptime) - since / $(getconf CLK_TCK)))"
+      say "memory_max $(memory_max "$pid")"
+    fi
+    [ -e "$run/$current.exit" ] && say "exit $(cat -- "$run/$current.exit")"
+    [ -e "$run/$current.deaths" ] && say "deaths $(cat -- "$run/$current.deaths")"
+    [ -e "$run/$current.given-up" ] && say 'given_up yes'
   fi
-  [ -n "$current" ] && [ -e "$run/$current.exit" ] && say "exit $(cat -- "$run/$current.exit")"
-  say "by $(systemctl --user is-active "pillm-$name.service" 2>/dev/null | grep -qx active && echo systemd || echo itself)"
+  if systemctl --user is-active "pillm-$name.service" 2>/dev/null | grep -qx active; then
+    say 'by systemd'
+    lingers || say "lingers_not $(id -un)"
+  else
+    say 'by itself'
+  fi
+}
+
+memory_max() { # the limit that holds for a process, in bytes, `max` for none, nothing where the kernel does not count
+  cat -- "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$1/cgroup")/memory.max" 2>/dev/null
 }
 
 restart() {
   exec 7>"$here/lock"
   flock -n 7 || { say busy && exit 0; }
-  settle
   id=$(release_at current)
   [ -n "$id" ] || { say nothing && exit 0; }
-  tell stop "$id"
-  while alive "$id.keeper"; do sleep 0.1; done
-  tell start "$id" && say restarted
+  if alive "$id.keeper"; then # a stop for one that does not run yet would reach it after its start
+    tell stop "$id"
+    while alive "$id.keeper"; do sleep 0.1; done
+  fi
+  settle
+  say restarted
 }
 
 stop() {

@@ -28,18 +28,26 @@ class _Local(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def ask(path: Path, target: str, body: Mapping[str, Any] | None = None, *, timeout: float = 10.0) -> tuple[int, Any]:
-    """Return the status and the JSON body of an answer; raise OSError where nobody answers within `timeout` seconds."""
-    with _reply(path, target, body, timeout) as reply:
+def ask(
+    path: Path, target: str, body: Mapping[str, Any] | None = None, *, timeout: float = 10.0, key: str | None = None
+) -> tuple[int, Any]:
+    """Return the status and the JSON body of an answer; raise OSError where nobody answers within `timeout` seconds.
+
+    `key` is the API key that is shown.
+    """
+    with _reply(path, target, body, timeout, key) as reply:
         return reply.status, json.loads(reply.read(_MOST) or b"null")
 
 
 @contextmanager
-def _reply(path: Path, target: str, body: Mapping[str, Any] | None, timeout: float) -> Iterator[http.client.HTTPResponse]:
+def _reply(
+    path: Path, target: str, body: Mapping[str, Any] | None, timeout: float, key: str | None = None
+) -> Iterator[http.client.HTTPResponse]:
     with closing(_Local(path, timeout)) as connection:
         try:
             text = None if body is None else json.dumps(body)
             headers = {} if body is None else {"Content-Type": "application/json"}
+            headers |= {} if key is None else {"Authorization": f"Bearer {key}"}
             connection.request("GET" if body is None else "POST", target, body=text, headers=headers)
             yield connection.getresponse()
         except (http.client.HTTPException, ValueError) as error:

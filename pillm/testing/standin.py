@@ -7,18 +7,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pillm.testing.hostile import SOUND
+
 _PROGRAM = """#!{python} -SE
 import json, os, socketserver, sys, time
 from http.server import BaseHTTPRequestHandler
 
 if "--help" in sys.argv:
     print("-h, --help, --usage  print usage")
-    for name in "model host ctx-size parallel threads batch-size alias log-verbosity cors-origins".split():
+    for name in "model host ctx-size parallel threads batch-size alias log-verbosity cors-origins api-key-file".split():
         print(f"--{{name}} X  what it is set to")
     print("--no-slots  expose nothing")
     sys.exit(0)
 options = dict(zip(sys.argv[1:], sys.argv[2:]))
-told = json.load(open(options["--model"]))
+raw = open(options["--model"], "rb").read()
+told = json.loads(raw[raw.find(b'{{"answer"'):])
+keys = open(options["--api-key-file"]).read().split() if "--api-key-file" in options else []
 ready = time.monotonic() + told.get("load", 0)
 print("arguments:", json.dumps(sys.argv[1:]), flush=True)
 if told.get("exit"):
@@ -33,14 +37,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         healthy = time.monotonic() >= ready and not told.get("sick")
+        if self.path == "/v1/models" and self.refused():
+            return None
         if self.path == "/v1/models":
             return self.send(200, {{"data": [{{"id": options["--alias"]}}]}})
         self.send(200 if healthy else 503, {{"status": "ok" if healthy else "loading"}})
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
+        if self.refused():
+            return
         time.sleep(told.get("think", 0))
         self.send(200, {{"choices": [{{"message": {{"content": told["answer"]}}}}], "model": options["--alias"]}})
+
+    def refused(self):
+        wrong = keys and self.headers.get("Authorization", "").removeprefix("Bearer ") not in keys
+        if wrong:
+            self.send(401, {{"error": {{"message": "Invalid API Key", "code": 401}}}})
+        return wrong
 
     def send(self, status, body):
         text = json.dumps(body).encode()
@@ -74,10 +88,10 @@ def write_stand_in(path: Path) -> Path:
 
 
 def write_stand_in_model(path: Path, answer: str, **behaviour: Any) -> Path:
-    """Write a model file for the stand-in, which answers everything with `answer`.
+    """Write a model file for the stand-in: a small GGUF file, and behind it what to do, to answer everything with `answer`.
 
     `behaviour` may hold `load` (seconds until it is healthy), `sick` (never healthy), `think` (seconds for an answer) and
     `exit` (a status to end with at once; above 100 it is a signal's number and 100).
     """
-    path.write_text(json.dumps({"answer": answer, **behaviour}), "utf-8")
+    path.write_bytes(SOUND + json.dumps({"answer": answer, **behaviour}).encode())
     return path
