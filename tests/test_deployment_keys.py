@@ -94,14 +94,14 @@ def test_a_key_stays_until_another_takes_its_place_and_goes_with_its_last_releas
 
 
 def test_a_server_that_knows_no_keys_is_refused(served: Field, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text(KEY)
+    (tmp_path / "key").write_text("third-key-0123456789")
     program = Path(served.server).with_name("older")
     program.write_text(Path(served.server).read_text().replace(" api-key-file", ""))
     program.chmod(0o755)
     other = replace(served, server=str(program))
     with pytest.raises(pillm.ConfigError, match=r"knows no --api-key-file.*Nothing was sent"):
         deploy(other, tmp_path / "key")
-    assert not seen(served, KEY)
+    assert not seen(served, "third-key")
 
 
 def test_keys_that_are_gone_there_are_said(served: Field) -> None:
