@@ -48,6 +48,15 @@ def test_the_context_counts(wide: pillm.ModelFile) -> None:
     assert small["buffers"] > 64 * MIB, "the prompt cache of the server"
 
 
+def test_weights_that_the_processor_holds_in_another_order_count_twice(tmp_path: Path) -> None:
+    from pillm_llamacpp.measuring.timefiles import SMALL, write_file
+
+    file = write_file(tmp_path / "small.gguf", SMALL, "Q4_0")
+    plain, copied = (memory_of(file, 256, flags) for flags in ((), ("asimddp",)))
+    assert copied["weights"] == plain["weights"]
+    assert 0.5 < (copied["buffers"] - plain["buffers"]) / plain["weights"] < 1
+
+
 def test_a_board_tells_what_the_servers_on_it_have_mapped(served: Field) -> None:
     with served.board.remote() as remote:
         found = room_on(Place.find(remote, "default"))

@@ -15,6 +15,7 @@ from pillm.deployment.room import check_room, check_room_again, memory_of
 from pillm.deployment.smoke import SmokeTest, smoke_from_json
 from pillm.deployment.standing import answers, json_of, manifest_of, notes_of
 from pillm.deployment.trial import Trial
+from pillm.devices.detection import processor_flags
 from pillm.errors import BackendError, ConfigError, DataError
 from pillm.progress import Progress
 from pillm.records import JSONObject
@@ -119,7 +120,7 @@ def _plan(bundle: Bundle, place: Place, service: Service, program: LlamaProgram,
 def _bring(place: Place, bundle: Bundle, planned: _Planned, context: int, progress: Progress) -> tuple[str, ...]:
     """Put a release there, see that the keeper runs, and return what is to be said of the board."""
     model = place.remote.upload(bundle.model.path, f"{place.root}/files", bundle.model.sha256, progress)
-    memory = memory_of(bundle.model.path, context)
+    memory = memory_of(bundle.model.path, context, processor_flags(place.remote))
     place.unpack(planned.release, bundle.archive(planned.release, planned.words, memory), model)
     place.ask("ensure")
     return notes_of(place, place.standing())

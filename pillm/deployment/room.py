@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pillm.artifacts import ModelFile
+from pillm.devices.detection import processor_flags
 from pillm.devices.memory import MIB, memory_needed
 from pillm.devices.profile import DeviceProfile
+from pillm.devices.repacking import repacked_by
 from pillm.devices.shapes import ModelShape, shape_of
 from pillm.devices.speed import KV_PAD
 from pillm.errors import ConfigError
@@ -39,6 +41,8 @@ class Room:
     mapped: int
     files: tuple[str, ...] = ()
     """The names of the files that are mapped."""
+    flags: frozenset[str] = frozenset()
+    """What the processor can do: on some, weights are held a second time in another order."""
 
     @property
     def left(self) -> int:
@@ -54,21 +58,26 @@ def room_on(place: Place) -> Room | None:
     told = place.remote.script(_MAPPED, what="the look at the servers that run")
     rows = [line.partition(" ") for line in told.splitlines()]
     kept = [(int(kib), name) for kib, _, name in rows if kib.isdigit()]
-    return Room(available=available, mapped=sum(kib for kib, _ in kept) * 1024, files=tuple(name for _, name in kept))
+    mapped, files = sum(kib for kib, _ in kept) * 1024, tuple(name for _, name in kept)
+    return Room(available=available, mapped=mapped, files=files, flags=processor_flags(place.remote))
 
 
-def memory_of(model: Path, context: int) -> dict[str, int]:
-    """Return the bytes that a server needs by purpose, at so many tokens; raise what `shape_of` raises."""
-    return _needs(shape_of(model), context)
+def memory_of(model: Path, context: int, flags: Collection[str] = ()) -> dict[str, int]:
+    """Return the bytes that a server needs by purpose, at so many tokens, on a processor with these flags.
+
+    Raises what `shape_of` raises.
+    """
+    return _needs(shape_of(model), context, flags)
 
 
-def _needs(shape: ModelShape, context: int) -> dict[str, int]:
-    board = DeviceProfile(name="board", title="the board", ram_mib=0, reserve_mib=0)  # what it can spare, it says itself
+def _needs(shape: ModelShape, context: int, flags: Collection[str]) -> dict[str, int]:
+    # what it can spare, the board says itself
+    board = DeviceProfile(name="board", title="the board", ram_mib=0, reserve_mib=0, repacked=repacked_by(flags))
     told = memory_needed(shape, board, context)
     return {
         "weights": told["weights"],
         "kv_cache": told["kv_cache"],
-        "buffers": told["compute"] + told["runtime"] + PROMPT_CACHE,
+        "buffers": told["compute"] + told["runtime"] + told["repacked"] + PROMPT_CACHE,
     }
 
 
@@ -81,9 +90,10 @@ def missing(needs: Mapping[str, int], room: Room, sha256: str) -> int:
 def check_room(place: Place, model: ModelFile, context: int) -> tuple[str, ...]:
     """Return what a model needs there beside what runs, in words; raise ConfigError where the board has not that much."""
     shape = shape_of(model)
-    needs, room = _needs(shape, context), room_on(place)
+    room = room_on(place)
     if room is None:
         return ()
+    needs = _needs(shape, context, room.flags)
     if missing(needs, room, model.sha256):
         said = _refusal(place.remote.host, model.label, needs, room)
         raise ConfigError(f"{said} Nothing was sent. {_advice(shape, context, room, place)}")
@@ -118,10 +128,10 @@ def _refusal(host: str, label: str, needs: Mapping[str, int], room: Room) -> str
 
 def _advice(shape: ModelShape, context: int, room: Room, place: Place) -> str:
     """Return what would fit, by the same figures."""
-    fitting = [tokens for tokens in _shorter(context) if sum(_needs(shape, tokens).values()) <= room.left]
+    fitting = [tokens for tokens in _shorter(context) if sum(_needs(shape, tokens, room.flags).values()) <= room.left]
     if fitting:
         return f"With --context {fitting[0]} it fits."
-    needs = _needs(shape, context)
+    needs = _needs(shape, context, room.flags)
     alone = sum(needs.values()) <= room.available
     file = room.left - needs["kv_cache"] - needs["buffers"]
     said = [f"A file of {size(file)} would fit at this context."] if file > 8 * MIB else []

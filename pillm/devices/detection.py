@@ -42,6 +42,11 @@ def probe_machine(machine: Machine) -> DeviceFacts:
     return replace(facts, profile=matching(facts))
 
 
+def processor_flags(machine: Machine) -> frozenset[str]:
+    """Return every flag that a machine's processor tells; raise Unavailable where it cannot be reached."""
+    return frozenset(_flag_words(machine.read("/proc/cpuinfo") or ""))
+
+
 def facts_text(facts: DeviceFacts) -> str:
     """Return what a probe found as a line for a person."""
     cores = f"{facts.cores} cores" if facts.cores else ""
