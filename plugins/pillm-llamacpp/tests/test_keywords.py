@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pillm_llamacpp.grammars.keywords import Unsupported, above, below, bound, bounds, check_text, is_of, only
+from pillm_llamacpp.grammars.keywords import Unsupported, above, below, bound, bounds, check_text, only
 
 
 def test_bounds_that_exclude_leave_the_next_integer() -> None:
@@ -29,13 +29,6 @@ def test_repeats_are_few_whole_numbers_in_order() -> None:
     for kept in ({"minItems": -1}, {"maxItems": 513}, {"maxItems": 1.5}, {"minItems": 3, "maxItems": 2}):
         with pytest.raises(Unsupported, match="maxItems"):
             bounds(kept, "minItems", "maxItems", "#")
-
-
-def test_true_is_no_integer() -> None:
-    assert [is_of(True, kind) for kind in ("boolean", "integer", "number")] == [True, False, False]
-    assert is_of(1, "number")
-    assert not is_of(1.5, "integer")
-    assert not is_of({}, "nothing known")
 
 
 def test_the_first_keyword_that_is_not_known_is_named() -> None:

@@ -20,7 +20,12 @@ import pillm
 TOOLS = [json.loads(line) for line in Path(__file__).with_name("public_tools.jsonl").read_text("utf-8").splitlines()]
 NAMES = st.sampled_from(["a", "b", "name", "naïve", 'q"', "x y", "émoji 😀"])
 VALUES = st.sampled_from(["oui", "on", "one", 'say "hi"', "a\\b", "", 1, 10, -3, 2.5, True, None])
-SMALL = st.integers(-1200, 1200)
+SMALL = st.integers(-1200, 1200) | st.decimals(-12, 12, places=2).map(float)
+DEFINED = {
+    "word": {"type": "string", "minLength": 1},
+    "pair": {"type": "object", "properties": {"a": {"type": "integer", "minimum": 0.5}, "b": {"$ref": "#/$defs/word"}}},
+    "tree": {"type": "object", "properties": {"tree": {"$ref": "#/$defs/tree"}, "a": {}}, "required": ["a"]},
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +59,17 @@ LEAVES = st.one_of(
     st.sampled_from(["date", "time", "uuid", "email", "ipv4", "uri", "iri"]).map(
         lambda name: {"type": "string", "format": name}
     ),
-    st.sampled_from([r"^a+$", r"^[a-f]{2,3}-\d$", r"x.", r"^(ab|c)?$", r"^[^a-z]+$", "a(?=b)"]).map(
-        lambda pattern: {"type": "string", "pattern": pattern}
-    ),
+    st.tuples(
+        st.sampled_from([r"^a+$", r"^[a-f]{2,3}-\d$", r"x.", r"^(ab|c)?$", r"^[^a-z]+$", "a(?=b)", r"^(ab?|\d-)*z{1,2}$"]),
+        st.dictionaries(st.sampled_from(["minLength", "maxLength"]), st.integers(0, 9)),
+    ).map(lambda told: {"type": "string", "pattern": told[0], **told[1]}),
     st.just({"type": "array", "items": {"type": "string"}, "uniqueItems": True}), st.just({"$ref": "#"}),
+    st.tuples(st.sampled_from(sorted(DEFINED)), st.dictionaries(
+        st.sampled_from(["description", "default", "minLength", "maxLength", "minProperties"]), st.integers(0, 3),
+        max_size=2)).map(lambda told: {"$ref": f"#/$defs/{told[0]}", **told[1]} | ({"title": "x", "description": "y"})),
+    st.tuples(st.lists(VALUES, min_size=1, max_size=4), st.integers(0, 3), st.integers(0, 4)).map(
+        lambda told: {"type": "array", "items": {"enum": told[0]}, "uniqueItems": True, "minItems": told[1], "maxItems": told[2]}
+    ),
 )  # fmt: skip
 
 
@@ -72,10 +84,21 @@ def grown(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[st
     )
     unions = st.lists(inner, min_size=1, max_size=3).map(lambda choices: {"anyOf": choices})
     maps = inner.map(lambda one: {"type": "object", "additionalProperties": one})
-    return st.one_of(objects, objects, arrays, unions, maps)
+    counts = st.dictionaries(st.sampled_from(["minProperties", "maxProperties"]), st.integers(0, 3))
+    counted = st.tuples(objects | maps, counts, st.booleans()).map(
+        lambda told: {**told[0], **told[1], **({"propertyNames": {"maxLength": 4}} if told[2] else {})}
+    )
+    tuples = st.tuples(arrays, st.lists(inner, max_size=3), st.sampled_from([{}, {"items": False}, {"minItems": 0}])).map(
+        lambda told: {key: one for key, one in told[0].items() if key != "items"} | {"prefixItems": told[1]} | told[2]
+    )
+    needs = st.lists(NAMES, min_size=1, max_size=2, unique=True).map(lambda names: {"required": names})
+    beside = st.tuples(
+        objects, st.sampled_from(["anyOf", "allOf"]), st.lists(needs | objects | inner, min_size=1, max_size=2)
+    ).map(lambda told: {**told[0], told[1]: told[2]})
+    return st.one_of(objects, objects, arrays, unions, maps, counted, tuples, beside)
 
 
-SCHEMAS = st.recursive(LEAVES, grown, max_leaves=8)
+SCHEMAS = st.recursive(LEAVES, grown, max_leaves=8).map(lambda schema: {**schema, "$defs": DEFINED})
 
 
 def _any_schema(served: Served, schema: dict[str, Any]) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 _MOST = 20_000
 """Parts after which a schema is left as it is: references to references can multiply."""
 
+_WORDS = frozenset(("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment"))
+"""Keywords that say nothing of what is valid, and hold nothing that a reference leads to."""
+
 
 def inlined(schema: dict[str, Any]) -> dict[str, Any]:
     """Return a schema that says the same with references to its own parts written out, as far as that ends.
@@ -42,8 +45,12 @@ class _Inlining:
         ):
             raise _Named
         reference = part.get("$ref")
-        if len(part) == 1 and isinstance(reference, str) and reference.startswith("#/") and reference not in within:
-            return self.part(self._target(reference), (*within, reference))
+        if isinstance(reference, str) and reference.startswith("#/") and reference not in within:
+            target = self.part(self._target(reference), (*within, reference))
+            beside = {key: value for key, value in part.items() if key != "$ref" and key not in _WORDS}
+            if not beside:
+                return target
+            return {**self.part(beside, within), "allOf": [*self.part(beside.get("allOf", []), within), target]}
         return {
             key: value if key in ("const", "enum", "default", "examples") else self.part(value, within)
             for key, value in part.items()

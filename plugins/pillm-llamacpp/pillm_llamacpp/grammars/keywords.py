@@ -15,6 +15,15 @@ class Unsupported(Exception):
     """A construct that no grammar is made for; the message names it with its path."""
 
 
+class Impossible(Unsupported):
+    """Nothing satisfies it: as one of several choices it is left out."""
+
+
+def none(path: str, what: str) -> NoReturn:
+    """Raise Impossible."""
+    raise Impossible(f"{what}, of which there are none, at {path}")
+
+
 def refuse(path: str, what: str) -> NoReturn:
     """Raise Unsupported."""
     raise Unsupported(f"{what} at {path}")
@@ -52,19 +61,8 @@ def bounds(kept: Schema, low_key: str, high_key: str, path: str) -> tuple[int, i
         if value is not None and (not isinstance(value, int) or not 0 <= value <= _MOST_REPEATS):
             refuse(path, f"a bound of {value!r} ({low_key} and {high_key} may be 0 to {_MOST_REPEATS})")
     if high is not None and high < low:
-        refuse(path, f"{high_key} below {low_key}")
+        none(path, f"lengths with {high_key} below {low_key}")
     return low, high
-
-
-def is_of(value: Any, kind: str) -> bool:
-    """Say whether a value is of a type of JSON Schema."""
-    kinds: dict[str, Any] = {
-        "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None), "array": list,
-        "object": dict,
-    }  # fmt: skip
-    if isinstance(value, bool):
-        return kind == "boolean"
-    return isinstance(value, kinds.get(kind, ()))
 
 
 def check_text(name: str, path: str) -> None:
