@@ -232,10 +232,10 @@ class Rounds:
         return Benchmark(
             model=host.model, device=host.device, basis="measured",
             pp_tps=median(speeds(prefill)).value, tg_tps=median(speeds(decode)).value if decode else 0.0,
-            pp=self.plan.pp, tg=self.plan.tg, threads=self.plan.threads or host.threads, repetitions=self.plan.repetitions,
-            load_ms=host.load_ms, ttft_ms=median(first).value if first else None, peak_memory=host.memory.get("peak"),
-            samples=samples, details=host.details, points=points, build=host.build, repack=host.repack,
-            times=self._medians(first, steps), memory=host.memory, not_measured=self.not_measured,
+            pp=self.plan.pp, tg=self.plan.tg, threads=self.plan.threads or host.threads or None,
+            repetitions=self.plan.repetitions, load_ms=host.load_ms, ttft_ms=median(first).value if first else None,
+            peak_memory=host.memory.get("peak"), samples=samples, details=host.details, points=points, build=host.build,
+            repack=host.repack, times=self._medians(first, steps), memory=host.memory, not_measured=self.not_measured,
         )  # fmt: skip
 
     def _medians(self, first: list[float], steps: list[float]) -> dict[str, Median]:

@@ -39,6 +39,7 @@ class Host:
     model: str
     device: str
     threads: int
+    """0: not told."""
     context: int | None = None
     """Tokens that the model can see; None: unknown."""
     writes: bool = True

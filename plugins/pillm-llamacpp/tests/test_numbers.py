@@ -29,7 +29,7 @@ def test_numbers_within_bounds_are_let_through_and_no_others(
     expression = numbers(low, high, above=above, below=below)
     for value in {low + part, high + part, Decimal(low), Decimal(high), Decimal(0), (low + high) / Decimal(2)}:
         within = (low < value if above else low <= value) and (value < high if below else value <= high)
-        written = f"{value:f}"
+        written, short = f"{value:f}", f"{value.normalize():f}"
         if expression is None:
             assert low == high or not within
         else:

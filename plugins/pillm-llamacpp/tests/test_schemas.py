@@ -68,7 +68,7 @@ LEAVES = st.one_of(
         st.sampled_from(["description", "default", "minLength", "maxLength", "minProperties"]), st.integers(0, 3),
         max_size=2)).map(lambda told: {"$ref": f"#/$defs/{told[0]}", **told[1]} | ({"title": "x", "description": "y"})),
     st.tuples(st.lists(VALUES, min_size=1, max_size=4), st.integers(0, 3), st.integers(0, 4)).map(
-        lambda told: {"type": "array", "items": {"enum": told[0]}, "uniqueItems": True, "minItems": told[1], "maxItems": told[2]}
+        lambda n: {"type": "array", "items": {"enum": n[0]}, "uniqueItems": True, "minItems": n[1], "maxItems": n[2]}
     ),
 )  # fmt: skip
 
@@ -82,7 +82,9 @@ def grown(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[st
     arrays = st.tuples(inner, st.integers(0, 2), st.integers(0, 3)).map(
         lambda told: {"type": "array", "items": told[0], "minItems": told[1], "maxItems": told[2]}
     )
-    unions = st.lists(inner, min_size=1, max_size=3).map(lambda choices: {"anyOf": choices})
+    unions = st.lists(inner, min_size=1, max_size=3).flatmap(
+        lambda choices: st.sampled_from(["anyOf", "oneOf"]).map(lambda key: {key: choices})
+    )
     maps = inner.map(lambda one: {"type": "object", "additionalProperties": one})
     counts = st.dictionaries(st.sampled_from(["minProperties", "maxProperties"]), st.integers(0, 3))
     counted = st.tuples(objects | maps, counts, st.booleans()).map(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import pillm
 from pillm_openai.address import is_here, is_near, server_name
-from pillm_openai.wire import headers_for
+from pillm_openai.faults import server_words, without
+from pillm_openai.wire import MAX_BODY, headers_for
 
 Proof: TypeAlias = Literal["bytes", "name", "none"]
 """How it is known that a server serves a file: by the hash of its bytes, by its name, or not at all."""
@@ -30,6 +34,15 @@ class Served:
     model: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stopwatch:
+    """Tokens per second of reading and of writing as a server says, and when its tokens arrived here (`time.monotonic`)."""
+
+    read_tps: float
+    written_tps: float
+    arrivals: tuple[float, ...]
+
+
 class Native:
     """A server asked by paths of its own; `url` is the address of its OpenAI-compatible API."""
 
@@ -42,7 +55,9 @@ class Native:
                 f"runner 'server' needs the package openai ({error}): pip install 'openai>=3'"
             ) from error
         self.name, self._here = server_name(url), is_here(url)
-        self._root = url.rstrip("/").removesuffix("/v1")
+        self._url, self._secret = url.rstrip("/"), secret
+        self._root = self._url.removesuffix("/v1")
+        self._props: dict[str, Any] | None = None
         self._broken = (httpx2.HTTPError, httpx2.InvalidURL, OSError)
         self._client = openai.DefaultHttpxClient(
             headers=headers_for(url, secret), timeout=timeout, follow_redirects=False, trust_env=not is_near(url)
@@ -60,15 +75,72 @@ class Native:
         except ValueError:
             return None
         except self._broken as error:
-            raise pillm.Unavailable(
-                f"{self.name} cannot be asked ({type(error).__name__}). Start the server there; the same command asks again."
-            ) from error
+            raise self._nobody(error) from error
         return found if isinstance(found, dict) else None
+
+    def _nobody(self, error: Exception) -> pillm.Unavailable:
+        return pillm.Unavailable(
+            f"{self.name} cannot be asked ({type(error).__name__}). Start the server there; the same command asks again."
+        )
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        """Return the status and the JSON behind a path of the shared API; of a refusal, what the server says of it."""
+        try:
+            reply = self._client.post(f"{self._url}{path}", json=body)
+            if reply.status_code != 200:
+                return reply.status_code, without(self._secret, server_words(reply.content)[0])
+            return 200, reply.json()
+        except ValueError:
+            return 200, None
+        except self._broken as error:
+            raise self._nobody(error) from error
+
+    def stream(self, path: str, body: dict[str, Any]) -> Iterator[tuple[float, dict[str, Any]]]:
+        """Yield each event that a path streams, with when it arrived (`time.monotonic`); BackendError for a refusal."""
+        size, rest = 0, b""
+        # llama-server hangs up after a stream, at times only once the next request is on its way
+        headers = {"Accept-Encoding": "identity", "Connection": "close"}
+        # one that llama-server alone has is not below the path of the shared API
+        url = f"{self._root if path == '/completion' else self._url}{path}"
+        try:
+            with self._client.stream("POST", url, json=body, headers=headers) as reply:
+                if reply.status_code != 200:
+                    said = without(self._secret, server_words(reply.read())[0])
+                    raise pillm.BackendError(f"{self.name} answered {reply.status_code} to {path}: {said}")
+                for part in reply.iter_bytes():
+                    at, size = time.monotonic(), size + len(part)
+                    if size > MAX_BODY:
+                        raise pillm.BackendError(f"{self.name} streamed more than {MAX_BODY // 2**20} MiB.")
+                    *lines, rest = (rest + part).split(b"\n")
+                    yield from ((at, event) for event in map(_event, lines) if event is not None)
+        except self._broken as error:
+            raise self._nobody(error) from error
+
+    def props(self) -> dict[str, Any]:
+        """Return what llama-server tells of itself; empty for another server."""
+        if self._props is None:
+            self._props = self.ask("/props") or {}
+        return self._props
+
+    def is_llama_server(self) -> bool:
+        """Say whether it tells of itself as llama-server does."""
+        return bool(self.props())
+
+    def context(self) -> int | None:
+        """Return the tokens of one answer's context, where the server tells."""
+        settings = self.props().get("default_generation_settings")
+        found = settings.get("n_ctx") if isinstance(settings, dict) else None
+        return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+
+    def build(self) -> str | None:
+        """Return the build that the server tells."""
+        found = self.props().get("build_info")
+        return f"llama.cpp {found}" if isinstance(found, str) and found else None
 
     def served(self, model: pillm.ModelFile, named: str | None) -> Served:
         """Return what is served, as far as the server tells; raise ConfigError where it is another file than `model`."""
         listed = self._listed(named)
-        if props := self.ask("/props"):
+        if props := self.props():
             path = str(props.get("model_path") or "")
             return Served(*self._by_path(path, model), listed)
         shown = self.ask("/api/show", {"model": listed}) or {}
@@ -116,32 +188,50 @@ class Native:
             "the file that it serves."
         )
 
-    def timed(self, pp: int, tg: int) -> tuple[float, float]:
-        """Return the tokens per second of reading `pp` tokens and of writing `tg`, as llama-server times itself.
+    def timed(self, pp: int, tg: int) -> Stopwatch:
+        """Read `pp` tokens and write `tg` more than the first, as a stream, and return how fast that was.
 
-        Raises BackendError for a server that does not.
+        Raises BackendError for a server that does not time itself as llama-server does.
         """
-        found = self.ask("/completion", {
+        asked = {
             "prompt": self._tokens(pp), "n_predict": tg + 1, "temperature": 0, "ignore_eos": True, "cache_prompt": False,
-        })  # fmt: skip
+            "stream": True,
+        }  # fmt: skip
+        untold = pillm.BackendError(
+            f"{self.name} tells no timings as llama-server does, so runner 'server' cannot time it. Time the file "
+            "with runner 'local' or 'pi4'."
+        )
+        if not self.is_llama_server():
+            raise untold
+        arrivals, timings = [], None
+        for at, event in self.stream("/completion", asked):
+            timings = event.get("timings") or timings
+            arrivals += [] if event.get("stop") else [at]
         try:
-            timings = (found or {})["timings"]
-            read, written = int(timings["prompt_n"]), int(timings["predicted_n"])
-            speeds = float(timings["prompt_per_second"]), float(timings["predicted_per_second"])
+            read, written = int(timings["prompt_n"]), int(timings["predicted_n"])  # type: ignore[index]
+            speeds = float(timings["prompt_per_second"]), float(timings["predicted_per_second"])  # type: ignore[index]
         except (LookupError, TypeError, ValueError) as error:
-            raise pillm.BackendError(
-                f"{self.name} tells no timings as llama-server does, so runner 'server' cannot time it. Time the file "
-                "with runner 'local' or 'pi4'."
-            ) from error
+            raise untold from error
         if read != pp or written < tg or min(speeds) <= 0:
             raise pillm.BackendError(
                 f"{self.name} read {read} tokens and wrote {written} where {pp} and {tg + 1} were asked for: its context "
                 "may be shorter. Ask for fewer."
             )
-        return speeds
+        return Stopwatch(*speeds, tuple(arrivals))
 
     def _tokens(self, count: int) -> list[int]:
         """Return so many tokens of a text, which is what llama-server takes in its place."""
         found = (self.ask("/tokenize", {"content": _TEXT * (1 + _FEWEST // 16)}) or {}).get("tokens")
         ids = [one for one in found if isinstance(one, int)] if isinstance(found, list) else []
         return (ids * (1 + count // len(ids)))[:count] if ids else [1] * count
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """Return the event that a line of a stream holds; None where it holds none."""
+    if not line.startswith(b"data:"):
+        return None
+    try:
+        found = json.loads(line.removeprefix(b"data:"))
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

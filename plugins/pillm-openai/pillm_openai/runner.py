@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any, ClassVar
 
@@ -12,8 +11,10 @@ from pydantic import Field, field_validator
 
 import pillm
 from pillm_openai.address import check_url, is_here, secret_for, server_name
+from pillm_openai.embeddings import embedded
 from pillm_openai.native import Native, Served
 from pillm_openai.teacher import OpenAI
+from pillm_openai.timing import Timed
 
 _FREE: dict[str, Any] = {"key": False}
 log = logging.getLogger("pillm.openai")
@@ -24,7 +25,7 @@ class ServerRunner(pillm.Runner):
 
     name: ClassVar[str] = "server"
     reads: ClassVar[frozenset[str]] = frozenset({"gguf"})
-    capabilities: ClassVar[frozenset[str]] = frozenset({"answer", "bench", "grammar", "logprobs"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"answer", "bench", "embed", "grammar", "logprobs"})
 
     base_url: str = Field("http://127.0.0.1:8080/v1", description="The address of the server's OpenAI-compatible API.")
     model: str | None = Field(None, min_length=1, description="The model, as the server names it; none: the only one it lists.")
@@ -95,7 +96,7 @@ class ServerRunner(pillm.Runner):
         return ServerSession(self, model, native, served)
 
 
-class ServerSession(pillm.Session):
+class ServerSession(Timed, pillm.Session):
     """A server that answers from a model file."""
 
     def __init__(self, runner: ServerRunner, model: pillm.ModelFile, native: Native, served: Served) -> None:
@@ -112,17 +113,12 @@ class ServerSession(pillm.Session):
         """Ask at most `concurrency` at once and yield in the order of completion."""
         yield from self._teacher.answer(requests)
 
-    def bench(self, plan: pillm.BenchPlan) -> pillm.Benchmark:
-        """Time prefill and decode as the server itself does; raise BackendError where it tells no timings."""
-        self._native.timed(min(plan.pp, 32), 1)
-        speeds = [self._native.timed(plan.pp, plan.tg) for _ in range(plan.repetitions)]
-        samples = {"pp_tps": [one for one, _ in speeds], "tg_tps": [one for _, one in speeds]}
-        return pillm.Benchmark(
-            model=self._model.path.name, device=self._native.name, basis="measured",
-            pp_tps=statistics.median(samples["pp_tps"]), tg_tps=statistics.median(samples["tg_tps"]), pp=plan.pp, tg=plan.tg,
-            repetitions=plan.repetitions, samples=samples,
-            details={"runner": "server", "served": self.served.sentence, "proof": self.served.proof},
-        )  # fmt: skip
+    def embed(self, texts: Iterable[str]) -> Iterator[tuple[float, ...]]:
+        """Yield one embedding of length 1 per text, pooled as the server pools; raises what `embedded` raises."""
+        yield from embedded(self._native, self.served.model, texts)
+
+    def _asking(self, *, constrained: bool) -> OpenAI:
+        return self._runner.model_copy(update={"constrain": constrained}).teacher(self.served.model)
 
     def close(self) -> None:
         """Hang up; calling it twice is harmless."""

@@ -35,7 +35,10 @@ class Told:
                 found = told.paths.get(self.path)
                 found = found(body) if callable(found) else found
                 text = json.dumps(found).encode() if not isinstance(found, bytes) else found
-                self.send_response(404 if found is None else 200)
+                status = 404 if found is None else 200
+                if isinstance(found, dict) and isinstance(found.get("error"), dict):
+                    status = found["error"]["code"]
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
                 self.wfile.write(text)
@@ -64,3 +67,13 @@ def file(folder: Any, name: str = "student.gguf", content: bytes = QWERTY) -> pi
 def listing(*names: str) -> dict[str, Any]:
     """Return what /v1/models says."""
     return {"data": [{"id": name} for name in names]}
+
+
+def streamed(*events: Any) -> bytes:
+    """Return events as a server streams them."""
+    return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+
+
+def refusal(status: int, message: str) -> dict[str, Any]:
+    """Return what a server says that refuses."""
+    return {"error": {"code": status, "message": message}}

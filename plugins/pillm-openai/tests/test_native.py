@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pillm_openai.native import Native, Served
-from pillm_openai_natives import Told, file, listing
+from pillm_openai_natives import Told, file, listing, streamed
 
 import pillm
 
@@ -77,16 +77,42 @@ def test_nobody_there_is_unavailable() -> None:
 
 
 def test_timings_are_the_servers_own_and_of_as_many_tokens_as_were_asked_for() -> None:
-    def complete(body: Any) -> dict[str, Any]:
+    def complete(body: Any) -> bytes:
         read, written = len(body["prompt"]), body["n_predict"]
-        return {"timings": {"prompt_n": min(read, 100), "predicted_n": written, "prompt_per_second": 50.0,
-                            "predicted_per_second": 5.0}}  # fmt: skip
+        told = {"prompt_n": min(read, 100), "predicted_n": written, "prompt_per_second": 50.0, "predicted_per_second": 5.0}
+        return streamed(*[{"content": "a", "stop": False}] * written, {"content": "", "stop": True, "timings": told})
 
-    with Told(completion=complete, tokenize={"tokens": [7, 8, 9]}) as server, native(server) as opened:
-        assert opened.timed(8, 4) == (50.0, 5.0)
+    paths = {"completion": complete, "tokenize": {"tokens": [7, 8, 9]}, "props": {"model_path": "x"}}
+    with Told(**paths) as server, native(server) as opened:
+        found = opened.timed(8, 4)
+        assert (found.read_tps, found.written_tps, len(found.arrivals)) == (50.0, 5.0, 5)
+        assert list(found.arrivals) == sorted(found.arrivals)
         (asked,) = [body for path, body in server.asked if path == "/completion"]
         assert (asked["prompt"], asked["n_predict"], asked["cache_prompt"]) == ([7, 8, 9, 7, 8, 9, 7, 8], 5, False)
         with pytest.raises(pillm.BackendError, match="read 100 tokens"):
             opened.timed(200, 4)
-    with Told() as server, native(server) as opened, pytest.raises(pillm.BackendError, match="tells no timings"):
-        opened.timed(8, 4)
+    for paths in ({}, {"props": {"model_path": "x"}, "completion": streamed({"content": "a"})}):
+        with Told(**paths) as server, native(server) as opened, pytest.raises(pillm.BackendError, match="tells no timings"):
+            opened.timed(8, 4)
+
+
+def test_a_stream_is_read_event_by_event_and_whatever_else_it_holds_is_passed_over() -> None:
+    noise = b": a comment\n\ndata: [DONE]\n\ndata: {broken\n\ndata: 7\n\n"
+    with Told(v1__a=streamed({"x": 1}) + noise + streamed({"x": 2})) as server, native(server) as opened:
+        assert [event for _, event in opened.stream("/a", {})] == [{"x": 1}, {"x": 2}]
+        with pytest.raises(pillm.BackendError, match="answered 404 to /b"):
+            list(opened.stream("/b", {}))
+    opened = Native("http://127.0.0.1:9/v1", "", 2.0)
+    with pytest.raises(pillm.Unavailable, match="cannot be asked"):
+        list(opened.stream("/a", {}))
+    opened.close()
+
+
+def test_what_a_server_says_of_itself_is_read_as_far_as_it_makes_sense() -> None:
+    told = {"default_generation_settings": {"n_ctx": 512}, "build_info": "b1-abc"}
+    with Told(props=told) as server, native(server) as opened:
+        assert (opened.context(), opened.build(), opened.is_llama_server()) == (512, "llama.cpp b1-abc", True)
+    with Told(props={"default_generation_settings": [], "build_info": 3}) as server, native(server) as opened:
+        assert (opened.context(), opened.build()) == (None, None)
+    with Told() as server, native(server) as opened:
+        assert not opened.is_llama_server()

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,23 +76,39 @@ def test_results_are_known_by_the_server_and_not_by_how_it_is_asked() -> None:
     assert ServerRunner(base_url="http://127.0.0.1:8081/v1").identity() != ServerRunner().identity()
 
 
-@pytest.fixture
-def llama_server() -> Iterator[str]:
-    """Return the address of a real llama-server with the file of the board's self-test."""
+def built_program(target: str) -> Path:
+    """Return the path of a llama-server that was built here; skip the test where there is none."""
     built = pytest.importorskip("pillm_llamacpp.building.built")
-    emulation = pytest.importorskip("pillm_llamacpp.building.emulation")
-    target = pytest.importorskip("pillm_llamacpp.building.targets").TARGETS["pi4"]
-    kept = built.Built(target, built.kept_folder(target))
-    if shutil.which(emulation.QEMU) is None:
-        pytest.skip(f"not installed: {emulation.QEMU}")
+    found = pytest.importorskip("pillm_llamacpp.building.targets").TARGETS[target]
+    kept = built.Built(found, built.kept_folder(found))
     if kept.lacking(("llama-server",)):
-        pytest.skip(f"not built: llama-server for the Raspberry Pi 4 ({built.command(target)})")
+        pytest.skip(f"not built: llama-server for {found.title} ({built.command(found)})")
+    path: Path = kept.path("llama-server")
+    return path
+
+
+@contextmanager
+def serving(*start: str) -> Iterator[str]:
+    """Yield the address of a real llama-server with the file of the board's self-test."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    argv = [emulation.QEMU, "-cpu", target.cpu, str(kept.path("llama-server")), "--model", str(MODEL), "--port", str(port)]
-    argv += ["--ctx-size", "512", "--parallel", "1", "--threads", "1", "--no-ui", "--offline"]
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    argv = [*start, "--model", str(MODEL), "--port", str(port)]
+    argv += [
+        "--ctx-size",
+        "512",
+        "--parallel",
+        "1",
+        "--threads",
+        "1",
+        "--no-ui",
+        "--offline",
+        "--embeddings",
+        "--pooling",
+        "mean",
+    ]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet, env={**os.environ, "LLAMA_ARG_REPACK": "0"})
     try:
         until = time.monotonic() + 60
         while time.monotonic() < until and process.poll() is None:
@@ -102,6 +120,23 @@ def llama_server() -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def llama_server() -> Iterator[str]:
+    """Return the address of the board's llama-server, under qemu."""
+    emulation = pytest.importorskip("pillm_llamacpp.building.emulation")
+    if shutil.which(emulation.QEMU) is None:
+        pytest.skip(f"not installed: {emulation.QEMU}")
+    with serving(emulation.QEMU, "-cpu", "cortex-a72", str(built_program("pi4"))) as url:
+        yield url
+
+
+@pytest.fixture
+def native_server() -> Iterator[str]:
+    """Return the address of this machine's llama-server."""
+    with serving(str(built_program("this"))) as url:
+        yield url
 
 
 def test_a_real_llama_server_is_proved_answers_like_the_file_here_and_is_timed(llama_server: str) -> None:
@@ -118,3 +153,31 @@ def test_a_real_llama_server_is_proved_answers_like_the_file_here_and_is_timed(l
     (said,) = ask(held, model, "pick", schema=schema)
     assert isinstance(said, pillm.Answer)
     assert json.loads(said.content)["a"] in ("x", "y")
+
+
+def test_a_real_llama_server_embeds_as_the_file_does_here(native_server: str, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"id": "a", "text": "Bonjour"}\n{"id": "b", "text": "allume la lumière du salon"}\n')
+    said = []
+    for options in (["server", "-o", f"base_url={native_server}"], ["local"]):
+        argv = [sys.executable, "-m", "pillm", "embed", str(MODEL), str(texts), "--runner", *options]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
+        said.append([json.loads(line) for line in done.stdout.splitlines()])
+    assert [row["id"] for row in said[0]] == ["a", "b"]
+    for there, here in zip(*said, strict=True):
+        assert sum(a * b for a, b in zip(there["vector"], here["vector"], strict=True)) == pytest.approx(1, abs=1e-3)
+    model = pillm.ModelFile.of(MODEL, "Q4_K_M")
+    with ServerRunner(base_url=native_server).open(model) as session, pytest.raises(pillm.DataError, match="Shorten the text"):
+        list(session.embed(["la lumière du salon " * 400]))
+
+
+def test_the_bench_of_a_real_llama_server_tells_first_token_and_pace(native_server: str) -> None:
+    row = pillm.Prompt(id="a", messages=({"role": "user", "content": "Bonjour"},))
+    plan = pillm.BenchPlan(pp=32, tg=8, repetitions=3, prompts=(row,), texts=("Bonjour",), depths=(16,))
+    record = pillm.bench(pillm.ModelFile.of(MODEL, "Q4_K_M"), ServerRunner(base_url=native_server, max_tokens=8), plan=plan)
+    assert record.threads is None
+    assert record.build
+    assert {"ttft_ms", "inter_token_ms", "inter_token_p95_ms", "answer_ttft_ms", "embed_ms"} <= record.times.keys()
+    assert {"inter_token_free_ms", "inter_token_free_p95_ms"} <= record.times.keys()
+    assert 0 < record.times["inter_token_ms"].value <= record.times["inter_token_p95_ms"].value
+    assert "as it was started" in record.not_measured["pp32 @ d16"]

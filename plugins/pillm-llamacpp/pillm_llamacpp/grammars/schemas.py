@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from pillm_llamacpp.grammars import numbers, quoted, scalars
 from pillm_llamacpp.grammars.containers import array_of, object_of
+from pillm_llamacpp.grammars.exclusive import Exclusion
 from pillm_llamacpp.grammars.keywords import Impossible, Schema, none, only, refuse
 from pillm_llamacpp.grammars.merging import conjoined
 from pillm_llamacpp.grammars.sequences import Sequence, constant, letters, rule, union
@@ -123,7 +124,6 @@ class _Writer:
 
     def _flat(self, schema: Any, path: str, seen: tuple[str, ...]) -> Schema:
         """Return a part in one with what it refers to and with the parts of its allOf."""
-        self._count(path)
         if not isinstance(schema, dict):
             return {} if schema is True else none(path, f"values of the schema {json.dumps(schema)}")
         kept = _without_notes(schema)
@@ -174,6 +174,8 @@ class _Writer:
     def _union(self, kept: Schema, key: str, path: str, refs: tuple[str, ...]) -> Sequence:
         choices, rest = kept[key], {name: value for name, value in kept.items() if name != key}
         held = [{"allOf": [rest, one]} if rest else one for one in choices]
+        if key == "oneOf" and (found := Exclusion(lambda part: self._flat(part, path, ()), self.validator).overlapping(held)):
+            refuse(path, f"a oneOf whose choices {found[0]} and {found[1]} may both hold for one answer (anyOf allows that)")
         parts = (partial(self.visit, one, f"{path}/{key}/{place}", refs) for place, one in enumerate(held))
         return self.name(union(self.possible(parts)))
 
