@@ -53,6 +53,7 @@ SMALL = thing(
         ({"allOf": [{"pattern": "a", "type": "string"}, {"pattern": "b"}]}, "'pattern' in parts that say it differently"),
         ({"not": {"type": "object"}}, "'not' without a type"),
         ({"type": "object", "patternProperties": {"a": {}}}, "'patternProperties'"),
+        ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "a oneOf whose choices 0 and 1 may both hold"),
         ({"anyOf": [{"type": "string"}], "not": {}}, "'not' for type string at #/anyOf/0"),
         ({"type": "flower"}, "is not valid"),
     ],

@@ -18,6 +18,9 @@ LEAVES = [
     {"type": "string"},
     {"$ref": "#/$defs/a"},
     {"$ref": "#/$defs/b"},
+    {"$ref": "#/$defs/a", "title": "A", "description": "said beside it"},
+    {"$ref": "#/$defs/b", "minimum": 2, "maxLength": 1},
+    {"$ref": "#/$defs/b", "allOf": [{"$ref": "#/$defs/a"}]},
     {"enum": [1, {"$ref": "#/no"}]},
 ]
 PARTS = st.recursive(
@@ -49,6 +52,14 @@ def test_the_schemas_that_pillm_ships_hold_no_reference_any_more(name: str) -> N
     whole = inlined(named_schema(name))
     kept = {key: value for key, value in whole.items() if key != "$defs"}
     assert "$ref" not in json.dumps(kept)
+
+
+def test_words_beside_a_reference_leave_no_trace_and_limits_stand_beside_what_is_written_out() -> None:
+    defined = {"$defs": {"n": {"type": "integer"}}}
+    said = inlined({"properties": {"a": {"$ref": "#/$defs/n", "description": "how many"}}, **defined})
+    assert said["properties"]["a"] == {"type": "integer"}
+    held = inlined({"properties": {"a": {"$ref": "#/$defs/n", "minimum": 2}}, **defined})
+    assert held["properties"]["a"] == {"minimum": 2, "allOf": [{"type": "integer"}]}
 
 
 def test_what_refers_to_itself_keeps_its_reference() -> None:

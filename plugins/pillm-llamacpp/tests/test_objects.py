@@ -4,14 +4,14 @@ import json
 from itertools import combinations
 
 import pytest
-from pillm_llamacpp.grammars.objects import members
+from pillm_llamacpp.grammars.objects import few_enough, members
 from pillm_llamacpp.grammars.sequences import letters, rule, union
 from pillm_llamacpp_walks import regex
 
 
-def written(names: list[str], required: list[str]) -> str:
+def written(names: list[str], required: list[str], counts: tuple[int, int | None] = (0, None)) -> str:
     """Return the expression of an object whose values are all true, without rules: what has a name stands in its place."""
-    return union([members({name: letters("true") for name in names}, required, lambda body: rule(f"( {body} )"))])
+    return union([members({name: letters("true") for name in names}, required, lambda body: rule(f"( {body} )"), counts)])
 
 
 @pytest.mark.parametrize("required", [[], ["b"], ["a", "c"], ["a", "b", "c", "d"]])
@@ -31,3 +31,21 @@ def test_many_members_may_be_left_out() -> None:
     rules: list[str] = []
     members({name: letters("1") for name in names}, [], lambda body: (rules.append(body), rule(f"r{len(rules)}"))[1])
     assert sum(map(len, rules)) < 20_000
+
+
+@pytest.mark.parametrize("required", [[], ["b"]])
+@pytest.mark.parametrize("counts", [(0, 0), (1, None), (2, 2), (0, 1), (1, 3), (3, None)])
+def test_as_many_members_stand_there_as_were_asked_for(required: list[str], counts: tuple[int, int | None]) -> None:
+    names, (low, high) = ["a", "b", "c", "d"], counts
+    expression = regex(written(names, required, counts))
+    for count in range(5):
+        for chosen in combinations(names, count):
+            free = [name for name in chosen if name not in required]
+            text = json.dumps(dict.fromkeys([*(name for name in required if name in chosen), *free], True))
+            allowed = set(required) <= set(chosen) and low <= len(free) and (high is None or len(free) <= high)
+            assert bool(expression.fullmatch(text)) == allowed, text
+
+
+def test_a_count_is_kept_where_its_rules_are_few() -> None:
+    assert few_enough(24, (1, None))
+    assert not few_enough(60, (2, None))

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from pillm_llamacpp.grammars.keywords import Impossible, Schema
 
 Look: TypeAlias = Callable[[Any], Schema]
-_DEEPEST = 6
+_DEEPEST, _MOST_LOOKS = 6, 20_000
 
 
 class Exclusion:
@@ -18,7 +18,7 @@ class Exclusion:
     """
 
     def __init__(self, look: Look, validator: Any) -> None:
-        self._look, self._validator = look, validator
+        self._look, self._validator, self._looks = look, validator, 0
 
     def overlapping(self, choices: list[Any]) -> tuple[int, int] | None:
         """Return the first two choices of which an answer may satisfy both; None where there are none."""
@@ -30,12 +30,13 @@ class Exclusion:
 
     def _never(self, made: Any, other: Any, depth: int) -> bool:
         """Say whether what a grammar of `made` lets through never satisfies `other`."""
+        self._looks += 1
+        if depth > _DEEPEST or self._looks > _MOST_LOOKS:
+            return False
         try:
             one, two = self._look(made), self._look(other)
         except Impossible:
             return True
-        if depth > _DEEPEST:
-            return False
         for part in _choices(one):
             return all(self._never(choice, two, depth + 1) for choice in part)
         for part in _choices(two):
@@ -51,7 +52,8 @@ class Exclusion:
 
     def _other_members(self, one: Schema, two: Schema, depth: int) -> bool:
         """Say whether objects written for `one` lack what `two` requires, or hold what it does not allow."""
-        ours, theirs = one.get("properties"), two.get("properties", {})
+        ours = one.get("properties", {} if one.get("additionalProperties") is False else None)
+        theirs = two.get("properties", {})
         needed, wanted = set(one.get("required", ())), set(two.get("required", ()))
         if ours is None:
             return False

@@ -201,8 +201,12 @@ class _Writer:
             found = [True, False] if kept["type"] == "boolean" else [None]
         else:
             return None
-        simple = all(isinstance(value, (str, int, float, bool, type(None))) for value in found)
-        return list({(isinstance(value, bool), value): value for value in found}.values()) if simple else None
+        if not all(isinstance(value, (str, int, float, type(None))) for value in found):
+            return None
+        different: dict[tuple[bool, Any], Any] = {}
+        for value in found:  # 1 and 1.0 are one value, 1 and true are two
+            different.setdefault((isinstance(value, bool), value), value)
+        return list(different.values())
 
     def _typed(self, kept: Schema, path: str) -> Sequence:
         kinds = kept.pop("type", None)
