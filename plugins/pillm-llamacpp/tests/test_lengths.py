@@ -29,7 +29,7 @@ def inline(body: str) -> Sequence:
     return rule(f"( {body} )")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(pattern=st.sampled_from(PATTERNS), low=st.integers(0, 6), room=st.integers(0, 5), data=st.data())
 def test_exactly_the_texts_of_a_length_are_left_of_a_pattern(pattern: str, low: int, room: int, data: st.DataObject) -> None:
     expression = held(pattern_expression(pattern), low, low + room, inline)

@@ -64,7 +64,7 @@ ODD = st.recursive(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(reply=ODD.filter(lambda reply: reply is not None))
 def test_whatever_a_server_sends_is_vectors_or_a_backend_error(reply: Any) -> None:
     with pytest.raises(pillm.BackendError, match="no embeddings that can be read"):

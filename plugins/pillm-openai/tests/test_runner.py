@@ -155,6 +155,7 @@ def test_a_real_llama_server_is_proved_answers_like_the_file_here_and_is_timed(l
     assert json.loads(said.content)["a"] in ("x", "y")
 
 
+@pytest.mark.full
 def test_a_real_llama_server_embeds_as_the_file_does_here(native_server: str, tmp_path: Path) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text('{"id": "a", "text": "Bonjour"}\n{"id": "b", "text": "allume la lumière du salon"}\n')
