@@ -20,7 +20,7 @@ def prompts(*schemas: dict[str, object] | None) -> list[pillm.Prompt]:
 def test_a_schema_that_answers_could_not_be_held_to_is_told_before_anything_is_asked(tmp_path: Path) -> None:
     for backend in (LocalRunner(constrain=True), GGUFTeacher(constrain=True, model=tmp_path / "a.gguf")):
         backend.check_prompts(prompts(GOOD, None, GOOD))
-        with pytest.raises(pillm.ConfigError, match=r"row-1: .*'uniqueItems' for type array at #"):
+        with pytest.raises(pillm.ConfigError, match=r"row-1: .*'uniqueItems' for type array .* at #"):
             backend.check_prompts(prompts(GOOD, BAD))
 
 
