@@ -3,29 +3,37 @@
 #
 #   get_model.sh [--dry-run] [--sha256 HEX] [--out DIR] NAME|URL
 #
-#   NAME            tinyllama (669 MB) or qwen2.5-0.5b (491 MB), in Q4_K_M: something to begin with
+#   NAME            tinyllama (669 MB) or qwen2.5-0.5b (491 MB), in Q4_K_M: something to begin with. Revision and sha256 are pinned
 #   URL             a .gguf file anywhere
-#   --sha256 HEX    what it must be; without it, what the hub says of the file (header X-Linked-ETag) before it is sent
+#   --sha256 HEX    what it must be; without it, what it was the first time (FILE.gguf.sha256 in the folder), else what the hub says
+#                   of the file (header X-Linked-ETag) before it is sent
 #   --out DIR       folder for the file (~/.local/share/pillm/models)
 #   --dry-run       ask for size and sha256, print every step and change nothing
 #
 # An interrupted download goes on where it was. A file that is there already is checked and not downloaded again.
-# A sha256 that comes from where the file comes from finds a broken transfer; against a hub that lies it takes one of your own.
+# The sha256 that came is printed and kept beside the file, and another one is refused from then on. The first time, one that comes
+# from where the file comes from finds a broken transfer; against a hub that lies it takes one of your own.
 set -eu
 # shellcheck source-path=SCRIPTDIR source=steps.sh
 . "$(dirname -- "$0")/steps.sh"
 
 HUB=${HF_ENDPOINT:-https://huggingface.co}
 OUT=${XDG_DATA_HOME:-$HOME/.local/share}/pillm/models
-SHA256=''
+SHA256='' PINNED=''
 parse "$@"
 eval "set -- $WORDS" && shift "$READ"
 WHAT=${1-}
 [ $# -le 1 ] || wrong "$2"
 case $WHAT in
 '') stop 2 "name a model: tinyllama, qwen2.5-0.5b or a URL. See: $SELF --help" ;;
-tinyllama) URL=$HUB/TheBloke/TinyLlama-1.1B-Chat-v1.0-GGUF/resolve/main/tinyllama-1.1b-chat-v1.0.Q4_K_M.gguf ;;
-qwen2.5-0.5b) URL=$HUB/Qwen/Qwen2.5-0.5B-Instruct-GGUF/resolve/main/qwen2.5-0.5b-instruct-q4_k_m.gguf ;;
+tinyllama)
+    URL=$HUB/TheBloke/TinyLlama-1.1B-Chat-v1.0-GGUF/resolve/52e7645ba7c309695bec7ac98f4f005b139cf465/tinyllama-1.1b-chat-v1.0.Q4_K_M.gguf
+    PINNED=9fecc3b3cd76bba89d504f29b616eedf7da85b96540e490ca5824d3f7d2776a0
+    ;;
+qwen2.5-0.5b)
+    URL=$HUB/Qwen/Qwen2.5-0.5B-Instruct-GGUF/resolve/9217f5db79a29953eb74d5343926648285ec7e67/qwen2.5-0.5b-instruct-q4_k_m.gguf
+    PINNED=74a4da8c9fdbcd15bd1f6d01d621410d31c6fc00986f5eb687824e7b93d7a9db
+    ;;
 https://* | http://127.0.0.1:* | http://localhost:*) URL=$WHAT ;;
 http://*) stop 6 'a model is only fetched over https.' ;;
 *) stop 2 "'$WHAT' is no name and no URL. Known: tinyllama, qwen2.5-0.5b." ;;
@@ -53,9 +61,11 @@ header() {
     printf '%s\n' "$HEADERS" | tr -d '\r"' | awk -F': *' -v name="$1" 'tolower($1) == name { found = $2 } END { print found }'
 }
 
-# what a file that is there must be: what was asked for, or what it was when it came
-known=$SHA256
-[ -n "$known" ] || known=$(cut -d ' ' -f 1 -- "$SUM" 2>/dev/null || true)
+# what the file must be: what was asked for, else what is pinned, else what it was when it first came
+first=$(cut -d ' ' -f 1 -- "$SUM" 2>/dev/null || true)
+is_sha256 "$first" || first=''
+known=${SHA256:-${PINNED:-$first}}
+SHA256=$known
 if [ -f "$TARGET" ] && [ -n "$known" ]; then
     [ "$(sha256_of "$TARGET")" = "$known" ] || stop 6 "$TARGET is there and is not what it should be (sha256 $known). It was left alone; move it away to get it anew."
     say "$TARGET is there and whole"
@@ -82,8 +92,12 @@ case $(printf '%s\n' "$HEADERS" | head -n 1) in
 *' 404'*) stop 2 "there is no $URL." ;;
 *) stop 5 "$URL answered: $(printf '%s\n' "$HEADERS" | head -n 1)" ;;
 esac
+told=$(header x-linked-etag)
+if is_sha256 "$told" && [ -n "$SHA256" ] && [ "$told" != "$SHA256" ]; then
+    stop 6 "$URL is another file now: the hub says sha256 $told, and it must be $SHA256. Nothing was downloaded. Where you want the new one: --sha256 $told"
+fi
 if [ -z "$SHA256" ]; then
-    SHA256=$(header x-linked-etag)
+    SHA256=$told
     is_sha256 "$SHA256" || stop 6 "$URL does not say the sha256 of the file, so what comes could not be checked. Give it with --sha256."
 fi
 SIZE=$(header x-linked-size)
@@ -122,6 +136,7 @@ fi
 step mv -f "$PART" "$TARGET"
 if [ -z "$DRY_RUN" ]; then
     printf '%s  %s\n' "$SHA256" "$FILE" >"$SUM"
+    say "sha256 $SHA256, kept in $SUM; the next one must be the same"
     printf '%s\n' "$TARGET"
 else
     say 'nothing was changed'

@@ -24,18 +24,39 @@ get_source() {
     fi
 }
 
-# download: the archive to $ARCHIVE.part, from the place that was named, else by pip, which looks at the sha256 too
+# download: the archive to $ARCHIVE.part, from the place that was named, else by pip. pip would run the archive's build tool, and
+# download that one unpinned, only to read the archive's name: the stand-in tells it. pip holds the sha256 against the file before
+# it looks into it, so nothing that comes from the network is run.
 download() {
     if [ -n "$URL" ]; then
         step curl --fail --location --retry 3 --continue-at - --output "$ARCHIVE.part" "$URL" ||
             stop 5 "the source could not be downloaded from $URL; what came is kept, and the same command goes on. Without a network: --source FILE"
         return
     fi
+    step stand_in "$ARCHIVE.pip/tool/scikit_build_core"
     printf 'llama-cpp-python==%s --hash=sha256:%s\n' $VERSION $SHA256 |
-        step pip3 download --quiet --no-deps --no-binary llama-cpp-python --require-hashes --dest "$ARCHIVE.pip" --requirement /dev/stdin ||
+        step env "PYTHONPATH=$ARCHIVE.pip/tool" pip3 download --quiet --no-deps --no-binary :all: --no-build-isolation --require-hashes \
+            --dest "$ARCHIVE.pip" --requirement /dev/stdin ||
         stop 5 'the source could not be downloaded by pip; nothing was changed. From another place: --url URL. Without a network: --source FILE'
     step mv -f "$ARCHIVE.pip/llama_cpp_python-$VERSION.tar.gz" "$ARCHIVE.part"
     step rm -rf "$ARCHIVE.pip"
+}
+
+# stand_in DIR: a build tool that builds nothing, and only says which release the archive is
+stand_in() {
+    mkdir -p "$1"
+    : >"$1/__init__.py"
+    cat >"$1/build.py" <<END
+import os
+
+
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    name = "llama_cpp_python-$VERSION.dist-info"
+    os.mkdir(os.path.join(folder, name))
+    with open(os.path.join(folder, name, "METADATA"), "w") as file:
+        file.write("Metadata-Version: 2.1\\nName: llama_cpp_python\\nVersion: $VERSION\\n")
+    return name
+END
 }
 
 # checked FILE: stop where an archive is not the pinned one; one that was downloaded is removed

@@ -9,46 +9,85 @@
 #   --tokens N      tokens after which an answer is cut (256)
 #   --context N     tokens of prompt and answer (2048)
 #   --threads N     cores to compute with (all)
+#   --system TEXT   what the model is told before the prompt
+#   --system-file F the same, from a file
+#   --schema F      file with the JSON Schema that the answer must satisfy
+#   --grammar F     file with the grammar (GBNF) that the answer must follow
+#   --prompt-cache F  keep what was computed for the prompt in this file, and go on from there where the next one begins alike:
+#                   with --system, only the first answer waits for it. A file belongs to one model
+#   --kv-type TYPE  how the context is kept (f16); q8_0 takes half the memory
+#   --temperature X the most probable answer at 0, others above it (0)
+#   --seed N        chance begins here; for a --temperature above 0
 #   --port N        port of --serve (8080)
 #   --key-file F    file with the key that callers of --serve must show; without one, every program of this machine may ask
 #   --dry-run       print the command and change nothing
 #
-# Answers are greedy: the same prompt gives the same answer. The chat template is in the file.
+# Unless told otherwise answers are greedy: the same prompt gives the same answer. The chat template is in the file.
 set -eu
 # shellcheck source-path=SCRIPTDIR source=steps.sh
 . "$(dirname -- "$0")/steps.sh"
 
 TOKENS=256 CONTEXT=2048 THREADS=$(cores) PORT=8080 KEY_FILE='' SERVE=''
+SYSTEM='' SYSTEM_FILE='' SCHEMA='' GRAMMAR='' PROMPT_CACHE='' KV_TYPE='' TEMPERATURE='' SEED=''
 parse "$@"
 eval "set -- $WORDS" && shift "$READ"
 [ $# -gt 0 ] || stop 2 "name a .gguf file. See: $SELF --help"
 MODEL=$1
 PROMPT=${2-}
 [ $# -le 2 ] || stop 2 'quote the prompt: it is one word of the command line.'
-[ -f "$MODEL" ] || stop 2 "there is no file $MODEL."
+for file in "$MODEL" "$SYSTEM_FILE" "$SCHEMA" "$GRAMMAR"; do
+    [ -z "$file" ] || [ -f "$file" ] || stop 2 "there is no file $file."
+done
+[ -z "$SYSTEM" ] || [ -z "$SYSTEM_FILE" ] || stop 2 'give --system or --system-file, not both.'
+[ -z "$SCHEMA" ] || [ -z "$GRAMMAR" ] || stop 2 'give --schema or --grammar, not both.'
+case $TEMPERATURE in *[!0-9.]* | *.*.* | .) stop 2 "--temperature needs a number from 0 on, not '$TEMPERATURE'." ;; esac
 
-if [ -n "$SERVE" ]; then
+serve() {
     [ -z "$PROMPT" ] || stop 2 '--serve takes no prompt.'
+    [ -z "$SYSTEM$SYSTEM_FILE$SCHEMA$GRAMMAR$PROMPT_CACHE$KV_TYPE$TEMPERATURE$SEED" ] ||
+        stop 2 'whoever asks --serve brings system prompt, schema, grammar, temperature and seed; it keeps its own cache.'
     export PILLM_MODEL="$MODEL" PILLM_CONTEXT="$CONTEXT" PILLM_TOKENS="$TOKENS" PILLM_THREADS="$THREADS" PILLM_PORT="$PORT" PILLM_KEY_FILE="$KEY_FILE"
     code=0
     "$(dirname -- "$0")/serve.sh" ${DRY_RUN:+--dry-run} model || code=$?
     case $code in [0-6]) exit "$code" ;; esac # said already
     ended $code llama-server
-    exit 0
-fi
-exe=$(program llama-completion) || exit $?
-set -- --model "$MODEL" --ctx-size "$CONTEXT" --predict "$TOKENS" --threads "$THREADS" --temp 0 --jinja --conversation \
-    --no-warmup --no-escape --offline --no-perf --simple-io
-if [ -z "$PROMPT" ]; then
-    step "$exe" "$@" || ended $? llama-completion
-    exit 0
-fi
-set -- "$@" --single-turn --no-display-prompt --prompt "$PROMPT"
+}
+
+# the command, but for the prompt
+command_line() {
+    exe=$(program llama-completion) || exit $?
+    [ -n "$TEMPERATURE" ] || TEMPERATURE=0
+    takes "$exe"
+    give --model MODEL
+    give --ctx-size CONTEXT
+    give '--predict --n-predict' TOKENS
+    give --threads THREADS
+    give '--temp --temperature' TEMPERATURE
+    give --conversation
+    give --no-escape
+    [ -z "$SEED" ] || give --seed SEED
+    [ -z "$SYSTEM" ] || give --system-prompt SYSTEM
+    [ -z "$SYSTEM_FILE" ] || give --system-prompt-file SYSTEM_FILE
+    [ -z "$SCHEMA" ] || give --json-schema-file SCHEMA
+    [ -z "$GRAMMAR" ] || give --grammar-file GRAMMAR
+    [ -z "$PROMPT_CACHE" ] || give --prompt-cache PROMPT_CACHE
+    [ -z "$KV_TYPE" ] || give --cache-type-k KV_TYPE
+    [ -z "$KV_TYPE" ] || give --cache-type-v KV_TYPE
+    for name in --jinja --no-warmup --offline --no-perf --simple-io; do
+        spare $name
+    done
+}
+
+[ -z "$SERVE" ] || { serve && exit 0; }
+command_line
+[ -z "$PROMPT" ] || for name in --single-turn --no-display-prompt; do give $name; done
+[ -z "$PROMPT" ] || give --prompt PROMPT
+eval "set -- $COMMAND"
 if [ -n "$DRY_RUN" ]; then
-    step "$exe" "$@"
-    exit 0
+    step "$@"
+elif [ -z "$PROMPT" ]; then
+    step "$@" || ended $? llama-completion
+else
+    answered "$@"
+    printf '%s\n' "${ANSWER% \[end of text\]*}"
 fi
-code=0
-answer=$("$exe" "$@" 2>/dev/null </dev/null) || code=$?
-ended $code llama-completion
-printf '%s\n' "${answer% \[end of text\]}"

@@ -12,6 +12,7 @@ set -eu
 # shellcheck source-path=SCRIPTDIR source=steps.sh
 . "$(dirname -- "$0")/steps.sh"
 
+# shellcheck disable=SC2034 # what `give` is told by name
 POOLING='' THREADS=$(cores) JSON=''
 parse "$@"
 eval "set -- $WORDS" && shift "$READ"
@@ -23,18 +24,29 @@ case $POOLING in '' | none | mean | cls | last | rank) ;; *) stop 2 "--pooling k
 exe=$(program llama-embedding) || exit $?
 
 format=array
+# shellcheck disable=SC2034
 [ -z "$JSON" ] || format=json
 text=${2-}
 [ $# -eq 2 ] || text=$(cat)
 [ -n "$text" ] || stop 2 'there is no text to embed.'
-set -- --model "$MODEL" --threads "$THREADS" --embd-normalize 2 --embd-output-format $format --no-warmup --no-escape --offline --prompt "$text"
-[ -z "$POOLING" ] || set -- "$@" --pooling "$POOLING"
+takes "$exe"
+give --model MODEL
+give --threads THREADS
+give --embd-normalize =2
+give --embd-output-format format
+give --no-escape
+for name in --no-warmup --offline; do
+    spare $name
+done
+[ -z "$POOLING" ] || give --pooling POOLING
+give --prompt text
+eval "set -- $COMMAND"
 if [ -n "$DRY_RUN" ]; then
-    step "$exe" "$@"
+    step "$@"
     exit 0
 fi
 code=0
-found=$("$exe" "$@" 2>/dev/null </dev/null) || code=$?
+found=$(hushed "$@") || code=$?
 ended $code llama-embedding
 if [ -n "$JSON" ]; then
     printf '%s\n' "$found"

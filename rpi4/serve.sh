@@ -6,7 +6,7 @@
 #   pillm-serve --new-key NAME
 #
 #   --check         print what would run and what stands in its way, hold every flag against the program, and run nothing
-#   --dry-run       print the command and run nothing
+#   --dry-run       print the command and start nothing
 #   --wait          wait until the server of that name answers; what the service does before it counts as started
 #   --new-key       make the API key that callers of the service must show: /etc/pillm/keys/NAME.key, for root alone
 #
@@ -51,6 +51,7 @@ settings() {
     done <"$1"
 }
 
+# shellcheck disable=SC2034 # what `give` is told by name
 # size_for MIB: what a board with that much memory can spare
 size_for() {
     if [ "$1" -lt 1500 ]; then
@@ -81,12 +82,18 @@ memory_limits() {
     esac
 }
 
-# options WORD ...: refuse what would undo the service's promises
+# options WORD ...: refuse what would undo the service's promises. llama-server takes _ for - in its flags.
 options() {
     for word; do
-        case $word in
-        --host* | --port* | --path* | -ag | --api-* | --ssl-* | --cors-* | --tools* | --agent* | --mcp* | --ui* | --webui* | --models-* | --slot-save-path* | -hf* | --hf-* | --rpc* | --log-file*)
-            stop 6 "PILLM_OPTIONS: $word is not for a service. It listens on 127.0.0.1, asks for a key, and runs no tools." ;;
+        case $(printf '%s' "$word" | tr _ -) in
+        --host* | --port* | --reuse-port* | --path* | --api-* | --ssl-* | --cors-* | --slots* | --props* | --slot-save-path* | --media-path* | \
+            --tools* | -ag | --agent* | --mcp* | --ui* | --webui* | --models-* | --rpc* | --log-file* | --log-prompts-dir*)
+            stop 6 "PILLM_OPTIONS: $word is not for a service. It listens on 127.0.0.1, asks for a key, shows no other's prompts, and runs no tools."
+            ;;
+        -hf* | --hf-* | -mu | --model-url* | -mmu | --mmproj-url* | -dr | --docker-repo* | --spec-draft-hf* | --*-default | --*-spec)
+            stop 6 "PILLM_OPTIONS: $word downloads a model, and a service has no network. Get it before: get_model.sh"
+            ;;
+        -m | --model | -a | --alias) stop 6 "PILLM_OPTIONS: $word is not for a service, whose name stands for one file. Another file: PILLM_MODEL" ;;
         esac
     done
 }
@@ -106,19 +113,15 @@ key_file() {
 check() {
     [ -e "$KEY" ] || say "there is no key $KEY (or only root sees it), and the service does not start without one: sudo $SELF --new-key $WHO"
     [ -n "$(find -L "$MODEL" -maxdepth 0 -perm -004)" ] || say "the service runs as a user of its own, who may not read $MODEL: sudo chmod a+r $MODEL"
-    code=0
-    help=$("$exe" --help 2>/dev/null </dev/null) || code=$?
-    ended $code llama-server
     strange=
     for word; do
-        case $word in
-        --*) printf '%s\n' "$help" | grep -q -E -e "(^|[ ,])$word([ ,]|\$)" || strange="$strange $word" ;;
-        esac
+        case $word in --*) flag "$word" >/dev/null || strange="$strange $word" ;; esac
     done
     [ -z "$strange" ] || stop 4 "this $exe does not know:$strange. pillm-llamacpp of the same version does."
     say "$(printf '%s\n' "$@" | grep -c '^--') flags, all known to $exe; $RAM MiB of memory"
 }
 
+# shellcheck disable=SC2034,SC2120
 serve() {
     MODEL=${PILLM_MODEL:-$ROOT/var/lib/pillm/models/$WHO.gguf}
     [ -r "$MODEL" ] || stop 2 "there is no file $MODEL that may be read here. Files below /home are hidden from a service: sudo install -m 644 FILE.gguf /var/lib/pillm/models/$WHO.gguf"
@@ -128,28 +131,49 @@ serve() {
     memory_limits
     exe=$(program llama-server) || exit $?
     key=$(key_file) || exit $?
-    threads=${PILLM_THREADS:-$(cores)}
+    CONTEXT=${PILLM_CONTEXT:-$CONTEXT} TOKENS=${PILLM_TOKENS:-512} THREADS=${PILLM_THREADS:-$(cores)} PORT=${PILLM_PORT:-8080}
     # shellcheck disable=SC2086 # one word each
     options ${PILLM_OPTIONS-}
+    takes "$exe"
     # llama-server's own defaults are made for large machines: four answers at once, 8 GiB of prompt cache, every web page may ask
-    # shellcheck disable=SC2086
-    set -- --model "$MODEL" --alias "$WHO" --ctx-size "${PILLM_CONTEXT:-$CONTEXT}" --predict "${PILLM_TOKENS:-512}" \
-        --threads "$threads" --threads-batch "$threads" --batch-size $BATCH --ubatch-size $UBATCH --parallel 1 \
-        --cache-ram $CACHE --ctx-checkpoints $CHECKPOINTS $REPACK --load-mode mmap --temp 0 --jinja --no-ui --no-slots --metrics --offline \
-        ${PILLM_OPTIONS-} --host 127.0.0.1 --port "${PILLM_PORT:-8080}" --cors-origins localhost
-    [ -z "$key" ] || set -- "$@" --api-key-file "$key"
+    give --model MODEL
+    spare --alias WHO
+    give --ctx-size CONTEXT
+    give '--predict --n-predict' TOKENS
+    give --threads THREADS
+    spare --threads-batch THREADS
+    give --batch-size BATCH
+    give --ubatch-size UBATCH
+    give --parallel =1
+    spare --cache-ram CACHE
+    spare --ctx-checkpoints CHECKPOINTS
+    spare "$REPACK"
+    spare --load-mode =mmap
+    give '--temp --temperature' =0
+    spare --jinja
+    spare --metrics
+    # after the options of others, since the last one counts
+    COMMAND="$COMMAND ${PILLM_OPTIONS:+\$PILLM_OPTIONS}"
+    give '--no-ui --no-webui'
+    give --no-slots
+    spare --offline
+    give --host =127.0.0.1
+    give --port PORT
+    give --cors-origins =localhost
+    [ -z "$key" ] || give --api-key-file key
+    eval "set -- $COMMAND"
     # what the environment tells llama-server itself would come on top, unseen
     for name in $(env | LC_ALL=C sed -n 's/^\(LLAMA_[A-Z0-9_]*\)=.*/\1/p'); do
         unset "$name"
     done
     if [ -n "$CHECK" ]; then
         DRY_RUN=yes
-        step "$exe" "$@"
+        step "$@"
         check "$@"
     elif [ -n "$DRY_RUN" ]; then
-        step "$exe" "$@"
+        step "$@"
     else
-        exec "$exe" "$@"
+        exec "$@"
     fi
 }
 

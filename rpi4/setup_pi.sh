@@ -137,10 +137,8 @@ self_test() {
         say "its answer must be: $expected"
         return 0
     fi
-    code=0
-    found=$("$@" 2>/dev/null </dev/null) || code=$?
-    ended $code llama-completion
-    [ "$found" = "$expected" ] || stop 1 "the self-test failed: the programs compute wrongly on this board. Expected '$expected', and they said '$found'."
+    answered "$@"
+    [ "$ANSWER" = "$expected" ] || stop 1 "the self-test failed: the programs compute wrongly on this board. Expected '$expected', and they said '$ANSWER'."
     say "self-test passed: $tokens tokens as expected"
 }
 

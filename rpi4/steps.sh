@@ -7,6 +7,8 @@ NAME=${SELF%.sh}
 ROOT=${PILLM_ROOT:-} # what /proc, /sys and /etc are read below: a recorded board, in tests
 PREFIX=${PILLM_LLAMACPP:-${XDG_DATA_HOME:-${HOME-}/.local/share}/pillm/llama.cpp}
 DRY_RUN=
+LINE_END='
+'
 
 say() {
     printf '%s: %s\n' "$NAME" "$*" >&2
@@ -113,6 +115,76 @@ program() {
         fi
     done
     command -v "$1" || stop 4 "$1 is not installed here. Build it with: setup_pi.sh; or install the package pillm-llamacpp"
+}
+
+# hushed COMMAND ...: run a program without what it says meanwhile; where it fails, the end of that is shown. llama.cpp's programs
+# may be gone before the thread that writes has said why: one that failed without a word is asked again.
+hushed() {
+    for _ in 1 2 3 4; do
+        failed=0
+        { said=$("$@" 2>&1 >&3 3>&- </dev/null) || failed=$?; } 3>&1
+        [ "$failed$said" = 1 ] || break
+    done
+    [ "$failed" -eq 0 ] || printf '%s\n' "$said" | tail -n 15 >&2
+    return "$failed"
+}
+
+# answered COMMAND ...: let llama-completion answer; ANSWER is what it wrote. It may be gone before its last words are written, as
+# above, with exit code 0: two line ends close what is whole.
+answered() {
+    for _ in 1 2 3 4 5 6 7 8; do
+        code=0
+        ANSWER=$(hushed "$@" && echo .) || code=$?
+        ended $code llama-completion
+        case $ANSWER in
+        *"$LINE_END$LINE_END.")
+            ANSWER=${ANSWER%"$LINE_END$LINE_END."}
+            return 0
+            ;;
+        esac
+    done
+    stop 1 'llama-completion ended eight times before its answer was written. Run the same command again.'
+}
+
+# takes PROGRAM: ask a program which flags it knows; releases of llama.cpp rename theirs. It begins a COMMAND.
+takes() {
+    code=0
+    KNOWN=$(hushed "$1" --help) || code=$?
+    ended $code "$(basename -- "$1")"
+    KNOWN=" $(printf '%s\n' "$KNOWN" | grep -E '^ *-' | grep -oE -e '(^|[ ,|])--?[A-Za-z][A-Za-z0-9-]*' | tr -d ' ,|' | tr '\n' ' ') "
+    EXE=$1
+    COMMAND=\"\$EXE\"
+}
+
+# flag NAME ...: the first of these names that the program knows
+flag() {
+    for one; do
+        case $KNOWN in
+        *" $one "*)
+            printf '%s' "$one"
+            return 0
+            ;;
+        esac
+    done
+    return 1
+}
+
+# give 'NAME ...' [VARIABLE|=WORD]: put a flag on the COMMAND, with the value of a variable, or a plain word; stop where the program
+# has none of these names, since without it it would do something else. The words are then: eval "set -- $COMMAND"
+give() {
+    # shellcheck disable=SC2086 # one name each
+    name=$(flag $1) || stop 4 "$EXE does not know $1. Build one that does: setup_pi.sh; or install the package pillm-llamacpp"
+    case ${2-} in
+    '') COMMAND="$COMMAND $name" ;;
+    =*) COMMAND="$COMMAND $name ${2#=}" ;;
+    *) COMMAND="$COMMAND $name \"\$$2\"" ;;
+    esac
+}
+
+# spare 'NAME ...' [VARIABLE|=WORD]: as give, for what may be left out
+spare() {
+    # shellcheck disable=SC2086
+    ! flag $1 >/dev/null || give "$@"
 }
 
 # ended CODE PROGRAM: say why a program ended

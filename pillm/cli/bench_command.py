@@ -9,6 +9,7 @@ import click
 import pillm
 from pillm.artifacts import to_json
 from pillm.cli.bench_gates import Bar
+from pillm.cli.bench_import import imported
 from pillm.cli.bench_views import compared, history
 from pillm.cli.choices import assignments, backend_option, new_file, readable
 from pillm.cli.targets import model_of, runner_for
@@ -56,6 +57,7 @@ def command() -> None:
 
 command.add_command(compared)
 command.add_command(history)
+command.add_command(imported)
 
 
 @command.command("time", cls=Command)

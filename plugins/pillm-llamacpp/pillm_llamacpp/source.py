@@ -30,6 +30,18 @@ _SDIST = f"llama_cpp_python-{VERSION}.tar.gz"
 _PREFIX = PurePosixPath(f"llama_cpp_python-{VERSION}/vendor/llama.cpp")
 _CONVERTER = ("convert_hf_to_gguf.py", "LICENSE", "licenses", "conversion", "gguf-py/gguf", "gguf-py/LICENSE")
 _MAX_BYTES = 64 * 1024 * 1024
+_STAND_IN = f"""
+import os
+
+
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    name = "llama_cpp_python-{VERSION}.dist-info"
+    os.mkdir(os.path.join(folder, name))
+    with open(os.path.join(folder, name, "METADATA"), "w") as file:
+        file.write("Metadata-Version: 2.1\\nName: llama_cpp_python\\nVersion: {VERSION}\\n")
+    return name
+"""
+"""The build tool that the archive names, which builds nothing and only says which release it is."""
 
 
 def cache_folder() -> Path:
@@ -90,12 +102,19 @@ def _install(archive: Path, scratch: Path, tree: Path) -> None:
 
 
 def _download(scratch: Path) -> Path:
-    """Ask pip for the source archive; the pinned hash is checked by pip too, before anything of it is run."""
-    wanted = scratch / "requirements.txt"
+    """Ask pip for the source archive, which it holds against the pinned hash; nothing that comes from the network is run.
+
+    pip would run the archive's build tool, and download that one unpinned, only to read the archive's name: a stand-in tells it.
+    """
+    wanted, tool = scratch / "requirements.txt", scratch / "tool"
     wanted.write_text(f"llama-cpp-python=={VERSION} --hash=sha256:{SHA256}\n", "utf-8")
-    options = ["--quiet", "--no-deps", "--no-binary", "llama-cpp-python", "--require-hashes"]
+    (tool / "scikit_build_core").mkdir(parents=True)
+    (tool / "scikit_build_core" / "__init__.py").touch()
+    (tool / "scikit_build_core" / "build.py").write_text(_STAND_IN, "utf-8")
+    options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(scratch), "--requirement", str(wanted)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    told = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(tool), os.environ.get("PYTHONPATH"))))}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=told)
     if "No module named pip" in done.stderr:
         raise pillm.MissingDependency(
             f"{sys.executable} has no pip, which fetches the source. Get it with: {sys.executable} -m ensurepip"
