@@ -10,13 +10,13 @@
 #   --context N     tokens of prompt and answer (2048)
 #   --threads N     cores to compute with (all)
 #   --system TEXT   what the model is told before the prompt
-#   --system-file F the same, from a file
+#   --system-file F  the same, from a file
 #   --schema F      file with the JSON Schema that the answer must satisfy
 #   --grammar F     file with the grammar (GBNF) that the answer must follow
 #   --prompt-cache F  keep what was computed for the prompt in this file, and go on from there where the next one begins alike:
 #                   with --system, only the first answer waits for it. A file belongs to one model
 #   --kv-type TYPE  how the context is kept (f16); q8_0 takes half the memory
-#   --temperature X the most probable answer at 0, others above it (0)
+#   --temperature X  the most probable answer at 0, others above it (0)
 #   --seed N        chance begins here; for a --temperature above 0
 #   --port N        port of --serve (8080)
 #   --key-file F    file with the key that callers of --serve must show; without one, every program of this machine may ask
@@ -89,5 +89,6 @@ elif [ -z "$PROMPT" ]; then
     step "$@" || ended $? llama-completion
 else
     answered "$@"
-    printf '%s\n' "${ANSWER% \[end of text\]*}"
+    ANSWER=${ANSWER%"$LINE_END"}
+    printf '%s\n' "${ANSWER% \[end of text\]}"
 fi

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import pillm
+from pillm.performance.benchmark import read_benchmark
 from tests.debroot import DEBIAN, PRIVATE, PROGRAMS, QEMU, RPI4, Root, build, free_port, need, options_of, output, settings_of
 
 UNIT = DEBIAN / "pillm-serve@.service"
@@ -257,7 +258,7 @@ def test_the_scripts_of_the_package_run_with_the_programs_of_the_package(root: R
     assert len(numbers.split()) == 256
     out = root.path.with_name(f"bench-{cpu}.json")
     root.run(cpu, f"{scripts}/bench/run.sh", "--pp", "8", "--tg", "2", "--repeat", "1", "--threads", "1", "--out", out, model)
-    assert [row["n_prompt"] for row in json.loads(out.read_text())["rows"]] == [8, 0]
+    assert [one.name for one in read_benchmark(out.read_text(), "the record").points] == ["pp8", "tg2"]
 
 
 @heavy

@@ -2,7 +2,7 @@
 # load times, and llama-bench's rows (JSON, one a line). The rules for what is void are those of pillm/performance/verdict.py.
 
 function text(value) {
-    gsub(/\\/, "\\\\", value)
+    gsub(/\\/, "&&", value)
     gsub(/"/, "\\\"", value)
     gsub(/[\001-\037]/, " ", value)
     return "\"" value "\""
@@ -37,10 +37,10 @@ function held(bits, from, said) {
 
 # the value of a name in one row of JSON
 function field(name, found) {
-    if (!match($0, "\"" name "\": *(\"[^\"]*\"|[^,}]*)")) return ""
+    if (!match($0, "\"" name "\": *(\"([^\"\\\\]|\\\\.)*\"|[^,}]*)")) return ""
     found = substr($0, RSTART, RLENGTH)
     sub(/^"[^"]*": */, "", found)
-    gsub(/"/, "", found)
+    gsub(/["\\]/, "", found)
     return found
 }
 
@@ -122,13 +122,15 @@ function judge_readings(i, part, cores, n, fastest, bits, last, bad, words, seco
         }
         line = "{\"time\": " (seconds == "null" ? i - 1 : seconds) ", \"temperature_c\": " number(part[3], 1000)
         line = line ", \"clocks_mhz\": [" clocks "], \"throttled\": " number(part[4], 1) "}"
-        if (i == 1) { before = line; degrees = part[3] / 1000; bits = part[4]; first_bits = bits; has_clock = fastest }
+        if (i == 1) { before = line; degrees = part[3] / 1000; has_clock = fastest }
         readings = readings (i == 1 ? "" : ",\n    ") line
         # at the first the clock still rises, at the last the work is over
         if (i > 1 && i < count && fastest) {
             if (!low || fastest < low) low = fastest
             if (fastest > high) high = fastest
         }
+        if (part[4] == "") continue
+        if (first_bits == "") first_bits = bits = part[4]
         for (n = 0; n < 20; n++) if (bit(part[4], n) && !bit(bits, n)) came[n] = 1
         if (part[4] != bits) changed = 1
         bits = part[4]

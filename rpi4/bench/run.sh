@@ -50,7 +50,7 @@ reading() {
 
 # look at the sensors once a second, and at the most memory that the program took so far
 watch() {
-    while :; do
+    while [ -d "$PART" ]; do
         reading
         sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB$/peak\t\1/p' "/proc/$(cat "$PART/pid" 2>/dev/null)/status" 2>/dev/null || true
         sleep 1
@@ -105,13 +105,12 @@ if [ -n "$DRY_RUN" ]; then
 fi
 rm -rf "$PART"
 mkdir "$PART"
-watcher=
-trap '[ -z "$watcher" ] || kill "$watcher" 2>/dev/null || true; rm -rf "$PART"' EXIT
-trap 'exit 130' INT TERM
 conditions >"$PART/facts"
 reading >"$PART/readings"
-watch >>"$PART/readings" 2>/dev/null &
+watch >>"$PART/readings" 2>/dev/null </dev/null &
 watcher=$!
+trap '[ -z "$watcher" ] || kill "$watcher" 2>/dev/null || true; rm -rf "$PART"' EXIT
+trap 'exit 130' INT TERM
 code=0
 # shellcheck disable=SC2016 # the inner shell becomes the program, so its number is known
 hushed sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$PART/pid" "$@" >"$PART/rows" || code=$?
@@ -124,6 +123,6 @@ printf 'swapped_after\t%s\n' "$(swapped)" >>"$PART/facts"
 awk -f "$HERE/record.awk" "$PART/facts" "$PART/readings" "$PART/loads" "$PART/rows" >"$PART/record" ||
     stop 1 "llama-bench printed nothing that can be read; no record was written. It began with: $(head -c 200 "$PART/rows")"
 sed -n 's/^ *"findings": \[\(.*\)\],*$/\1/p; s/^ *"void": \[\(.*\)\],*$/\1/p' "$PART/record" | sed '/^$/d; s/", "/; /g; s/"//g' | while read -r line; do say "$line"; done
-! grep -q '^ *"void": \[.' "$PART/record" || say 'the figures are kept and count as void'
+! grep -q '^ *"void": \[[^]]' "$PART/record" || say 'the figures are kept and count as void'
 mv -f "$PART/record" "$OUT"
 printf '%s\n' "$OUT"

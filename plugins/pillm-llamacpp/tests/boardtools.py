@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,22 @@ def script(path: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n", "utf-8")
     path.chmod(0o755)
     return path
+
+
+FLAGS = (
+    "--model --ctx-size --n-predict --predict --threads --threads-batch --batch-size --ubatch-size --parallel --temp --seed --prompt "
+    "--conversation --no-conversation --single-turn --no-display-prompt --no-escape --system-prompt --system-prompt-file --grammar-file "
+    "--json-schema-file --prompt-cache --cache-type-k --cache-type-v --jinja --no-warmup --offline --perf --no-perf --simple-io "
+    "--n-prompt --n-gen --repetitions --output --embd-normalize --embd-output-format --pooling --alias --cache-ram --ctx-checkpoints "
+    "--repack --no-repack --load-mode --metrics --no-ui --no-slots --host --port --cors-origins --api-key-file"
+).split()
+
+
+def stand_in(path: Path, text: str, *, without: Sequence[str] = (), more: str = "") -> Path:
+    """Write a script that has the help of llama.cpp's programs, but for some flags, and else does what `text` says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = "\\n".join([*(flag for flag in FLAGS if flag not in without), *more.split()])
+    return script(path, f"if [ \"$1\" = --help ]; then printf '%b\\n' '{told}'; exit 0; fi\n{text}")
 
 
 class Board:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp_boardtools import Board, script
+from pillm_llamacpp_boardtools import RPI4, Board, script
 from pillm_llamacpp_loopback import Hub
 
 
@@ -26,19 +27,45 @@ def files(board: Board) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["tinyllama", "qwen2.5-0.5b"])
-def test_a_named_model_is_checked_against_what_the_hub_says_of_it(board: Board, hub: Hub, name: str) -> None:
-    done = get(board, hub, name)
+def test_a_named_model_is_of_a_pinned_revision_with_a_pinned_hash(board: Board, hub: Hub, tmp_path: Path, name: str) -> None:
+    said = get(board, hub, name, expect=6).stderr
+    (pinned,) = re.findall(r"it must be ([0-9a-f]{64})\.", said)
+    assert "is another file now" in said
+    assert re.fullmatch(r"HEAD /\w+/[\w.-]+-GGUF/resolve/[0-9a-f]{40}/[\w.-]+\.gguf", hub.asked[0])
+    assert board.listing() == {}
+    hub.headers = {}  # a hub that says nothing, and sends another file
+    assert f"not {pinned}" in get(board, hub, name, expect=6).stderr
+    assert files(board) == {}
+    scripts = shutil.copytree(RPI4, tmp_path / "rpi4")
+    text = (scripts / "get_model.sh").read_text()
+    (scripts / "get_model.sh").write_text(text.replace(pinned, hashlib.sha256(hub.body).hexdigest()))
+    done = board.run(str(scripts / "get_model.sh"), "--out", board.home / "mes modèles", name, HF_ENDPOINT=hub.url)
     path = Path(done.stdout.strip())
     assert path.read_bytes() == hub.body
     assert set(files(board)) == {path.name, f"{path.name}.sha256"}
     subprocess.run(["sha256sum", "--status", "-c", f"{path.name}.sha256"], cwd=path.parent, check=True)
-    assert re.fullmatch(r"HEAD /\w+/[\w.-]+-GGUF/resolve/main/[\w.-]+\.gguf", hub.asked[0])
+
+
+def test_a_file_that_came_once_must_be_the_same_the_next_time(board: Board, hub: Hub) -> None:
+    url, was = f"{hub.url}/a/model.gguf", hashlib.sha256(hub.body).hexdigest()
+    said = get(board, hub, url).stderr
+    assert f"sha256 {was}, kept in" in said
+    (board.home / "mes modèles" / "model.gguf").unlink()
+    hub.body = hub.body[::-1]
+    now = hashlib.sha256(hub.body).hexdigest()
+    for headers, complaint in (({"X-Linked-ETag": now}, f"--sha256 {now}"), ({}, f"has sha256 {now}, not {was}")):
+        hub.headers = headers
+        assert complaint in get(board, hub, url, expect=6).stderr
+        assert set(files(board)) == {"model.gguf.sha256"}
+    get(board, hub, "--sha256", now, url)
+    assert files(board)["model.gguf"] == hub.body
+    assert now in files(board)["model.gguf.sha256"].decode()
 
 
 def test_what_is_there_is_not_downloaded_again(board: Board, hub: Hub) -> None:
-    get(board, hub, "tinyllama")
+    get(board, hub, f"{hub.url}/a/model.gguf")
     asked, before = len(hub.asked), board.listing()
-    assert "is there and whole" in get(board, hub, "tinyllama").stderr
+    assert "is there and whole" in get(board, hub, f"{hub.url}/a/model.gguf").stderr
     assert (len(hub.asked), board.listing()) == (asked, before)
 
 
@@ -126,7 +153,7 @@ def test_a_file_of_that_name_which_is_another_is_left_alone(board: Board, hub: H
 
 
 def test_a_dry_run_asks_and_changes_nothing(board: Board, hub: Hub) -> None:
-    said = get(board, hub, "--dry-run", "tinyllama").stderr
+    said = get(board, hub, "--dry-run", f"{hub.url}/a/model.gguf").stderr
     assert "nothing was changed" in said
     assert "No such file" not in said
     assert f"{len(hub.body)} bytes, 0 of them here" in said
@@ -136,7 +163,7 @@ def test_a_dry_run_asks_and_changes_nothing(board: Board, hub: Hub) -> None:
 
 def test_a_disk_without_room_is_told_before_the_download(board: Board, hub: Hub) -> None:
     script(board.bin / "df", "echo Filesystem; echo /dev/sd 1 1 20000 1 /")
-    assert "needs 50 MB" in get(board, hub, "tinyllama", expect=1).stderr
+    assert "needs 50 MB" in get(board, hub, f"{hub.url}/a/model.gguf", expect=1).stderr
     assert all(asked.startswith("HEAD") for asked in hub.asked)
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pillm_llamacpp.building.targets import PROGRAMS
 from pillm_llamacpp.command import _parser
-from pillm_llamacpp_boardtools import ROOT, RPI4, Board, flags, known, need, options, printed, script
+from pillm_llamacpp_boardtools import ROOT, RPI4, Board, flags, known, need, options, printed, script, stand_in
 
 import pillm
 
@@ -33,7 +33,7 @@ def test_every_script_tells_its_options_and_refuses_others(path: Path, board: Bo
     name = str(path.relative_to(RPI4))
     told = options(board.run(name, "--help").stdout)
     text = "\n".join(file.read_text() for file in (path, *SHARED))
-    assert {option for option in told if not re.search(rf"\${{?{option[2:].replace('-', '_').upper()}\b", text)} == set()
+    assert {option for option in told if not re.search(rf"(\$|\${{|give .+ ){option[2:].replace('-', '_').upper()}\b", text)} == set()
     assert "--dry-run" in told
     said = board.run(name, "--no-such-option", expect=2).stderr
     assert "unrecognized option '--no-such-option'" in said
@@ -63,9 +63,8 @@ def test_the_pages_use_scripts_and_options_that_there_are(page: str) -> None:
 def test_options_may_stand_before_the_file_and_after_it(
     board: Board, model: Path, name: str, told: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
-    (board.programs / "bin").mkdir(parents=True)
     for one in PROGRAMS:
-        script(board.programs / "bin" / one, "exit 9")
+        stand_in(board.programs / "bin" / one, "exit 9")
     file, *rest = (str(model) if word == "{}" else word for word in words)
     before, after, between = ([*told, file, *rest], [file, *rest, *told], [file, *told, *rest])
     (line,) = {printed(board.run(name, *line)) for line in (before, after, between)}
@@ -77,8 +76,7 @@ def test_options_are_read_in_every_language(board: Board, model: Path, tmp_path:
     if not Path("/usr/share/i18n/locales/tr_TR").is_file():
         pytest.skip("not installed: the sources of the locales, package locales")
     subprocess.run(["localedef", "-i", "tr_TR", "-f", "UTF-8", str(tmp_path / "tr_TR.UTF-8")], check=True)
-    (board.programs / "bin").mkdir(parents=True)
-    script(board.programs / "bin" / "llama-bench", "exit 9")
+    stand_in(board.programs / "bin" / "llama-bench", "exit 9")
     turkish = {"LOCPATH": str(tmp_path), "LC_ALL": "tr_TR.UTF-8"}  # whose letters between A and Z are without I
     assert "--n-prompt 8" in printed(board.run("bench/run.sh", model, "--pp", 8, "--dry-run", **turkish))
 
@@ -86,8 +84,7 @@ def test_options_are_read_in_every_language(board: Board, model: Path, tmp_path:
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(prompt=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30))
 def test_a_prompt_reaches_the_program_as_it_was_written(board: Board, model: Path, prompt: str) -> None:
-    (board.programs / "bin").mkdir(parents=True, exist_ok=True)
-    script(board.programs / "bin" / "llama-completion", 'for word; do printf "%s\\0" "$word"; done >"$HOME/told"')
+    stand_in(board.programs / "bin" / "llama-completion", 'for word; do printf "%s\\0" "$word"; done >"$HOME/told"; echo; echo')
     board.run("run_decoder.sh", "--tokens", 5, "--", model, prompt)
     given_after_hyphens = (board.home / "told").read_bytes()
     assert given_after_hyphens.decode().split("\0")[-2] == prompt
@@ -108,6 +105,8 @@ def model(board: Board) -> Path:
     [
         ("run_decoder.sh {} prompt", "llama-completion"), ("run_decoder.sh {}", "llama-completion"),
         ("run_decoder.sh --serve --key-file {} {}", "llama-server"),
+        ("run_decoder.sh --system x --schema {} --prompt-cache c --kv-type q8_0 --temperature 0.5 --seed 1 {} p", "llama-completion"),
+        ("run_decoder.sh --system-file {} --grammar {} {} prompt", "llama-completion"),
         ("run_encoder.sh --pooling mean {} text", "llama-embedding"),
         ("bench/run.sh {}", "llama-bench"),
     ],
@@ -144,52 +143,152 @@ def test_each_line_of_text_becomes_a_line_of_numbers(board: Board, model: Path) 
     assert one["data"][0]["embedding"][0] == pytest.approx(rows[0][0], abs=1e-3)
 
 
-def test_a_timing_is_kept_with_what_the_board_was_like(board: Board, model: Path) -> None:
-    board.has("llama-bench")
-    words = ("--pp", 8, "--tg", 2, "--repeat", 1, "--threads", 1)
-    script(board.bin / "vcgencmd", "echo throttled=0x0")
-    path = board.home / board.run("bench/run.sh", *words, model).stdout.strip()
-    found = json.loads(path.read_text())
-    assert (found["board"], found["void"], found["before"]["throttled"]) == ("Raspberry Pi 4 Model B Rev 1.4", False, "0x0")
-    assert [(row["n_prompt"], row["n_gen"]) for row in found["rows"]] == [(8, 0), (0, 2)]
-    assert found["sha256"] == pillm.sha256_file(model)
-    assert "never written over" in board.run("bench/run.sh", "--out", path, model, expect=2).stderr
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "void"),
-    [("0x0", "0x0", False), ("0x50000", "0x50000", False), ("0x0", "0x50000", True), ("0x50005", "0x50005", True)],
-)
-def test_a_board_that_throttled_voids_its_figures_and_keeps_them(
-    board: Board, model: Path, before: str, after: str, void: bool
-) -> None:
-    (board.programs / "bin").mkdir(parents=True)
-    script(board.programs / "bin" / "llama-bench", f"touch '{board.root}/done'; echo '[]'")
-    script(board.bin / "vcgencmd", f"[ -e '{board.root}/done' ] && echo throttled={after} || echo throttled={before}")
-    done = board.run("bench/run.sh", "--out", "record.json", model)
-    assert ("count as void" in done.stderr) is void
-    found = json.loads((board.home / "record.json").read_text())
-    assert (found["void"], found["before"]["throttled"], found["after"]["throttled"]) == (void, before, after)
-
-
 @pytest.mark.parametrize(
     ("end", "complaint"),
     [
         ("kill -ILL $$", "built for another CPU"),
         ("kill -KILL $$", "memory ran out"),
         ("kill -SEGV $$", "crashed"),
-        ("exit 7", "status 7"),
+        ("echo why it failed >&2; exit 7", "status 7"),
     ],
 )
 @pytest.mark.parametrize(
     "command", ["run_decoder.sh {} hello", "run_encoder.sh {} hello", "bench/run.sh {}", "run_decoder.sh --serve {}"]
 )
 def test_the_way_a_program_ends_is_put_in_words(board: Board, model: Path, end: str, complaint: str, command: str) -> None:
-    (board.programs / "bin").mkdir(parents=True)
-    for name in PROGRAMS:
-        script(board.programs / "bin" / name, end)
     words = [str(model) if word == "{}" else word for word in command.split()]
+    for name in PROGRAMS:
+        stand_in(board.programs / "bin" / name, end)
+    said = board.run(*words, expect=1).stderr
+    assert complaint in said
+    assert ("why it failed" in said) is ("why" in end)
+    for name in PROGRAMS:
+        script(board.programs / "bin" / name, end)  # even asked for its help
     assert complaint in board.run(*words, expect=1).stderr
+
+
+def test_why_a_program_failed_is_shown_and_its_chatter_is_not(board: Board, model: Path) -> None:
+    chatty = "for n in $(seq 99); do echo line $n; done >&2"
+    stand_in(board.programs / "bin" / "llama-completion", f"{chatty}; echo yes; echo; echo")
+    done = board.run("run_decoder.sh", model, "hello")
+    assert (done.stdout, done.stderr) == ("yes\n", "")
+    stand_in(board.programs / "bin" / "llama-completion", f"{chatty}; exit 1")
+    shown = board.run("run_decoder.sh", model, "hello", expect=1).stderr.splitlines()
+    assert shown[:-1] == [f"line {number}" for number in range(85, 100)]
+    board.has("llama-embedding")
+    assert "failed to load model" in board.run("run_encoder.sh", RPI4 / "README.md", "hello", expect=1).stderr
+
+
+def test_an_answer_that_was_cut_as_the_program_left_is_asked_for_again(board: Board, model: Path) -> None:
+    counted = 'echo x >>"$HOME/turns"; [ $(wc -l <"$HOME/turns") -gt 2 ] || { printf "half an"; exit 0; }'
+    stand_in(board.programs / "bin" / "llama-completion", f'{counted}\nprintf "half an answer [end of text]\\n\\n\\n"')
+    assert board.run("run_decoder.sh", model, "hello").stdout == "half an answer\n"
+    stand_in(board.programs / "bin" / "llama-completion", 'printf "half an"')
+    assert "before its answer was written" in board.run("run_decoder.sh", model, "hello", expect=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "vital", "spared"),
+    [
+        ("run_decoder.sh {} hello", "llama-completion", "--single-turn", "--simple-io"),
+        ("run_decoder.sh --schema {} {} hello", "llama-completion", "--json-schema-file", "--jinja"),
+        ("run_encoder.sh {} hello", "llama-embedding", "--embd-output-format", "--no-warmup"),
+        ("bench/run.sh {}", "llama-bench", "--n-gen", ""),
+        ("run_decoder.sh --serve {}", "llama-server", "--no-slots", "--cache-ram"),
+        ("run_decoder.sh --serve {}", "llama-server", "--cors-origins", "--load-mode"),
+    ],
+)
+def test_a_flag_that_a_program_does_not_know_is_left_out_or_named(
+    board: Board, model: Path, command: str, name: str, vital: str, spared: str
+) -> None:
+    words = [str(model) if word == "{}" else word for word in command.split()]
+    stand_in(board.programs / "bin" / name, "exit 9", without=[spared])
+    line = f"{printed(board.run(words[0], '--dry-run', *words[1:]))} "
+    assert f" {vital} " in line
+    assert not spared or f" {spared} " not in line
+    stand_in(board.programs / "bin" / name, "exit 9", without=[vital])
+    assert f"does not know {vital}. Build one that does" in board.run(*words, expect=4).stderr
+
+
+def test_a_flag_that_was_renamed_has_the_name_that_the_program_knows(board: Board, model: Path) -> None:
+    stand_in(board.programs / "bin" / "llama-completion", "exit 9", without=["--predict", "--temp"], more="--temperature")
+    line = printed(board.run("run_decoder.sh", "--dry-run", "--tokens", 7, model, "hello"))
+    assert "--n-predict 7" in line
+    assert "--temperature 0" in line
+    stand_in(board.programs / "bin" / "llama-server", "exit 9", without=["--no-ui"], more="--no-webui")
+    assert " --no-webui " in printed(board.run("run_decoder.sh", "--dry-run", "--serve", model))
+
+
+def test_what_the_model_is_told_before_the_prompt_is_told_to_it(board: Board, model: Path) -> None:
+    board.has("llama-completion")
+    system, prompt = "Sois bref, it's \n $HOME.", "bonjour"
+    messages = ({"role": "system", "content": system}, {"role": "user", "content": prompt})
+    asked = pillm.Request(key="k", prompt=pillm.Prompt(id="p", messages=messages), messages=messages)
+    with pillm.runner("local", max_tokens=8).open(pillm.ModelFile.of(model, "Q4_K_M")) as session:
+        ((_, answer),) = session.answer(iter([asked]))
+    assert isinstance(answer, pillm.Answer)
+    (board.home / "system.txt").write_text(system)
+    words = ("--tokens", 8, "--threads", 1, model, prompt)
+    told = [board.run("run_decoder.sh", *words, *more).stdout for more in (("--system", system), ("--system-file", "system.txt"), ())]
+    assert told[0].strip() == told[1].strip() == answer.content.strip()
+    assert told[2] != told[0]
+
+
+def test_an_answer_is_held_to_a_schema_or_a_grammar(board: Board, model: Path) -> None:
+    board.has("llama-completion")
+    (board.home / "a schema.json").write_text('{"enum": ["oui", "non"]}')
+    (board.home / "grammar.gbnf").write_text('root ::= "peut-être"')
+    words = ("--tokens", 20, "--threads", 1, model, "bonjour")
+    assert json.loads(board.run("run_decoder.sh", *words, "--schema", "a schema.json").stdout) in ("oui", "non")
+    assert board.run("run_decoder.sh", *words, "--grammar", "grammar.gbnf").stdout == "peut-être\n"
+    (board.home / "grammar.gbnf").write_text("root ::= nothing")
+    assert "nothing" in board.run("run_decoder.sh", *words, "--grammar", "grammar.gbnf", expect=1).stderr
+
+
+def test_a_saved_prompt_is_gone_on_with_and_changes_no_answer(board: Board, model: Path) -> None:
+    board.has("llama-completion")
+    real = board.programs / "bin" / "llama-completion"
+    real.rename(real.with_name("real"))
+    script(real, f'"${{0%/*}}/real" "$@" 2>"$HOME/log"; code=$?; cat "$HOME/log" >&2; exit $code')
+    system = " ".join(["tu es un assistant qui parle de lumière et de cuisine"] * 8)
+    words = ("--tokens", 4, "--threads", 1, "--system", system, model)
+    without = {prompt: board.run("run_decoder.sh", *words, prompt).stdout for prompt in ("bonjour", "bonsoir")}
+    evaluated = {}
+    for prompt in ("bonjour", "bonsoir", "bonjour"):
+        assert board.run("run_decoder.sh", *words, prompt, "--prompt-cache", "a cache").stdout == without[prompt]
+        evaluated[prompt] = re.findall(r"session file (?:matches (\d+) / (\d+)|has exact match)", (board.home / "log").read_text())
+    matched, whole = map(int, evaluated["bonsoir"][0])
+    assert matched > 0.8 * whole
+    assert evaluated["bonjour"]
+
+
+def test_what_is_kept_of_the_context_and_chance_are_chosen(board: Board, model: Path) -> None:
+    board.has("llama-completion")
+    words = ("--tokens", 12, "--threads", 1, model, "bonjour")
+    greedy = board.run("run_decoder.sh", *words).stdout
+    warm = [board.run("run_decoder.sh", *words, "--temperature", "1.5", "--seed", seed).stdout for seed in (1, 1, 2)]
+    assert warm[0] == warm[1] != warm[2]
+    assert greedy not in warm
+    assert board.run("run_decoder.sh", *words, "--kv-type", "q8_0").stdout.strip()
+    assert "Unsupported cache type: q9" in board.run("run_decoder.sh", *words, "--kv-type", "q9", expect=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--temperature", "-1"), "--temperature needs a number"),
+        (("--temperature", "1.2.3"), "--temperature needs a number"),
+        (("--seed", "x"), "--seed needs a whole number"),
+        (("--schema", "nowhere"), "there is no file nowhere"),
+        (("--system-file", "nowhere"), "there is no file nowhere"),
+        (("--system", "a", "--system-file", "model.gguf"), "--system or --system-file"),
+        (("--schema", "model.gguf", "--grammar", "model.gguf"), "--schema or --grammar"),
+        (("--serve", "--system", "a"), "--serve brings"),
+    ],
+)
+def test_choices_that_cannot_be_met_are_refused(board: Board, words: tuple[str, ...], complaint: str) -> None:
+    shutil.copyfile(TINY, board.home / "model.gguf")
+    assert complaint in board.run("run_decoder.sh", "model.gguf", *words, expect=2).stderr
 
 
 def test_without_the_programs_the_script_that_builds_them_is_named(board: Board, model: Path) -> None:

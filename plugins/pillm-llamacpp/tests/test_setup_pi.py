@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from pillm_llamacpp.building.emulation import QEMU
 from pillm_llamacpp.building.targets import PLAIN, PROGRAMS
 from pillm_llamacpp_boardtools import CROSS, RPI4, Board, flags, known, need, program, script, wrapped
 from pillm_llamacpp_loopback import Hub
+
+import pillm
 
 SELF_TEST = (RPI4 / "selftest" / "expected.txt").read_text().rstrip("\n")
 
@@ -42,12 +46,40 @@ def test_it_builds_the_pinned_source_with_the_switches_of_every_build() -> None:
     assert re.search(r"PROGRAMS='([^']*)'", text)[1].split() == list(PROGRAMS)  # type: ignore[index]
 
 
-def test_the_archive_is_asked_of_pip_where_no_other_place_is_named(builder: Board) -> None:
-    said = builder.run("setup_pi.sh", "--dry-run").stderr
-    (line,) = [shlex.split(line)[1:] for line in said.splitlines() if line.startswith("+ pip3 ")]
-    assert line[:2] == ["pip3", "download"]
-    assert "--require-hashes" in line, "pip builds nothing of an archive that it has not checked"
-    assert builder.listing() == {}
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Return an archive of the source's name whose build tool is nowhere to be had, and which would run code of its own."""
+    folder = tmp_path / "links"
+    folder.mkdir()
+    with tarfile.open(folder / f"llama_cpp_python-{source.VERSION}.tar.gz", "w:gz") as tar:
+        files = {
+            "pyproject.toml": '[build-system]\nrequires = ["scikit-build-core[pyproject]>=0.9.2"]\nbuild-backend = "scikit_build_core.build"\n',
+            "setup.py": f"open({str(tmp_path / 'evil')!r}, 'w')\n",
+            "vendor/llama.cpp/CMakeLists.txt": "",
+        }
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"llama_cpp_python-{source.VERSION}/{name}")
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return folder / f"llama_cpp_python-{source.VERSION}.tar.gz"
+
+
+def test_the_archive_comes_by_pip_without_running_anything_from_the_network(builder: Board, archive: Path, tmp_path: Path) -> None:
+    told = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(archive.parent), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    refused = builder.run("setup_pi.sh", "--no-packages", expect=5, **told).stderr
+    assert "DO NOT MATCH THE HASHES" in refused
+    scripts = shutil.copytree(RPI4, tmp_path / "rpi4")
+    pinned = (scripts / "pinned.sh").read_text().replace(source.SHA256, pillm.sha256_file(archive))
+    (scripts / "pinned.sh").write_text(pinned)
+    said = builder.run(str(scripts / "setup_pi.sh"), "--no-packages", **told).stderr
+    assert "self-test passed" in said
+    assert "--require-hashes" in said
+    assert "--no-build-isolation" in said
+    assert not (tmp_path / "evil").exists()
+    assert "pip" not in " ".join(builder.listing())
+    (builder.bin / "pip3").write_text("#!/bin/sh\necho what pip said >&2\nexit 1\n")
+    (builder.bin / "pip3").chmod(0o755)
+    assert "what pip said" in builder.run("setup_pi.sh", "--with-blas", "--no-packages", "--prefix", tmp_path / "p", expect=5).stderr
 
 
 def test_a_dry_run_prints_every_step_and_changes_nothing(builder: Board) -> None:
@@ -79,7 +111,7 @@ def test_it_ends_with_known_words_and_finds_everything_in_place_the_second_time(
 
 
 def test_a_program_that_computes_wrongly_or_for_another_board_is_found_out(builder: Board) -> None:
-    script(builder.root / "made" / PROGRAMS[0], "echo ' at kitchen small reads'")
+    script(builder.root / "made" / PROGRAMS[0], "echo ' at kitchen small reads'; echo")
     said = builder.run("setup_pi.sh", "--source", source.archive_path(), expect=1).stderr
     assert f"the programs compute wrongly on this board. Expected '{SELF_TEST}', and they said ' at kitchen" in said
     script(builder.programs / "bin" / PROGRAMS[0], "kill -ILL $$")
