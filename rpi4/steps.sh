@@ -151,7 +151,7 @@ takes() {
     code=0
     KNOWN=$(hushed "$1" --help) || code=$?
     ended $code "$(basename -- "$1")"
-    KNOWN=" $(printf '%s\n' "$KNOWN" | grep -E '^ *-' | grep -oE -e '(^|[ ,|])--?[A-Za-z][A-Za-z0-9-]*' | tr -d ' ,|' | tr '\n' ' ') "
+    KNOWN=" $(printf '%s\n' "$KNOWN" | LC_ALL=C grep -E '^ *-' | LC_ALL=C grep -oE -e '(^|[ ,|])--?[A-Za-z][A-Za-z0-9-]*' | tr -d ' ,|' | tr '\n' ' ') "
     EXE=$1
     COMMAND=\"\$EXE\"
 }

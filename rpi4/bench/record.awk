@@ -137,7 +137,9 @@ function judge_readings(i, part, cores, n, fastest, bits, last, bad, words, seco
     }
     if (changed) {
         for (n = 0; n < 20; n++) if (came[n]) bad += 2 ^ n
-        words = held(bad, 0) == "" ? held(bad, 16) : held(bad, 0)
+        for (n = 0; n < 4; n++) if (bit(bad, n) && bit(bad, n + 16)) bad -= 2 ^ (n + 16)
+        words = held(bad, 0)
+        if (held(bad, 16) != "") words = both(words, held(bad, 16))
         reason(sprintf("the throttle bits changed from 0x%x to 0x%x: %s", first_bits, bits, words == "" ? "they were cleared" : words))
     } else if (held(bits, 0) != "") reason("held back throughout: " held(bits, 0))
     if (low && low < FELL * high) reason(sprintf("the clock fell from %.0f to %.0f MHz", high, low))

@@ -102,7 +102,7 @@ def _install(archive: Path, scratch: Path, tree: Path) -> None:
 
 
 def _download(scratch: Path) -> Path:
-    """Ask pip for the source archive, which it holds against the pinned hash; nothing that comes from the network is run.
+    """Ask pip for the source archive, which it holds against the pinned hash; nothing from the network is run.
 
     pip would run the archive's build tool, and download that one unpinned, only to read the archive's name: a stand-in tells it.
     """

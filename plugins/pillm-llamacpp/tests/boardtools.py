@@ -49,12 +49,14 @@ def script(path: Path, text: str) -> Path:
 
 
 FLAGS = (
-    "--model --ctx-size --n-predict --predict --threads --threads-batch --batch-size --ubatch-size --parallel --temp --seed --prompt "
-    "--conversation --no-conversation --single-turn --no-display-prompt --no-escape --system-prompt --system-prompt-file --grammar-file "
-    "--json-schema-file --prompt-cache --cache-type-k --cache-type-v --jinja --no-warmup --offline --perf --no-perf --simple-io "
-    "--n-prompt --n-gen --repetitions --output --embd-normalize --embd-output-format --pooling --alias --cache-ram --ctx-checkpoints "
-    "--repack --no-repack --load-mode --metrics --no-ui --no-slots --host --port --cors-origins --api-key-file"
-).split()
+    "--model", "--ctx-size", "--n-predict", "--predict", "--threads", "--threads-batch", "--batch-size", "--ubatch-size",
+    "--parallel", "--temp", "--seed", "--prompt", "--conversation", "--no-conversation", "--single-turn",
+    "--no-display-prompt", "--no-escape", "--system-prompt", "--system-prompt-file", "--grammar-file",
+    "--json-schema-file", "--prompt-cache", "--cache-type-k", "--cache-type-v", "--jinja", "--no-warmup", "--offline",
+    "--perf", "--no-perf", "--simple-io", "--n-prompt", "--n-gen", "--repetitions", "--output", "--embd-normalize",
+    "--embd-output-format", "--pooling", "--alias", "--cache-ram", "--ctx-checkpoints", "--repack", "--no-repack",
+    "--load-mode", "--metrics", "--no-ui", "--no-slots", "--host", "--port", "--cors-origins", "--api-key-file",
+)  # fmt: skip
 
 
 def stand_in(path: Path, text: str, *, without: Sequence[str] = (), more: str = "") -> Path:

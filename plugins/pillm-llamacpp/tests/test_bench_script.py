@@ -22,7 +22,16 @@ from pillm.performance.sensors import Reading
 from pillm.performance.verdict import SPREAD, void_reasons
 
 AWK = RPI4 / "bench" / "record.awk"
-FACTS = {"model": "m.gguf", "sha256": "0" * 64, "bytes": 9, "at": "2026-01-01T00:00:00Z", "pp": 8, "tg": 2, "threads": 1, "repetitions": 3}
+FACTS = {
+    "model": "m.gguf",
+    "sha256": "0" * 64,
+    "bytes": 9,
+    "at": "2026-01-01T00:00:00Z",
+    "pp": 8,
+    "tg": 2,
+    "threads": 1,
+    "repetitions": 3,
+}
 
 
 @pytest.fixture
@@ -32,7 +41,8 @@ def model(board: Board) -> Path:
     sensors = {
         "proc/uptime": "77.5 200.1", "proc/loadavg": "0.10 0.2 0.3 1/99 5", "proc/vmstat": "pswpin 3\npswpout 4\n",
         "sys/class/thermal/thermal_zone0/temp": "48312", "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1800000",
-        "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "1500000", "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance",
+        "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "1500000",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance",
         "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": "1800000", "proc/sys/kernel/random/boot_id": "b-1",
     }  # fmt: skip
     for name, text in sensors.items():
@@ -43,8 +53,21 @@ def model(board: Board) -> Path:
 
 def row(kind: str, tokens: int, samples: list[float], threads: int = 1) -> str:
     """Return a line as llama-bench prints it, in the parts that count."""
-    sizes = {"n_threads": threads, "n_prompt": tokens if kind == "pp" else 0, "n_gen": tokens if kind == "tg" else 0, "n_depth": 0}
-    return json.dumps({"build_commit": "0c1e57098", "cpu_info": 'a CPU, of {1}', "model_type": "llama ?B Q4_K", **sizes, "samples_ts": samples})
+    sizes = {
+        "n_threads": threads,
+        "n_prompt": tokens if kind == "pp" else 0,
+        "n_gen": tokens if kind == "tg" else 0,
+        "n_depth": 0,
+    }
+    return json.dumps(
+        {
+            "build_commit": "0c1e57098",
+            "cpu_info": "a CPU, of {1}",
+            "model_type": "llama ?B Q4_K",
+            **sizes,
+            "samples_ts": samples,
+        }
+    )
 
 
 def rows(*lines: str) -> str:
@@ -142,7 +165,9 @@ def test_pages_that_were_swapped_void_the_figures_and_a_warm_busy_board_is_told(
 def test_what_cannot_be_read_is_no_record(board: Board, model: Path) -> None:
     for text in ("echo nothing", rows(row("pp", 8, [5.0])), "true"):
         stand_in(board.programs / "bin" / "llama-bench", text)
-        assert "no record was written" in board.run("bench/run.sh", "--pp", 8, "--tg", 2, "--threads", 1, model, expect=1).stderr
+        assert (
+            "no record was written" in board.run("bench/run.sh", "--pp", 8, "--tg", 2, "--threads", 1, model, expect=1).stderr
+        )
     assert [path for path in board.listing() if "bench-" in path] == []
 
 

@@ -129,6 +129,7 @@ def test_a_part_of_another_version_of_the_file_is_not_gone_on_with(board: Board,
 
 
 def test_what_is_not_the_file_is_removed_and_never_gets_its_name(board: Board, hub: Hub) -> None:
+    hub.headers = {}
     said = get(board, hub, "--sha256", "A" * 64, f"{hub.url}/a/model.gguf", expect=6).stderr
     assert f"not {'a' * 64}" in said
     assert files(board) == {}

@@ -33,7 +33,9 @@ def test_every_script_tells_its_options_and_refuses_others(path: Path, board: Bo
     name = str(path.relative_to(RPI4))
     told = options(board.run(name, "--help").stdout)
     text = "\n".join(file.read_text() for file in (path, *SHARED))
-    assert {option for option in told if not re.search(rf"(\$|\${{|give .+ ){option[2:].replace('-', '_').upper()}\b", text)} == set()
+    assert {
+        option for option in told if not re.search(rf"(\$|\${{|give .+ ){option[2:].replace('-', '_').upper()}\b", text)
+    } == set()
     assert "--dry-run" in told
     said = board.run(name, "--no-such-option", expect=2).stderr
     assert "unrecognized option '--no-such-option'" in said
@@ -105,7 +107,8 @@ def model(board: Board) -> Path:
     [
         ("run_decoder.sh {} prompt", "llama-completion"), ("run_decoder.sh {}", "llama-completion"),
         ("run_decoder.sh --serve --key-file {} {}", "llama-server"),
-        ("run_decoder.sh --system x --schema {} --prompt-cache c --kv-type q8_0 --temperature 0.5 --seed 1 {} p", "llama-completion"),
+        ("run_decoder.sh --system x --schema {} --prompt-cache c --kv-type q8_0 {} p", "llama-completion"),
+        ("run_decoder.sh --temperature 0.5 --seed 1 {} p", "llama-completion"),
         ("run_decoder.sh --system-file {} --grammar {} {} prompt", "llama-completion"),
         ("run_encoder.sh --pooling mean {} text", "llama-embedding"),
         ("bench/run.sh {}", "llama-bench"),
@@ -229,7 +232,10 @@ def test_what_the_model_is_told_before_the_prompt_is_told_to_it(board: Board, mo
     assert isinstance(answer, pillm.Answer)
     (board.home / "system.txt").write_text(system)
     words = ("--tokens", 8, "--threads", 1, model, prompt)
-    told = [board.run("run_decoder.sh", *words, *more).stdout for more in (("--system", system), ("--system-file", "system.txt"), ())]
+    told = [
+        board.run("run_decoder.sh", *words, *more).stdout
+        for more in (("--system", system), ("--system-file", "system.txt"), ())
+    ]
     assert told[0].strip() == told[1].strip() == answer.content.strip()
     assert told[2] != told[0]
 
@@ -249,14 +255,16 @@ def test_a_saved_prompt_is_gone_on_with_and_changes_no_answer(board: Board, mode
     board.has("llama-completion")
     real = board.programs / "bin" / "llama-completion"
     real.rename(real.with_name("real"))
-    script(real, f'"${{0%/*}}/real" "$@" 2>"$HOME/log"; code=$?; cat "$HOME/log" >&2; exit $code')
+    script(real, '"${0%/*}/real" "$@" 2>"$HOME/log"; code=$?; cat "$HOME/log" >&2; exit $code')
     system = " ".join(["tu es un assistant qui parle de lumière et de cuisine"] * 8)
     words = ("--tokens", 4, "--threads", 1, "--system", system, model)
     without = {prompt: board.run("run_decoder.sh", *words, prompt).stdout for prompt in ("bonjour", "bonsoir")}
     evaluated = {}
     for prompt in ("bonjour", "bonsoir", "bonjour"):
         assert board.run("run_decoder.sh", *words, prompt, "--prompt-cache", "a cache").stdout == without[prompt]
-        evaluated[prompt] = re.findall(r"session file (?:matches (\d+) / (\d+)|has exact match)", (board.home / "log").read_text())
+        evaluated[prompt] = re.findall(
+            r"session file (?:matches (\d+) / (\d+)|has exact match)", (board.home / "log").read_text()
+        )
     matched, whole = map(int, evaluated["bonsoir"][0])
     assert matched > 0.8 * whole
     assert evaluated["bonjour"]

@@ -94,13 +94,35 @@ def test_a_setting_of_the_model_beats_the_default_and_the_environment_beats_both
         *(
             (f"PILLM_OPTIONS=--seed 1 {word} x\n", 6, f"{word} is not for a service")
             for word in (
-                "-ag", "--slots", "--props", "--slot-save-path", "--slot_save_path", "--api_key", "--api-prefix", "--reuse-port",
-                "--media-path", "--log-prompts-dir", "--ui", "--webui", "--cors-headers", "-m", "--model", "--alias",
+                "-ag",
+                "--slots",
+                "--props",
+                "--slot-save-path",
+                "--slot_save_path",
+                "--api_key",
+                "--api-prefix",
+                "--reuse-port",
+                "--media-path",
+                "--log-prompts-dir",
+                "--ui",
+                "--webui",
+                "--cors-headers",
+                "-m",
+                "--model",
+                "--alias",
             )
         ),
         *(
             (f"PILLM_OPTIONS={word} x\n", 6, f"{word} downloads a model")
-            for word in ("-hf", "--hf_repo", "-mu", "--docker-repo", "--mmproj-url", "--fim-qwen-3b-default", "--fim-qwen-7b-spec")
+            for word in (
+                "-hf",
+                "--hf_repo",
+                "-mu",
+                "--docker-repo",
+                "--mmproj-url",
+                "--fim-qwen-3b-default",
+                "--fim-qwen-7b-spec",
+            )
         ),
         ("\nPILLM_PROT=8080\n", 2, "assistant.env:2: 'PILLM_PROT' is no setting"),
         ("PILLM_PORT=http\n", 2, "PILLM_PORT needs a whole number"),
@@ -115,7 +137,9 @@ def test_a_setting_that_is_wrong_or_unsafe_is_refused_by_name(served: Board, tex
 
 
 def test_every_flag_of_the_server_that_downloads_or_opens_a_door_is_refused(served: Board) -> None:
-    door = re.compile(r"host|(?<!draft-)port|api-|ssl|cors|slots$|props|url|hf-repo|hf-file|download|-default$|tools|mcp|agent|ui($|-)|-dir$")
+    door = re.compile(
+        r"host|(?<!draft-)port|api-|ssl|cors|^--slots$|props|url|hf-repo|hf-file|download|-default$|tools|mcp|agent|ui($|-)|(models|prompts)-dir$"
+    )
     words = sorted(word for word in known("llama-server") if door.search(word) and not word.startswith("--no-"))
     assert len(words) > 30
     through = []

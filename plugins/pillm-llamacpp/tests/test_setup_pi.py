@@ -53,7 +53,9 @@ def archive(tmp_path: Path) -> Path:
     folder.mkdir()
     with tarfile.open(folder / f"llama_cpp_python-{source.VERSION}.tar.gz", "w:gz") as tar:
         files = {
-            "pyproject.toml": '[build-system]\nrequires = ["scikit-build-core[pyproject]>=0.9.2"]\nbuild-backend = "scikit_build_core.build"\n',
+            "pyproject.toml": "[build-system]\n"
+            'requires = ["scikit-build-core[pyproject]>=0.9.2"]\n'
+            'build-backend = "scikit_build_core.build"\n',
             "setup.py": f"open({str(tmp_path / 'evil')!r}, 'w')\n",
             "vendor/llama.cpp/CMakeLists.txt": "",
         }
@@ -64,7 +66,9 @@ def archive(tmp_path: Path) -> Path:
     return folder / f"llama_cpp_python-{source.VERSION}.tar.gz"
 
 
-def test_the_archive_comes_by_pip_without_running_anything_from_the_network(builder: Board, archive: Path, tmp_path: Path) -> None:
+def test_the_archive_comes_by_pip_without_running_anything_from_the_network(
+    builder: Board, archive: Path, tmp_path: Path
+) -> None:
     told = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(archive.parent), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     refused = builder.run("setup_pi.sh", "--no-packages", expect=5, **told).stderr
     assert "DO NOT MATCH THE HASHES" in refused
@@ -76,10 +80,10 @@ def test_the_archive_comes_by_pip_without_running_anything_from_the_network(buil
     assert "--require-hashes" in said
     assert "--no-build-isolation" in said
     assert not (tmp_path / "evil").exists()
-    assert "pip" not in " ".join(builder.listing())
+    assert [path for path in builder.listing() if ".pip" in path] == []
     (builder.bin / "pip3").write_text("#!/bin/sh\necho what pip said >&2\nexit 1\n")
     (builder.bin / "pip3").chmod(0o755)
-    assert "what pip said" in builder.run("setup_pi.sh", "--with-blas", "--no-packages", "--prefix", tmp_path / "p", expect=5).stderr
+    assert "what pip said" in builder.run("setup_pi.sh", "--no-packages", "--prefix", tmp_path / "p", expect=5).stderr
 
 
 def test_a_dry_run_prints_every_step_and_changes_nothing(builder: Board) -> None:
