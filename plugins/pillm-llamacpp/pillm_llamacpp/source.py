@@ -102,7 +102,7 @@ def _install(archive: Path, scratch: Path, tree: Path) -> None:
 
 
 def _download(scratch: Path) -> Path:
-    """Ask pip for the source archive, which it holds against the pinned hash; nothing from the network is run.
+    """Ask pip for the archive, which it holds against the pinned hash; nothing from the network is run.
 
     pip would run the archive's build tool, and download that one unpinned, only to read the archive's name: a stand-in tells it.
     """
@@ -113,7 +113,7 @@ def _download(scratch: Path) -> Path:
     (tool / "scikit_build_core" / "build.py").write_text(_STAND_IN, "utf-8")
     options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(scratch), "--requirement", str(wanted)]
-    told = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(tool), os.environ.get("PYTHONPATH"))))}
+    told = {**os.environ, "PYTHONPATH": str(tool)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=told)
     if "No module named pip" in done.stderr:
         raise pillm.MissingDependency(

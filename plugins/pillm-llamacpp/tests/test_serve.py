@@ -146,7 +146,8 @@ def test_every_flag_of_the_server_that_downloads_or_opens_a_door_is_refused(serv
     for word in words:
         done = subprocess.run(
             [str(RPI4 / "serve.sh"), "--dry-run", "assistant"], capture_output=True, text=True, check=False,
-            env={"PATH": f"{served.bin}:/usr/bin:/bin", "PILLM_ROOT": str(served.root), "HOME": str(served.home), "PILLM_OPTIONS": word},
+            env={"PATH": f"{served.bin}:/usr/bin:/bin",
+                 "PILLM_ROOT": str(served.root), "HOME": str(served.home), "PILLM_OPTIONS": word},
         )  # fmt: skip
         if done.returncode != 6:
             through.append(word)
