@@ -104,7 +104,7 @@ def _install(archive: Path, scratch: Path, tree: Path) -> None:
 def _download(scratch: Path) -> Path:
     """Ask pip for the archive, which it holds against the pinned hash; nothing from the network is run.
 
-    pip would run the archive's build tool, and download that one unpinned, only to read the archive's name: a stand-in tells it.
+    pip would run the archive's build tool, and download that one unpinned, only to read the archive's name: a stand-in tells.
     """
     wanted, tool = scratch / "requirements.txt", scratch / "tool"
     wanted.write_text(f"llama-cpp-python=={VERSION} --hash=sha256:{SHA256}\n", "utf-8")

@@ -176,19 +176,17 @@ def test_what_cannot_be_read_is_no_record(board: Board, model: Path) -> None:
     bits=st.lists(st.none() | st.integers(0, 0xFFFFF), min_size=2, max_size=6),
     clocks=st.lists(st.lists(st.integers(600_000, 1_800_000), max_size=3), min_size=6, max_size=6),
     prefill=st.lists(st.floats(0.5, 1e5), min_size=1, max_size=6),
-    swapped=st.none() | st.integers(0, 5),
 )
 def test_a_record_is_void_for_the_reasons_of_pillm(
-    bits: list[int | None], clocks: list[list[int]], prefill: list[float], swapped: int | None
+    bits: list[int | None], clocks: list[list[int]], prefill: list[float]
 ) -> None:
     assume(math.isfinite(sum(prefill)) and abs((spread(prefill) or 0) - SPREAD) > 1e-6)
     told = [("reading", at, "", "" if one is None else one, " ".join(map(str, clocks[at]))) for at, one in enumerate(bits)]
-    facts = {**FACTS, **({} if swapped is None else {"swapped": 4, "swapped_after": 4 + swapped})}
-    lines = ["\t".join(map(str, line)) for line in [*facts.items(), *told]] + [row("pp", 8, prefill), row("tg", 2, [1.0])]
+    lines = ["\t".join(map(str, line)) for line in [*FACTS.items(), *told]] + [row("pp", 8, prefill), row("tg", 2, [1.0])]
     done = subprocess.run(["awk", "-f", str(AWK)], input="\n".join(lines), capture_output=True, text=True, check=True)
     found = read_benchmark(done.stdout, "it")
     readings = tuple(
         Reading(time=at, throttled=one, clocks_mhz=tuple(clock / 1000 for clock in clocks[at])) for at, one in enumerate(bits)
     )
     assert found.readings == readings
-    assert found.void == void_reasons(readings, prefill, swapped=swapped)
+    assert found.void == void_reasons(readings, prefill)
