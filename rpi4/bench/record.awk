@@ -121,13 +121,13 @@ function judge_readings(i, part, cores, n, fastest, bits, last, bad, words, seco
             n--
         }
         line = "{\"time\": " (seconds == "null" ? i - 1 : seconds) ", \"temperature_c\": " number(part[3], 1000)
-        line = line ", \"clocks_mhz\": [" clocks "], \"throttled\": " number(part[4], 1) "}"
+        line = line ", \"clocks_mhz\": [" clocks "], \"throttled\": " number(part[4], 1) (i == 1 || i == count ? ", \"phase\": \"idle\"}" : "}")
         if (i == 1) { before = line; degrees = part[3] / 1000; has_clock = fastest }
         readings = readings (i == 1 ? "" : ",\n    ") line
         # at the first the clock still rises, at the last the work is over
         if (i > 1 && i < count && fastest) {
-            if (!low || fastest < low) low = fastest
             if (fastest > high) high = fastest
+            if (fastest < FELL * high && (!low || fastest / high < low / fell_from)) { low = fastest; fell_from = high }
         }
         if (part[4] == "") continue
         if (first_bits == "") first_bits = bits = part[4]
@@ -142,7 +142,7 @@ function judge_readings(i, part, cores, n, fastest, bits, last, bad, words, seco
         if (held(bad, 16) != "") words = both(words, held(bad, 16))
         reason(sprintf("the throttle bits changed from 0x%x to 0x%x: %s", first_bits, bits, words == "" ? "they were cleared" : words))
     } else if (held(bits, 0) != "") reason("held back throughout: " held(bits, 0))
-    if (low && low < FELL * high) reason(sprintf("the clock fell from %.0f to %.0f MHz", high, low))
+    if (low) reason(sprintf("the clock fell from %.0f to %.0f MHz", fell_from, low))
 }
 
 function preflight() {

@@ -19,7 +19,7 @@ from pillm.performance.benchmark import read_benchmark
 from pillm.performance.comparing import check_comparable, compare
 from pillm.performance.medians import median, spread
 from pillm.performance.sensors import Reading
-from pillm.performance.verdict import SPREAD, void_reasons
+from pillm.performance.verdict import IDLE, SPREAD, void_reasons
 
 AWK = RPI4 / "bench" / "record.awk"
 FACTS = {
@@ -99,7 +99,7 @@ def test_a_timing_becomes_a_record_of_pillms_own(board: Board, model: Path) -> N
     assert (found.conditions.governor, found.conditions.load, found.conditions.swapped) == ("performance", 0.1, 7)
     assert (found.conditions.boot_id, found.conditions.firmware) == ("b-1", 'Aug 2025 version "x" ')
     assert found.conditions.before == found.readings[0]
-    assert found.readings[0] == Reading(time=77.5, temperature_c=48.312, clocks_mhz=(1800.0, 1500.0), throttled=0)
+    assert found.readings[0] == Reading(time=77.5, temperature_c=48.312, clocks_mhz=(1800.0, 1500.0), throttled=0, phase=IDLE)
     assert len(found.readings) > 2
     assert found.peak_memory
     assert found.peak_memory > found.bytes
@@ -186,7 +186,13 @@ def test_a_record_is_void_for_the_reasons_of_pillm(
     done = subprocess.run(["awk", "-f", str(AWK)], input="\n".join(lines), capture_output=True, text=True, check=True)
     found = read_benchmark(done.stdout, "it")
     readings = tuple(
-        Reading(time=at, throttled=one, clocks_mhz=tuple(clock / 1000 for clock in clocks[at])) for at, one in enumerate(bits)
+        Reading(
+            time=at,
+            phase=IDLE if at in (0, len(bits) - 1) else None,
+            throttled=one,
+            clocks_mhz=tuple(clock / 1000 for clock in clocks[at]),
+        )
+        for at, one in enumerate(bits)
     )
     assert found.readings == readings
     assert found.void == void_reasons(readings, prefill)
