@@ -30,5 +30,7 @@ def test_records_are_put_into_the_history_once_and_compared(cli: Cli, tmp_path: 
 def test_a_file_that_is_no_record_is_refused_and_none_is_put_in(cli: Cli, tmp_path: Path) -> None:
     kept, good = tmp_path / "history.jsonl", record(tmp_path / "good.json", 10.0)
     (tmp_path / "bad.json").write_text("{}")
-    assert "bad.json is not a benchmark record" in cli("bench", "import", good, tmp_path / "bad.json", "--history", kept).err
+    done = cli("bench", "import", good, tmp_path / "bad.json", "--history", kept)
+    assert done.code == 2
+    assert "bad.json is not a benchmark record" in done.err
     assert not kept.exists()
