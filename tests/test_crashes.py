@@ -50,6 +50,7 @@ def test_clean_stops_repeat_nothing(stops: int) -> None:
     assert counts("term", "--kills", str(stops), "--concurrency", "4")["repeated"] == 0
 
 
+@pytest.mark.full
 def test_batches_are_bought_once_whenever_a_run_is_killed() -> None:
     """Also between a batch's arrival and the record of its id: it is found again by its name."""
     for found in (counts("points", "--concurrency", "-3"), counts("kill", "--kills", "30", "--concurrency", "-8")):

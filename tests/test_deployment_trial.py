@@ -65,7 +65,7 @@ def test_a_card_that_takes_no_link_any_more_commits_nothing(monkeypatch: pytest.
     monkeypatch.setattr(tempfile, "tempdir", str(card))  # the whole board stands on it
     mount = ["mount", "-t", "tmpfs", "-o", "size=300m,nr_inodes=600", "tmpfs", str(card)]
     if os.getuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("only root can make a small file system, and not everywhere")
+        pytest.skip("needs user namespaces, or to be root: a small file system cannot be made")
     ask, filled = Conversation.ask, card / "filled"
 
     def filling(talk: Conversation, word: str, *, timeout: float) -> str:

@@ -36,6 +36,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"}
 
 
+@pytest.mark.full
 def test_the_python_example_runs(project: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", block("python")], cwd=project, env=environment(), capture_output=True, text=True, check=False

@@ -115,6 +115,7 @@ def test_two_processes_write_the_student_that_one_writes_and_listen_on_no_other_
     assert sum("validation_loss" in event.figures for event in advances) == 2
 
 
+@pytest.mark.full
 def test_after_one_process_was_killed_the_rest_end_and_the_same_command_goes_on(
     base: Path, one: tuple[Path, pillm.TrainingData], tmp_path: Path
 ) -> None:

@@ -244,6 +244,11 @@ def test_the_planned_shape_is_the_students_or_larger(
     assert expected.bytes <= pillm.plan(wide, device, quant="Q8_0").bytes or options.get("init") == "random"
 
 
-def test_a_student_shaped_as_its_base_or_a_base_that_is_not_here_has_no_planned_shape(wide: Path) -> None:
+def test_a_student_shaped_as_its_base_has_no_planned_shape(wide: Path) -> None:
     assert Full(base=str(wide)).planned_shape() is None
-    assert Full(base="owner/not-here", keep_layers=1).planned_shape() is None
+
+
+def test_the_planned_shape_of_a_base_that_is_not_here_needs_its_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(pillm.Unavailable, match="owner/not-here is not complete"):
+        Full(base="owner/not-here", keep_layers=1).planned_shape()

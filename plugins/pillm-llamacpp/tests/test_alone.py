@@ -80,6 +80,7 @@ def test_an_adapter_alone_is_a_file_that_llama_cpp_adds_to_its_base(
     assert np.abs(change).max() > 0.02
 
 
+@pytest.mark.full
 def test_an_adapter_alone_says_what_base_it_is_for_and_agrees_with_its_card(
     adapter: pillm.Checkpoint, checkpoint: pillm.Checkpoint, tmp_path: Path
 ) -> None:

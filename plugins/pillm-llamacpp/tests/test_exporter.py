@@ -98,6 +98,7 @@ def test_weights_that_the_conversion_changed_fail_the_export(
     assert not list((tmp_path / "out").rglob("*"))
 
 
+@pytest.mark.full
 def test_the_logit_gate_uses_the_threads_it_is_given_and_reports_each_conversation(
     checkpoint: pillm.Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +277,7 @@ def test_a_template_that_prints_the_date_is_proved_on_the_day_of_its_training(
     assert model.parity == pillm.Parity(rows=1 + len(HARD_STRINGS), mismatches=0)
 
 
+@pytest.mark.full
 def test_a_fallback_can_be_refused_and_the_intermediate_files_are_kept_where_the_message_says(tmp_path: Path) -> None:
     made, out = write_model(tmp_path / "narrow", hidden=96, probes=False, layers=1), tmp_path / "out"
     with pytest.raises(

@@ -30,6 +30,7 @@ def export(checkpoint: pillm.Checkpoint, out: Path, **options: Any) -> tuple[lis
     return models, "\n".join(event.message for event in events if event.message)
 
 
+@pytest.mark.full
 def test_writer_and_converter_make_the_same_files(
     exported: dict[str, pillm.ModelFile], checkpoint: pillm.Checkpoint, tmp_path: Path
 ) -> None:
