@@ -7,8 +7,6 @@ VENV ?= .venv
 RUNS ?= runs
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# one more than there are cores, since a fifth of the tests' time is waiting; four at most, for the sake of memory
-WORKERS := $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 4 ? cores + 1 : 4)))
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 PLUGINS := './plugins/pillm-hf[quant]' ./plugins/pillm-openai './plugins/pillm-llamacpp[convert]' ./plugins/pillm-nano ./plugins/pillm-easydistill ./plugins/pillm-trl ./plugins/pillm-hub
 HOME_ASSISTANT_INTENTS ?= $(wildcard ../shared/data/home-assistant-intents)
@@ -38,7 +36,7 @@ $(RUNS)/community.jsonl: dataset/assistant/community.py $(STAMP)
 	$(PY) $< $(HOME_ASSISTANT_INTENTS) --out $@
 
 test: check ## everything a change must pass
-	OMP_NUM_THREADS=1 $(PY) -m pytest -p tests.strict -p tests.nosync -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not full"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -p tests.strict -p tests.nosync -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not full"
 
 test-full: check ## the same with the heavy forms, one after the other; llama.cpp's own programs are built first
 	$(PY) -c "from pillm_llamacpp.building.tools import tool; tool('llama-bench')"

@@ -55,6 +55,7 @@ mount -o remount,size=256m "$2"
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("size", ["32k", *(pytest.param(f"{size}m", marks=pytest.mark.full) for size in range(1, 9))])
 def test_a_training_on_a_full_disk_ends_in_one_sentence_and_goes_on_once_there_is_room(tmp_path: Path, size: str) -> None:
     (tmp_path / "disk").mkdir()

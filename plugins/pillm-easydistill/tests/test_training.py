@@ -83,6 +83,7 @@ def test_the_trainer_conforms(standin: Standin, base: Path, tmp_path: Path) -> N
     check_trainer(EasyDistillTrainer(base=str(base), num_train_epochs=1, launch="direct"), place)
 
 
+@pytest.mark.full
 def test_a_teacher_of_the_same_tokenizer_is_learnt_in_a_white_box_job(
     standin: Standin, base: Path, data: pillm.TrainingData, out: Path
 ) -> None:

@@ -186,6 +186,7 @@ def test_a_head_that_is_no_table_of_tokens_too_is_parted_and_learns_the_same(
     assert close(told(one), told(two))
 
 
+@pytest.mark.full
 def test_more_processes_than_a_group_has_rows_learn_the_same(base: Path, data: pillm.TrainingData, tmp_path: Path) -> None:
     one = work_of(LoRA, base, data, tmp_path / "one", rank=4)
     alone(one)

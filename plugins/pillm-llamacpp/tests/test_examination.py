@@ -54,6 +54,7 @@ def test_the_token_gate_runs_on_the_tokenizer_alone(checkpoint: pillm.Checkpoint
     assert "3 special tokens" in found.detail
 
 
+@pytest.mark.full
 def test_an_added_token_beyond_the_embedding_is_left_out_and_the_token_gate_holds(tmp_path: Path) -> None:
     folder = write_student(tmp_path / "gemma", "gemma3")
     tokenizer = sentence_pieces("never")

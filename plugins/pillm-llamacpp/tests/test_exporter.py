@@ -262,6 +262,7 @@ def test_the_identity_names_the_source_and_not_the_threads() -> None:
     assert source.COMMIT in identity["source"]
 
 
+@pytest.mark.full
 def test_a_template_that_prints_the_date_is_proved_on_the_day_of_its_training(
     checkpoint: pillm.Checkpoint, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def export(checkpoint: pillm.Checkpoint, out: Path, **options: object) -> tuple[
     return models, [event.message for event in events if event.kind == "note"]
 
 
+@pytest.mark.full
 def test_files_are_measured_and_the_importance_matrix_is_used_where_it_helps(
     rendered: pillm.Checkpoint, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from pillm_llamacpp_tiny import write_model
 import pillm
 
 
+@pytest.mark.full
 def test_the_cache_is_sized_by_the_models_own_heads(tmp_path: Path) -> None:
     wide = write_model(tmp_path / "wide", head=128)
     (model,) = GGUFExporter(quants=["F16"]).export(wide, tmp_path, pillm.Progress())

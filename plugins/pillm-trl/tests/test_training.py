@@ -279,6 +279,7 @@ def test_layers_that_the_base_lacks_are_named(base: Path, learn: Callable[..., A
         learn(DPO(base=str(base), target_modules=["no_such_layer"]), tmp_path / "out")
 
 
+@pytest.mark.full
 def test_a_trained_student_is_exported_with_every_conversation_read_alike(tmp_path: Path) -> None:
     pytest.importorskip("pillm_llamacpp")
     pytest.importorskip("pillm_nano")
