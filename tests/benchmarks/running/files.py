@@ -10,6 +10,7 @@ from pillm_llamacpp.quantizing.quantization import publish, quantize
 from pillm_llamacpp.writing.writer import Writing, write
 
 import pillm
+from pillm.performance import pagecache
 from tests.benchmarks.fitting import student
 from tests.benchmarks.loopback.peers import folder
 
@@ -43,6 +44,15 @@ def _texts(model: Path) -> Path:
         tokenizer.train_from_iterator((prompt.text for prompt in pillm.read_prompts(PROMPTS)), trainer)
         tokenizer.save(str(texts / "tokenizer.json"))
     return texts
+
+
+def read_anew(file: Path) -> Path:
+    """Let the system's memory hold a file as it does when it was just read: one that lay there for hours lies in pieces."""
+    pagecache.drop(file)
+    with file.open("rb") as content:
+        while content.read(1 << 24):
+            pass
+    return file
 
 
 def nano(quant: str) -> Path:

@@ -60,28 +60,34 @@ def repacks() -> bool:
 def exactly(session: pillm.Session, words: str, tokens: int) -> str:
     """Return a question of those words whose prompt, template included, has exactly that many tokens."""
     text, low = words, 0
-    while _tokens(session, text) < tokens:
+    while prompt_tokens(session, text) < tokens:
         low, text = len(text), text + words
-    cut = next((end for end in range(low, len(text)) if _tokens(session, text[:end]) >= tokens), len(text))
-    while (found := _tokens(session, text[:cut])) != tokens:
+    cut = next((end for end in range(low, len(text)) if prompt_tokens(session, text[:end]) >= tokens), len(text))
+    while (found := prompt_tokens(session, text[:cut])) != tokens:
         if found < tokens:
             raise RuntimeError(f"no cut of the words gives {tokens} tokens")
         cut -= 1
     return text[:cut]
 
 
-def _tokens(session: pillm.Session, text: str) -> int:
+def prompt_tokens(session: pillm.Session, text: str) -> int:
     """Return how many tokens the prompt of a question has; nothing is decoded for it."""
     row = {"messages": [{"role": "user", "content": text}], "ask": True}
     (found,) = session._worker.ask(op="encode", rows=[row])["rows"]  # type: ignore[attr-defined]
     return len(found["ids"])
 
 
-def bench(file: Path, *, pp: int = 0, tg: int = 0) -> float:
-    """Return llama-bench's tokens per second for one measurement, after its own warm-up."""
-    options = {"-p": pp, "-n": tg, "-r": 1, "-t": THREADS, "--repack": int(repacks()), "-o": "json"}
+def bench(file: Path, *, pp: int = 0, tg: int = 0, depth: int = 0, huge_pages: bool = False) -> float:
+    """Return llama-bench's tokens per second for one measurement, after its own warm-up.
+
+    It works behind `depth` tokens. It maps the file; with `huge_pages` it holds the weights as runner `local` does.
+    """
+    options = {"-p": pp, "-n": tg, "-d": depth, "-r": 1, "-t": THREADS, "--repack": int(repacks()), "-o": "json"}
+    options |= {"--load-mode": "none"} if huge_pages else {}
     words = [str(word) for pair in options.items() for word in pair]
-    done = subprocess.run([str(tools.tool("llama-bench")), "-m", str(file), *words], capture_output=True, text=True, check=True)
+    environment = {**os.environ, **({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if huge_pages else {})}
+    command = [str(tools.tool("llama-bench")), "-m", str(file), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     (row,) = json.loads(done.stdout)
     return float(row["samples_ts"][0])
 

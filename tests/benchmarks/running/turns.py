@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import pillm
@@ -26,17 +27,20 @@ class Work:
     """Of what is reported."""
     limit: str
     peer: str
+    behind: str | None = None
+    """The question whose answer it is: the peer works behind as many tokens; None: behind none."""
 
 
 def against_llama_bench(work: Work, *, quick: bool) -> Iterator[Result]:
     """Measure each file, once both sides were seen to answer it alike."""
     for quant in ("Q8_0",) if quick else ("Q8_0", "Q4_K_M"):
-        file = files.real_size(quant)
+        file = files.read_anew(files.real_size(quant))
         same = sides.check_tokens(file)
         with sides.opened(file, max_tokens=work.max_tokens) as session:
-            took = alternating(
-                {"pillm": _counted(work, session), "peer": lambda f=file: sides.bench(f, **work.tokens)}, 3 if quick else 5
-            )
+            depth = sides.prompt_tokens(session, work.behind) if work.behind else 0
+            peer = partial(sides.bench, file, **work.tokens, depth=depth)
+            peers = {"peer": peer, "alike": partial(peer, huge_pages=True)}
+            took = alternating({"pillm": _counted(work, session), **peers}, 3 if quick else 5)
         yield Result(
             benchmark=f"{work.name}-{quant.lower().replace('_', '-')}",
             pillm=round(took["pillm"], work.digits),
@@ -47,7 +51,12 @@ def against_llama_bench(work: Work, *, quick: bool) -> Iterator[Result]:
             peer_is=work.peer,
             limit=work.limit,
             versions=sides.versions(),
-            details={**sides.settings(), "greedy tokens equal to llama-server's": same},
+            details={
+                **sides.settings(),
+                "greedy tokens equal to llama-server's": same,
+                "depth": depth,
+                "the peer with its weights in huge pages too": round(took["alike"], work.digits),
+            },
         )
 
 
