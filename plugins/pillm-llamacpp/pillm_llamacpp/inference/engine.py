@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections import deque
 from functools import cache, cached_property
@@ -74,7 +75,8 @@ class Model:
         params.vocab_only = vocab_only
         params.n_gpu_layers = gpu_layers
         params.use_extra_bufts = not built_with_tiles()
-        self.mapped = vocab_only or gpu_layers > 0 or not prefers_huge_pages(_size(path), free_memory())
+        huge = "hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "") and prefers_huge_pages(_size(path), free_memory())
+        self.mapped = vocab_only or gpu_layers > 0 or not huge
         params.load_mode = llama.LLAMA_LOAD_MODE_AUTO if self.mapped else llama.LLAMA_LOAD_MODE_NONE
         self.handle = llama.llama_model_load_from_file(path.encode(), params)
         if not self.handle:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pillm
-from pillm_llamacpp.inference.machine import physical_cores
+from pillm_llamacpp.inference.machine import free_memory, physical_cores, prefers_huge_pages
 from pillm_llamacpp.inference.outcomes import Reader
 from pillm_llamacpp.inference.timed import Timed
 from pillm_llamacpp.workers.client import Worker, WorkerDied
@@ -88,7 +88,8 @@ class LocalSession(Timed, pillm.Session):
 
     def _start(self) -> None:
         settings = self._settings
-        self._worker = Worker(f"llama.cpp with {self._path.name}", graphics=settings.graphics)
+        huge = not settings.graphics and prefers_huge_pages(self._path.stat().st_size, free_memory())
+        self._worker = Worker(f"llama.cpp with {self._path.name}", graphics=settings.graphics, huge_pages=huge)
         try:
             self.facts = self._worker.ask(
                 op="open", path=str(self._path.resolve()), threads=self._threads, context=settings.context,

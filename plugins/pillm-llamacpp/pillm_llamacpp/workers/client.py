@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pillm_llamacpp.workers.pipe import Packet
 
 CLOSE_SECONDS = 5.0
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
 _ERRORS: dict[str, type[pillm.PillmError]] = {
     "backend": pillm.BackendError,
     "config": pillm.ConfigError,
@@ -54,11 +55,13 @@ def death(code: int) -> str:
     return f"{_SIGNALS.get(number, 'the process was ended')} ({number.name})"
 
 
-def _surroundings() -> dict[str, str]:
-    """Return what llama.cpp's process finds in its environment whatever it does."""
-    tunables = ":".join(filter(None, (os.environ.get("GLIBC_TUNABLES"), "glibc.malloc.hugetlb=1")))
-    # gdb would be started for a backtrace; large blocks of memory, such as weights, are of huge pages where the system has them
-    return {"GGML_NO_BACKTRACE": "1", "PYTHONUTF8": "1", "GLIBC_TUNABLES": tunables}
+def _surroundings(*, huge_pages: bool) -> dict[str, str]:
+    """Return what llama.cpp's process finds in its environment."""
+    # gdb would be started for a backtrace otherwise
+    found = {"GGML_NO_BACKTRACE": "1", "PYTHONUTF8": "1"}
+    if huge_pages:  # large blocks of memory, such as weights; the many small ones of a grammar come slower then
+        found["GLIBC_TUNABLES"] = ":".join(filter(None, (HUGE_PAGES, os.environ.get("GLIBC_TUNABLES"))))
+    return found
 
 
 class WorkerDied(pillm.BackendError):
@@ -78,10 +81,11 @@ class WorkerDied(pillm.BackendError):
 class Worker:
     """A process that holds llama.cpp; its death is a BackendError, and it ends when this process does."""
 
-    def __init__(self, what: str, *, graphics: str = "") -> None:
+    def __init__(self, what: str, *, graphics: str = "", huge_pages: bool = False) -> None:
         """Start the process; `what` names the work in error messages.
 
         `graphics` are the numbers of the Vulkan devices that llama.cpp may see there: without, none of the work is theirs.
+        With `huge_pages` large blocks of its memory are of huge pages, where the system has them.
         """
         self.what = what
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
@@ -90,7 +94,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, **_surroundings(), "GGML_VK_VISIBLE_DEVICES": graphics},
+            env={**os.environ, **_surroundings(huge_pages=huge_pages), "GGML_VK_VISIBLE_DEVICES": graphics},
             # Ctrl-C is for pillm, which ends the worker in order
             start_new_session=True,
         )
