@@ -103,8 +103,14 @@ def _parse_line(line: bytes, where: str) -> JSONObject:
 
 
 def json_line(row: Mapping[str, Any]) -> str:
-    """Return a row as a line of a JSONL file."""
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    """Return a row as a line of a JSONL file; raise DataError where a text of it cannot be written as UTF-8."""
+    line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        named = f"row {row['id']!r}" if "id" in row else "a row"
+        raise DataError(f"{named} holds half of a surrogate pair, which cannot be written: leave it out") from error
+    return line
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:

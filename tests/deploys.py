@@ -199,7 +199,6 @@ def a_field(server: str | None = None, old: Path | None = None, new: Path | None
                 new or write_stand_in_model(root / "new.gguf", "new"),
             )
             said = ("old", "new") if old is None else ("", "")
-            board.environment(LLAMA_ARG_REPACK="0")  # a build for this machine may have AMX kernels, which crash on tiny models
             found = Field(board=board, server=program, old=files[0], new=files[1], answers=said)
             if old is not None:  # what the real ones answer is learnt from them
                 found.answers = tuple(_learn(found, which) for which in (0, 1))  # type: ignore[assignment]

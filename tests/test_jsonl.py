@@ -104,6 +104,12 @@ def test_a_number_that_is_not_json_is_never_written(tmp_path):
         write_rows(tmp_path / "p.jsonl", [{"a": math.nan}])
 
 
+@pytest.mark.parametrize(("row", "name"), [({"id": "r\ud800", "a": 1}, r"row 'r\\ud800'"), ({"a": ["\udc00"]}, "a row")])
+def test_half_of_a_surrogate_pair_is_refused_by_the_name_of_its_row(tmp_path, row, name):
+    with pytest.raises(DataError, match=f"{name} holds half of a surrogate pair, which cannot be written"):
+        write_rows(tmp_path / "p.jsonl", [{"id": "whole"}, row])
+
+
 def test_french_is_written_as_it_is(tmp_path):
     write_rows(tmp_path / "p.jsonl", [{"a": "Montréal, à soir"}])
     assert (tmp_path / "p.jsonl").read_bytes() == '{"a": "Montréal, à soir"}\n'.encode()

@@ -65,7 +65,9 @@ def read(chat: Chat, rows: Any, max_length: int = 64, contract: pillm.Contract =
 
 
 CALL = {"type": "function", "function": {"name": "set", "arguments": '{"b": 1, "a": "é"}'}}
-TEXT = st.text(st.characters(exclude_categories=()), min_size=0, max_size=12) | st.sampled_from(["a<|im_end|>b", " lac", "\n"])
+# no row may hold half of a surrogate pair (category Cs): it is refused before it is written
+CHARACTERS = st.characters(exclude_categories=["Cs"])
+TEXT = st.text(CHARACTERS, max_size=12) | st.sampled_from(["a<|im_end|>b", " lac", "\n"])
 
 
 @given(

@@ -99,7 +99,7 @@ def test_large_weights_lie_in_huge_pages_where_the_system_has_them(tmp_path: Pat
     wide = replace(SMALL, layers=4, vocabulary=131072)
     file = write_file(tmp_path / "wide.gguf", wide, "Q8_0")
     with Worker("a test", huge_pages=True) as worker:
-        worker.ask(op="open", path=str(file), context=256)
+        worker.ask(op="open", path=str(file), context=256, mapped=False)
         worker.ask(op="time", kind="tg", tokens=4, depth=0, threads=1)
         told = dict(line.split(":") for line in Path(f"/proc/{worker.pid}/smaps_rollup").read_text().splitlines()[1:])
     if not prefers_huge_pages(file.stat().st_size, free_memory()):

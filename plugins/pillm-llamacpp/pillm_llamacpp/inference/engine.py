@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 from collections import deque
 from functools import cache, cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
-from pillm_llamacpp.inference.machine import free_memory, prefers_huge_pages
 from pillm_llamacpp.inference.processor import built_with_tiles
 from pillm_llamacpp.workers.refusal import Refusal
 
@@ -69,15 +66,14 @@ def start() -> Log:
 class Model:
     """A model file that llama.cpp opened, with its vocabulary."""
 
-    def __init__(self, path: str, log: Log, *, vocab_only: bool = False, gpu_layers: int = 0) -> None:
+    def __init__(self, path: str, log: Log, *, vocab_only: bool = False, gpu_layers: int = 0, mapped: bool = True) -> None:
         log.lines.clear()
         params = llama.llama_model_default_params()
         params.vocab_only = vocab_only
         params.n_gpu_layers = gpu_layers
         params.use_extra_bufts = not built_with_tiles()
-        huge = "hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "") and prefers_huge_pages(_size(path), free_memory())
-        self.mapped = vocab_only or gpu_layers > 0 or not huge
-        params.load_mode = llama.LLAMA_LOAD_MODE_AUTO if self.mapped else llama.LLAMA_LOAD_MODE_NONE
+        self.mapped = mapped
+        params.load_mode = llama.LLAMA_LOAD_MODE_AUTO if mapped else llama.LLAMA_LOAD_MODE_NONE
         self.handle = llama.llama_model_load_from_file(path.encode(), params)
         if not self.handle:
             raise Refusal("data", f"llama.cpp cannot load {path}: {log.reason()}")
@@ -281,10 +277,3 @@ class Context:
         if self.handle:
             llama.llama_free(self.handle)
             self.handle = None
-
-
-def _size(path: str) -> int:
-    try:
-        return Path(path).stat().st_size
-    except OSError:  # llama.cpp says what is wrong with it
-        return 0

@@ -88,13 +88,14 @@ class LocalSession(Timed, pillm.Session):
 
     def _start(self) -> None:
         settings = self._settings
-        huge = not settings.graphics and prefers_huge_pages(self._path.stat().st_size, free_memory())
+        on_processor = not (settings.graphics or settings.gpu_layers)
+        huge = on_processor and prefers_huge_pages(self._path.stat().st_size, free_memory())
         self._worker = Worker(f"llama.cpp with {self._path.name}", graphics=settings.graphics, huge_pages=huge)
         try:
             self.facts = self._worker.ask(
                 op="open", path=str(self._path.resolve()), threads=self._threads, context=settings.context,
                 batch=settings.batch, parallel=settings.parallel, gpu_layers=settings.gpu_layers,
-                prefix=self._prefix,
+                prefix=self._prefix, mapped=not huge,
             )  # fmt: skip
         except BaseException:
             self._worker.close()

@@ -47,11 +47,13 @@ class Served:
     """An open model with its template, its cache and the grammars that were compiled for it."""
 
     def __init__(self, *, path: str, threads: int = 1, context: int | None = None, **options: Any) -> None:
-        """Load a model; `options` are vocab_only, batch, parallel, gpu_layers and `prefix`: where beginnings are kept."""
+        """Load a model; `options`: vocab_only, batch, parallel, gpu_layers, mapped, and `prefix`, where beginnings are kept."""
         log = start()
         began = time.perf_counter()
         self.vocab_only: bool = options.get("vocab_only", False)
-        self.model = Model(path, log, vocab_only=self.vocab_only, gpu_layers=options.get("gpu_layers", 0))
+        self.model = Model(
+            path, log, vocab_only=self.vocab_only, gpu_layers=options.get("gpu_layers", 0), mapped=options.get("mapped", True)
+        )
         self.threads = threads
         self.batch = options.get("batch")
         self.log = log
