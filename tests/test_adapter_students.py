@@ -26,7 +26,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
     "turing-safe": ("lora", {"preset": "turing-safe"}),
     "ada-memory": ("lora", {"preset": "ada-memory"}),
 }
-FAST = ("dora", "qlora nf4 double")
+FAST = ("qlora nf4 double",)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

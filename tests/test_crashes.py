@@ -24,7 +24,10 @@ def counts(*asked: str) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize(("kills", "concurrency"), [(30, 1), (30, 4), (40, 16)])
+@pytest.mark.parametrize(
+    ("kills", "concurrency"),
+    [pytest.param(30, 1, marks=pytest.mark.full), (30, 4), pytest.param(40, 16, marks=pytest.mark.full)],
+)
 def test_random_kills_lose_nothing_and_repeat_at_most_what_was_in_flight(kills: int, concurrency: int) -> None:
     found = counts("kill", "--kills", str(kills), "--concurrency", str(concurrency))
     assert found["kills"] == kills

@@ -46,7 +46,8 @@ def score_domain(values: Iterable[float]) -> tuple[float, float, list[float]]:
 def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return at most `most` multiples of 1, 2 or 5 times a power of ten inside a range."""
     power = 10.0 ** floor(log10((high - low) / most)) if high > low else 1.0
-    step = next(size for size in (power, 2 * power, 5 * power, 10 * power) if floor(high / size) - ceil(low / size) < most)
+    sizes = (power, 2 * power, 5 * power, 10 * power)
+    step = next((size for size in sizes if floor(high / size) - ceil(low / size) < most), 20 * power)
     return [number * step for number in range(ceil(low / step), floor(high / step) + 1)]
 
 

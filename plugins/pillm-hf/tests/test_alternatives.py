@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import multiprocessing
 import re
@@ -76,8 +77,12 @@ def test_an_architecture_that_cannot_be_traced_is_halved(base: Path, monkeypatch
     )
 
 
+_M_ARENA_MAX = -8
+
+
 def _limited(base: Path, data: pillm.TrainingData, out: Path, options: dict[str, Any], told: Any) -> None:
     torch.set_num_threads(1)
+    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)  # each thread's own arena would set aside 64 MiB of what the limit counts
     LoRA(base=str(base), dtype="float32", max_length=64).train(data, out / "first", pillm.Progress())  # imports all there is
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
     limit = pages * resource.getpagesize() + options.pop("room")

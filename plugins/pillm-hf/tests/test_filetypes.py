@@ -48,7 +48,8 @@ def reshaped(folder: Path, **shape: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("shape", [next(iter(SHAPES)), *(pytest.param(name, marks=pytest.mark.full) for name in [*SHAPES][1:])])
+@pytest.mark.full
+@pytest.mark.parametrize("shape", SHAPES)
 def test_every_tensor_of_an_exported_file_has_the_type_and_the_values_that_training_rounds_to(
     make: Callable[..., Path], tmp_path: Path, shape: str
 ) -> None:

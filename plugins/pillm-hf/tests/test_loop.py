@@ -139,7 +139,8 @@ def test_killed_at_any_place_it_ends_with_the_same_bits(
     print(f"{len(places)} of {len(places)} kills end with the same weights, optimiser and log")
 
 
-@pytest.mark.parametrize("grid", ["Q4_0", pytest.param("IQ4_NL", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("grid", ["Q4_0", "IQ4_NL"])
 def test_killed_while_weights_are_rounded_it_ends_with_the_same_bits(
     base: Path, data: pillm.TrainingData, tmp_path: Path, grid: str
 ) -> None:

@@ -87,6 +87,7 @@ def test_labels_and_the_same_teacher_in_memory_teach_nearly_the_same(
     assert whole["log"][0]["divergence"] >= labels["log"][0]["divergence"]
 
 
+@pytest.mark.full
 def test_a_student_with_more_columns_than_its_teacher_learns_too(
     base: Path, taught: pillm.TrainingData, tmp_path: Path
 ) -> None:
@@ -191,6 +192,7 @@ def test_nonsense_stops_a_distillation_before_anything_worse_is_saved(
         run(LoRA(base=str(base), **options("labels")), taught, tmp_path)
 
 
+@pytest.mark.full
 def test_it_works_with_recomputed_activations_and_4_bit(base: Path, taught: pillm.TrainingData, tmp_path: Path) -> None:
     from pillm_hf import QLoRA
 

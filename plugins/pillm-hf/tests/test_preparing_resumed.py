@@ -52,7 +52,7 @@ def killed(kind: str, base: Path, data: pillm.TrainingData, out: Path, place: st
     return int(process.exitcode or 0)
 
 
-FAST = ("labels", "student")  # the one that needs no teacher any more, and the one that asks it at every step
+FAST = ("labels",)  # the one that needs no teacher any more
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind in FAST else pytest.mark.full) for kind in SOURCES])

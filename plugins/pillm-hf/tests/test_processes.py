@@ -143,8 +143,8 @@ def close(one: Any, other: Any) -> bool:
     ("trainer", "kind", "options"),
     [
         (LoRA, "ddp", {"rank": 4}),
-        (LoRA, "fsdp2", {"rank": 4}),
-        (Full, "ddp", {"learning_rate": 1e-3}),
+        pytest.param(LoRA, "fsdp2", {"rank": 4}, marks=pytest.mark.full),
+        pytest.param(Full, "ddp", {"learning_rate": 1e-3}, marks=pytest.mark.full),
         (Full, "fsdp2", {"learning_rate": 1e-3}),
         pytest.param(DoRA, "fsdp2", {"rank": 4}, marks=pytest.mark.full),
         pytest.param(QLoRA, "ddp", {"rank": 4}, marks=pytest.mark.full),
@@ -196,7 +196,7 @@ def test_more_processes_than_a_group_has_rows_learn_the_same(base: Path, data: p
         assert close(told(one), told(three)), kind
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind == "ddp" else pytest.mark.full) for kind in KINDS])
 def test_after_a_killed_process_the_same_command_ends_with_the_same_bits(
     base: Path, data: pillm.TrainingData, tmp_path: Path, kind: str
 ) -> None:
@@ -224,6 +224,7 @@ def test_a_checkpoint_of_two_processes_that_hold_parts_is_gone_on_from_by_one(
     assert close(told(moved), told(one))
 
 
+@pytest.mark.full
 def test_it_stops_early_in_all_processes_and_ends_with_the_best_weights(
     base: Path, data: pillm.TrainingData, rows: Callable[..., pillm.Rows], pairs: list[Any], tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ list(exporter.export(pillm.Checkpoint(path=Path(sys.argv[1])), Path(sys.argv[2])
 """
 
 
+@pytest.mark.full
 def test_a_killed_export_goes_on_with_what_was_missing(
     checkpoint: pillm.Checkpoint, exported: dict[str, pillm.ModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

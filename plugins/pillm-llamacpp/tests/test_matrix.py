@@ -13,15 +13,14 @@ from pillm_llamacpp_zoo import ANIMALS, build
 
 import pillm
 
-FAST = ("bert",)  # the other tests of this folder export a Llama with a byte-level tokenizer
-
 
 def exported(name: str, tmp_path: Path, *quants: str) -> list[pillm.ModelFile]:
     exporter = GGUFExporter(quants=quants, fallback="allow", threads=1)
     return list(exporter.export(build(name, tmp_path), tmp_path / "out", pillm.Progress()))
 
 
-@pytest.mark.parametrize("name", [pytest.param(one, marks=() if one in FAST else pytest.mark.full) for one in ANIMALS])
+@pytest.mark.full
+@pytest.mark.parametrize("name", ANIMALS)
 def test_tokens_and_numbers_are_those_of_the_checkpoint_and_every_file_answers(name: str, tmp_path: Path) -> None:
     full, *others = exported(name, tmp_path, "F16", "Q8_0", "Q4_K_M")
     left_out = len(NOT_FOR_WORD_PIECE) if name.startswith("bert") else 0

@@ -45,6 +45,8 @@ PARTS = st.lists(
         ]
     )
 )
+# some signs of many scripts: with all of Unicode, hypothesis takes a second for each negated class
+SIGNS = st.characters(max_codepoint=0xFF) | st.sampled_from("ſКЯ٣߂ก९ \u2028\u3000中가ﬃ\ufeff\U00010905😀\U0010ffff")
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -56,7 +58,7 @@ def test_texts_that_are_let_through_match_their_pattern(pattern: str, data: st.D
     assert json.loads(f'"{text}"') == text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(parts=PARTS, data=st.data())
 def test_any_pattern_is_refused_or_kept(parts: list[str], data: st.DataObject) -> None:
     pattern = "".join(parts)
@@ -64,7 +66,7 @@ def test_any_pattern_is_refused_or_kept(parts: list[str], data: st.DataObject) -
         expression = pattern_expression(pattern)
     except ValueError:
         return
-    text = data.draw(st.from_regex(regex(expression), fullmatch=True))
+    text = data.draw(st.from_regex(regex(expression), fullmatch=True, alphabet=SIGNS))
     assert re.search(pattern, text)
     assert json.loads(f'"{text}"') == text
 

@@ -14,10 +14,11 @@ from pillm.devices.quants import find_quant
 from pillm.devices.shapes import shape_of
 
 FAST = ("Q2_K_S",)
+USUAL = ("Q8_0", "Q4_0", "IQ4_NL", "IQ3_M", "TQ1_0")  # one of each way to store weights
 QUANTISED = [quant for quant in FTYPES if quant not in ("F16", "F32", "BF16", "MXFP4_MOE")]
 
 
-@pytest.mark.parametrize("quant", QUANTISED)
+@pytest.mark.parametrize("quant", [pytest.param(one, marks=() if one in USUAL else pytest.mark.full) for one in QUANTISED])
 def test_every_type_that_is_accepted_can_be_made_and_answers(
     exported: dict[str, pillm.ModelFile], tmp_path: Path, quant: str
 ) -> None:
@@ -60,7 +61,10 @@ def test_every_type_that_needs_an_importance_matrix_is_made_with_one(
         quantize(full, tmp_path / "none.gguf", quant, threads=1, progress=pillm.Progress())
 
 
-@pytest.mark.parametrize("quant", sorted(UNWEIGHTED - {"F16", "MXFP4_MOE"}))
+@pytest.mark.parametrize(
+    "quant",
+    [pytest.param(one, marks=() if one in USUAL else pytest.mark.full) for one in sorted(UNWEIGHTED - {"F16", "MXFP4_MOE"})],
+)
 def test_the_types_that_an_importance_matrix_does_not_change_are_known(
     exported: dict[str, pillm.ModelFile], imatrix: Imatrix, tmp_path: Path, quant: str
 ) -> None:

@@ -119,6 +119,7 @@ log.with_suffix(".choice").write_bytes(pickle.dumps(choice))
 """
 
 
+@pytest.mark.full
 def test_a_search_that_is_killed_goes_on_and_measures_nothing_twice(
     exported: dict[str, pillm.ModelFile], tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ import pillm
 @pytest.mark.full
 def test_the_cache_is_sized_by_the_models_own_heads(tmp_path: Path) -> None:
     wide = write_model(tmp_path / "wide", head=128)
-    (model,) = GGUFExporter(quants=["F16"]).export(wide, tmp_path, pillm.Progress())
+    (model,) = GGUFExporter(quants=["F16"], logits="skip").export(wide, tmp_path, pillm.Progress())
     served = Served(path=str(model.path))
     try:
         assert served.model.kv_bytes == 2 * (128 + 128) * 2 * 2, "16 bit, keys and values, of 2 heads in 2 layers"
@@ -54,7 +54,7 @@ def test_a_parallel_that_memory_does_not_hold_is_cut_with_a_warning(
     far = Path(shutil.copytree(checkpoint.path, tmp_path / "far"))
     config = json.loads((far / "config.json").read_text())
     (far / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 2**30}))
-    (model,) = GGUFExporter(quants=["F16"]).export(pillm.Checkpoint(path=far), tmp_path, pillm.Progress())
+    (model,) = GGUFExporter(quants=["F16"], logits="skip").export(pillm.Checkpoint(path=far), tmp_path, pillm.Progress())
     for runner in (LocalRunner(parallel=64, context=2**30), LocalRunner(context=2**30)):
         caplog.clear()
         with runner.open(model) as session:

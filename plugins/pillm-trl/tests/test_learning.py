@@ -105,7 +105,7 @@ def test_what_the_process_had_set_is_as_before(
     assert [one == other for one, other in zip(state(), before, strict=True)] == [True] * 5
 
 
-@pytest.mark.parametrize("what", ["loss", "gradient"])
+@pytest.mark.parametrize("what", [pytest.param("loss", marks=pytest.mark.full), "gradient"])
 def test_a_number_that_is_none_stops_the_training_before_a_weight_or_a_checkpoint_has_it(
     what: str, base: Path, learn: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,10 +49,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "options",
     [
-        ADAPTER,
+        pytest.param(ADAPTER, marks=pytest.mark.full),
         ADAPTER | {"loss_type": ["robust", "sft"], "loss_weights": [1.0, 0.1], "label_smoothing": 0.1, "dropout": 0.1},
-        ADAPTER | {"gradient_checkpointing": True, "loss_type": ["ipo"]},
-        FULL,
+        pytest.param(ADAPTER | {"gradient_checkpointing": True, "loss_type": ["ipo"]}, marks=pytest.mark.full),
+        pytest.param(FULL, marks=pytest.mark.full),
         FULL | {"precompute_ref_log_probs": True, "loss_type": ["hinge"], "save_dtype": "float16"},
     ],
 )
