@@ -1,8 +1,9 @@
 """Run benchmarks and print one JSON line per figure.
 
-python -m tests.benchmarks [NAME ...] [--quick] [--write]
+python -m tests.benchmarks [NAME ...] [--quick] [--write | --page]
 
-`--quick` measures less often. `--write` also writes `results.jsonl` and `docs/benchmarks.md`.
+`--quick` measures less often. `--write` also writes `results.jsonl` and `docs/benchmarks.md`. `--page` measures nothing and
+writes the page anew from the committed results.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.page import NAMES, page
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 PAGE = HERE.parent.parent / "docs" / "benchmarks.md"
-NAMES = sorted(path.stem.replace("_", "-") for path in HERE.glob("*.py") if path.stem not in ("__main__", "harness"))
-_MET = {True: "yes", False: "no", None: "-"}
 
 
 def main(words: list[str] | None = None) -> int:
@@ -27,7 +28,11 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--quick", action="store_true", help="measure less often")
     parser.add_argument("--write", action="store_true", help="write results.jsonl and docs/benchmarks.md")
+    parser.add_argument("--page", action="store_true", help="measure nothing; write docs/benchmarks.md from results.jsonl")
     chosen = parser.parse_args(words)
+    if chosen.page:
+        PAGE.write_text(page(read()), "utf-8")
+        return 0
     unknown = set(chosen.names) - set(NAMES)
     if unknown:
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; known: {', '.join(NAMES)}")
@@ -47,33 +52,6 @@ def main(words: list[str] | None = None) -> int:
 def read() -> list[dict[str, Any]]:
     """Return the committed results."""
     return [json.loads(line) for line in RESULTS.read_text("utf-8").splitlines()] if RESULTS.is_file() else []
-
-
-def _goal(line: dict[str, Any]) -> str:
-    """Return the goal as the page shows it; a dash where there is none."""
-    return "-" if line["goal"] is None else f"{'<=' if line['better'] == 'lower' else '>='} {line['goal']:g}"
-
-
-def page(lines: list[dict[str, Any]]) -> str:
-    """Return docs/benchmarks.md."""
-    parts = [
-        "<!-- Made by `make benchmarks`; change its source instead. -->\n\n# Benchmarks\n",
-        "`make benchmarks` measures them all and writes this page; `python -m tests.benchmarks NAME` measures one.",
-        "Every benchmark checks first that what it times is right. Figures are medians, taken in turns with the peer's",
-        "on the same machine.\n",
-        "| benchmark | pillm | peer | ratio | goal | met |\n|---|---:|---:|---:|---:|---|",
-    ]
-    for line in lines:
-        figures = f"{line['pillm']:.4g} {line['unit']} | {line['peer']:.4g} {line['unit']} | {line['ratio']:.2f}"
-        parts.append(f"| `{line['benchmark']}` | {figures} | {_goal(line)} | {_MET[line['met']]} |")
-    for line in lines:
-        machine = line["machine"]
-        versions = ", ".join(f"{name} {version}" for name, version in line["versions"].items())
-        parts.append(
-            f"\n**{line['benchmark']}**: the peer is `{line['peer_is']}`. What bounds it: {line['limit']}. Measured on "
-            f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}; {versions}."
-        )
-    return "\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
