@@ -61,6 +61,17 @@ def test_every_command_is_documented(name: str) -> None:
     assert f"## pillm {name}\n" in reference("cli")
 
 
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_every_command_is_in_the_tables_of_the_index(name: str) -> None:
+    assert f"\n| `pillm {name}` | " in (DOCS / "index.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *ROOT.glob("plugins/*/README.md"), *DOCS.rglob("*.md")], ids=str)
+def test_a_plugin_is_installed_from_its_folder_since_no_index_lists_it(page: Path) -> None:
+    for words in re.findall(r"pip install ([^`\n]*)", page.read_text("utf-8")):
+        assert not re.search(r"(?<![/\w-])pillm(-\w+)?(?!\S*=)", words.partition("#")[0]), f"{page.name}: pip install {words}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):

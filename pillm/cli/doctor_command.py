@@ -74,7 +74,7 @@ def _examined(terminal: Terminal, text: str, name: str | None, options: dict[str
 def _default() -> str:
     installed = sorted(registry().provided("exporter"))
     if not installed:
-        raise MissingDependency("no exporter is installed. Get one: pip install 'pillm-llamacpp[convert]'")
+        raise MissingDependency("no exporter is installed. Get one: pip install './plugins/pillm-llamacpp[convert]'")
     return PREFERRED if PREFERRED in installed else installed[0]
 
 

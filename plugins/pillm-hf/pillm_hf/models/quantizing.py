@@ -39,7 +39,8 @@ def quantization(
 def require_bitsandbytes(load_in: LoadIn) -> None:
     """Raise MissingDependency where weights shall be held in 8 or 4 bit and bitsandbytes is not installed."""
     if load_in != "none" and find_spec("bitsandbytes") is None:
-        raise pillm.MissingDependency(f"{load_in} weights need bitsandbytes. Install it: pip install 'pillm-hf[quant]'")
+        remedy = "pip install './plugins/pillm-hf[quant]'"
+        raise pillm.MissingDependency(f"{load_in} weights need bitsandbytes. Install it: {remedy}")
 
 
 def keep_gradients(model: Any) -> None:

@@ -16,7 +16,7 @@ def _pyarrow() -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise pillm.MissingDependency(
-            "the data set is in Parquet, which pyarrow reads: pip install 'pillm-hf[parquet]' "
+            "the data set is in Parquet, which pyarrow reads: pip install './plugins/pillm-hf[parquet]' "
             "(or choose a JSON lines or CSV file with file=)"
         ) from error
     return pyarrow

@@ -14,7 +14,7 @@ import pillm
 from pillm_llamacpp.converting.pretokenizer import derive
 from pillm_llamacpp.converting.spm import vocabulary_size
 
-CONVERT_REMEDY = "pip install 'pillm-llamacpp[convert]'"
+CONVERT_REMEDY = "pip install './plugins/pillm-llamacpp[convert]'"
 
 
 @dataclass(frozen=True, slots=True)
