@@ -139,17 +139,14 @@ def close(one: Any, other: Any) -> bool:
     return bool(one == pytest.approx(other, rel=1e-4, abs=1e-6)) if isinstance(one, float) else bool(one == other)
 
 
+RANK, RATE = {"rank": 4}, {"learning_rate": 1e-3}
+LIGHT = [(LoRA, "ddp", RANK), (Full, "fsdp2", RATE)]
+HEAVY = [(LoRA, "fsdp2", RANK), (Full, "ddp", RATE), (DoRA, "fsdp2", RANK), (QLoRA, "ddp", RANK)]
+HEAVY += [(LoRA, "fsdp2", RANK | {"gradient_checkpointing": True})]
+
+
 @pytest.mark.parametrize(
-    ("trainer", "kind", "options"),
-    [
-        (LoRA, "ddp", {"rank": 4}),
-        pytest.param(LoRA, "fsdp2", {"rank": 4}, marks=pytest.mark.full),
-        pytest.param(Full, "ddp", {"learning_rate": 1e-3}, marks=pytest.mark.full),
-        (Full, "fsdp2", {"learning_rate": 1e-3}),
-        pytest.param(DoRA, "fsdp2", {"rank": 4}, marks=pytest.mark.full),
-        pytest.param(QLoRA, "ddp", {"rank": 4}, marks=pytest.mark.full),
-        pytest.param(LoRA, "fsdp2", {"rank": 4, "gradient_checkpointing": True}, marks=pytest.mark.full),
-    ],
+    ("trainer", "kind", "options"), [*LIGHT, *(pytest.param(*case, marks=pytest.mark.full) for case in HEAVY)]
 )
 def test_two_processes_learn_what_one_learns(
     base: Path, data: pillm.TrainingData, tmp_path: Path, trainer: Trainer, kind: str, options: dict[str, Any]
@@ -196,7 +193,7 @@ def test_more_processes_than_a_group_has_rows_learn_the_same(base: Path, data: p
         assert close(told(one), told(three)), kind
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind == "ddp" else pytest.mark.full) for kind in KINDS])
+@pytest.mark.parametrize("kind", [pytest.param(one, marks=() if one == "ddp" else pytest.mark.full) for one in KINDS])
 def test_after_a_killed_process_the_same_command_ends_with_the_same_bits(
     base: Path, data: pillm.TrainingData, tmp_path: Path, kind: str
 ) -> None:
