@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pillm.batches import BatchMode as BatchMode
     from pillm.batches import BatchStatus as BatchStatus
     from pillm.batches import BatchTeacher as BatchTeacher
-    from pillm.cards.beside import modelfile_from as modelfile_from
+    from pillm.cards.beside import ollama_from as ollama_from
     from pillm.cards.beside import write_card as write_card
     from pillm.cards.card import Card as Card
     from pillm.cards.card import card_of as card_of
@@ -186,7 +186,7 @@ _HOMES = {
     "sha256_file",
     "batches": "BatchError BatchMode BatchStatus BatchTeacher",
     "backends": "Backend Exporter Filter Metric Rows Runner Session Teacher Trainer TrainingData",
-    "cards.beside": "modelfile_from write_card",
+    "cards.beside": "ollama_from write_card",
     "cards.card": "Card card_of card_to_json",
     "cards.lineage": "read_lineage",
     "cards.metadata": "metadata_of",

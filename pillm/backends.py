@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
 from pillm.backend import Backend as Backend
@@ -23,6 +23,9 @@ from pillm.placement import Placed
 from pillm.progress import Progress
 from pillm.records import Answer, Example, Failure, JSONObject, Prompt, Request, Usage
 from pillm.rowfiles import Rows as Rows
+
+if TYPE_CHECKING:
+    from pillm.machines import Machine
 
 
 class Teacher(Backend):
@@ -208,6 +211,13 @@ class Runner(Placed, Backend):
 
         A run asks before a teacher is paid. It must be quick and open no model.
         """
+
+    def runs_on(self) -> Machine | None:
+        """Return the machine that models run on where that is known before one is open; by default None: a session tells it.
+
+        A bench looks at it before it loads anything.
+        """
+        return None
 
     @abstractmethod
     def open(self, model: ModelFile | Checkpoint) -> Session:

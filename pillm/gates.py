@@ -9,11 +9,13 @@ from typing import Literal, TypeAlias
 
 from pillm.artifacts import Basis, Benchmark, Evaluation, ModelFile, Plan
 from pillm.errors import ConfigError, did_you_mean
+from pillm.wording import size
 
 Relation: TypeAlias = Literal["of", "above", "below"]
 _FORM = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)(?:\s+(of|above|below)\s+(\S+))?\s*")
 SPEEDS = ("tg_tps", "pp_tps")
 SIZE = "bytes"
+_WHOLE = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class Gate:
 
     def __str__(self) -> str:
         sign = "<=" if self.figure == SIZE else ">="
-        return f"{self.figure} {sign} {self.number:g}" + (f" {self.relation} {self.subject}" if self.relation else "")
+        return f"{self.figure} {sign} {self.number:.12g}" + (f" {self.relation} {self.subject}" if self.relation else "")
 
     def bound(self, other: float) -> float:
         """Return the least value that meets the gate, given the other subject's figure."""
@@ -62,7 +64,17 @@ class GateResult:
             return f"{self.model}: {self.gate} was not judged: {self.reason}"
         if self.value is None or self.bound is None:
             return f"{self.model}: {self.gate} cannot be checked: {self.reason}"
-        return f"{self.model}: {self.gate} was {self.value:.4g}, needed {self.bound:.4g}"
+        value, bound = (figure_text(self.gate, one) for one in (self.value, self.bound))
+        return f"{self.model}: {self.gate} was {value}, needed {bound}"
+
+
+def figure_text(gate: str, value: float | None) -> str:
+    """Return a figure that a gate is on as text: bytes as sizes, all else with four digits; a dash for none."""
+    if value is None:
+        return "-"
+    if gate.partition(" ")[0] == SIZE:
+        return size(round(value))
+    return f"{value:.0f}" if abs(value) >= _WHOLE else f"{value:.4g}"
 
 
 def parse_gates(section: Mapping[str, object]) -> tuple[Gate, ...]:

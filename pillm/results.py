@@ -69,7 +69,7 @@ def _evaluation(said: JSONObject) -> Evaluation:
 def _benchmark(said: JSONObject) -> Benchmark:
     names = [one.name for one in fields(Benchmark)]
     known: dict[str, Any] = {name: said[name] for name in names if isinstance(said.get(name), str | int | float)}
-    return Benchmark(**known)
+    return Benchmark(**known, void=tuple(map(str, said.get("void") or ())))
 
 
 def _follow(folder: Path) -> None:

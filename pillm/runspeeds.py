@@ -13,7 +13,8 @@ from pillm.performance.benchmark import read_benchmark
 from pillm.performance.history import History
 from pillm.progress import Progress
 from pillm.provenance import machine
-from pillm.stages.benchmarking import Measuring, measure
+from pillm.stages.benchmarking import measure
+from pillm.stages.measurement import Measuring
 from pillm.store import Lineage, WorkFolder, is_current, read_manifest, stage_key
 from pillm.verification import BENCH_HISTORY
 

@@ -68,3 +68,26 @@ def test_samples_are_found_by_figure_and_by_point() -> None:
     assert found.speeds("tg32") == ()
     assert record(conditions=Conditions(model="Pi")).board == "Pi"
     assert record().board is None
+
+
+def test_lengths_are_clipped_to_what_a_model_sees() -> None:
+    plan = BenchPlan(pp=1000, tg=128)
+    assert [(one.pp, one.tg) for one in (plan.clipped(1024), plan.clipped(64), plan.clipped(None))] == [
+        (896, 128), (32, 32), (1000, 128),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", ["Infinity", "NaN", "1e400", "-Infinity", "1" + "0" * 400])
+@pytest.mark.parametrize("name", ["pp_tps", "load_ms"])
+def test_a_number_that_is_not_finite_is_no_record(bad: str, name: str) -> None:
+    facts = {"model": "m", "device": "d", "basis": "measured", "pp_tps": 1.5, "tg_tps": 1.0, "load_ms": 7.25}
+    text = json.dumps(facts).replace(f'"{name}": {facts[name]}', f'"{name}": {bad}')
+    assert bad in text
+    with pytest.raises(DataError, match=r"it\.json (is not a benchmark record|holds no speed)"):
+        read_benchmark(text, "it.json")
+
+
+@pytest.mark.parametrize("samples", [{"pp_tps": [0.0, 0.0, 0.0]}, {"tg_tps": [1.0, -1.0]}])
+def test_a_speed_of_nothing_is_no_record(samples: dict[str, list[float]]) -> None:
+    with pytest.raises(DataError, match="holds no speed to compare with"):
+        read_benchmark(json.dumps(to_json(record(samples=samples))), "it.json")

@@ -14,14 +14,15 @@ import pytest
 from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, DeviceFacts, ModelFile
 from pillm.backends import Session
 from pillm.devices import device
-from pillm.errors import BackendError, Unavailable
+from pillm.errors import BackendError, DataError, Unavailable
 from pillm.performance.benchmark import BenchWork, Expected
 from pillm.performance.history import History
 from pillm.performance.timer import TimedReply, Timing
 from pillm.progress import Event, Progress
 from pillm.records import Prompt
-from pillm.stages.benchmarking import Measuring, bench, measure
+from pillm.stages.benchmarking import bench, measure
 from pillm.stages.exporting import export
+from pillm.stages.measurement import Measuring
 from pillm.stages.training import train
 from pillm.testing import TableExporter, TableRunner, TableSession, TableTrainer, sample_examples
 from tests.recorded import QUICK, BoardRunner, BoardSession, RecordedMachine
@@ -36,6 +37,19 @@ def test_a_measurement_is_returned_and_written(tmp_path: Path) -> None:
     assert written["pp_tps"] == record.pp_tps > 0
     assert record.at is not None
     assert "measured" in str(record)
+
+
+def test_a_model_may_be_named_by_its_path(tmp_path: Path, model: ModelFile) -> None:
+    board = BoardRunner(machine=RecordedMachine())
+    for name in (model.path, str(model.path)):
+        record = bench(name, board, plan=QUICK)
+        assert (record.sha256, record.bytes) == (model.sha256, 4000)
+    (tmp_path / "folder").mkdir()
+    for wrong in (tmp_path / "nope.gguf", tmp_path / "folder"):
+        with pytest.raises(DataError, match=f"{wrong.name} is neither a model file nor a model folder"):
+            bench(wrong, board, plan=QUICK)
+    (tmp_path / "folder/config.json").write_text("{}")
+    assert bench(tmp_path / "folder", board, plan=QUICK).sha256 is None
 
 
 def test_a_runner_that_measured_nothing_is_found_out(tmp_path: Path) -> None:

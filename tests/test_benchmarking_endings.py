@@ -14,7 +14,8 @@ from pillm.artifacts import Benchmark, BenchPlan, Checkpoint, ModelFile
 from pillm.backends import Session
 from pillm.errors import BackendError, DataError, MissingDependency, Unavailable
 from pillm.performance.history import History
-from pillm.stages.benchmarking import Measuring, measure
+from pillm.stages.benchmarking import measure
+from pillm.stages.measurement import Measuring
 from pillm.testing import TableSession
 from tests.recorded import QUICK, BoardRunner, RecordedMachine
 
@@ -77,7 +78,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from pillm.artifacts import BenchPlan, ModelFile
 from pillm.performance.history import History
-from pillm.stages.benchmarking import Measuring, measure
+from pillm.stages.benchmarking import measure
+from pillm.stages.measurement import Measuring
 from tests.recorded import BoardRunner, BoardSession, RecordedMachine
 
 class Slow(BoardSession):

@@ -66,7 +66,7 @@ class ClockedRunner(BoardRunner):
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read the sensors and the idle power in less time than on a board."""
-    monkeypatch.setattr("pillm.stages.benchmarking._IDLE_SECONDS", 0.1)
+    monkeypatch.setattr("pillm.stages.measurement._IDLE_SECONDS", 0.1)
     monkeypatch.setattr(Sampler.__init__, "__defaults__", (0.01,))
 
 

@@ -110,7 +110,7 @@ def test_scores_and_speeds_go_to_their_files(checkpoint: Checkpoint) -> None:
     (file,), (teacher,) = card.files, card.compared
     assert sorted(file.scores) == ["hard", "test"]
     assert (file.chosen, card.chosen_by) == (True, "it is small")
-    assert asdict(file.speeds[0]) == {"device": "pi4", "basis": "predicted", "pp_tps": 5.12, "tg_tps": 2.0}
+    assert asdict(file.speeds[0]) == {"device": "pi4", "basis": "predicted", "pp_tps": 5.12, "tg_tps": 2.0, "void": ()}
     assert (teacher.kind, sorted(teacher.scores)) == ("teacher", ["test"])
 
 

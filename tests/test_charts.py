@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillm.report.charts import Point, quality_against_size, quality_ladder, speed_bars
+from pillm.report.charts import Bar, Point, quality_against_size, quality_ladder, speed_bars
 from pillm.report.elements import Markup
 
 
@@ -50,7 +51,7 @@ def test_the_ladder_has_a_rung_per_subject_and_says_what_is_off_the_scale(width:
 
 
 def test_bars_tell_measured_from_predicted() -> None:
-    rows = [("F16", 400.0, False), ("Q8_0", 655.0, True)]
+    rows = [Bar(label="F16", value=400.0), Bar(label="Q8_0", value=655.0, picked=True)]
     measured, predicted = drawn(speed_bars(rows, "measured", 430)), drawn(speed_bars(rows, "predicted", 430))
     assert [one.get("class") for one in measured.findall(".//rect")] == ["bar measured", "bar measured picked"]
     assert [one.get("class") for one in predicted.findall(".//rect")] == ["bar predicted", "bar predicted picked"]
@@ -58,11 +59,29 @@ def test_bars_tell_measured_from_predicted() -> None:
     assert widths[0] / widths[1] == pytest.approx(400 / 655, rel=0.01)
 
 
+def test_a_void_bar_is_hatched_within_its_ends_and_says_so() -> None:
+    rows = [Bar(label="F16", value=400.0), Bar(label="Q8_0", value=300.0, void=True), Bar(label="Q4_0", value=1.0, void=True)]
+    svg = drawn(speed_bars(rows, "measured", 430))
+    bars, hatchings = svg.findall(".//rect"), svg.findall(".//path[@class='hatching']")
+    assert [one.get("class") for one in bars] == ["bar measured", *["bar measured disturbed"] * 2]
+    assert len(hatchings) == 2
+    for bar, hatching in zip(bars[1:], hatchings, strict=True):
+        left, top, width, height = (float(bar.get(name, "nan")) for name in ("x", "y", "width", "height"))
+        points = [tuple(map(float, one.split())) for one in re.split("[ML]", hatching.get("d", ""))[1:]]
+        assert points
+        for across, down in points:
+            assert left - 0.1 <= across <= left + width + 0.1
+            assert top - 0.1 <= down <= top + height + 0.1
+    assert [one.text for one in svg.findall(".//title")][
+        1
+    ] == "Q8_0: 300 tokens per second, measured, void: the machine was disturbed"
+
+
 def test_plots_are_told_to_screen_readers() -> None:
     for svg in (
         quality_against_size(POINTS, "exact", 880),
         quality_ladder(POINTS, "exact", 880),
-        speed_bars([("a", 1.0, False)], "measured", 430),
+        speed_bars([Bar(label="a", value=1.0)], "measured", 430),
     ):
         root = drawn(svg)
         assert root.get("role") == "img"
@@ -77,7 +96,7 @@ def test_no_label_and_no_figure_breaks_a_plot(label: str, mean: float, size: int
     for width in (880, 360):
         drawn(quality_against_size(points, label, width))
         drawn(quality_ladder(points, label, width))
-    drawn(speed_bars([(label, mean, True)], "measured", 430))
+    drawn(speed_bars([Bar(label=label, value=mean, picked=True, void=True)], "measured", 430))
 
 
 def test_bases_alone_are_drawn_too() -> None:

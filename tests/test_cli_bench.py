@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pillm.cli.bench_command import _lines
-from pillm.performance.benchmark import Benchmark, BenchWork, Point
+from pillm.testing import TableSession
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -31,19 +30,19 @@ def test_prefill_and_decode_are_told_apart(cli: Cli, model: Path, tmp_path: Path
 
 
 def test_slower_than_the_baseline_ends_with_3(cli: Cli, model: Path, tmp_path: Path) -> None:
-    record = cli("bench", model, "--json").json
-    fast = tmp_path / "fast.json"
-    samples = {"tg_tps": [speed * 1000 for speed in record["samples"]["tg_tps"]]}
-    fast.write_text(json.dumps({**record, "tg_tps": record["tg_tps"] * 1000, "samples": samples}), "utf-8")
-    done = cli("bench", model, "--baseline", fast)
-    assert done.code == 3
-    assert "slower than the baseline: tg_tps" in done.err
-    slow = tmp_path / "slow.json"
-    slow.write_text(json.dumps({**record, "tg_tps": 1e-3, "pp_tps": 1e-3}), "utf-8")
-    assert cli("bench", model, "--baseline", slow).code == 0
+    record = cli("bench", model, *BUSY, "--json").json
+    for name, speed, code in (("fast.json", 1e12, 3), ("slow.json", 1e-3, 0)):
+        samples = dict.fromkeys(("pp_tps", "tg_tps"), [speed] * 3)
+        (tmp_path / name).write_text(json.dumps({**record, "tg_tps": speed, "pp_tps": speed, "samples": samples}), "utf-8")
+        done = cli("bench", model, *BUSY, "--baseline", tmp_path / name)
+        assert done.code == code
+        assert ("slower than the baseline: tg_tps" in done.err) == bool(code)
 
 
-RECORD = {"model": "student-Q8_0.table", "device": "here", "basis": "measured", "pp_tps": 1e-3, "tg_tps": 1e-3}
+BUSY = ("--max-spread", "9")
+"""What lets a measurement count on a machine on which tests run beside each other."""
+RECORD = {"model": "student-Q8_0.table", "device": "here", "basis": "measured", "pp_tps": 1e-3, "tg_tps": 1e-3,
+          "samples": {"pp_tps": [1e-3] * 3, "tg_tps": [1e-3] * 3}}  # fmt: skip
 NO_RECORDS = {
     "other keys": '{"speed": 1}',
     "no JSON": "[",
@@ -54,6 +53,8 @@ NO_RECORDS = {
     "another prefill": json.dumps({**RECORD, "pp": 64}),
     "another decode": json.dumps({**RECORD, "tg": 64}),
     "other threads": json.dumps({**RECORD, "threads": 3}),
+    "timed once": json.dumps({**RECORD, "samples": {}}),
+    "a number that is not finite": json.dumps({**RECORD, "pp_tps": 1.0}).replace('"pp_tps": 1.0', '"pp_tps": 1e400'),
 }
 
 
@@ -70,7 +71,7 @@ def test_a_baseline_that_cannot_be_compared_is_refused_before_anything_is_timed(
 
 def test_a_baseline_of_another_device_is_not_compared(cli: Cli, model: Path, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps({**RECORD, "device": "a Raspberry Pi"}), "utf-8")
-    done = cli("bench", model, "--baseline", tmp_path / "x.json")
+    done = cli("bench", model, *BUSY, "--baseline", tmp_path / "x.json")
     assert done.code == 2
     assert "t/s" in done.out  # what was measured is not lost
     assert "times the baseline" not in done.out
@@ -102,31 +103,56 @@ def test_a_measurement_is_kept_where_the_users_data_is(
 
 
 def test_a_damaged_history_is_moved_aside_and_said(cli: Cli, model: Path, tmp_path: Path) -> None:
-    (tmp_path / "h.jsonl").write_text("rubbish\n", "utf-8")
+    hurt = '{"sequence": 1, "kind": "meas\n'
+    (tmp_path / "h.jsonl").write_text(hurt, "utf-8")
     done = cli("bench", model, "--history", tmp_path / "h.jsonl")
     assert done.code == 0
     assert "h.damaged-1.jsonl" in done.err
-    assert (tmp_path / "h.damaged-1.jsonl").read_text("utf-8") == "rubbish\n"
+    assert (tmp_path / "h.damaged-1.jsonl").read_text("utf-8") == hurt
+
+
+def test_a_file_that_was_never_a_history_is_left_alone(cli: Cli, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("milk\neggs\n", "utf-8")
+    done = cli("bench", model, "--history", tmp_path / "notes.txt")
+    assert done.code == 2
+    assert "no history of measurements, and it is left alone" in done.err
+    assert "t/s" not in done.out
+    assert [one.name for one in sorted(tmp_path.iterdir()) if "notes" in one.name] == ["notes.txt"]
+    assert (tmp_path / "notes.txt").read_text("utf-8") == "milk\neggs\n"
+
+
+def test_a_record_is_never_written_over(cli: Cli, model: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "release.json"
+    assert cli("bench", model, *BUSY, "--no-history", "--out", kept).code == 0
+    before = kept.read_bytes()
+    for words in (["--out", kept], ["--out", kept, "--baseline", kept]):
+        done = cli("bench", model, *words, "--history", tmp_path / "h.jsonl")
+        assert done.code == 2
+        assert "release.json is there already, and a record is never written over" in done.err
+    assert cli("bench", model, "--out", tmp_path / "h.jsonl", "--history", tmp_path / "h.jsonl").code == 2
+    assert kept.read_bytes() == before
+    assert not (tmp_path / "h.jsonl").exists()
+
+
+def test_an_interruption_says_that_the_same_command_begins_anew(
+    cli: Cli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TableSession, "bench", _interrupted)
+    done = cli("bench", model, "--history", tmp_path / "h.jsonl")
+    assert done.code == 130
+    assert "begins anew" in done.err
+    assert "resumes" not in done.err
+    assert "Nothing is kept; a measurement is whole" in cli("bench", model, "--no-history").err
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_what_could_not_be_timed_is_said(cli: Cli, model: Path) -> None:
     done = cli("bench", model, "--no-history", "--depths", "512,2048")
     assert "not measured: pp512 @ d2048: runner 'table' does not time it" in done.out
     assert cli("bench", model, "--depths", "512,x").code == 2
-
-
-def test_an_encoder_s_lengths_are_all_told_beside_its_headline() -> None:
-    works = [BenchWork(kind="pp", tokens=size) for size in (512, 32)]
-    points = tuple(Point.of(work, [10.0, 11.0, 12.0]) for work in works)
-    record = Benchmark(model="m", device="d", basis="measured", pp_tps=11.0, tg_tps=0.0, tg=0, points=points)
-    assert [line.split()[0] for line in _lines(record)[1:]] == ["pp32"]
-
-
-def test_what_disturbed_a_long_run_is_said_beside_the_figures() -> None:
-    record = Benchmark(
-        model="m", device="d", basis="measured", pp_tps=11.0, tg_tps=1.0, disturbed={"sustained": ("the clock fell",)}
-    )
-    assert _lines(record)[1:] == ["  disturbed: sustained: the clock fell."]
 
 
 def test_a_typo_leaves_nothing_in_the_history(cli: Cli, model: Path, tmp_path: Path) -> None:

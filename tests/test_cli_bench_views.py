@@ -67,10 +67,14 @@ def test_the_history_shows_each_series_with_its_trend(cli: Cli, history: History
 
 
 def test_the_table_has_the_columns_that_other_tools_know(cli: Cli, history: History) -> None:
-    lines = cli("bench", "history", "m.gguf", "--csv", "--history", history.path).out.splitlines()
-    assert lines[0] == "timestamp,tokens_per_second,init_ms,decode_ms_per_token,embed_ms"
-    assert len(lines) == 5
-    assert lines[1].endswith(",8.00,20.00,125.00,")
+    words = ("bench", "history", "m.gguf", "--csv", "--history", history.path)
+    lines = cli(*words).out.splitlines()
+    assert lines[0] == "timestamp,tokens_per_second,init_ms,decode_ms_per_token,embed_ms,model,sha256,device,threads,void"
+    assert [line.partition(",")[2] for line in lines[1:]] == [
+        "8.00,20.00,125.00,,m.gguf,,pi4,4,", "6.00,20.00,166.67,,m.gguf,,pi4,4,", "8.00,20.00,125.00,,m.gguf,,pi4,2,",
+    ]  # fmt: skip
+    void = cli(*words, "--void").out.splitlines()
+    assert (len(void), void[4].rpartition(",")[2]) == (5, "prefill is spread by 9.0%")
 
 
 def test_what_is_wrong_with_a_history_is_said_and_changes_nothing(cli: Cli, history: History) -> None:
@@ -81,6 +85,38 @@ def test_what_is_wrong_with_a_history_is_said_and_changes_nothing(cli: Cli, hist
     assert "h.jsonl:7 is damaged" in done.err
     assert "Number 6 (m.gguf) was not finished" in done.err
     assert history.path.read_bytes() == before
+
+
+def test_what_was_not_finished_is_not_told_once_something_else_was_measured(cli: Cli, history: History) -> None:
+    history.append("started", {"about": {"model": "m.gguf"}})
+    number = history.append("started", {"about": {"model": "m.gguf"}})
+    history.append("interrupted", {"of": number, "reason": "Ctrl-C", "timed": True, "samples": {"pp8": [1.0]}})
+    words = ("bench", "history", "--history", history.path)
+    assert "Number 6 (m.gguf) was not finished" in cli(*words).err
+    assert "Number 7 ended early (Ctrl-C); 1 samples of it are kept." in cli(*words).err
+    history.append("measured", {"of": 0, "record": to_json(record())})
+    done = cli(*words)
+    assert "Number" not in done.err
+    document = cli(*words, "--json").json
+    assert (document["unfinished"], document["interrupted"]) == ([6], [7])
+
+
+def test_an_imported_record_is_shown_at_its_own_time_and_an_emulated_one_apart(cli: Cli, tmp_path: Path) -> None:
+    kept = History(tmp_path / "h.jsonl")
+    for more in ({"at": "2025-02-03T04:05:06+01:00"}, {"at": "[red]yesterday"}, {"basis": "emulated", "tg_tps": 0.5}):
+        kept.append("measured", {"record": to_json(record(**more))})
+    shown = cli("bench", "history", "--history", kept.path).out
+    assert "2025-02-03 03:05:06" in shown
+    assert "yesterday" not in shown
+    assert "m.gguf on pi4, 4 threads, emulated" in shown
+    assert "decode ▅▅ " in shown, "the emulated one is no part of the measured trend"
+
+
+def test_a_file_that_is_no_history_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("milk\neggs\n")
+    done = cli("bench", "history", "--history", tmp_path / "notes.txt")
+    assert (done.code, done.out) == (2, "")
+    assert "notes.txt is no history of measurements" in done.err
 
 
 def test_without_a_history_there_is_nothing_to_show(cli: Cli) -> None:

@@ -54,5 +54,15 @@ def test_another_machine_than_was_foretold_for_reaches_no_share() -> None:
     assert "the prediction is not for this machine (this machine is Xeon" in found.sentence
 
 
+def test_other_lengths_or_threads_than_were_foretold_for_reach_no_share() -> None:
+    lengths = replace(FORETOLD, pp=512, tg=128, pp_threads=4, tg_threads=4)
+    assert against(record(threads=4), lengths).tg_ratio == 0.82
+    longer = against(record(pp=64, threads=4), lengths)
+    assert (longer.pp_ratio, longer.tg_ratio) == (None, 0.82)
+    fewer = against(record(threads=2), lengths)
+    assert (fewer.pp_ratio, fewer.tg_ratio) == (None, None)
+    assert fewer.sentence == "the prediction is for 4 threads, not 2, so no share of it was reached or missed"
+
+
 def test_an_uncalibrated_device_foretells_nothing() -> None:
     assert against(record(), Expected(device="x86")).sentence == "the planner foretells no speed for x86"

@@ -9,7 +9,7 @@ import pytest
 
 from pillm.artifacts import Basis, Benchmark, Evaluation, Figure, ModelFile, Plan
 from pillm.errors import ConfigError
-from pillm.gates import Facts, check_gates, needs_speed, parse_gates
+from pillm.gates import Facts, check_gates, figure_text, needs_speed, parse_gates
 
 
 def evaluation(subject: str, kind: str, mean: float, quant: str | None = None) -> Evaluation:
@@ -143,6 +143,16 @@ def test_a_prediction_does_not_stand_in_for_the_devices_void_measurement_nor_is_
     assert [one.met for one in check_gates(parse_gates({"tg_tps": 8}), on_pi)] == [None]
     here = replace(on_pi, benchmarks=[replace(void, device="here")])
     assert [one.met for one in check_gates(parse_gates({"tg_tps": 8}), here)] == [True]
+
+
+def test_sizes_and_large_figures_are_told_as_people_read_them() -> None:
+    small = check_gates(parse_gates({"bytes": 1e8}), facts())[0]
+    assert small.gate == "bytes <= 100000000"
+    assert small.sentence.endswith("needed 100 MB")
+    fast = check_gates(parse_gates({"tg_tps": 100000}), facts())[0]
+    assert fast.gate == "tg_tps >= 100000"
+    assert fast.sentence.endswith("needed 100000")
+    assert figure_text("exact >= 0.9", None) == "-"
 
 
 def test_a_gate_on_a_speed_needs_one() -> None:

@@ -106,6 +106,23 @@ def test_a_damaged_file_is_moved_aside_whole_and_its_good_lines_go_on(tmp_path: 
     assert (tmp_path / "h.damaged-1.jsonl").read_bytes() == before, "what was moved aside is never written over"
 
 
+@pytest.mark.parametrize("text", [b"milk\neggs\n", b'{"id": 1}\n', b"\x00\x01GGUF", b"x"])
+def test_another_programs_file_is_left_alone(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(text)
+    with pytest.raises(DataError, match=r"rows\.jsonl is no history of measurements, and it is left alone"):
+        History(path).append("measured", body(8.0))
+    assert path.read_bytes() == text
+    assert [one.name for one in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+@pytest.mark.parametrize("text", [b"", b"\x00" * 4096, b'{"sequence": 1, "kind": "mea'])
+def test_what_a_history_looks_like_after_the_power_went_is_not_foreign(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "h.jsonl"
+    path.write_bytes(text)
+    assert History(path).append("measured", body(8.0)) == 1
+
+
 def test_reading_a_damaged_file_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "h.jsonl"
     path.write_bytes(b"rubbish\n")

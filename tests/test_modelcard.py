@@ -69,6 +69,15 @@ def test_a_licence_that_no_hub_knows_is_other_with_its_name(tmp_path: Path) -> N
     assert (said["license"], said["license_name"]) == ("other", "my-terms")
 
 
+def test_a_void_speed_is_marked_and_says_what_disturbed_it(tmp_path: Path) -> None:
+    _, text = read(tmp_path, CARD)
+    assert "void" not in text
+    disturbed = Speed(device="here", basis="measured", pp_tps=900, tg_tps=310, void=("the clock fell",))
+    _, text = read(tmp_path, replace(CARD, files=(replace(CARD.files[1], speeds=(*CARD.files[1].speeds, disturbed)),)))
+    assert "| measured, void | 900 | 310 |" in text
+    assert "*void*: the machine was disturbed meanwhile (the clock fell), so the figure promises nothing." in text
+
+
 def test_scores_have_intervals_and_speeds_say_how_they_are_known(tmp_path: Path) -> None:
     _, text = read(tmp_path, CARD)
     assert "| teacher big | 0.900 [0.800, 0.950] |" in text

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pillm.machines import LocalMachine
-from pillm.performance.preflight import Conditions, board, machine_id, preflight
+from pillm.performance import preflight as module
+from pillm.performance.preflight import Conditions, board, cool_down, machine_id, preflight
 from pillm.performance.sensors import Sensors
 from tests.recorded import CPU, VERSION, RecordedMachine
 
@@ -82,3 +85,39 @@ def test_the_clock_of_the_fast_cores_and_what_it_is_limited_to_are_told() -> Non
         f"{CPU}/cpu0/cpufreq/scaling_max_freq": "1200000\n",
     }  # fmt: skip
     assert (seen(machine).max_mhz, seen(machine).limit_mhz) == (2400.0, 2000.0)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOOK", 0.01)
+
+
+def warm(*degrees: int) -> Sensors:
+    zone = "/sys/class/thermal/thermal_zone0/temp"
+    machine = RecordedMachine()
+    sensors = Sensors(machine)
+    machine.files[zone] = [f"{one}000\n" for one in degrees]
+    return sensors
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_warm_board_is_waited_for_and_what_it_is_waited_for_is_told() -> None:
+    said: list[str] = []
+    cool_down(warm(72, 60, 54), 30.0, said.append)
+    assert [one.partition(",")[0] for one in said[:2]] == [f"{at} °C: waiting until it is below 55" for at in (72, 60)]
+    assert said[2].startswith("54 °C after")
+    said.clear()
+    cool_down(warm(50), 30.0, said.append)
+    assert said == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_wait_is_bounded_and_a_board_without_a_thermometer_is_not_waited_for() -> None:
+    began = time.monotonic()
+    said: list[str] = []
+    cool_down(warm(72), 0.05, said.append)
+    assert 0.05 <= time.monotonic() - began < 5
+    assert said
+    said.clear()
+    cool_down(Sensors(RecordedMachine(files={})), 30.0, said.append)
+    assert said == ["there is no thermometer, so nobody can tell when it is cool: not waited"]

@@ -9,7 +9,7 @@ import pytest
 
 from pillm.errors import BackendError, ConfigError, MissingDependency
 from pillm.performance.benchmark import BenchPlan, BenchWork
-from pillm.performance.rounds import Rounds
+from pillm.performance.rounds import Rounds, in_bursts
 from pillm.performance.sampler import Sampler
 from pillm.performance.sensors import Sensors
 from pillm.performance.timer import Host, TimedReply, Timing
@@ -111,10 +111,30 @@ def test_answers_and_embeddings_are_timed_where_rows_are_given() -> None:
     assert (times["answer_ttft_ms"].value, times["answer_ttft_cached_ms"].value) == (50.0, 5.0)
     assert (times["inter_token_free_ms"].value, times["inter_token_free_p95_ms"].value) == (1.0, 9.0)
     assert times["inter_token_constrained_ms"].value == 2.5
+    assert times["answer_ttft_constrained_ms"].value == 5.0
     assert len(times["embed_ms"].samples) == 2
     silent = Rounds(Steady(), BenchPlan(pp=8, tg=4, repetitions=1, prompts=(ROW,), texts=("a",)))
     silent.run()
     assert set(silent.record().not_measured) == {"prompts", "texts"}
+
+
+def test_tokens_that_arrive_in_bursts_tell_no_time_between_two() -> None:
+    burst, steady = [0.016, 0.016, 0.016, 1.1] * 8, [0.28] * 32
+    assert in_bursts(burst)
+    assert not in_bursts([*steady, 9.0]), "one that was held up is no burst"
+    assert not in_bursts([0.01, 3.0]), "two say nothing"
+    assert not in_bursts([0.016] * 32)
+    assert in_bursts([0.016] * 32, lasted=32 * 0.28), "all of them came at once, late"
+
+    class Buffered(Steady):
+        def time(self, work: BenchWork) -> Timing:
+            return replace(super().time(work), steps_ms=tuple(burst) if work.kind == "tg" else ())
+
+    rounds = Rounds(Buffered(), BenchPlan(pp=8, tg=32, repetitions=3))
+    rounds.run()
+    found = rounds.record()
+    assert not {"inter_token_ms", "inter_token_p95_ms"} & found.times.keys()
+    assert found.not_measured["inter_token_ms"].startswith("tokens arrive in bursts")
 
 
 def test_a_long_run_tells_its_first_and_last_minute() -> None:

@@ -11,7 +11,7 @@ from pillm.artifacts import Benchmark
 from pillm.performance.history import Measured
 from pillm.performance.medians import Median
 from pillm.performance.preflight import Conditions
-from pillm.performance.trend import COLUMNS, csv_rows, series_of, sparkline
+from pillm.performance.trend import ABOUT, COLUMNS, csv_rows, series_of, sparkline
 
 
 def measured(sequence: int, **more: Any) -> Measured:
@@ -55,8 +55,15 @@ def test_two_boards_of_one_kind_are_two_lines() -> None:
 def test_the_table_has_the_known_columns_and_leaves_out_what_was_not_measured() -> None:
     assert COLUMNS == ("timestamp", "tokens_per_second", "init_ms", "decode_ms_per_token", "embed_ms")
     embed = Median(value=12.345, low=12, high=13)
-    rows = list(csv_rows([measured(1), measured(2, load_ms=20.0, times={"embed_ms": embed}, at="2026-05-02T00:00:00+00:00")]))
+    more = {"load_ms": 20.0, "times": {"embed_ms": embed}, "at": "2026-05-02T00:00:00+00:00", "sha256": "ab", "threads": None}
+    rows = list(csv_rows([measured(1), measured(2, **more, void=("hot", "busy"))]))
     assert rows == [
-        ("2026-05-01T10:00:00.000+00:00", "8.00", "", "125.00", ""),
-        ("2026-05-02T00:00:00+00:00", "8.00", "20.00", "125.00", "12.35"),
+        ("2026-05-01T10:00:00.000+00:00", "8.00", "", "125.00", "", "m", "", "d", "4", ""),
+        ("2026-05-02T00:00:00+00:00", "8.00", "20.00", "125.00", "12.35", "m", "ab", "d", "", "hot; busy"),
     ]
+    assert all(len(row) == len((*COLUMNS, *ABOUT)) for row in rows)
+
+
+def test_what_an_emulator_did_is_no_part_of_what_was_measured() -> None:
+    found = series_of([measured(1), measured(2, basis="emulated", tg_tps=0.1), measured(3)])
+    assert [(one.basis, [each.sequence for each in one.measured]) for one in found] == [("measured", [1, 3]), ("emulated", [2])]

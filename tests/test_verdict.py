@@ -66,3 +66,12 @@ def test_swapping_and_spread_make_it_void() -> None:
     assert void_reasons(swapping, QUIET) == ("7 pages were swapped meanwhile",)
     assert void_reasons((), [100.0, 104.0, 98.0]) == ("prefill is spread by 3.0%, more than 1.0%",)
     assert void_reasons((), [100.0, 104.0, 98.0], most=0.1) == ()
+
+
+def test_decode_may_be_spread_five_times_as_far_as_prefill_and_no_further() -> None:
+    assert void_reasons((), QUIET, [8.0, 8.4, 8.0]) == (), "2.8 %"
+    assert void_reasons((), QUIET, [2075.0, 4917.0, 4740.0]) == ("decode is spread by 40.7%, more than 5.0%",)
+    assert void_reasons((), QUIET, [2075.0, 4917.0, 4740.0], most=0.1) == ()
+    assert void_reasons((), [100.0, 104.0, 98.0], [8.0, 9.0]) == (
+        "prefill is spread by 3.0%, more than 1.0%", "decode is spread by 8.3%, more than 5.0%",
+    )  # fmt: skip

@@ -110,11 +110,11 @@ def _modelfile(folder: Path, chosen: Preference | None) -> dict[str, str]:
     path = folder / MODELFILE
     if chosen is None or not path.is_file():
         return {}
-    return {MODELFILE: _FROM.sub(lambda _: modelfile_from(chosen), path.read_text("utf-8"), count=1)}
+    return {MODELFILE: _FROM.sub(lambda _: ollama_from(chosen), path.read_text("utf-8"), count=1)}
 
 
-def modelfile_from(chosen: Preference) -> str:
-    """Return the line of a Modelfile that names the file it takes, after one that says why that one."""
+def ollama_from(chosen: Preference) -> str:
+    """Return the line of Ollama's Modelfile that names the file it takes (FROM), after one that says why that one."""
     return f"# It takes this file: {' '.join(chosen.why.split())}.\nFROM ./{chosen.file}"
 
 

@@ -52,6 +52,8 @@ class Speed:
     basis: Basis
     pp_tps: float
     tg_tps: float
+    void: tuple[str, ...] = ()
+    """What disturbed the machine while it was timed: such a speed promises nothing; empty where it counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +208,9 @@ def with_results(
             chosen=chosen is not None and model.label == chosen.file,
             scores={one.set: one.metrics for one in evaluations if (one.kind, one.subject) == ("model", model.label)},
             speeds=tuple(
-                Speed(device=one.device, basis=one.basis, pp_tps=round(one.pp_tps, 2), tg_tps=round(one.tg_tps, 2))
+                Speed(
+                    device=one.device, basis=one.basis, pp_tps=round(one.pp_tps, 2), tg_tps=round(one.tg_tps, 2), void=one.void
+                )
                 for one in benchmarks
                 if one.model == model.label
             ),
@@ -247,7 +251,7 @@ def _card(said: JSONObject) -> Card:
 
 
 def _file(said: JSONObject) -> CardFile:
-    speeds = tuple(Speed(**one) for one in said.get("speeds", ()))
+    speeds = tuple(Speed(**{**one, "void": tuple(one.get("void", ()))}) for one in said.get("speeds", ()))
     return CardFile(**{**said, "scores": _scores(said.get("scores", {})), "speeds": speeds})
 
 

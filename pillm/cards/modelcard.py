@@ -97,13 +97,22 @@ def _cell(figure: Figure | None) -> str:
 
 def _speeds(card: Card) -> str:
     rows = [
-        [code(one.file), escaped(fast.device), fast.basis, speed(fast.pp_tps), speed(fast.tg_tps)]
+        [
+            code(one.file),
+            escaped(fast.device),
+            f"{fast.basis}, void" if fast.void else fast.basis,
+            speed(fast.pp_tps),
+            speed(fast.tg_tps),
+        ]
         for one in card.files
         for fast in one.speeds
     ]
     if not rows:
         return ""
     lead = "Tokens per second. *measured* was timed there; *predicted* is arithmetic on the file and the device's profile."
+    void = dict.fromkeys(reason for one in card.files for fast in one.speeds for reason in fast.void)
+    if void:
+        lead += f" *void*: the machine was disturbed meanwhile ({escaped('; '.join(void))}), so the figure promises nothing."
     return f"## Speed\n\n{lead}\n\n{table(['file', 'device', 'basis', 'prefill', 'decode'], rows, 3)}"
 
 

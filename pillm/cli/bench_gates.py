@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any
 from pillm.artifacts import ModelFile, to_json
 from pillm.errors import DataError, GateError, Unavailable
 from pillm.performance.benchmark import Benchmark, read_benchmark
-from pillm.performance.comparing import check_comparable, compare
-from pillm.performance.demands import Checked, Demand, check_demand, check_figures, parse_demand
+from pillm.performance.comparing import ENOUGH, check_comparable, compare
+from pillm.performance.demands import (
+    Checked,
+    Demand,
+    Unsure,
+    check_demand,
+    check_figures,
+    check_planned,
+    parse_demand,
+)
 from pillm.performance.medians import Median
 
 if TYPE_CHECKING:
@@ -43,6 +51,9 @@ class Bar:
     """By subject, then metric."""
     tolerance: float = 0.1
     across: tuple[str, ...] = ()
+    unsure: Unsure = "pass"
+    kept: str = "The record is kept."
+    """What becomes of the record, whatever it is judged to be."""
 
     @classmethod
     def set_by(cls, chosen: Mapping[str, Any], history: History | None) -> Bar:
@@ -52,12 +63,28 @@ class Bar:
         scores = _scores(chosen["evaluation"]) if chosen["evaluation"] else {}
         metrics = sorted({metric for found in scores.values() for metric in found}) if chosen["evaluation"] else None
         check_figures(demands, metrics, baseline=baseline is not None)
-        return cls(name, baseline, demands, scores, chosen["tolerance"], chosen["across"])
+        kept = f"It is not kept (--no-history), save in {chosen['out']}." if chosen["out"] else "It is not kept (--no-history)."
+        kept = "The record is kept." if history else kept
+        return cls(name, baseline, demands, scores, chosen["tolerance"], chosen["across"], chosen["unsure"], kept)
 
     def check_before(self, model: ModelFile | Checkpoint, plan: BenchPlan) -> None:
-        """Raise DataError where the baseline is void or of something else, as far as that is known before anything is timed."""
+        """Raise what stands in the way of a judgement, as far as that is known before anything is timed.
+
+        ConfigError for a gate that could never fail, DataError where the baseline is void, of something else or timed too
+        seldom, and where nothing was scored of this file.
+        """
+        check_planned(self._demands(), plan)
+        if any(one.is_quality for one in self.demands) and not self._quality(model.label):
+            known = ", ".join(self.scores) or "nothing"
+            raise DataError(f"no subject of --evaluation is {model.label}, once and by its name: it has scores of {known}.")
         if self.baseline is None:
             return
+        few = max(len(self.baseline.speeds(name)) for name in ("pp_tps", *(["tg_tps"] if self.baseline.tg else [])))
+        if few < ENOUGH:
+            raise DataError(
+                f"{self.name} was timed {'once' if few < 2 else 'twice'}: that says nothing of chance, and nothing could fail "
+                f"beside it. Give a baseline of {ENOUGH} repetitions or more."
+            )
         sha256 = model.sha256 if isinstance(model, ModelFile) else None
         soon = Benchmark(
             model=model.label, device=self.baseline.device, basis=self.baseline.basis, pp_tps=1.0, tg_tps=1.0,
@@ -80,7 +107,8 @@ class Bar:
             terminal.result(document, *lines)
             raise
         compared = compare(self.baseline, record) if self.baseline is not None else None
-        found = [check_demand(one, record, baseline=self.baseline, scores=self._quality(record)) for one in self._demands()]
+        known: dict[str, Any] = {"baseline": self.baseline, "scores": self._quality(record.model), "unsure": self.unsure}
+        found = [check_demand(one, record, **known) for one in self._demands()]
         said: list[str] = []
         if compared is not None:
             ratios = {one.figure: one.ratio.value for one in compared.changes if one.figure in ("pp_tps", "tg_tps")}
@@ -95,7 +123,7 @@ class Bar:
     def _may_be_judged(self, record: Benchmark) -> None:
         if record.void:
             raise Unavailable(
-                f"the measurement is void ({'; '.join(record.void)}): it is kept, and nothing is judged by it. Run the same "
+                f"the measurement is void ({'; '.join(record.void)}): nothing is judged by it. {self.kept} Run the same "
                 "command again when the machine is quiet; --max-spread allows for a busier one."
             )
         if self.baseline is not None:
@@ -109,20 +137,19 @@ class Bar:
         figures = [name for name in ("pp_tps", "tg_tps") if self.baseline.speeds(name)]
         return [*(parse_demand(f"{name}>={least:g} of baseline") for name in figures), *self.demands]
 
-    def _quality(self, record: Benchmark) -> Mapping[str, Median]:
-        """Return the scores of the file that was timed, or of the only subject that was scored."""
-        if record.model in self.scores or len(self.scores) != 1:
-            return self.scores.get(record.model, {})
-        return next(iter(self.scores.values()))
+    def _quality(self, name: str) -> Mapping[str, Median]:
+        """Return the scores of the file that is timed; none of another subject, nor where two have its name."""
+        named = [found for subject, found in self.scores.items() if Path(subject).name == name]
+        return named[0] if len(named) == 1 else {}
 
     def _refuse(self, found: Sequence[Checked]) -> None:
-        failed = [one for one in found if one.outcome in ("failed", "unknown")]
+        failed = [one for one in found if one.outcome in ("failed", "unknown", *(("unsure",) if self.unsure == "fail" else ()))]
         if not failed:
             return
         slower = [one.demand.partition(">=")[0] for one in failed if "of baseline" in one.demand and ">=" in one.demand]
         why = " ".join(one.sentence for one in failed)
         begin = f"slower than the baseline: {', '.join(slower)}. " if slower else ""
-        raise GateError(f"{begin}{why} The record is kept.")
+        raise GateError(f"{begin}{why} {self.kept}")
 
 
 def _scores(path: Path) -> dict[str, dict[str, Median]]:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from pillm.cli.sizes import size_text
 from pillm.cli.terminal import Command, Terminal
 from pillm.performance.comparing import ACROSS, Comparison, caveats, check_comparable, compare
 from pillm.performance.history import Contents, Entry, History, default_history
-from pillm.performance.trend import COLUMNS, Series, csv_rows, series_of
+from pillm.performance.trend import ABOUT, COLUMNS, Series, csv_rows, series_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,19 +73,19 @@ def _told(figure: str, value: float) -> str:
 @click.command("history", cls=Command)
 @click.argument("model", required=False)
 @_kept
-@click.option("--csv", "as_csv", is_flag=True, help=f"Print a table with the columns {','.join(COLUMNS)}.")
+@click.option("--csv", "as_csv", is_flag=True, help=f"Print a table with the columns {','.join((*COLUMNS, *ABOUT))}.")
+@click.option("--void", "with_void", is_flag=True, help="Let the table of --csv have the void measurements too.")
 @click.option("--last", type=click.IntRange(1), default=_SHOWN, show_default=True, help="Show so many of each series.")
 @click.pass_obj
-def history(terminal: Terminal, /, model: str | None, history: Path | None, as_csv: bool, last: int) -> None:
+def history(terminal: Terminal, /, model: str | None, history: Path | None, as_csv: bool, with_void: bool, last: int) -> None:
     """Show how speeds went from measurement to measurement, of MODEL (a file, or its name) or of all."""
     kept = History(history or default_history())
+    kept.check()
     found = kept.read()
     measured = [one for one in found.measured() if model is None or _is(one, model)]
     _tell(terminal, kept, found)
     if as_csv:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *csv_rows(measured)])
-        terminal.result([dict(zip(COLUMNS, row, strict=True)) for row in csv_rows(measured)], text.getvalue().rstrip("\n"))
+        _table(terminal, [one for one in measured if with_void or not one.record.void])
         return
     document = {
         "history": str(kept.path), "damaged": [list(one) for one in found.damaged],
@@ -98,6 +99,12 @@ def history(terminal: Terminal, /, model: str | None, history: Path | None, as_c
     )
     shown: list[Any] = [part for one in series for part in _series(one, found, last, several=boards[one.device, one.board] > 1)]
     terminal.result(document, *(shown or [f"{kept.path} holds no measurement{f' of {model}' if model else ''}."]))
+
+
+def _table(terminal: Terminal, measured: Sequence[Measured]) -> None:
+    heads, rows, text = (*COLUMNS, *ABOUT), list(csv_rows(measured)), io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([heads, *rows])
+    terminal.result([dict(zip(heads, row, strict=True)) for row in rows], text.getvalue().rstrip("\n"))
 
 
 def _is(one: Measured, model: str) -> bool:
@@ -114,10 +121,12 @@ def _tell(terminal: Terminal, kept: History, found: Contents) -> None:
         terminal.say(f"{kept.path}:{number} is damaged ({reason}) and left out; {later}.")
     for one in found.stepped_back:
         terminal.say(f"The clock stepped back before number {one}: the order is that of the numbers.")
-    for entry in list(found.unfinished())[-_TOLD:]:
+    # what came before a measurement that was finished is known by now; --json lists it all
+    news = found.last_measured
+    for entry in [one for one in found.unfinished() if one.sequence > news][-_TOLD:]:
         about = entry.body.get("about", {})
         terminal.say(f"Number {entry.sequence} ({about.get('model')}) was not finished: it was killed, or goes on now.")
-    for entry in list(found.interrupted())[-_TOLD:]:
+    for entry in [one for one in found.interrupted() if one.sequence > news][-_TOLD:]:
         samples = sum(len(values) for values in entry.body.get("samples", {}).values())
         terminal.say(f"Number {entry.of} ended early ({_reason(entry)}); {samples} samples of it are kept.")
     if found.entries and found.entries[-1] in found.refused():
@@ -126,6 +135,15 @@ def _tell(terminal: Terminal, kept: History, found: Contents) -> None:
 
 def _reason(entry: Entry) -> str:
     return str(entry.body.get("reason")).partition(". ")[0]
+
+
+def _when(one: Measured) -> str:
+    """Return when something was measured, in UTC: an imported record says it itself."""
+    try:
+        at = datetime.fromisoformat(one.record.at or one.at)
+    except ValueError:
+        at = datetime.fromisoformat(one.at)
+    return (at.astimezone(UTC) if at.tzinfo else at).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _series(series: Series, found: Contents, last: int, *, several: bool) -> Sequence[Any]:
@@ -137,7 +155,8 @@ def _series(series: Series, found: Contents, last: int, *, several: bool) -> Seq
     file = f" ({series.sha256[:12]})" if series.sha256 else ""
     anew = f": another file than {series.replaces[:12]}, which had this name before" if series.replaces else ""
     machine = f", machine {series.machine_id}" if several and series.machine_id else ""
-    head = f"{series.model}{file} on {where}{machine}{threads}{anew}"
+    basis = f", {series.basis}" if series.basis != "measured" else ""
+    head = f"{series.model}{file} on {where}{machine}{threads}{basis}{anew}"
     columns = ("number", "at", f"pp{series.pp} t/s", f"tg{series.tg} t/s", "ttft ms", "peak MB", "")
     table = Table(*columns, box=None, pad_edge=False)
     earlier = (None, *series.measured)[-last - 1 : -1]
@@ -147,7 +166,7 @@ def _series(series: Series, found: Contents, last: int, *, several: bool) -> Seq
         void = f"void: {'; '.join(record.void)}" if record.void else ""
         about = "; ".join(filter(None, (names.get(one.sequence), *unlike, void)))
         table.add_row(
-            str(one.sequence), one.at[:19].replace("T", " "), f"{record.pp_tps:.1f}", f"{record.tg_tps:.1f}",
+            str(one.sequence), _when(one), f"{record.pp_tps:.1f}", f"{record.tg_tps:.1f}",
             "" if record.ttft_ms is None else f"{record.ttft_ms:.1f}",
             "" if record.peak_memory is None else f"{record.peak_memory / 1e6:.1f}", about,
         )  # fmt: skip

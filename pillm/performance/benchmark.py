@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from pillm.errors import DataError
+from pillm.jsonl import parse_json
 from pillm.performance.medians import Median, median
 from pillm.performance.preflight import Conditions
 from pillm.performance.sensors import Reading
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Basis: TypeAlias = Literal["measured", "predicted", "emulated"]
 RECORD_VERSION = 2
+_MOST = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +64,23 @@ class BenchPlan:
     texts: tuple[str, ...] = ()
     """Texts to embed."""
     max_spread: float = SPREAD
-    """The spread of prefill (0..1) beyond which the record is void."""
+    """The spread of prefill (0..1) beyond which the record is void; of decode five times that."""
     strict: bool = False
     """Whether a machine that is not fit to be timed is refused."""
+    cool: float = 0.0
+    """Seconds to wait at most, before anything is timed, until the machine is cool."""
 
     def wide(self) -> Self:
         """Return the plan with every length, depth and load of the house's protocol."""
         more_pp = tuple(size for size in (32, 128, 512) if size != self.pp)
         more_tg = tuple(size for size in (32, 128) if size != self.tg)
         return replace(self, more_pp=more_pp, more_tg=more_tg, depths=self.depths or (512, 2048), prefix=True, loads=3)
+
+    def clipped(self, context: int | None) -> Self:
+        """Return the plan with prompt and answer clipped to the tokens that a model can see; None: unknown."""
+        limit = context or self.pp + self.tg
+        tg = max(1, min(self.tg, limit // 2))
+        return replace(self, tg=tg, pp=max(1, min(self.pp, limit - tg)))
 
     def works(self) -> Iterator[BenchWork]:
         """Yield what is to be timed in one round, the two headline figures first."""
@@ -110,6 +120,12 @@ class Expected:
     device: str
     memory: int | None = None
     """Bytes that the model takes there."""
+    pp: int | None = None
+    """Prompt tokens of the foretold prefill; it is compared with no other."""
+    tg: int | None = None
+    pp_threads: int | None = None
+    """Threads that prefill was foretold for."""
+    tg_threads: int | None = None
     pp_tps: float | None = None
     tg_tps: float | None = None
     tg_ratio: float | None = None
@@ -135,6 +151,7 @@ class Benchmark:
     threads: int | None = None
     repetitions: int = 1
     load_ms: float | None = None
+    """What the program that runs the model took to load it, once; `times` has what opening it anew takes, start included."""
     ttft_ms: float | None = None
     peak_memory: int | None = None
     samples: dict[str, list[float]] = field(default_factory=dict)
@@ -151,7 +168,8 @@ class Benchmark:
     """Whether weights were arranged anew for the processor when they were loaded; None: not told."""
     points: tuple[Point, ...] = ()
     times: dict[str, Median] = field(default_factory=dict)
-    """Milliseconds by name, such as `load_cold_ms`, `ttft_prefix_ms`, `inter_token_p95_ms`, `embed_ms`."""
+    """Milliseconds by name, such as `ttft_prefix_ms`, `inter_token_p95_ms`, `embed_ms`; `load_cold_ms` and `load_warm_ms` are
+    from opening the model, the start of what runs it included, to its first token."""
     memory: dict[str, int] = field(default_factory=dict)
     """Bytes by kind (`peak`, `pss`, `anonymous`, `file`), and `major_faults`."""
     energy: dict[str, float] = field(default_factory=dict)
@@ -198,13 +216,32 @@ def read_benchmark(text: str | bytes, where: str) -> Benchmark:
     from pydantic import TypeAdapter, ValidationError
 
     try:
+        _check_numbers(parse_json(text if isinstance(text, str) else text.decode("utf-8")))
         record = TypeAdapter(Benchmark).validate_json(text, strict=True)
     except ValidationError as error:
         wrong = error.errors()[0]
         reason = ": ".join([*map(str, wrong["loc"]), wrong["msg"]])
         raise DataError(f"{where} is not a benchmark record ({reason}). Give one that `pillm bench --out` wrote.") from error
+    except ValueError as error:
+        raise DataError(f"{where} is not a benchmark record ({error}). Give one that `pillm bench --out` wrote.") from error
     if record.version > RECORD_VERSION:
         raise DataError(f"{where} is a record of version {record.version}; this pillm reads up to {RECORD_VERSION}. Update it.")
-    if not record.measured:
+    if not record.measured or not all(speed > 0 for speed in _speeds(record)):
         raise DataError(f"{where} holds no speed to compare with. Give a record that `pillm bench --out` wrote.")
     return record
+
+
+def _check_numbers(value: Any) -> None:
+    """Raise ValueError for an integer that is no count; what is not finite was refused when it was parsed."""
+    if isinstance(value, int) and abs(value) > _MOST:
+        raise ValueError(f"{str(value)[:20]}... is too large a number")
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_numbers(one)
+
+
+def _speeds(record: Benchmark) -> Iterator[float]:
+    """Yield every speed of a record that something is divided by."""
+    for name in ("pp_tps", "tg_tps"):
+        yield from record.samples.get(name, ())
+    for point in record.points:
+        yield from (point.speed.value, *point.speed.samples)

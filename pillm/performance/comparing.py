@@ -159,9 +159,9 @@ def _timed(left: Benchmark, right: Benchmark) -> list[str]:
 def _single(record: Benchmark, name: str) -> Sequence[float]:
     timed = record.times.get(name)
     if timed is not None and timed.samples:
-        return timed.samples
+        return timed.samples if min(timed.samples) > 0 else ()
     value = getattr(record, name)
-    return () if not value else (float(value),)
+    return () if not value or value < 0 else (float(value),)
 
 
 def _change(name: str, before: Sequence[float], after: Sequence[float]) -> Change:

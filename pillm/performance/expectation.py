@@ -23,8 +23,13 @@ def against(record: Benchmark, expected: Expected) -> Expected:
     if expected.elsewhere:
         told = f"the prediction is not for this machine ({expected.elsewhere}), so no share of it was reached or missed"
         return replace(expected, sentence=told)
-    tg, pp = _ratio(record.tg_tps, expected.tg_tps), _ratio(record.pp_tps, expected.pp_tps)
+    other = {name: what for name in ("pp", "tg") if (what := _otherwise(record, expected, name))}
+    tg = None if "tg" in other else _ratio(record.tg_tps, expected.tg_tps)
+    pp = None if "pp" in other else _ratio(record.pp_tps, expected.pp_tps)
     said = [f"{name} {share:.0%} of predicted" for name, share in (("decode", tg), ("prefill", pp)) if share is not None]
+    if not said and other:
+        told = f"the prediction is for {next(iter(other.values()))}, so no share of it was reached or missed"
+        return replace(expected, sentence=told)
     if not said:
         return replace(expected, sentence=f"the planner foretells no speed for {expected.device}")
     shares = [share for share in (tg, pp) if share is not None]
@@ -32,6 +37,16 @@ def against(record: Benchmark, expected: Expected) -> Expected:
         return replace(expected, tg_ratio=tg, pp_ratio=pp, sentence=", ".join(said))
     reasons = list(_reasons(record)) or ["the machine tells no reason"]
     return replace(expected, tg_ratio=tg, pp_ratio=pp, sentence=f"{', '.join(said)}: {'; '.join(reasons)}")
+
+
+def _otherwise(record: Benchmark, expected: Expected, name: str) -> str:
+    """Return what else than was timed `pp` or `tg` was foretold for, or nothing; what is not known on a side is passed over."""
+    work, threads = getattr(expected, name), getattr(expected, f"{name}_threads")
+    if work is not None and work != getattr(record, name):
+        return f"{name}{work}, not {name}{getattr(record, name)}"
+    if None not in (threads, record.threads) and threads != record.threads:
+        return f"{threads} threads, not {record.threads}"
+    return ""
 
 
 def _ratio(measured: float, foretold: float | None) -> float | None:

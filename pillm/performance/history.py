@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["started", "measured", "interrupted", "baseline"]
 _KINDS = ("started", "measured", "interrupted", "baseline")
+_MARKS = (b'"sequence": ', b'"checksum": "')
 _PATIENCE = 10.0
 _SEAL = len(', "checksum": ""}') + 64
 
@@ -74,6 +75,8 @@ class Contents:
     damaged: tuple[tuple[int, str], ...] = ()
     lines: tuple[bytes, ...] = ()
     """The lines that are whole."""
+    foreign: bool = False
+    """Whether there is something, and not one line of it was ever an entry: another program's file."""
 
     @property
     def stepped_back(self) -> tuple[int, ...]:
@@ -92,6 +95,11 @@ class Contents:
         """Yield the measurements that were begun and neither finished nor given up: they were killed, or go on now."""
         ended = {one.of for one in self.entries if one.kind in ("measured", "interrupted")}
         yield from (one for one in self.entries if one.kind == "started" and one.sequence not in ended)
+
+    @property
+    def last_measured(self) -> int:
+        """Return the number of the newest measurement; 0: there is none."""
+        return max((one.sequence for one in self.entries if one.kind == "measured"), default=0)
 
     def interrupted(self) -> Iterator[Entry]:
         """Yield what ended early while it was being timed."""
@@ -141,8 +149,10 @@ class History:
     def append(self, kind: Kind, body: Mapping[str, object]) -> int:
         """Append an entry durably and return its number; a damaged file is moved aside first, and its good lines go on.
 
-        Raises StorageError where it cannot be written, Unavailable where another process holds it for long.
+        Raises StorageError where it cannot be written, Unavailable where another process holds it for long, DataError for a
+        file that was never a history: it is left alone.
         """
+        self.check()
         with storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._held():
@@ -154,6 +164,11 @@ class History:
                 line: JSONObject = {"sequence": number, "kind": kind, "at": at, "body": dict(body)}
                 self._write(_written(line))
         return number
+
+    def check(self) -> None:
+        """Raise DataError where the file is there and was never a history."""
+        if self.read().foreign:
+            raise DataError(f"{self.path} is no history of measurements, and it is left alone. Choose another --history.")
 
     @contextmanager
     def _held(self) -> Iterator[None]:
@@ -220,7 +235,9 @@ def _contents(data: bytes) -> Contents:
             continue
         entries.append(entry)
         lines.append(line)
-    return Contents(entries=tuple(entries), damaged=tuple(damaged), lines=tuple(lines))
+    # whatever befell it, some line of a history still looks like one; a disk that lost power leaves zeros
+    foreign = not entries and bool(data.strip(b"\0 \r\n")) and not any(mark in data for mark in _MARKS)
+    return Contents(entries=tuple(entries), damaged=tuple(damaged), lines=tuple(lines), foreign=foreign)
 
 
 def _entry(line: bytes) -> Entry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,12 @@ from pillm.errors import BackendError, MissingDependency, Unavailable
 from pillm.performance.sensors import Reading, Sensors, throttled_now, throttled_since_boot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pillm.machines import Machine
 
 WARM_C = 55.0
+_LOOK = 2.0
 BUSY = 0.3
 _ROOM = 1.15
 _CPUFREQ = "/sys/devices/system/cpu/cpu{core}/cpufreq"
@@ -83,6 +87,21 @@ def preflight(machine: Machine, sensors: Sensors, *, needed: int | None = None) 
         **found,  # type: ignore[arg-type]  # each value has the type of its field
     )
     return _judged(conditions)
+
+
+def cool_down(sensors: Sensors, seconds: float, told: Callable[[str], None]) -> None:
+    """Wait until a machine is cooler than WARM_C, for so many seconds at most; `told` hears what is waited for."""
+    began = time.monotonic()
+    before = degrees = sensors.read().temperature_c
+    if degrees is None:
+        told("there is no thermometer, so nobody can tell when it is cool: not waited")
+        return
+    while degrees is not None and degrees >= WARM_C and (left := seconds - (time.monotonic() - began)) > 0:
+        told(f"{degrees:.0f} °C: waiting until it is below {WARM_C:.0f}, {left:.0f} s at most")
+        time.sleep(min(_LOOK, left))
+        degrees = sensors.read().temperature_c
+    if degrees is not None and degrees != before:
+        told(f"{degrees:.0f} °C after {time.monotonic() - began:.0f} s")
 
 
 def _judged(seen: Conditions) -> Conditions:

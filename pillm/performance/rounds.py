@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _SUSTAINED_TOKENS = 64
 _MINUTE = 60.0
 _KEPT = 200
+_FEW = 8
+"""Tokens of which nobody can say how they come."""
 _NEW = 16
 """Tokens of a question behind a saved prefix."""
 _CANNOT = (BackendError, ConfigError, DataError, MissingDependency)
@@ -50,7 +52,7 @@ class Rounds:
     def run(self) -> None:
         """Do it all; raise BackendError where not even the two headline figures can be timed."""
         host = self.timer.host()
-        self.plan = self._clipped(host)
+        self.plan = self.plan.clipped(host.context) if host.writes else self._reading(host)
         works = list(self.plan.works())
         headline = works[: 2 if self.plan.tg else 1]
         with self._part(HEADLINE):
@@ -91,14 +93,6 @@ class Rounds:
 
     def _during(self, phase: str) -> AbstractContextManager[None]:
         return self.sampler.during(phase) if self.sampler else nullcontext()
-
-    def _clipped(self, host: Host) -> BenchPlan:
-        """Return the plan with prompt and answer clipped to what the model can see."""
-        if not host.writes:
-            return self._reading(host)
-        limit = host.context or self.plan.pp + self.plan.tg
-        tg = max(1, min(self.plan.tg, limit // 2))
-        return replace(self.plan, tg=tg, pp=max(1, min(self.plan.pp, limit - tg)))
 
     def _reading(self, host: Host) -> BenchPlan:
         """Return what of the plan an encoder can do: it reads texts of several lengths, and embeds."""
@@ -165,7 +159,10 @@ class Rounds:
         self._paces("free", self.timer.reply(prompt, constrained=False, fresh=False))
         self._note("answer_ttft_cached_ms", [self.timer.reply(prompt, constrained=False, fresh=False).first_ms])
         if prompt.schema is not None:
-            self._paces("constrained", self.timer.reply(prompt, constrained=True, fresh=False))
+            held = self.timer.reply(prompt, constrained=True, fresh=False)
+            # where the grammar is made ready: the first token pays for it, not the time between tokens
+            self._note("answer_ttft_constrained_ms", [held.first_ms])
+            self._paces("constrained", held)
         self.told(prompt.id)
 
     def _paces(self, how: str, reply: TimedReply) -> None:
@@ -226,7 +223,6 @@ class Rounds:
         works = list(self.plan.works())
         prefill, decode = self.taken[works[0]], self.taken[works[1]] if self.plan.tg else []
         first = [one.first_ms for one in prefill if one.first_ms is not None]
-        steps = [step for one in decode for step in one.steps_ms]
         points = tuple(Point.of(work, found) for work, one in self.taken.items() if (found := speeds(one)))
         samples = {"pp_tps": speeds(prefill)} | ({"tg_tps": speeds(decode)} if decode else {})
         return Benchmark(
@@ -235,14 +231,18 @@ class Rounds:
             pp=self.plan.pp, tg=self.plan.tg, threads=self.plan.threads or host.threads or None,
             repetitions=self.plan.repetitions, load_ms=host.load_ms, ttft_ms=median(first).value if first else None,
             peak_memory=host.memory.get("peak"), samples=samples, details=host.details, points=points, build=host.build,
-            repack=host.repack, times=self._medians(first, steps), memory=host.memory, not_measured=self.not_measured,
+            repack=host.repack, times=self._medians(first, decode), memory=host.memory, not_measured=self.not_measured,
         )  # fmt: skip
 
-    def _medians(self, first: list[float], steps: list[float]) -> dict[str, Median]:
+    def _medians(self, first: list[float], decode: Sequence[Timing]) -> dict[str, Median]:
         """Return the medians of all times in milliseconds; of steps between tokens the 95th percentile too."""
+        steps, lasted = [step for one in decode for step in one.steps_ms], 1000 * sum(one.seconds for one in decode)
         found = {"ttft_ms": first, "inter_token_ms": steps, **self.times} | dict(self._minutes())
         made = {}
         for name, values in found.items():
+            if name.startswith("inter_token") and in_bursts(values, lasted if values is steps else 0.0):
+                self.not_measured[name] = "tokens arrive in bursts, so the time between two says nothing of the model"
+                continue
             if values:
                 made[name] = _shortened(median(values))
             if values and name.startswith("inter_token"):
@@ -262,6 +262,17 @@ class Rounds:
         }
         for name, timings in parts.items():
             yield name, [one.seconds * 1000 / one.tokens for one in timings]
+
+
+def in_bursts(steps: Sequence[float], lasted: float = 0.0) -> bool:
+    """Return whether tokens came several at once: a quarter of all within a tenth of the mean time between two.
+
+    `lasted` are the milliseconds that writing them took by a better clock than that of their arrival, where there is one.
+    """
+    if len(steps) < _FEW:
+        return False
+    mean = max(sum(steps), lasted) / len(steps)
+    return sum(step < mean / 10 for step in steps) * 4 >= len(steps)
 
 
 def _shortened(found: Median) -> Median:

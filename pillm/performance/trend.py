@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from pillm.performance.history import Measured
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-Setting: TypeAlias = tuple[str, str | None, str | None, int | None, int, int]
-"""Device, board, machine, threads and both lengths: what must be alike in a series beside the file."""
+Setting: TypeAlias = tuple[str, str | None, str | None, int | None, int, int, str]
+"""Device, board, machine, threads, both lengths and the basis: what must be alike in a series beside the file."""
 COLUMNS = ("timestamp", "tokens_per_second", "init_ms", "decode_ms_per_token", "embed_ms")
+"""What other tools read; what a row is of stands behind them."""
+ABOUT = ("model", "sha256", "device", "threads", "void")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Measurements of one file, by its content, on one machine with the same threads and lengths, oldest first."""
+    """Measurements of one file, by its content, on one machine with the same threads, lengths and basis, oldest first."""
 
     model: str
     """What the file was called last."""
@@ -32,6 +34,7 @@ class Series:
     pp: int
     tg: int
     measured: tuple[Measured, ...]
+    basis: str = "measured"
     sha256: str | None = None
     replaces: str | None = None
     """The sha256 of the file that had this name before, where the two were measured alike."""
@@ -51,19 +54,20 @@ def series_of(measured: Iterable[Measured]) -> list[Series]:
     found: dict[tuple[str, Setting], list[Measured]] = {}
     for one in measured:
         record = one.record
+        setting: Setting
         machine_id = record.conditions.machine_id if record.conditions else None
-        setting = (record.device, record.board, machine_id, record.threads, record.pp, record.tg)
+        setting = (record.device, record.board, machine_id, record.threads, record.pp, record.tg, record.basis)
         found.setdefault((record.sha256 or record.model, setting), []).append(one)
     series: list[Series] = []
     before: dict[tuple[str, Setting], str | None] = {}
     for (_, setting), members in found.items():
         last = members[-1].record
-        device, board, machine_id, threads, pp, tg = setting
+        device, board, machine_id, threads, pp, tg, basis = setting
         replaces = before.get((last.model, setting))
         before[last.model, setting] = last.sha256
         series.append(
             Series(model=last.model, device=device, board=board, machine_id=machine_id, threads=threads, pp=pp, tg=tg,
-                   measured=tuple(members), sha256=last.sha256, replaces=replaces)
+                   basis=basis, measured=tuple(members), sha256=last.sha256, replaces=replaces)
         )  # fmt: skip
     return series
 
@@ -79,7 +83,7 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def csv_rows(measured: Iterable[Measured]) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of a table with the columns COLUMNS; a figure that was not measured is left empty."""
+    """Yield the rows of a table with the columns COLUMNS and ABOUT; what was not measured, or is not known, is left empty."""
     for one in measured:
         record = one.record
         embed = record.times.get("embed_ms")
@@ -89,4 +93,9 @@ def csv_rows(measured: Iterable[Measured]) -> Iterator[tuple[str, ...]]:
             "" if record.load_ms is None else f"{record.load_ms:.2f}",
             f"{1000 / record.tg_tps:.2f}" if record.tg_tps else "",
             "" if embed is None else f"{embed.value:.2f}",
+            record.model,
+            record.sha256 or "",
+            record.device,
+            str(record.threads or ""),
+            "; ".join(record.void),
         )

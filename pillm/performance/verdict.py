@@ -14,21 +14,27 @@ from pillm.performance.sampler import BETWEEN, IDLE, UNTOLD
 from pillm.performance.sensors import Reading, throttled_now, throttled_since_boot
 
 SPREAD = 0.01
+DECODE = 5
+"""How many times as far as prefill decode may be spread: a sample is fewer and shorter steps, each of which waits for a memory
+that other programs use too, so that a machine which is quiet by its prefill still scatters more here."""
 FELL = 0.95
 HEADLINE = "headline"
 """The part of the work that gives speeds of reading and writing; it alone makes a measurement void."""
 
 
-def void_reasons(readings: Sequence[Reading], prefill: Sequence[float], *, most: float = SPREAD) -> tuple[str, ...]:
+def void_reasons(
+    readings: Sequence[Reading], prefill: Sequence[float], decode: Sequence[float] = (), *, most: float = SPREAD
+) -> tuple[str, ...]:
     """Return why a measurement is void; empty where it counts.
 
-    `readings` are those of the headline's part, `prefill` the samples of one prompt length, `most` the largest spread that a
-    quiet machine has.
+    `readings` are those of the headline's part, `prefill` and `decode` the samples of one length each, `most` the largest
+    spread of prefill that a quiet machine has; decode may be spread DECODE times as far.
     """
     reasons = list(disturbances(readings))
-    found = spread(prefill)
-    if found is not None and found > most:
-        reasons.append(f"prefill is spread by {found:.1%}, more than {most:.1%}")
+    for name, samples, limit in (("prefill", prefill, most), ("decode", decode, most * DECODE)):
+        found = spread(samples)
+        if found is not None and found > limit:
+            reasons.append(f"{name} is spread by {found:.1%}, more than {limit:.1%}")
     return tuple(reasons)
 
 

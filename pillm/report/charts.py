@@ -14,6 +14,8 @@ from pillm.report.words import interval, score, size, size_tick, speed
 
 _CHARACTER = 7.2
 _ROW = 46
+_BAR, _STROKE = 18, 7
+_VOID = ", void: the machine was disturbed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,26 +147,56 @@ def _rung(point: Point, x: Scale, y: float, ends: tuple[float, float], slim: boo
     return tag("g", tag("title", f"{point.title} {point.step}"), line, *mark, name, value, class_=f"k-{point.kind}")
 
 
-def speed_bars(rows: Sequence[tuple[str, float, bool]], basis: str, width: int) -> Markup:
-    """Return one bar per file (label, tokens per second, whether it is the chosen one); dashed unless measured."""
-    longest = max((value for _, value, _ in rows), default=1.0) or 1.0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """How fast a file is, in tokens per second."""
+
+    label: str
+    value: float
+    picked: bool = False
+    void: bool = False
+    """Whether the machine was disturbed while it was timed."""
+
+
+def speed_bars(rows: Sequence[Bar], basis: str, width: int) -> Markup:
+    """Return one bar per file; dashed unless measured, hatched and hollow where the measurement is void."""
+    longest = max((one.value for one in rows), default=1.0) or 1.0
     left, right, row = 74, width - 70, 30
     x = Scale(0, longest, left, right)
     bars = []
-    for number, (label, value, picked) in enumerate(rows):
-        y = 6 + row * number
-        class_ = f"bar {basis}" + (" picked" if picked else "")
+    for number, one in enumerate(rows):
+        y, long = 6 + row * number, max(x(one.value) - left, 2)
+        class_ = f"bar {basis}" + (" picked" if one.picked else "") + (" disturbed" if one.void else "")
         bars.append(
             tag(
                 "g",
-                tag("title", f"{label}: {speed(value)} tokens per second, {basis}"),
-                tag("text", label, x=left - 10, y=y + 15, class_="label picked" if picked else "label", text_anchor="end"),
-                tag("rect", x=left, y=y + 2, width=max(x(value) - left, 2), height=18, rx=3, class_=class_),
-                tag("text", speed(value), x=x(value) + 8, y=y + 15, class_="value"),
+                tag("title", f"{one.label}: {speed(one.value)} tokens per second, {basis}{_VOID if one.void else ''}"),
+                tag(
+                    "text",
+                    one.label,
+                    x=left - 10,
+                    y=y + 15,
+                    class_="label picked" if one.picked else "label",
+                    text_anchor="end",
+                ),
+                tag("rect", x=left, y=y + 2, width=long, height=_BAR, rx=3, class_=class_),
+                tag("path", d=_hatching(left, y + 2, long), class_="hatching") if one.void else None,
+                tag("text", speed(one.value), x=left + long + 8, y=y + 15, class_="value"),
             )
         )
-    about = f"tokens per second, {basis}: " + "; ".join(f"{label} {speed(value)}" for label, value, _ in rows)
-    return drawing(width, row * len(rows) + 8, about, bars)
+    told = (f"{one.label} {speed(one.value)}{_VOID if one.void else ''}" for one in rows)
+    return drawing(width, row * len(rows) + 8, f"tokens per second, {basis}: " + "; ".join(told), bars)
+
+
+def _hatching(left: float, top: float, width: float) -> str:
+    """Return the path of slanted strokes across a bar, cut at its ends."""
+    strokes = []
+    for start in range(int(-_BAR), int(width) + 1, _STROKE):
+        first, last = max(start, 0), min(start + _BAR, width)
+        if last > first:
+            low, high = top + _BAR - (first - start), top + _BAR - (last - start)
+            strokes.append(f"M{left + first:.1f} {low:.1f}L{left + last:.1f} {high:.1f}")
+    return "".join(strokes)
 
 
 def grid_line(left: float, right: float, y: float, label: str) -> Markup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pillm.gates import figure_text
 from pillm.report.choice import HEADS, cells
 from pillm.report.headline import basis, gates_sentence, headline, void_lines
 from pillm.report.ondevice import markdown_part
@@ -162,8 +163,8 @@ def _gates(report: Mapping[str, Any]) -> str:
         [
             escaped(one["gate"]),
             escaped(one["model"]),
-            "-" if one["value"] is None else f"{one['value']:.4g}",
-            "-" if one["bound"] is None else f"{one['bound']:.4g}",
+            figure_text(one["gate"], one["value"]),
+            figure_text(one["gate"], one["bound"]),
             _MET[one["met"]] + (f": {escaped(one['reason'])}" if one.get("reason") else ""),
         ]
         for one in report["gates"]

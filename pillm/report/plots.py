@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pillm.report.charts import Point, quality_against_size, quality_ladder, speed_bars
+from pillm.report.charts import Bar, Point, quality_against_size, quality_ladder, speed_bars
 from pillm.report.elements import Child, Markup, tag
-from pillm.report.headline import is_pick, void_lines
+from pillm.report.headline import is_pick, is_void, void_lines
 from pillm.report.losscurve import loss_curve
 from pillm.report.trainingfacts import training_facts, training_sentence
 from pillm.report.trends import trend_panels
@@ -81,6 +81,8 @@ def speed_section(report: Mapping[str, Any]) -> Markup | None:
         return None
     panels = [_panel(report, device, basis, found) for (device, basis), found in groups.items()]
     lead = "Decode writes the answer, prefill reads the prompt. Solid bars were measured, dashed ones are arithmetic."
+    if any(map(is_void, report["benchmarks"])):
+        lead += " Hatched ones are void: the machine was disturbed."
     verdicts = [tag("li", tag("b", _title(report, one["model"])), " ", one["verdict"]) for one in report["plans"]]
     plans = (
         tag("details", tag("summary", "What the plan says, file by file"), tag("ul", *verdicts), open=True)
@@ -108,7 +110,11 @@ def _panel(report: Mapping[str, Any], device: str, basis: str, found: Sequence[M
     chosen = (report["pick"] or {}).get("model")
     shown: list[Child] = []
     for key, title in (("tg_tps", "Decode"), ("pp_tps", "Prefill")):
-        rows = [(_title(report, one["model"]), one[key], one["model"] == chosen) for one in found if one[key] is not None]
+        rows = [
+            Bar(label=_title(report, one["model"]), value=one[key], picked=one["model"] == chosen, void=is_void(one))
+            for one in found
+            if one[key] is not None
+        ]
         if rows:
             shown += [tag("h4", title), speed_bars(rows, basis, 430)]
     head = tag("h3", device, " ", tag("span", _BASIS_NOTES[basis], class_=f"basis {basis}"))

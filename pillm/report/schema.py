@@ -84,6 +84,7 @@ _TREND = _object(
     {"model": _TEXT, "device": _TEXT, "pp": _COUNT, "tg": _COUNT, "measured": _list(_MEASURED)},
     {
         "sha256": {"type": ["string", "null"]},
+        "basis": _BASIS,
         "replaces": {"type": ["string", "null"], "description": "The sha256 of the file that had this name before."},
     },
 )

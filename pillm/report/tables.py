@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pillm.gates import figure_text
 from pillm.report.elements import Child, Markup, tag
 from pillm.report.headline import MARKS, is_pick
 from pillm.report.plots import section
@@ -124,8 +125,8 @@ def _gates(report: Mapping[str, Any]) -> Markup | None:
         [
             one["gate"],
             tag("td", one["model"]),
-            tag("td", "-" if one["value"] is None else f"{one['value']:.4g}"),
-            tag("td", "-" if one["bound"] is None else f"{one['bound']:.4g}"),
+            tag("td", figure_text(one["gate"], one["value"])),
+            tag("td", figure_text(one["gate"], one["bound"])),
             tag("td", _fate(one), class_={True: "good-text", False: "bad-text", None: "unsure-text"}[one["met"]]),
         ]
         for one in report["gates"]

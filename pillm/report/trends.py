@@ -35,6 +35,7 @@ def trend_document(series: Iterable[Series]) -> list[JSONObject]:
             "replaces": one.replaces,
             "pp": one.pp,
             "tg": one.tg,
+            "basis": one.basis,
             "measured": [
                 {
                     "number": each.sequence,
@@ -62,8 +63,12 @@ def trend_lines(report: Mapping[str, Any]) -> list[str]:
         disturbed = f", {void} void" if void else ""
         went = f"{speed(values[0])} to {speed(values[-1])} tok/s over {len(values)} measurements"
         told = f"{sparkline(values)} {went if len(values) > 1 else f'{speed(values[0])} tok/s, measured once'}{disturbed}"
-        lines.append(f"{one['model']}{files[one.get('sha256')]} on {one['device']}: {told}")
+        lines.append(f"{one['model']}{files[one.get('sha256')]} on {one['device']}{_basis(one)}: {told}")
     return lines
+
+
+def _basis(one: Mapping[str, Any]) -> str:
+    return "" if one.get("basis", "measured") == "measured" else f" ({one['basis']})"
 
 
 def _files(report: Mapping[str, Any]) -> dict[str | None, str]:
@@ -83,7 +88,7 @@ def trend_panels(report: Mapping[str, Any], title: Any) -> Markup | None:
     panels = [
         tag("div",
             tag("h3", title(report, one["model"]), files[one.get("sha256")], " ",
-                tag("span", one["device"], class_="basis measured")),
+                tag("span", one["device"], class_=f"basis {one.get('basis', 'measured')}")),
             trend_plot(one["measured"], _WIDTH), class_="panel")
         for one in report.get("trends", ())
     ]  # fmt: skip

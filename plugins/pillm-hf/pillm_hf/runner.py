@@ -92,7 +92,10 @@ class HFSession(pillm.Session):
             threads=threads,
             repetitions=plan.repetitions,
             ttft_ms=round(statistics.median(prefill) * 1000, 2),
-            samples={"pp": [plan.pp / seconds for seconds in prefill], "tg": [plan.tg / seconds for seconds in decode]},
+            samples={
+                "pp_tps": [plan.pp / seconds for seconds in prefill],
+                "tg_tps": [plan.tg / seconds for seconds in decode],
+            },
             details={"runner": "hf", "dtype": str(model.dtype).removeprefix("torch."), "torch": torch.__version__},
             at=datetime.now(UTC).isoformat(timespec="seconds"),
         )

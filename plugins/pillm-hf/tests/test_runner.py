@@ -83,7 +83,7 @@ def test_prefill_and_decode_are_timed_apart(base: Path) -> None:
         timed = session.bench(pillm.BenchPlan(pp=64, tg=4, repetitions=2, threads=1))
     assert (timed.model, timed.basis, timed.pp, timed.tg, timed.threads) == ("tiny", "measured", 64, 4, 1)
     assert timed.pp_tps > timed.tg_tps > 0
-    assert len(timed.samples["pp"]) == 2
+    assert len(timed.samples["pp_tps"]) == 2
 
 
 def test_a_closed_session_says_so(base: Path, requests: list[pillm.Request]) -> None:

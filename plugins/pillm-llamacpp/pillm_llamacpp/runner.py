@@ -22,6 +22,10 @@ class LocalRunner(Decoding, pillm.Runner):
     reads: ClassVar[frozenset[str]] = frozenset({"gguf"})
     capabilities: ClassVar[frozenset[str]] = frozenset({"answer", "bench", "embed", "grammar", "logprobs", "prefix"})
 
+    def runs_on(self) -> pillm.Machine:
+        """Return this machine."""
+        return pillm.LocalMachine()
+
     def open(self, model: pillm.ModelFile | pillm.Checkpoint) -> pillm.Session:
         """Open a GGUF file; raise DataError where it is none, BackendError where llama.cpp cannot load it."""
         return self._open(model)

@@ -133,7 +133,7 @@ def modelfile(
     chosen: pillm.Preference, translation: Translation, *, system: str | None, stops: Sequence[str], context: int
 ) -> str:
     """Return the text of a Modelfile for a file of its folder."""
-    lines = [f"# Ollama: ollama create NAME -f {MODELFILE}", pillm.modelfile_from(chosen), ""]
+    lines = [f"# Ollama: ollama create NAME -f {MODELFILE}", pillm.ollama_from(chosen), ""]
     if translation.go is not None:
         lines += [f"# The chat template of the file, in Go: {translation.note}.", f'TEMPLATE """{translation.go}"""', ""]
     else:
