@@ -36,7 +36,8 @@ def measured_once(model: ModelFile, runner: Runner, folder: Path, how: Once) -> 
     """
     out, progress = folder / model.path.stem, how.progress
     # threads, batch sizes and the machine cannot change an answer, but they are what a benchmark measures
-    asked = {"model": model.sha256, "plan": asdict(how.plan), "runner": runner.options(), "machine": machine()}
+    plan = {name: value for name, value in asdict(how.plan).items() if name != "cool"}  # to wait changes no figure
+    asked = {"model": model.sha256, "plan": plan, "runner": runner.options(), "machine": machine()}
     key = stage_key("bench", asked, runner)
     with lock(out.with_name(f".{out.name}.lock")):
         if is_current(out, key) and not (how.judged and _kept(out).void):

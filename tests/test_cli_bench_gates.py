@@ -141,7 +141,7 @@ def test_scores_of_another_subject_are_not_taken_for_the_files(cli: Cli, model: 
         scores.write_text(json.dumps({"evaluations": [{"subject": one, "metrics": exact} for one in subjects]}), "utf-8")
         done = cli(*words)
         assert (done.code, done.out) == (2, "")
-        assert f"no subject of --evaluation is {model.name}" in done.err
+        assert f"--evaluation has no scores of {model.name} by that name, or two of them" in done.err
         assert subjects[0] in done.err
     assert history.read().entries == ()
     scores.write_text(json.dumps({"subject": f"runs/a/{model.name}", "metrics": exact}), "utf-8")

@@ -34,3 +34,13 @@ def test_a_file_that_is_no_record_is_refused_and_none_is_put_in(cli: Cli, tmp_pa
     assert done.code == 2
     assert "bad.json is not a benchmark record" in done.err
     assert not kept.exists()
+
+
+def test_a_record_whose_figures_are_not_finite_is_refused_and_none_is_put_in(cli: Cli, tmp_path: Path) -> None:
+    kept, good = tmp_path / "history.jsonl", record(tmp_path / "good.json", 10.0)
+    for number in ("Infinity", "NaN", "1e400"):
+        (tmp_path / "bad.json").write_text(good.read_text().replace('"pp_tps": 10.0', f'"pp_tps": {number}'))
+        done = cli("bench", "import", good, tmp_path / "bad.json", "--history", kept)
+        assert done.code == 2
+        assert "bad.json is not a benchmark record" in done.err
+    assert not kept.exists()

@@ -65,4 +65,5 @@ def test_other_lengths_or_threads_than_were_foretold_for_reach_no_share() -> Non
 
 
 def test_an_uncalibrated_device_foretells_nothing() -> None:
-    assert against(record(), Expected(device="x86")).sentence == "the planner foretells no speed for x86"
+    for foretold in (Expected(device="x86"), Expected(device="x86", pp=64, tg=16, pp_threads=2, tg_threads=2)):
+        assert against(record(threads=1), foretold).sentence == "the planner foretells no speed for x86"

@@ -83,3 +83,12 @@ def test_a_run_whose_trainer_left_no_record_has_no_training_section() -> None:
 
 def test_a_section_has_a_heading_and_a_name() -> None:
     assert section("a", "Title", "", "x") == '<section id="a" class="part"><h2>Title</h2>x</section>'
+
+
+def test_a_void_speed_is_drawn_as_one() -> None:
+    whole = report()
+    assert "hatching" not in str(speed_section(whole))
+    whole["benchmarks"] = [{**one, "void": ["the clock fell"]} for one in whole["benchmarks"] if one["basis"] == "measured"]
+    said = str(speed_section(whole))
+    assert said.count('class="hatching"') == 2 * len(whole["benchmarks"]) > 0
+    assert "Hatched ones are void: the machine was disturbed." in said

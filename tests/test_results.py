@@ -102,3 +102,15 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text('{"evaluations": 1, "benchmarks": []}')
     with pytest.raises(DataError, match=r"holds no report\.json"):
         tell_again(tmp_path)
+
+
+def test_a_void_measurement_is_marked_in_the_card_whenever_it_is_written(folder: Path) -> None:
+    path = folder / "report.json"
+    report = json.loads(path.read_text())
+    report["benchmarks"][0]["void"] = ["the clock fell from 1800 to 600 MHz"]
+    path.write_text(json.dumps(report))
+    _, card = tell_again(folder)
+    assert sorted(one.speeds[0].void for one in card.files)[-1] == ("the clock fell from 1800 to 600 MHz",)
+    written = json.loads((folder / "export" / "card.json").read_text())
+    assert sum(bool(one["speeds"][0]["void"]) for one in written["files"]) == 1
+    assert (folder / "export" / "README.md").read_text().count("measured, void") == 1

@@ -165,7 +165,7 @@ def _measured(model: pillm.ModelFile | pillm.Checkpoint, runner: pillm.Runner, h
     try:
         return measure(model, runner, how)
     except KeyboardInterrupt as error:
-        samples = f"The samples so far stand in {how.history.path}" if how.history else "Nothing is kept"
+        samples = f"What was timed so far stands in {how.history.path}" if how.history else "Nothing is kept"
         raise Interrupted(
             f"Interrupted. {samples}; a measurement is whole or none, so the same command begins anew."
         ) from error

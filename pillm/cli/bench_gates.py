@@ -76,7 +76,10 @@ class Bar:
         check_planned(self._demands(), plan)
         if any(one.is_quality for one in self.demands) and not self._quality(model.label):
             known = ", ".join(self.scores) or "nothing"
-            raise DataError(f"no subject of --evaluation is {model.label}, once and by its name: it has scores of {known}.")
+            raise DataError(
+                f"--evaluation has no scores of {model.label} by that name, or two of them: it has those of {known}. "
+                "Score the file: pillm evaluate ROWS --subject FILE --json."
+            )
         if self.baseline is None:
             return
         few = max(len(self.baseline.speeds(name)) for name in ("pp_tps", *(["tg_tps"] if self.baseline.tg else [])))

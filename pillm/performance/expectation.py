@@ -41,6 +41,8 @@ def against(record: Benchmark, expected: Expected) -> Expected:
 
 def _otherwise(record: Benchmark, expected: Expected, name: str) -> str:
     """Return what else than was timed `pp` or `tg` was foretold for, or nothing; what is not known on a side is passed over."""
+    if getattr(expected, f"{name}_tps") is None:
+        return ""
     work, threads = getattr(expected, name), getattr(expected, f"{name}_threads")
     if work is not None and work != getattr(record, name):
         return f"{name}{work}, not {name}{getattr(record, name)}"

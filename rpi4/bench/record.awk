@@ -85,7 +85,7 @@ function missing(name, why) {
     lacks = both(lacks, text(name) ": " text(why))
 }
 
-BEGIN { FS = "\t"; SPREAD = 0.01; FELL = 0.95; WARM = 55; BUSY = 0.3 }
+BEGIN { FS = "\t"; SPREAD = 0.01; DECODE = 5; FELL = 0.95; WARM = 55; BUSY = 0.3 }
 
 $1 == "reading" && NF >= 5 { seen[++count] = $0; next }
 $1 == "peak" { if ($2 > peak) peak = $2; next }
@@ -168,6 +168,8 @@ END {
         reason(sprintf("%d pages were swapped meanwhile", fact["swapped_after"] - fact["swapped"]))
     if (spread(headline["pp"]) > SPREAD)
         reason(sprintf("prefill is spread by %.1f%%, more than %.1f%%", 100 * spread(headline["pp"]), 100 * SPREAD))
+    if (spread(headline["tg"]) > SPREAD * DECODE)
+        reason(sprintf("decode is spread by %.1f%%, more than %.1f%%", 100 * spread(headline["tg"]), 100 * SPREAD * DECODE))
     times = loaded == "" ? "" : "\"load_warm_ms\": " median(loaded)
     load_ms = loaded == "" ? "null" : sprintf("%.10g", middle)
     if (loaded == "") gone = text("load_ms") ": " text("llama-completion told no load time")

@@ -19,7 +19,7 @@ from pillm.performance.benchmark import read_benchmark
 from pillm.performance.comparing import check_comparable, compare
 from pillm.performance.medians import median, spread
 from pillm.performance.sensors import Reading
-from pillm.performance.verdict import IDLE, SPREAD, void_reasons
+from pillm.performance.verdict import DECODE, IDLE, SPREAD, void_reasons
 
 AWK = RPI4 / "bench" / "record.awk"
 FACTS = {
@@ -176,13 +176,15 @@ def test_what_cannot_be_read_is_no_record(board: Board, model: Path) -> None:
     bits=st.lists(st.none() | st.integers(0, 0xFFFFF), min_size=2, max_size=6),
     clocks=st.lists(st.lists(st.integers(600_000, 1_800_000), max_size=3), min_size=6, max_size=6),
     prefill=st.lists(st.floats(0.5, 1e5), min_size=1, max_size=6),
+    decode=st.lists(st.floats(7.0, 9.0), min_size=1, max_size=6),
 )
 def test_a_record_is_void_for_the_reasons_of_pillm(
-    bits: list[int | None], clocks: list[list[int]], prefill: list[float]
+    bits: list[int | None], clocks: list[list[int]], prefill: list[float], decode: list[float]
 ) -> None:
     assume(math.isfinite(sum(prefill)) and abs((spread(prefill) or 0) - SPREAD) > 1e-6)
+    assume(abs((spread(decode) or 0) - SPREAD * DECODE) > 1e-6)
     told = [("reading", at, "", "" if one is None else one, " ".join(map(str, clocks[at]))) for at, one in enumerate(bits)]
-    lines = ["\t".join(map(str, line)) for line in [*FACTS.items(), *told]] + [row("pp", 8, prefill), row("tg", 2, [1.0])]
+    lines = ["\t".join(map(str, line)) for line in [*FACTS.items(), *told]] + [row("pp", 8, prefill), row("tg", 2, decode)]
     done = subprocess.run(["awk", "-f", str(AWK)], input="\n".join(lines), capture_output=True, text=True, check=True)
     found = read_benchmark(done.stdout, "it")
     readings = tuple(
@@ -195,4 +197,4 @@ def test_a_record_is_void_for_the_reasons_of_pillm(
         for at, one in enumerate(bits)
     )
     assert found.readings == readings
-    assert found.void == void_reasons(readings, prefill)
+    assert found.void == void_reasons(readings, prefill, decode)
