@@ -100,6 +100,8 @@ def test_a_baseline_has_a_word_for_a_name(cli: Cli, model: Path, history: Histor
     for name in ("last", "12", " "):
         assert cli("bench", model, "--history", history.path, "--save-baseline", name).code == 2
     assert cli("bench", model, "--no-history", "--save-baseline", "a").code == 2
+    seldom = cli("bench", model, "--history", history.path, "--save-baseline", "a", "--repetitions", "2")
+    assert (seldom.code, history.read().entries) == (2, ())
 
 
 def test_another_content_under_the_same_name_is_refused_unless_asked_for(cli: Cli, model: Path, history: History) -> None:

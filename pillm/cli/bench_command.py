@@ -20,7 +20,7 @@ from pillm.devices.shapes import shape_of
 from pillm.errors import Interrupted
 from pillm.files import write_json
 from pillm.performance.benchmark import Benchmark
-from pillm.performance.comparing import ACROSS
+from pillm.performance.comparing import ACROSS, ENOUGH
 from pillm.performance.history import History, default_history
 from pillm.performance.verdict import SPREAD
 from pillm.stages.benchmarking import measure
@@ -140,6 +140,8 @@ def _check_places(chosen: dict[str, Any]) -> None:
     out = chosen["out"]
     if chosen["save_baseline"] and chosen["no_history"]:
         raise click.UsageError("--save-baseline names a measurement of the history: leave --no-history out.")
+    if chosen["save_baseline"] and chosen["repetitions"] < ENOUGH:
+        raise click.UsageError(f"--save-baseline wants --repetitions {ENOUGH} or more: nothing could fail beside fewer.")
     if out and out.exists():
         raise click.UsageError(f"{out} is there already, and a record is never written over. Choose another --out.")
     if out and chosen["history"] and out.absolute() == chosen["history"].absolute():
