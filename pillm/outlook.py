@@ -200,6 +200,6 @@ def _fitting(recipe: Recipe, plans: list[Plan], unknown: list[str], *, told: boo
     for quant in unknown if told else ():
         log.warning("no size is known for quantisation %s: its file is not planned for before it is there", quant)
     for one in plans if told else ():
-        if not one.fits:
+        if one.room != "yes":
             log.warning("%s: %s", one.quant, one.verdict)
     return fitting[-1] if fitting else None

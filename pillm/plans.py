@@ -55,10 +55,13 @@ class Alternative:
     fits: bool
     extrapolated: bool = False
     """Whether its speeds lie outside what they were fitted on."""
+    tight: bool = False
+    """Whether it fits only where the system takes pages of the file back."""
 
     def __str__(self) -> str:
         pace = f", about {self.tg_tps:g} tokens per second" if self.tg_tps else ""
-        return f"{self.what}: {size_text(self.bytes)}{pace}{', extrapolated' if pace and self.extrapolated else ''}"
+        far, tight = ", extrapolated" if pace and self.extrapolated else "", ", tight" if self.tight else ""
+        return f"{self.what}: {size_text(self.bytes)}{pace}{far}{tight}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class Plan:
     device: str
     quant: str
     fits: bool
+    """Whether it can run there at all, tightly too."""
     bytes: int
     memory: dict[str, int]
     """Bytes by purpose: weights, repacked (their copy in another order), kv_cache, compute, runtime, reserve; and what the
@@ -97,6 +101,15 @@ class Plan:
     answer_saved_s: float | None = None
     prefix_bytes: int | None = None
     """What a saved prefix takes on disk, beside the file."""
+    tight: bool = False
+    """Whether it fits only where the system takes back `reclaimable` pages of the file: it loads slower then."""
+    reclaimable: int = 0
+    """Bytes of `memory` that the system may take back: the file's pages of weights that are held in another order too."""
+
+    @property
+    def room(self) -> str:
+        """Return whether it fits, in a word: yes, tight or no."""
+        return "tight" if self.tight else "yes" if self.fits else "no"
 
     @property
     def told(self) -> dict[str, Fact]:

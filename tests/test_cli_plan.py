@@ -53,10 +53,40 @@ def test_json_is_a_list_of_plans_whatever_their_number(cli: Cli, fakes: Path, sm
 def test_alternatives_are_told_as_figures(cli: Cli, fakes: Path, small: Path) -> None:
     (found,) = cli("plan", small, "--device", "pi4-2gb", "--quant", "F16", "--json").json["plans"]
     assert not found["fits"]
-    smaller = next(one for one in found["alternatives"] if one["what"] == "Q6_K")
-    assert (smaller["quant"], smaller["device"], smaller["fits"], smaller["extrapolated"]) == ("Q6_K", "pi4-2gb", True, False)
+    smaller = found["alternatives"][0]
+    assert (smaller["quant"], smaller["device"], smaller["fits"], smaller["extrapolated"]) == ("Q4_K_M", "pi4-2gb", True, False)
+    assert (smaller["tight"], found["tight"], found["reclaimable"]) == (False, False, 0)
     assert smaller["bytes"] < found["bytes"]
     assert min(smaller["tg_tps"], smaller["pp_tps"], smaller["context"]) > 0
+
+
+def test_a_model_that_fits_tightly_is_said_to_and_ends_well(cli: Cli, fakes: Path, small: Path) -> None:
+    words = ("plan", small, "--device", "pi5-8gb", "--ram", "1600", "--quant", "Q4_0")
+    done = cli(*words)
+    assert done.code == 0
+    assert "on pi5-8gb: fits tightly" in done.out
+    assert "Fits Raspberry Pi 5 with 1,600 MiB tightly: " in done.out
+    assert "of them given back where memory is short" in done.out
+    (found,) = cli(*words, "--json").json["plans"]
+    assert (found["fits"], found["tight"], found["reclaimable"]) == (True, True, found["memory"]["repacked"])
+    rows = cli("plan", small, "--device", "pi5-8gb", "--ram", "1600", "--table").out
+    assert {line.split()[-1] for line in rows.splitlines() if line.startswith(("Q4_0", "Q8_0", "Q3_K_M", "F16"))} >= {
+        "tight",
+        "yes",
+    }
+
+
+def test_a_window_is_planned_whole_where_asked(cli: Cli, fakes: Path, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(
+        json.dumps(
+            {**CONFIG, "model_type": "gemma3_text", "sliding_window": 512, "num_hidden_layers": 12, "hidden_size": 2048}
+        ),
+        "utf-8",
+    )
+    words = ("plan", path, "--device", "pi4-8gb", "--context", "8192", "--json")
+    cut, whole = (cli(*words, *more).json["plans"][0]["memory"]["kv_cache"] for more in ((), ("--swa-full",)))
+    assert cut < whole / 3
 
 
 def test_a_model_that_does_not_fit_ends_with_3_and_says_what_would(cli: Cli, fakes: Path, tmp_path: Path) -> None:

@@ -48,13 +48,32 @@ def test_the_context_counts(wide: pillm.ModelFile) -> None:
     assert small["buffers"] > 64 * MIB, "the prompt cache of the server"
 
 
-def test_weights_that_the_processor_holds_in_another_order_count_twice(tmp_path: Path) -> None:
+def test_weights_that_the_processor_holds_in_another_order_are_no_file_that_others_share(tmp_path: Path) -> None:
     from pillm_llamacpp.measuring.timefiles import SMALL, write_file
 
     file = write_file(tmp_path / "small.gguf", SMALL, "Q4_0")
     plain, copied = (memory_of(file, 256, flags) for flags in ((), ("asimddp",)))
-    assert copied["weights"] == plain["weights"]
-    assert 0.5 < (copied["buffers"] - plain["buffers"]) / plain["weights"] < 1
+    assert copied["buffers"] - plain["buffers"] == plain["weights"] - copied["weights"] > 0.9 * plain["weights"]
+    room = Room(available=sum(plain.values()), mapped=0, files=("0123456789abcdef-m.gguf",))
+    assert missing(copied, room, "f" * 64) == 0, "the pages that were copied are given back"
+
+
+def test_a_model_that_loads_slower_for_want_of_room_is_not_refused_and_said_to(
+    served: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pillm_llamacpp.measuring.timefiles import SMALL, write_file
+
+    model = pillm.ModelFile.of(write_file(tmp_path / "small.gguf", SMALL, "Q4_0"), "Q4_0")
+    bare = sum(memory_of(model.path, 256).values())
+    with served.board.remote() as remote:
+        place = Place.find(remote, "default")
+        for flags, available, slower in ((("asimddp",), bare, True), (("asimddp",), 2 * bare, False), ((), bare, False)):
+            has = Room(available=available, mapped=0, flags=frozenset(flags))
+            monkeypatch.setattr(room_module, "room_on", lambda _, has=has: has)
+            assert ("it loads slower for it" in check_room(place, model, 256)[0]) is slower
+        monkeypatch.setattr(room_module, "room_on", lambda _: Room(available=bare - 1, mapped=0, flags=frozenset({"asimddp"})))
+        with pytest.raises(pillm.ConfigError, match="the program and weights that it lays out anew"):
+            check_room(place, model, 256)
 
 
 def test_a_board_tells_what_the_servers_on_it_have_mapped(served: Field) -> None:

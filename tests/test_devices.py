@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillm.artifacts import DeviceFacts
-from pillm.devices import DeviceProfile, device, device_names, mismatch
+from pillm.devices import DeviceProfile, device, device_names, mismatch, sound_devices
 from pillm.devices.quants import BLOCKS, QUANTS
 from pillm.errors import ConfigError
 
@@ -120,6 +120,39 @@ def test_profiles_that_extend_each_other_in_a_circle_are_refused(tmp_path: Path,
     monkeypatch.setenv("PILLM_DEVICES", str(tmp_path))
     with pytest.raises(ConfigError, match="circle"):
         device("a")
+
+
+def test_a_profile_that_stands_in_for_an_installed_one_may_extend_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pi4-4gb.yaml").write_text("extends: pi4-4gb\nghz: {value: 2.0, source: overclocked, trust: 3}\n")
+    (tmp_path / "mine.yaml").write_text("extends: pi4-4gb\ntitle: mine\n")
+    installed = device("pi4-4gb")
+    monkeypatch.setenv("PILLM_DEVICES", str(tmp_path))
+    found = device("pi4-4gb")
+    assert (found.ghz, found.ram_mib, found.title) == (2.0, installed.ram_mib, installed.title)
+    assert (device("mine").ghz, device("mine").title) == (2.0, "mine")
+    (tmp_path / "alone.yaml").write_text("extends: alone\n")
+    with pytest.raises(ConfigError, match="circle"):
+        device("alone")
+
+
+def test_a_broken_profile_of_ones_own_is_named_and_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken.yaml").write_text("ram_mib: [")
+    monkeypatch.setenv("PILLM_DEVICES", str(tmp_path))
+    assert device("this-machine").ram_mib > 0
+    assert {one.name for one in sound_devices()} >= set(PROMISED)
+    assert "broken.yaml is not a device profile" in caplog.text
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
+        device("broken")
+
+
+def test_memory_that_was_asked_for_is_in_the_title() -> None:
+    small = device("pi4-4gb").with_memory(200)
+    assert (small.title, small.kind, small.with_memory(300).title) == (
+        "Raspberry Pi 4 with 200 MiB", "Raspberry Pi 4", "Raspberry Pi 4 with 300 MiB",
+    )  # fmt: skip
+    assert device("generic-x86").with_memory(8000).title == "this x86 computer with 8,000 MiB"
 
 
 def test_a_file_that_is_not_there_is_said_to_be_none() -> None:

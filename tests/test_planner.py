@@ -176,16 +176,6 @@ def test_a_copy_of_the_weights_is_counted_where_the_device_makes_one(tmp_path: P
     assert "nobody measured Q4_0, Q6_K without its repacked copy on this device" in plain.verdict
 
 
-def test_what_fits_only_without_the_copy_is_told_of_the_flag() -> None:
-    shape = from_config(LLAMA_8B, "8B").quantised("Q4_K_M")
-    found = plan_shape(shape, device("pi5-8gb"))
-    assert not found.fits
-    assert found.alternatives[0].what.startswith("--no-repack")
-    assert found.alternatives[0].fits
-    assert plan_shape(shape, device("pi5-8gb").without_repacking()).fits
-    assert plan_shape(shape, device("pi4-8gb")).fits, "its cores have no dotprod: nothing is copied"
-
-
 def test_each_figure_says_its_source_and_an_estimate_says_so(tmp_path: Path) -> None:
     found = plan(write(tmp_path, SHAPES["Llama-3.2-1B"]), "orangepi5", quant="Q4_0")
     assert found.pp_tps is not None
@@ -283,6 +273,8 @@ def test_what_serving_takes_counts_the_cache_of_every_answer(tmp_path: Path) -> 
     kv = plan(write(tmp_path, NANO), "pi4-4gb", context=1024).memory["kv_cache"]
     assert memory_to_serve(NANO, context=1024, parallel=4) - one == 3 * kv > 0
     assert memory_to_serve(NANO, context=1024, ubatch=128) < one
+    told = plan(write(tmp_path, NANO), "pi4-4gb", context=1024, quant="F16").memory
+    assert memory_to_serve(NANO, context=1024, ubatch=128) == sum(told.values()) - told["available"] - told["reserve"]
     strange = tmp_path / "strange.gguf"
     strange.write_bytes(b"GGUF?")
     assert memory_to_serve(ModelFile.of(strange, "Q8_0"), context=64, parallel=2) == 5 + (256 << 20)

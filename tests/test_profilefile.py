@@ -11,7 +11,7 @@ from pillm.devices.profilefile import read_profile
 from pillm.errors import ConfigError
 
 
-def nowhere(name: str) -> Path:
+def nowhere(name: str, _seen: tuple[Path, ...]) -> Path:
     """Find no profile to extend."""
     raise ConfigError(f"no device is called {name!r}")
 
@@ -47,6 +47,7 @@ def test_tables_of_decode_are_read_beside_those_of_prefill(tmp_path: Path) -> No
         ("repacked: {source: s, trust: 3}", "repacked.types must be a list"),
         ("repacked: {types: [Q4_0], of: x, source: s, trust: 3}", "repacked must be written as"),
         ("decode_error: {value: 0, source: s, trust: 3}", "above 0"),
+        ("swa_full: 1", "swa_full must be true or false"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, text: str, reason: str) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pillm.artifacts import Plan
 
 TRUST = "trust of pp/tg: 3 fitted on or taken from measurements, 2 published or typical, 1 estimated or extrapolated"
+_ROOM = {"yes": "fits", "tight": "fits tightly", "no": "does not fit"}
 SHARE = 90
 """Per cent of the measured speeds that lie within an interval."""
 
@@ -22,7 +23,7 @@ def megabytes(count: float) -> str:
 def plan_lines(plan: Plan) -> list[str]:
     """Return the verdict, the memory by purpose, the speeds, the times and the alternatives of a plan."""
     lines = [
-        f"{plan.model} ({plan.quant}, {megabytes(plan.bytes)} MB) on {plan.device}: {'fits' if plan.fits else 'does not fit'}",
+        f"{plan.model} ({plan.quant}, {megabytes(plan.bytes)} MB) on {plan.device}: {_ROOM[plan.room]}",
         plan.verdict,
         "",
     ]
@@ -30,7 +31,8 @@ def plan_lines(plan: Plan) -> list[str]:
     used = {name: size for name, size in plan.memory.items() if name != "available"}
     lines += [f"  {name.replace('_', ' '):10} {megabytes(size):>9} MB" for name, size in used.items() if size]
     total = f"  {'together':10} {megabytes(sum(used.values())):>9} MB"
-    lines.append(total + (f" of {megabytes(available)} MB" if available else ""))
+    spare = f", {megabytes(plan.reclaimable)} of them given back where memory is short" if plan.reclaimable else ""
+    lines.append(total + (f" of {megabytes(available)} MB" if available else "") + spare)
     lines.append(f"  {'on disk':10} {megabytes(plan.bytes + (plan.prefix_bytes or 0)):>9} MB")
     lines.append("")
     for name, speed, span in (("prefill", plan.pp_tps, plan.pp_interval), ("decode", plan.tg_tps, plan.tg_interval)):

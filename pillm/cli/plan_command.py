@@ -37,6 +37,7 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
 )  # fmt: skip
 @click.option("--ram", type=click.IntRange(1), metavar="MIB", help="The device's memory, where it is not the profile's.")
 @click.option("--no-repack", is_flag=True, help="Plan for llama.cpp's --no-repack: no weight is held a second time.")
+@click.option("--swa-full", is_flag=True, help="Plan for llama.cpp's --swa-full: layers with a window keep the whole context.")
 @click.option("--quant", metavar="NAME", help="Plan for this quantisation of a checkpoint, such as Q4_K_M.")
 @click.option("--prompt-tokens", type=click.IntRange(1), help="Tokens of a prompt: tells the time to the first token too.")
 @click.option("--answer-tokens", type=click.IntRange(1), help="Tokens of its answer: tells the seconds per answer.")
@@ -98,6 +99,8 @@ def _profile(name: str, chosen: dict[str, Any]) -> pillm.DeviceProfile:
     profile = pillm.device(name)
     if chosen["ram"]:
         profile = profile.with_memory(chosen["ram"])
+    if chosen["swa_full"]:
+        profile = profile.with_whole_windows()
     return profile.without_repacking() if chosen["no_repack"] else profile
 
 
@@ -161,5 +164,5 @@ def _table(plans: list[Plan]) -> Table:
         cells += [tokens_per_second(one.pp_tps), tokens_per_second(one.tg_tps)]
         cells += [seconds(one.ttft_s), seconds(one.answer_s)] if timed else []
         cells += [seconds(one.answer_saved_s)] if saved else []
-        table.add_row(*cells, trusted(one), "yes" if one.fits else "no")
+        table.add_row(*cells, trusted(one), one.room)
     return table

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pillm.artifacts import ModelFile
+from pillm.deployment.profile import UBATCH
 from pillm.devices.detection import processor_flags
-from pillm.devices.memory import MIB, memory_needed
-from pillm.devices.profile import DeviceProfile
+from pillm.devices.memory import MIB, serving_memory
 from pillm.devices.repacking import repacked_by
 from pillm.devices.shapes import ModelShape, shape_of
 from pillm.devices.speed import KV_PAD
@@ -71,14 +71,8 @@ def memory_of(model: Path, context: int, flags: Collection[str] = ()) -> dict[st
 
 
 def _needs(shape: ModelShape, context: int, flags: Collection[str]) -> dict[str, int]:
-    # what it can spare, the board says itself
-    board = DeviceProfile(name="board", title="the board", ram_mib=0, reserve_mib=0, repacked=repacked_by(flags))
-    told = memory_needed(shape, board, context)
-    return {
-        "weights": told["weights"],
-        "kv_cache": told["kv_cache"],
-        "buffers": told["compute"] + told["runtime"] + told["repacked"] + PROMPT_CACHE,
-    }
+    needs = serving_memory(shape, context, ubatch=UBATCH, flags=flags)
+    return {**needs, "buffers": needs["buffers"] + PROMPT_CACHE}
 
 
 def missing(needs: Mapping[str, int], room: Room, sha256: str) -> int:
@@ -97,9 +91,10 @@ def check_room(place: Place, model: ModelFile, context: int) -> tuple[str, ...]:
     if missing(needs, room, model.sha256):
         said = _refusal(place.remote.host, model.label, needs, room)
         raise ConfigError(f"{said} Nothing was sent. {_advice(shape, context, room, place)}")
-    return (
-        f"{size(sum(needs.values()))} of memory are needed at {context} tokens of context; {size(room.left)} are left there",
-    )
+    said = f"{size(sum(needs.values()))} of memory are needed at {context} tokens of context; {size(room.left)} are left there"
+    if sum(needs.values()) - needs["weights"] + model.bytes > room.left:
+        said += "; it loads slower for it: pages of the file are given back while its weights are laid out anew"
+    return (said,)
 
 
 def check_room_again(place: Place, manifest: JSONObject) -> None:
@@ -118,10 +113,11 @@ def check_room_again(place: Place, manifest: JSONObject) -> None:
 
 def _refusal(host: str, label: str, needs: Mapping[str, int], room: Room) -> str:
     """Return what is needed and what is there."""
+    anew = ", the program and weights that it lays out anew" if repacked_by(room.flags) else " and the program"
     beside = f" beside the {size(room.mapped)} of the model that answers now" if room.mapped else ""
     return (
         f"{host}: {label} needs {size(sum(needs.values()))} of memory there ({size(needs['weights'])} for its weights, "
-        f"{size(needs['kv_cache'])} for keys and values, {size(needs['buffers'])} for buffers and the program), and "
+        f"{size(needs['kv_cache'])} for keys and values, {size(needs['buffers'])} for buffers{anew}), and "
         f"{size(room.left)} are left{beside}."
     )
 
@@ -133,7 +129,7 @@ def _advice(shape: ModelShape, context: int, room: Room, place: Place) -> str:
         return f"With --context {fitting[0]} it fits."
     needs = _needs(shape, context, room.flags)
     alone = sum(needs.values()) <= room.available
-    file = room.left - needs["kv_cache"] - needs["buffers"]
+    file = room.left - (sum(needs.values()) - shape.file_bytes)  # of a smaller file, a copy would be smaller too
     said = [f"A file of {size(file)} would fit at this context."] if file > 8 * MIB else []
     if alone and room.mapped and place.current:
         said.append(

@@ -7,8 +7,10 @@ file beside it. `this-machine` is the machine that pillm runs on, as a probe fin
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,8 +22,11 @@ from pillm.devices.profilefile import read_profile
 from pillm.devices.repacking import repacked_by
 from pillm.errors import ConfigError, did_you_mean
 
-__all__ = ["DeviceProfile", "Fact", "Match", "device", "device_names", "is_path", "matching", "mismatch", "profile_for"]
-
+__all__ = [
+    "DeviceProfile", "Fact", "Match", "device", "device_names", "is_path", "matching", "mismatch", "profile_for",
+    "sound_devices",
+]  # fmt: skip
+log = logging.getLogger(__name__)
 PROFILES = Path(__file__).parent / "profiles"
 FOLDER_VARIABLE = "PILLM_DEVICES"
 THIS_MACHINE = "this-machine"
@@ -33,6 +38,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 def device_names() -> list[str]:
     """Return the names of the installed profiles and of those in the folder `PILLM_DEVICES`."""
     return sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
+
+
+def sound_devices() -> Iterator[DeviceProfile]:
+    """Yield the profiles that can be read; one of one's own that is wrong is named in a warning and passed over."""
+    for name in device_names():
+        try:
+            yield device(name)
+        except ConfigError as error:
+            log.warning("%s It is passed over.", error)
 
 
 def device(name: str | Path) -> DeviceProfile:
@@ -62,8 +76,8 @@ def is_path(name: str) -> bool:
 def matching(facts: DeviceFacts) -> str | None:
     """Return the name of the profile that fits what a probe found, the most specific one, or None."""
     best: tuple[int, str] | None = None
-    for name in device_names():
-        match = device(name).match
+    for profile in sound_devices():
+        name, match = profile.name, profile.match
         if match is None or not _fits(match, facts):
             continue
         # a profile of one's own beats an installed one, a model beats an architecture
@@ -84,7 +98,7 @@ def profile_for(facts: DeviceFacts) -> DeviceProfile:
     profile = device(name)
     found: dict[str, Any] = {}
     if facts.ram_mib:
-        found |= {"ram_mib": facts.ram_mib, "own_ram": False}
+        found |= {"ram_mib": facts.ram_mib, "own_ram": False, "title": _titled(profile, facts.ram_mib)}
     if facts.max_ghz:
         found["ghz"] = facts.max_ghz
     if facts.cores and profile.cores is None:
@@ -95,6 +109,14 @@ def profile_for(facts: DeviceFacts) -> DeviceProfile:
         found["title"] = facts.model  # a profile of an architecture has no name for the machine
     probed = {key: _probed(key, value, profile) for key, value in found.items() if key not in ("own_ram", "title")}
     return replace(profile, facts=MappingProxyType({**profile.facts, **probed}), **found)
+
+
+def _titled(profile: DeviceProfile, mib: int) -> str:
+    """Return what a device is called with the memory that it has: a 2 GB board has the profile of the 4 GB one."""
+    if profile.kind == profile.title:
+        return profile.title
+    sold = 1 << max((mib - 1).bit_length(), 9)  # the system sees less than the board is sold with
+    return f"{profile.kind}, {sold // 1024} GB" if sold >= 1024 else f"{profile.kind}, {sold} MB"
 
 
 def mismatch(profile: DeviceProfile, facts: DeviceFacts) -> str | None:
@@ -144,17 +166,16 @@ def _folders() -> list[Path]:
     return ([Path(own)] if own else []) + [PROFILES]
 
 
-def _parent(name: str) -> Path:
-    return _find(name, families=True)
+def _parent(name: str, seen: tuple[Path, ...]) -> Path:
+    return _find(name, families=True, seen=seen)
 
 
-def _find(name: str, *, families: bool) -> Path:
+def _find(name: str, *, families: bool, seen: tuple[Path, ...] = ()) -> Path:
     folders = [*_folders(), *([PROFILES / "families"] if families else [])]
     if _NAME.fullmatch(name):
-        for folder in folders:
-            path = folder / f"{name}.yaml"
-            if path.is_file():
-                return path
+        paths = [path for folder in folders if (path := folder / f"{name}.yaml").is_file()]
+        if paths:  # where all were seen it is a circle, which the reader tells
+            return next((path for path in paths if path not in seen), paths[0])
     known = device_names()
     raise ConfigError(
         f"no device is called {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}, and {THIS_MACHINE}. "

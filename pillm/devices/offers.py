@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import TypeAlias
 
 from pillm.artifacts import Alternative
-from pillm.devices import device, device_names
-from pillm.devices.memory import fits, needed
+from pillm.devices import sound_devices
+from pillm.devices.memory import fits, needed, roomy
 from pillm.devices.profile import DeviceProfile
 from pillm.devices.quants import BY_REQUEST, QUANTS, bits
 from pillm.devices.shapes import ModelShape, from_config
 from pillm.devices.speed import KV_PAD, decode_speed, prefill_speed
 from pillm.devices.trust import extrapolated
 
+_Enough: TypeAlias = Callable[[ModelShape, DeviceProfile, int], bool]
 _FASTER = 1.15
+_BEST = 2
+"""How many of the quantisations that suit a device are named before the largest that would do."""
 _HEAD_SHARE = 0.25
 """A head that takes more than this of what every token reads is worth naming."""
 _STUDENTS = {
@@ -32,27 +36,29 @@ def faster(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[
     for quant in suited(shape, profile):
         other = shape.quantised(quant)
         rate = decode_speed(other, profile)
-        if speed and rate and rate >= _FASTER * speed and fits(other, profile, context):
+        if speed and rate and rate >= _FASTER * speed and roomy(other, profile, context):
             yield offer(quant, other, profile, context)
     yield from _smaller_head(shape, profile, context)
 
 
 def smaller(shape: ModelShape, profile: DeviceProfile, context: int, least: int = 0) -> Iterator[Alternative]:
-    """Yield what would fit: no copy of the weights, a shorter context, other quantisations, a bigger board, a student.
+    """Yield what would fit, or fit with room where the model fits tightly, the most useful first.
 
-    No context is offered that is shorter than `least`.
+    Other quantisations, which are faster too, come before a shorter context, that before no copy of the weights, which is
+    slower, and last come another board and another student. No context is offered that is shorter than `least`.
     """
-    plain = profile.without_repacking()
-    if plain is not profile and fits(shape, plain, context):
-        yield offer("--no-repack, which holds the weights once and computes slower", shape, plain, context)
+    enough = roomy if fits(shape, profile, context) else fits
+    quants = _fitting(shape, profile, context, enough)
+    yield from quants
     shorter = context // 2
-    while shorter >= KV_PAD and not fits(shape, profile, shorter):
+    while shorter >= KV_PAD and not enough(shape, profile, shorter):
         shorter //= 2
     if shorter >= max(KV_PAD, least):
         yield offer(f"{shorter} tokens of context", shape, profile, shorter)
-    quants = list(islice(_fitting(shape, profile, context), 3))
-    yield from quants
-    yield from _bigger(shape, profile, context)
+    plain = profile.without_repacking()
+    if plain is not profile and enough(shape, plain, context):
+        yield offer("--no-repack, which holds the weights once and computes slower", shape, plain, context)
+    yield from _bigger(shape, profile, context, enough)
     if not quants:
         yield from _students(profile, context)
 
@@ -74,6 +80,7 @@ def offer(what: str, shape: ModelShape, profile: DeviceProfile, context: int) ->
         tg_tps=rounded(decode_speed(shape, profile)),
         pp_tps=rounded(prefill_speed(shape, profile)),
         fits=fits(shape, profile, context),
+        tight=not roomy(shape, profile, context) and fits(shape, profile, context),
         extrapolated=bool(extrapolated(shape, profile.at(shape.file_bytes))),
     )
 
@@ -103,24 +110,26 @@ def _smaller_head(shape: ModelShape, profile: DeviceProfile, context: int) -> It
             yield offer(what, other, profile, context)
 
 
-def _fitting(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[Alternative]:
-    """Yield the smaller quantisations that fit, largest first."""
-    for quant in QUANTS:
-        if quant in profile.avoid or quant in BY_REQUEST or bits(QUANTS[quant]) >= 16:
-            continue
+def _fitting(shape: ModelShape, profile: DeviceProfile, context: int, enough: _Enough) -> list[Alternative]:
+    """Return the two smaller quantisations that suit the device best, and the largest one that would do."""
+    offered = [one for one in QUANTS if one not in profile.avoid and one not in BY_REQUEST and bits(QUANTS[one]) < 16]
+
+    def would_do(quant: str) -> bool:
         other = shape.quantised(quant)
-        smaller_ = needed(other, profile, context) < needed(shape, profile, context)
-        if smaller_ and fits(other, profile, context):
-            yield offer(quant, other, profile, context)
+        return needed(other, profile, context) < needed(shape, profile, context) and enough(other, profile, context)
+
+    best = list(islice((quant for quant in suited(shape, profile) if quant in offered and would_do(quant)), _BEST))
+    largest = [quant for quant in offered if quant not in best and would_do(quant)][:1]
+    return [offer(quant, shape.quantised(quant), profile, context) for quant in (*best, *largest)]
 
 
-def _bigger(shape: ModelShape, profile: DeviceProfile, context: int) -> Iterator[Alternative]:
+def _bigger(shape: ModelShape, profile: DeviceProfile, context: int, enough: _Enough) -> Iterator[Alternative]:
     """Yield the first bigger board that holds the model as it is, else in the quantisation that suits that board."""
-    boards = [one for one in map(device, device_names()) if one.ram_mib > profile.ram_mib and one.calibrated]
+    boards = [one for one in sound_devices() if one.ram_mib > profile.ram_mib and one.calibrated]
     for smaller_ in (False, True):
         for board in boards:
             other = shape.quantised(suited(shape, board)[0]) if smaller_ else shape
-            if fits(other, board, context):
+            if enough(other, board, context):
                 yield offer(f"{board.title} with {other.quant}" if smaller_ else board.title, other, board, context)
                 return
 

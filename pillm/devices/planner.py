@@ -7,14 +7,13 @@ of `memory`, and how far they are to be trusted that of `trust`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pillm.artifacts import Alternative, Lengths, Plan
 from pillm.devices import DeviceProfile
 from pillm.devices import device as device_of
-from pillm.devices.memory import MIB, memory_needed, needed, size_text
+from pillm.devices.memory import MIB, fits, memory_needed, needed, reclaimable, roomy, serving_memory, size_text
 from pillm.devices.offers import faster, rounded, smaller, suited
 from pillm.devices.quants import QUANTS, bits
 from pillm.devices.shapes import ModelShape, shape_of
@@ -24,6 +23,7 @@ from pillm.devices.speed import (
     decode_seconds,
     first_token_seconds,
     interval,
+    kept_bytes,
     load_of,
     prefill_speed,
     well_known,
@@ -31,7 +31,6 @@ from pillm.devices.speed import (
 from pillm.devices.trust import extrapolated, sources_of, weakness
 from pillm.errors import ConfigError, PillmError
 
-_BOARD = "pi4-4gb"
 _UNREAD = 128 << 20
 """Bytes that an answer takes beside the file where nothing is known of the model."""
 
@@ -71,11 +70,9 @@ def memory_to_serve(model: Any, *, context: int, parallel: int = 1, ubatch: int 
     that are computed together. A file that the planner cannot read is taken for its size and an eighth of a gigabyte each.
     """
     try:
-        profile = replace(device_of(_BOARD), ubatch=ubatch)
-        memory = memory_needed(shape_of(model), profile, context * parallel)
+        return sum(serving_memory(shape_of(model), context, parallel=parallel, ubatch=ubatch).values())
     except PillmError:
         return int(model.bytes) + _UNREAD * parallel
-    return sum(size for purpose, size in memory.items() if purpose not in ("available", "reserve"))
 
 
 def plan_table(
@@ -101,7 +98,6 @@ def plan_shape(shape: ModelShape, profile: DeviceProfile, context: int | None = 
     usual = min(profile.context, shape.context or profile.context)
     tokens = _context(usual, context, lengths)
     memory = memory_needed(shape, profile, tokens)
-    fits = needed(shape, profile, tokens) <= memory["available"]
     load, own = load_of(shape), profile.at(shape.file_bytes)
     seconds = decode_seconds(load, own)
     tg, pp = 1 / seconds if seconds else None, prefill_speed(shape, profile)
@@ -114,16 +110,18 @@ def plan_shape(shape: ModelShape, profile: DeviceProfile, context: int | None = 
         model=shape.name,
         device=profile.name,
         quant=shape.quant,
-        fits=fits,
+        fits=fits(shape, profile, tokens),
+        tight=fits(shape, profile, tokens) and not roomy(shape, profile, tokens),
         bytes=shape.file_bytes,
         memory=memory,
+        reclaimable=reclaimable(shape, profile),
         tg_tps=rounded(tg),
         pp_tps=rounded(pp),
         tg_interval=_span(tg, known["tg_interval"]),
         pp_interval=_span(pp, known["pp_interval"]),
         context=tokens,
         verdict=_verdict(shape, profile, tokens, tg, usual if context is None else tokens),
-        alternatives=tuple(_instead(shape, profile, tokens, lengths, fits=fits)),
+        alternatives=tuple(_instead(shape, profile, tokens, lengths)),
         basis_note=weakness(shape, sources, {"prefill": pp, "decode": tg}, own),
         sources=sources,
         **(_times(load, own, lengths) if lengths else {}),
@@ -143,10 +141,8 @@ def _context(usual: int, asked: int | None, lengths: Lengths | None) -> int:
     return asked or max(usual, least)
 
 
-def _instead(
-    shape: ModelShape, profile: DeviceProfile, context: int, lengths: Lengths | None, *, fits: bool
-) -> Iterator[Alternative]:
-    if fits:
+def _instead(shape: ModelShape, profile: DeviceProfile, context: int, lengths: Lengths | None) -> Iterator[Alternative]:
+    if roomy(shape, profile, context):
         return faster(shape, profile, context)
     return smaller(shape, profile, context, lengths.tokens if lengths else 0)
 
@@ -161,7 +157,7 @@ def _times(load: Load, profile: DeviceProfile, lengths: Lengths) -> dict[str, An
         whole = answer_seconds(load, profile, lengths.prompt, lengths.answer, saved=saved)
         found |= {f"ttft{name}_s": rounded(first), f"answer{name}_s": rounded(whole)}
     if lengths.prefix:
-        found["prefix_bytes"] = lengths.prefix * load.kv_bytes
+        found["prefix_bytes"] = kept_bytes(load, profile, lengths.prefix)
     return found
 
 
@@ -189,8 +185,15 @@ def _verdict(shape: ModelShape, profile: DeviceProfile, context: int, speed: flo
     pace = _pace(shape, fitted, speed) if speed else _unknown(shape, fitted)
     note = f" The model was trained for {shape.context} tokens of context." if 0 < shape.context < context else ""
     room = f"with {context} tokens of context" + _raised(shape, profile, context, usual)
-    if used <= profile.ram_mib * MIB:
+    if roomy(shape, profile, context):
         return f"Fits {profile.title}: {own} of the {left} that the system leaves, {room}; {pace}.{note}"
+    if fits(shape, profile, context):
+        spare = size_text(reclaimable(shape, profile))
+        return (
+            f"Fits {profile.title} tightly: {own} {room}, and the system leaves {left}. Of that, {spare} are pages of the file "
+            f"whose weights are held in another order too: the system takes them back, so it loads slower; {pace}.{note}"
+        )
+    own = size_text(used - reserve - reclaimable(shape, profile))
     return f"Does not fit {profile.title}: it needs {own} {room}, and the system leaves {left}.{note}"
 
 
@@ -204,7 +207,7 @@ def _raised(shape: ModelShape, profile: DeviceProfile, context: int, usual: int)
 
 def _unknown(shape: ModelShape, profile: DeviceProfile) -> str:
     if not profile.calibrated:
-        return "speed unknown: this device is not calibrated"
+        return "speed unknown: this device is not calibrated (`pillm plan --calibrate FILE.yaml`, run on it, measures it)"
     slow = {one.type for one in shape.streamed if profile.cycles_in_decode(one.type) is None}
     plain = " without its repacked copy" if "repacked" in profile.facts and not profile.repacked else ""
     return f"speed unknown: nobody measured {', '.join(sorted(slow, key=bits))}{plain} on this device"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -15,6 +16,8 @@ from pillm.plans import Fact
 __all__ = ["DeviceProfile", "Fact", "Match", "this_architecture"]
 _SAME = {"arm64": "aarch64", "amd64": "x86_64"}
 _ASKED = Fact(source="as asked", trust=3)
+_SIZE = re.compile(r",? (?:with )?[\d,]+ [MG]i?B$")
+"""The memory in a device's title."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,8 @@ class DeviceProfile:
     """Storage types that decode slower than memory delivers them."""
     repacked: frozenset[str] = frozenset()
     """Storage types that llama.cpp holds a second time, in the order that this processor's kernels like."""
+    swa_full: bool = False
+    """Whether windowed layers keep the whole context, as runner `local` does and a server that is told `--swa-full`."""
     quants: tuple[str, ...] = ("Q4_K_M", "IQ4_NL", "Q8_0")
     """Quantisations that suit the device, best first."""
     quants_if_not_256: tuple[str, ...] = ("IQ4_NL", "Q4_0", "Q8_0")
@@ -125,9 +130,19 @@ class DeviceProfile:
                 f"`extends: {self.name}` and its ram_mib."
             )
 
+    @property
+    def kind(self) -> str:
+        """Return what such devices are called whatever their memory."""
+        return _SIZE.sub("", self.title)
+
     def with_memory(self, mib: int) -> Self:
-        """Return the profile of such a device with so many MiB of memory."""
-        return replace(self, ram_mib=mib, own_ram=False, facts=MappingProxyType({**self.facts, "ram_mib": _ASKED}))
+        """Return the profile of such a device with so many MiB of memory, by a title that says it."""
+        facts = MappingProxyType({**self.facts, "ram_mib": _ASKED})
+        return replace(self, ram_mib=mib, own_ram=False, title=f"{self.kind} with {mib:,} MiB", facts=facts)
+
+    def with_whole_windows(self) -> Self:
+        """Return the profile of the device where windowed layers keep the whole context."""
+        return replace(self, swa_full=True)
 
     def without_repacking(self) -> Self:
         """Return the profile of the device where llama.cpp is told `--no-repack`; how fast it is then, nobody measured."""

@@ -32,13 +32,13 @@ _SMALL = "small_files"
 _BELOW = "below_mb"
 """What a file may say of small model files: figures and tables in a table of their own, and the size below which they hold."""
 _LISTS = ("compute_bound", "quants", "quants_if_not_256", "avoid", "accelerators")
-_KEYS = ("extends", "title", "match", "refused", "repacked", *_FIGURES, *_TABLES, *_LISTS, _SMALL)
+_KEYS = ("extends", "title", "match", "refused", "repacked", "swa_full", *_FIGURES, *_TABLES, *_LISTS, _SMALL)
 _BESIDE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.ya?ml")
 _OWN = "this machine"
 
 
-def read_profile(path: Path, find: Callable[[str], Path]) -> DeviceProfile:
-    """Return the profile in a file; `find` gives the file of a profile that it extends by its name.
+def read_profile(path: Path, find: Callable[[str, tuple[Path, ...]], Path]) -> DeviceProfile:
+    """Return the profile in a file; `find` gives the file of a profile by its name, none of those that led to it.
 
     Raise ConfigError where it is wrong.
     """
@@ -49,7 +49,7 @@ def read_profile(path: Path, find: Callable[[str], Path]) -> DeviceProfile:
         raise ConfigError(f"{path.name}: {error}") from error
 
 
-def _described(path: Path, seen: tuple[Path, ...], find: Callable[[str], Path]) -> dict[str, Any]:
+def _described(path: Path, seen: tuple[Path, ...], find: Callable[[str, tuple[Path, ...]], Path]) -> dict[str, Any]:
     """Return what a file says, on top of what it extends."""
     try:
         said = _parsed(path.read_text("utf-8"))
@@ -65,15 +65,16 @@ def _described(path: Path, seen: tuple[Path, ...], find: Callable[[str], Path]) 
         return dict(said)
     if path in seen or len(seen) >= _MAX_PARENTS:
         raise ConfigError(f"{path.name} extends {parent!r}, which leads round in a circle or deeper than {_MAX_PARENTS} files.")
-    inherited = _described(_extended(path, str(parent), find), (*seen, path), find)
+    inherited = _described(_extended((*seen, path), str(parent), find), (*seen, path), find)
     tables = {table: inherited["tables"][table] | rows for table, rows in said["tables"].items()}
     return {**inherited, **said, "tables": tables}
 
 
-def _extended(path: Path, parent: str, find: Callable[[str], Path]) -> Path:
-    """Return the file that another one extends: one that lies beside it, or that of a profile by its name."""
+def _extended(seen: tuple[Path, ...], parent: str, find: Callable[[str, tuple[Path, ...]], Path]) -> Path:
+    """Return the file that the last one seen extends: one that lies beside it, or that of a profile by its name."""
+    path = seen[-1]
     if not parent.endswith((".yaml", ".yml")):
-        return find(parent)
+        return find(parent, seen)  # one that has the name of an installed profile stands in for it, and may extend it
     # a file may come from elsewhere: what it names must not lead out of its folder
     if not _BESIDE.fullmatch(parent):
         raise ConfigError(f"{path.name} extends {parent!r}. Name a file that lies beside it, without a folder, or a profile.")
@@ -122,6 +123,9 @@ def _built(name: str, said: dict[str, Any]) -> DeviceProfile:
         values["small_files_mb"], _ = _figure(_BELOW, small.get(_BELOW))
         values[_SMALL] = _built(name, {**rest, **{key: value for key, value in small.items() if key != _BELOW}})
     values["own_ram"] = said["ram_mib"]["value"] == _OWN
+    values["swa_full"] = said.get("swa_full", False)
+    if not isinstance(values["swa_full"], bool):
+        raise ValueError(f"swa_full must be true or false, not {values['swa_full']!r}")  # noqa: TRY004
     if "repacked" in said:
         values["repacked"], facts["repacked"] = _types("repacked", said["repacked"])
     return DeviceProfile(name=name, title=str(said.get("title", name)), facts=MappingProxyType(facts), **values)

@@ -2,9 +2,9 @@
 
 Source: `ggml_repack_get_optimal_repack_type` in `ggml/src/ggml-cpu/repack.cpp` and `llama_model_loader::load_all_data` of
 llama.cpp 0.5.0-dev (commit 0c1e57098). The copy is memory of the process. The pages of the file that it was read from stay
-mapped and count until the system takes them back: measured on x86 with IQ4_NL, a file of 134 MiB took 156 MiB as it is and
-286 MiB with its copy. A program that reads the file instead of mapping it holds such weights once; runner `local` does so
-with large files where memory is plentiful, so that a plan errs there on the safe side.
+mapped, are not read again, and count until the system takes them back: measured on x86 with IQ4_NL, a file of 134 MiB took
+156 MiB as it is and 286 MiB with its copy. A program that reads the file instead of mapping it holds such weights once;
+runner `local` does so with large files where memory is plentiful, so that a plan errs there on the safe side.
 """
 
 from __future__ import annotations

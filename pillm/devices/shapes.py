@@ -11,6 +11,7 @@ from typing import Any
 
 from pillm.devices.ggufheader import GGUFHeader, Tensor, Value, read_header
 from pillm.devices.quants import BLOCKS, QUANT_OF_FILE_TYPE, embedding_type, head_type, known_quant, layer_type, stored_bytes
+from pillm.devices.windows import windows_of_config, windows_of_file
 from pillm.errors import ConfigError, DataError, did_you_mean
 from pillm.intake.door import check_model_file
 
@@ -43,6 +44,10 @@ class ModelShape:
     file_bytes: int
     expert_share: float = 1.0
     """The part of its experts that a token uses."""
+    window: int = 0
+    """How many tokens back its windowed layers look; 0: every layer looks at all."""
+    kv_windowed: int = 0
+    """Of `kv_per_token`, what windowed layers add."""
 
     @property
     def tied(self) -> bool:
@@ -146,6 +151,7 @@ def from_header(header: GGUFHeader, name: str, quant: str = "") -> ModelShape:
     key = _whole(kept.get(f"{arch}.attention.key_length"), max(hidden // max(heads, 1), 1))
     value = _whole(kept.get(f"{arch}.attention.value_length"), key)
     kv_heads = _each(kept.get(f"{arch}.attention.head_count_kv"), layers, [heads] * layers)
+    windows = windows_of_file(kept, arch, layers)
     experts, used = (_whole(kept.get(f"{arch}.{what}"), 0) for what in ("expert_count", "expert_used_count"))
     embedding = next((one for one in header.tensors if one.name == "token_embd.weight"), None)
     file_type = kept.get("general.file_type")
@@ -163,6 +169,8 @@ def from_header(header: GGUFHeader, name: str, quant: str = "") -> ModelShape:
         context=_whole(kept.get(f"{arch}.context_length"), 0),
         file_bytes=header.file_bytes,
         expert_share=used / experts if 0 < used <= experts else 1.0,
+        window=windows.tokens,
+        kv_windowed=sum(count for count, cut in zip(kv_heads, windows.layers, strict=False) if cut) * (key + value),
     )
 
 
@@ -193,6 +201,7 @@ def from_config(config: Any, name: str) -> ModelShape:
         names.append(("output.weight", (hidden, vocabulary)))
     names += [(f"blk.{layer}.{part}.weight", shape) for layer in range(layers) for part, shape in sides.items()]
     tensors = tuple(Tensor(name=one, shape=shape, type="F16") for one, shape in names)
+    windows = windows_of_config(config, layers)
     return ModelShape(
         name=name,
         quant="F16",
@@ -207,6 +216,8 @@ def from_config(config: Any, name: str) -> ModelShape:
         context=_whole(config.get("max_position_embeddings"), 0),
         # norms stay F32; tokens and merges take about 40 bytes each entry of the vocabulary
         file_bytes=sum(one.bytes for one in tensors) + (2 * layers + 1) * hidden * 4 + 40 * vocabulary,
+        window=windows.tokens,
+        kv_windowed=sum(windows.layers) * kv_heads * 2 * size,
     )
 
 

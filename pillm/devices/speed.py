@@ -39,6 +39,10 @@ class Load:
     layers: int
     attention: int
     """Multiply-adds of the attention per token and token of context."""
+    window: int = 0
+    """How many tokens back windowed layers look; 0: there are none."""
+    windowed: float = 0.0
+    """The part of the cache, and of the attention, that is theirs."""
 
 
 def load_of(shape: ModelShape) -> Load:
@@ -63,7 +67,23 @@ def load_of(shape: ModelShape) -> Load:
         kv_bytes=shape.kv_per_token * KV_BYTES,
         layers=shape.layers,
         attention=2 * shape.layers * shape.heads * shape.head_size,
+        window=shape.window,
+        windowed=shape.kv_windowed / shape.kv_per_token if shape.window and shape.kv_per_token else 0.0,
     )
+
+
+def padded(tokens: int) -> int:
+    """Return the cells that llama.cpp takes for so many tokens."""
+    return -(-tokens // KV_PAD) * KV_PAD
+
+
+def window_cells(window: int, profile: DeviceProfile, tokens: int) -> int:
+    """Return the cells that a layer has which looks `window` tokens back (0: at all), with so many tokens before it.
+
+    Beside the window there is room for a batch; where a program keeps windows whole, they are as long as the context.
+    """
+    cells = padded(max(tokens, 1))
+    return min(cells, padded(window + profile.ubatch)) if window and not profile.swa_full else cells
 
 
 def decode_seconds(load: Load, profile: DeviceProfile, depth: int = KV_PAD) -> float | None:
@@ -77,12 +97,17 @@ def decode_seconds(load: Load, profile: DeviceProfile, depth: int = KV_PAD) -> f
         if cycles is None or (cycles and clock is None):
             return None
         total += _slower(size / rate, load.weights[type_] * cycles / clock if clock else 0.0)
-    cells = -(-max(depth, 1) // KV_PAD) * KV_PAD
+    cells = _cells(load, profile, depth)
     total += min(cells, KV_PAD) * load.kv_bytes / rate
     if cells > KV_PAD:  # deeper than what was measured: the attention may take longer than its cache
         attention = load.attention * profile.attention_cycles / clock if clock else 0.0
         total += (cells - KV_PAD) * _slower(load.kv_bytes / rate, attention)
     return total
+
+
+def _cells(load: Load, profile: DeviceProfile, depth: int) -> float:
+    """Return the cells that a token looks at, in the mean of the layers."""
+    return (1 - load.windowed) * padded(max(depth, 1)) + load.windowed * window_cells(load.window, profile, depth)
 
 
 def decode_speed(shape: ModelShape, profile: DeviceProfile) -> float | None:
@@ -104,7 +129,10 @@ def prefill_seconds(load: Load, profile: DeviceProfile, tokens: int, *, depth: i
     while done < tokens:
         taken = min(batch, tokens - done)
         done += taken
-        cycles += taken * (depth + done) * load.attention * profile.attention_cycles
+        seen = depth + done
+        near = min(seen, window_cells(load.window, profile, seen))
+        looked = (1 - load.windowed) * seen + load.windowed * near
+        cycles += taken * looked * load.attention * profile.attention_cycles
     return cycles / clock
 
 
@@ -120,8 +148,14 @@ def first_token_seconds(load: Load, profile: DeviceProfile, prompt: int, *, save
     computed = prefill_seconds(load, profile, prompt - saved, depth=saved, batch=profile.ubatch)
     if computed is None or profile.bandwidth_gbps is None:
         return None
-    restored = saved * load.kv_bytes / (profile.disk_mbps * 1e6) if saved and profile.disk_mbps else 0.0
+    restored = kept_bytes(load, profile, saved) / (profile.disk_mbps * 1e6) if saved and profile.disk_mbps else 0.0
     return computed + load.head_bytes / (profile.bandwidth_gbps * 1e9) + restored
+
+
+def kept_bytes(load: Load, profile: DeviceProfile, tokens: int) -> int:
+    """Return the bytes of the state of so many tokens; layers with a window keep no more than that."""
+    near = min(tokens, window_cells(load.window, profile, tokens))
+    return int(((1 - load.windowed) * tokens + load.windowed * near) * load.kv_bytes)
 
 
 def answer_seconds(load: Load, profile: DeviceProfile, prompt: int, answer: int, *, saved: int = 0) -> float | None:

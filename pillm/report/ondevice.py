@@ -30,6 +30,7 @@ def on_device(
         "model": plan.model,
         "basis": plan.basis,
         "fits": plan.fits,
+        "tight": plan.tight,
         "tg_tps": plan.tg_tps,
         "pp_tps": plan.pp_tps,
         "prompt_tokens": plan.lengths.prompt if plan.lengths else None,
@@ -79,6 +80,8 @@ def _pause(seconds: float) -> str:
 def _memory(found: Mapping[str, Any]) -> str:
     memory = found["memory"]
     verdict = "It fits" if found["fits"] else "It does not fit"
+    if found.get("tight"):  # a report of before has no such word
+        verdict = "It fits tightly, and loads slower for it"
     return (
         f"{verdict}: it needs {size(memory['needed'])} with what the system keeps, of {size(memory['available'])} (predicted)."
     )

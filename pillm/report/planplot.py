@@ -103,7 +103,7 @@ def row(one: Plan, several: bool) -> list[Child]:
     trusted = "/".join(str(one.told[name].trust) if name in one.told else "-" for name in ("prefill", "decode"))
     cells = (
         size(one.bytes), size(_needed(one)), _speed(one.pp_tps), _speed(one.tg_tps), trusted,
-        _seconds(one.ttft_s), _seconds(one.answer_s), "yes" if one.fits else "no",
+        _seconds(one.ttft_s), _seconds(one.answer_s), one.room,
     )  # fmt: skip
     return [name, *(tag("td", cell) for cell in cells)]
 

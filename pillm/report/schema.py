@@ -90,11 +90,22 @@ _TREND = _object(
 )
 _INSTEAD = _object(
     {"what": _TEXT, "device": _TEXT, "quant": _TEXT, "context": _COUNT, "bytes": _COUNT, "fits": {"type": "boolean"}},
-    {"tg_tps": {"type": ["number", "null"]}, "pp_tps": {"type": ["number", "null"]}, "extrapolated": {"type": "boolean"}},
+    {
+        "tg_tps": {"type": ["number", "null"]},
+        "pp_tps": {"type": ["number", "null"]},
+        "extrapolated": {"type": "boolean"},
+        "tight": {"type": "boolean"},
+    },
 )
 _PLAN = _object(
     {"model": _TEXT, "device": _TEXT, "quant": _TEXT, "fits": {"type": "boolean"}, "verdict": _TEXT, "basis": _BASIS},
-    {"memory": {**_table(_COUNT), "description": "Bytes by purpose."}, "context": _COUNT, "alternatives": _list(_INSTEAD)},
+    {
+        "memory": {**_table(_COUNT), "description": "Bytes by purpose."},
+        "tight": {"type": "boolean", "description": "It fits only where pages of the file are taken back."},
+        "reclaimable": {**_COUNT, "description": "Bytes of memory that the system may take back."},
+        "context": _COUNT,
+        "alternatives": _list(_INSTEAD),
+    },
 )
 _STAGE: JSONObject = {"enum": list(STAGES)}
 _FIRST = _object(
@@ -217,6 +228,7 @@ _ON_DEVICE = _object(
         **dict.fromkeys(("tg_tps", "pp_tps", "first_token_seconds", "answer_seconds"), _PREDICTED),
         **dict.fromkeys(("prompt_tokens", "answer_tokens"), _MEDIAN),
         "memory": _object({"needed": _COUNT, "available": _COUNT_OR_NONE}),
+        "tight": {**_FLAG, "description": "It fits only where pages of the file are taken back."},
         "note": {**_TEXT, "description": "What weakens the prediction."},
         "emulated": _maybe(_EMULATED),
         "not_emulated": {**_WRONG_TEXT, "description": "Why nothing was emulated, where it could have been."},

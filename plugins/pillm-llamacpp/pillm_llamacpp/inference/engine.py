@@ -194,6 +194,9 @@ class Context:
         if watch := options.get("watch"):
             params.cb_eval = watch
         params.no_perf = True
+        # layers with a window keep every token all the same: a prompt takes up the beginning of another one, and of that a
+        # cache which had gone on could hold no more than its end
+        params.swa_full = True
         if options.get("exact"):
             params.type_k = params.type_v = _F32
             params.flash_attn_type = _OFF
