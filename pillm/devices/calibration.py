@@ -1,18 +1,16 @@
-"""Fit a device's speeds from a few timings made on it, and write them as a profile of one's own."""
+"""Fit a device's speeds from a few timings made on it, and say how well the fit meets them."""
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import permutations
 
-from pillm.artifacts import DeviceFacts
-from pillm.devices.quants import QUANTS
+from pillm.devices.profile import DeviceProfile
 from pillm.devices.shapes import ModelShape
-from pillm.devices.speed import KV_PAD, Load, load_of, without_memory
+from pillm.devices.speed import KV_PAD, Load, decode_seconds, load_of, prefill_seconds, without_memory
 from pillm.errors import BackendError
 
 SHORT, LONG = 64, 256
@@ -20,8 +18,11 @@ SHORT, LONG = 64, 256
 _LONGER = 1.03
 """A type that takes so many times as long as its bytes waits for the cores."""
 _NOTHING = 1e-12
-REACH = 4.0
-"""A file so many times larger or smaller than the timed ones is still told without a warning."""
+_STRAYS = 0.15
+"""A timing that the fit of all misses by more than this is made again."""
+_HOPELESS = 0.5
+_LEAST_ERROR = 0.01
+"""What two runs on a quiet machine differ by: no fit is told to err less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,68 +37,118 @@ class Timing:
     prompts: tuple[int, int] = (SHORT, LONG)
     """Tokens of the two prompts."""
 
+    @property
+    def speeds(self) -> tuple[float, ...]:
+        """Return what was timed: decode, then the two prompts."""
+        return (self.tg_tps, self.short_tps, self.long_tps)
 
-def calibrated_text(name: str, facts: DeviceFacts, timings: Sequence[Timing], *, day: str) -> str:
-    """Return the YAML of a profile that extends `name`, with what the timings show.
+    def better(self, other: Timing) -> Timing:
+        """Return the faster of two timings of one file, figure by figure: what disturbs a timing only slows it."""
+        figures = ("short_tps", "long_tps", "tg_tps")
+        return replace(self, **{name: max(getattr(self, name), getattr(other, name)) for name in figures})
 
-    Files that were timed with fewer threads than others, as a runner gives them, have speeds of their own. Raises
-    BackendError where the timings contradict each other.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """The speeds that the timings of one number of threads show."""
+
+    profile: DeviceProfile
+    """With these speeds and errors; its memory says nothing."""
+    timings: tuple[Timing, ...]
+
+    @property
+    def sizes(self) -> list[float]:
+        """Return the sizes of the files that were timed, in 10^6 bytes, smallest first."""
+        return sorted(one.shape.file_bytes / 1e6 for one in self.timings)
+
+    def misses(self, timing: Timing) -> tuple[float, ...]:
+        """Return by what share each of a timing's speeds was foretold too high, as `Timing.speeds` orders them."""
+        load = load_of(timing.shape)
+        prompts = [prefill_seconds(load, self.profile, tokens, batch=tokens) for tokens in timing.prompts]
+        foretold = (
+            decode_seconds(load, self.profile),
+            *(_each(one, n) for one, n in zip(prompts, timing.prompts, strict=True)),
+        )
+        return tuple(1 / (seconds or math.inf) / speed - 1 for seconds, speed in zip(foretold, timing.speeds, strict=True))
+
+
+def fits_of(timings: Sequence[Timing], ghz: float) -> list[Fit]:
+    """Return a fit of the timings with most threads and, where there are some with fewer, one of those.
+
+    Raises BackendError where a larger file was faster than a smaller one of its type, or the files are too much alike.
     """
     most = max(one.threads for one in timings)
-    whole = [one for one in timings if one.threads == most]
-    few = [one for one in timings if one.threads < most]
-    clock = "" if facts.max_ghz else "; the clock is not known, so cycles are nanoseconds"
-    lines = [
-        "# Made by `pillm plan --calibrate`; measure again after a change of system, cooling or llama.cpp.\n",
-        f"extends: {name}\n",
-        f"title: {json.dumps(f'{facts.model or facts.cpu or name}, calibrated')}\n",
-        *(_figure("ram_mib", facts.ram_mib, "a probe of the machine") if facts.ram_mib else ()),
-        *_figure("cores", most, f"measured here, {day}: the threads that were used"),
-        *_figure("ghz", facts.max_ghz or 1.0, f"a probe of the machine{clock}"),
-        *_speeds(whole, facts.max_ghz or 1.0, day),
-    ]
-    if few:
-        below = math.sqrt(max(one.shape.file_bytes for one in few) * min(_own_sizes(whole, few)))
-        source = "between the largest file that the runner gave fewer threads and the smallest that it gave all"
-        lines += ["small_files:\n", *(f"  {line}" for line in _figure("below_mb", below / 1e6, source))]
-        lines += [_indented(line) for line in _speeds(few, facts.max_ghz or 1.0, day)]
-    return "".join(lines)
+    groups = [[one for one in timings if one.threads == most], [one for one in timings if one.threads < most]]
+    return [_fit(group, ghz) for group in groups if group]
 
 
-def _own_sizes(whole: Sequence[Timing], few: Sequence[Timing]) -> list[int]:
-    """Return the bytes of the files that got all threads of the runner's own accord, or else of all."""
-    again = {one.shape.file_bytes for one in few}
-    sizes = [one.shape.file_bytes for one in whole]
-    return [size for size in sizes if size not in again] or sizes
+def strays(timings: Sequence[Timing], ghz: float) -> list[int]:
+    """Return the places of the timings that do not go with the others, the worst first; such were disturbed."""
+    pairs = _contradicting(timings)
+    if pairs:
+        return list(dict.fromkeys(pairs))
+    fits = fits_of(timings, ghz)
+    worst = {
+        place: max(abs(miss) for fit in fits for miss in fit.misses(one) if one in fit.timings)
+        for place, one in enumerate(timings)
+    }
+    return sorted((place for place, miss in worst.items() if miss > _STRAYS), key=lambda place: -worst[place])
 
 
-def _indented(text: str) -> str:
-    return "".join(f"  {line}" for line in text.splitlines(keepends=True))
+def check_agreement(fits: Sequence[Fit]) -> None:
+    """Raise BackendError where a fit misses one of its own timings so far that it tells nothing."""
+    for fit in fits:
+        for one in fit.timings:
+            miss = max(fit.misses(one), key=abs)
+            if abs(miss) > _HOPELESS:
+                raise BackendError(
+                    f"the timings do not go together: all of them foretell {1 + miss:.2f} times the speed that "
+                    f"{one.shape.name} had. Close other programs and try again."
+                )
 
 
-def _speeds(timings: Sequence[Timing], ghz: float, day: str) -> Iterator[str]:
-    """Yield what the timings of one number of threads show."""
+def _fit(timings: Sequence[Timing], ghz: float) -> Fit:
     threads = timings[0].threads
-    clock, said = threads * ghz * 1e9, f"measured here, {day}, {threads} threads"
+    clock = threads * ghz * 1e9
     decode = _decode(timings)
-    slow = decode.cycles(clock)
     attention, cycles = _prefill(timings, clock)
-    sizes = [one.shape.file_bytes / 1e6 for one in timings]
-    fitted = f"{said}: files of {' and '.join(f'{size:.0f}' for size in sorted(sizes))} MB"
-    yield from (
-        *_figure("threads", threads, said),
-        *_figure("threads_batch", threads, said),
-        *_figure("bandwidth_gbps", decode.rate / 1e9, fitted),
-        *_figure("layer_ms", decode.layer * 1e3, fitted),
-        *_figure("token_ms", decode.token * 1e3, fitted),
-        *_figure("fitted_from_mb", min(sizes) / REACH, f"a {REACH:g}th of the smallest file"),
-        *_figure("fitted_to_mb", max(sizes) * REACH, f"{REACH:g} times the largest file"),
-        *_figure("attention_cycles", attention, f"{said}: prompts of two lengths"),
-        *_table("cycles", f"{said}; per weight and core", 3, cycles),
-        *_table("cycles_estimated", "the mean of the types that were measured", 1, _guessed(cycles, cycles)),
-        *(_table("decode_cycles", f"{said}; of types that wait for the cores", 3, slow) if slow else ()),
-        *(_table("decode_cycles_estimated", "the mean of those measured", 1, _guessed(slow, cycles)) if slow else ()),
+    profile = DeviceProfile(
+        name="fitted", title="", ram_mib=0, cores=threads, threads=threads, threads_batch=threads, ghz=ghz,
+        bandwidth_gbps=decode.rate / 1e9, layer_ms=decode.layer * 1e3, token_ms=decode.token * 1e3,
+        attention_cycles=attention, cycles=cycles, decode_cycles=decode.cycles(clock),
+    )  # fmt: skip
+    fit = Fit(profile=profile, timings=tuple(timings))
+    misses = [fit.misses(one) for one in timings]
+    told = replace(
+        profile,
+        decode_error=_error([one[0] for one in misses], decode.figures),
+        prefill_error=_error([miss for one in misses for miss in one[1:]], len(cycles) + 1),
     )
+    return replace(fit, profile=told)
+
+
+def _error(misses: Sequence[float], figures: int) -> float | None:
+    """Return how far a fit of so many figures errs, by what it misses; None where it has a figure for every timing."""
+    spare = len(misses) - figures
+    worst = max(abs(miss) for miss in misses)
+    return max(worst * len(misses) / spare, _LEAST_ERROR) if spare > 0 else None
+
+
+def _each(seconds: float | None, tokens: int) -> float | None:
+    return seconds / tokens if seconds else None
+
+
+def _contradicting(timings: Sequence[Timing]) -> list[int]:
+    """Return the places of files that were slower than a larger one of their type with as many threads."""
+    loads = [load_of(one.shape) for one in timings]
+    return [
+        first
+        for first, second in permutations(range(len(timings)), 2)
+        if timings[first].threads == timings[second].threads
+        and _type(loads[first]) == _type(loads[second])
+        and _read(loads[first]) < _read(loads[second])
+        and timings[first].tg_tps < timings[second].tg_tps
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +159,11 @@ class _Decode:
     layer: float
     byte: dict[str, float]
     largest: dict[str, Load]
+
+    @property
+    def figures(self) -> int:
+        """Return how many figures were fitted."""
+        return len(self.byte) + (self.layer > 0) + (self.token > 0)
 
     @property
     def rate(self) -> float:
@@ -131,11 +187,8 @@ def _decode(timings: Sequence[Timing]) -> _Decode:
     BackendError where a larger file was faster than a smaller one.
     """
     loads = [(load_of(one.shape), one.tg_tps) for one in timings]
-    for (first, slow), (second, fast) in permutations(loads, 2):
-        if _type(first) == _type(second) and _read(first) < _read(second) and slow < fast:
-            raise BackendError(
-                "the timings contradict each other: a larger file was faster. Close other programs and try again."
-            )
+    if _contradicting(timings):
+        raise BackendError("the timings contradict each other: a larger file was faster. Close other programs and try again.")
     sizes: dict[str, dict[float, Load]] = {}
     for load, _ in loads:
         sizes.setdefault(_type(load), {})[_read(load)] = load
@@ -202,21 +255,5 @@ def _prefill(timings: Sequence[Timing], clock: float) -> tuple[float, dict[str, 
     return cost, {type_: statistics.fmean(costs) for type_, costs in found.items()}
 
 
-def _guessed(cycles: dict[str, float], known: dict[str, float]) -> dict[str, float]:
-    """Return the mean for every type that was not timed."""
-    mean = statistics.fmean(cycles.values())
-    return {type_: mean for type_ in dict.fromkeys(QUANTS.values()) if type_ not in known}
-
-
 def _read(load: Load) -> float:
     return sum(load.bytes.values()) + KV_PAD * load.kv_bytes
-
-
-def _figure(key: str, value: float, source: str) -> Iterator[str]:
-    if math.isfinite(value):
-        yield f"{key}: {{value: {value:.6g}, source: {json.dumps(source)}, trust: 3}}\n"
-
-
-def _table(name: str, source: str, trust: int, cycles: dict[str, float]) -> Iterator[str]:
-    yield f"{name}:\n  source: {json.dumps(source)}\n  trust: {trust}\n"
-    yield from (f"  {type_}: {cost:.4g}\n" for type_, cost in cycles.items())

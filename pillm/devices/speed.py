@@ -173,7 +173,7 @@ def interval(speed: float | None, error: float | None) -> tuple[float, float] | 
 def well_known(load: Load, profile: DeviceProfile, table: str) -> bool:
     """Say whether every storage type's cycles were measured: nothing is known of how far estimates err."""
     if table == "decode_cycles" and not profile.decode_factor:
-        facts = [profile.facts.get(f"decode_cycles.{type_}") for type_ in load.weights]
+        facts = [profile.facts.get(key) for key in ("bandwidth_gbps", *(f"decode_cycles.{type_}" for type_ in load.weights))]
         return all(fact is None or fact.trust >= _TRUSTED for fact in facts)
     types = load.body if table == "cycles" else load.weights
     facts = [profile.facts.get(f"decode_cycles.{type_}", profile.facts.get(f"cycles.{type_}")) for type_ in types]

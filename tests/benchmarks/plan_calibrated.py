@@ -12,7 +12,7 @@ from typing import Any
 from pillm_llamacpp.measuring.timefiles import Shape, write_file
 
 import pillm
-from pillm.cli.calibrating import profile_text
+from pillm.cli.calibrating import calibrated
 from tests.benchmarks.harness import Result
 
 NANO = Shape(hidden=256, wide=256, layers=4, heads=4, kv_heads=2, vocabulary=1536)
@@ -34,7 +34,7 @@ def run(quick: bool) -> Iterator[Result]:
             pillm.ModelFile.of(write_file(folder / f"{name}-{type_}.gguf", shape, type_), type_) for name, shape, type_ in FILES
         ]
         profile = folder / "here.yaml"
-        profile.write_text(profile_text(runner, folder, pillm.Progress()), "utf-8")
+        profile.write_text(calibrated(runner, folder, pillm.Progress()).text, "utf-8")
         plan = pillm.BenchPlan(repetitions=1 if quick else 3)
         found = [(model, pillm.plan(model, profile), pillm.bench(model, runner, plan=plan)) for model in models]
     for name, figure in FIGURES.items():
