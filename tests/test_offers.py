@@ -9,7 +9,7 @@ from pillm import Alternative
 from pillm.devices import device
 from pillm.devices.offers import faster, smaller, suited
 from pillm.devices.shapes import from_config
-from tests.benchmarks.planning.rows import MODELS
+from tests.benchmarks.planning.rows import MODELS, config
 
 LLAMA = from_config(MODELS["Llama-3.2-1B"], "Llama")
 PI4 = device("pi4-4gb")
@@ -39,6 +39,22 @@ def test_what_would_fit_is_a_shorter_context_or_fewer_bits_or_a_bigger_board() -
     assert any(one.startswith("Q6_K: 1.0") for one in found)
     assert any(one.startswith("Raspberry Pi 4, 4 GB: ") for one in found)
     assert " tokens of context: " in texts(smaller(LLAMA.quantised("Q8_0"), device("pi4-2gb"), 32768))[0]
+
+
+def test_what_is_offered_for_a_tight_fit_is_smaller_and_has_room() -> None:
+    seven = from_config(config("llama", 4096, 11008, 32, (32, 32, 128), 32000), "7B").quantised("Q4_K_M")
+    found = list(smaller(seven, device("pi5-8gb"), 4096))
+    assert not any(one.tight for one in found)
+    assert all(one.bytes <= seven.file_bytes for one in found)
+    assert [one.what.partition(",")[0] for one in found][-1] == "--no-repack", "the last resort: it is slower"
+    assert any(one.quant != "Q4_K_M" for one in found)
+
+
+def test_a_bigger_board_of_the_same_kind_is_named_even_if_it_is_tight() -> None:
+    seven = from_config(config("llama", 4096, 11008, 32, (32, 32, 128), 32000), "7B").quantised("Q4_K_M")
+    board = next(one for one in smaller(seven, device("pi5-4gb"), 4096) if one.device != "pi5-4gb")
+    assert (board.device, board.fits, board.tight) == ("pi5-8gb", True, True)
+    assert str(board).endswith(", tight")
 
 
 def test_where_no_quantisation_fits_another_student_is_named() -> None:

@@ -116,7 +116,8 @@ def _fitting(shape: ModelShape, profile: DeviceProfile, context: int, enough: _E
 
     def would_do(quant: str) -> bool:
         other = shape.quantised(quant)
-        return needed(other, profile, context) < needed(shape, profile, context) and enough(other, profile, context)
+        less = needed(other, profile, context) < needed(shape, profile, context) and other.file_bytes < shape.file_bytes
+        return less and enough(other, profile, context)
 
     best = list(islice((quant for quant in suited(shape, profile) if quant in offered and would_do(quant)), _BEST))
     largest = [quant for quant in offered if quant not in best and would_do(quant)][:1]
@@ -124,8 +125,9 @@ def _fitting(shape: ModelShape, profile: DeviceProfile, context: int, enough: _E
 
 
 def _bigger(shape: ModelShape, profile: DeviceProfile, context: int, enough: _Enough) -> Iterator[Alternative]:
-    """Yield the first bigger board that holds the model as it is, else in the quantisation that suits that board."""
-    boards = [one for one in sound_devices() if one.ram_mib > profile.ram_mib and one.calibrated]
+    """Yield a bigger board, of the same kind if possible, that holds the model as it is, else in what suits that board."""
+    bigger = [one for one in sound_devices() if one.ram_mib > profile.ram_mib and one.calibrated]
+    boards = sorted(bigger, key=lambda one: (one.kind != profile.kind, one.ram_mib))
     for smaller_ in (False, True):
         for board in boards:
             other = shape.quantised(suited(shape, board)[0]) if smaller_ else shape
