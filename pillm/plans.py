@@ -112,6 +112,12 @@ class Plan:
         return "tight" if self.tight else "yes" if self.fits else "no"
 
     @property
+    def needs(self) -> int:
+        """Return the bytes that the model cannot do without, beside what the system keeps."""
+        used = sum(size for purpose, size in self.memory.items() if purpose not in ("available", "reserve"))
+        return used - self.reclaimable
+
+    @property
     def told(self) -> dict[str, Fact]:
         """Return the sources of the speeds that are told, and of the memory."""
         unknown = {name for name, speed in (("prefill", self.pp_tps), ("decode", self.tg_tps)) if not speed}

@@ -201,8 +201,8 @@ class Bench:
 
 
 def memory(planned: pillm.Plan) -> int:
-    """Return the bytes that a file takes on its device."""
-    return sum(size for purpose, size in planned.memory.items() if purpose not in ("available", "reserve"))
+    """Return the bytes that a file takes on its device, without the pages that the system may take back."""
+    return planned.needs
 
 
 def stored_types(path: Path) -> dict[str, str]:
