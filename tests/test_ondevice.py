@@ -65,6 +65,9 @@ def test_a_weak_prediction_says_why_and_a_misfit_that_it_is_one() -> None:
     speed, memory = sentences(report(replace(PLAN, fits=False, basis_note="extrapolated: fitted on files of 240 MB")))
     assert speed.endswith(". Extrapolated: fitted on files of 240 MB.")
     assert memory.startswith("It does not fit")
+    tight = report(replace(PLAN, tight=True))
+    assert tight["on_device"]["tight"] is True
+    assert sentences(tight)[1].startswith("It fits tightly, and loads slower for it: it needs 400 MB")
 
 
 def test_the_emulated_answer_is_shown_and_nothing_in_it_is_obeyed() -> None:

@@ -176,6 +176,16 @@ def test_a_student_that_does_not_fit_is_refused_in_sentences(site: Path) -> None
     assert second.startswith("Q4_0: ")
 
 
+def test_a_student_that_fits_tightly_is_warned_of_and_not_refused(site: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(site / "base", {**NANO, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 28})
+    asked = ("trainer.use=based", "device=pi5-4gb", "exporter.quants=[Q8_0]")
+    with caplog.at_level(logging.WARNING):
+        found = look_ahead(recipe(site, *asked), site.parent / "run").plan
+    assert found is not None
+    assert (found.fits, found.tight) == (True, True)
+    assert "Q8_0: Fits Raspberry Pi 5, 4 GB tightly: " in caplog.text
+
+
 def test_the_context_is_the_runners_where_it_has_one(site: Path, caplog: pytest.LogCaptureFixture) -> None:
     put(site / "base", {**NANO, "max_position_embeddings": 32768})
     asked = ("trainer.use=based", "device=pi4-2gb", "runner.use=held")
