@@ -20,7 +20,7 @@ def expected_of(profile: DeviceProfile, model: pillm.ModelFile | pillm.Checkpoin
     own = profile.at(told.bytes)
     return Expected(
         device=told.device,
-        memory=sum(size for purpose, size in told.memory.items() if purpose not in ("available", "reserve")),
+        memory=told.needs,
         pp=plan.pp,
         tg=plan.tg,
         pp_threads=own.threads_batch or own.cores,
