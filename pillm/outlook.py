@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,6 +15,7 @@ from pillm.devices.planner import plan
 from pillm.devices.quants import find_quant
 from pillm.errors import ConfigError, DataError, PillmError
 from pillm.examination import refuse_wrong
+from pillm.prospects import Prospect, prospects
 from pillm.recipe import Recipe, named_quants, trained_for
 from pillm.records import JSONObject
 from pillm.runfolder import makers_of
@@ -23,23 +24,33 @@ from pillm.store import recorded
 
 log = logging.getLogger(__name__)
 
+_SAFE = "No teacher was asked and nothing was written."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
     """What a look ahead found."""
 
     rows: RunRows
-    plan: Plan | None
-    """Of the student on the recipe's device; None without a device, or where the student's size is not known."""
+    plans: tuple[Plan, ...]
+    """Of the student on the recipe's device, one for each file; none without a device, or where its size is not known."""
+    prospects: tuple[Prospect, ...]
+    """What these say of the gates on speed and size."""
     obstacles: tuple[PillmError, ...]
     """What would stop a stage: a tool, a model or a key that is missing."""
+
+    @property
+    def plan(self) -> Plan | None:
+        """Return the plan of the smallest file that fits; None where none is known to."""
+        return min((one for one in self.plans if one.fits), key=lambda one: one.bytes, default=None)
 
 
 def look_ahead(recipe: Recipe, folder: Path) -> Outlook:
     """Return what can be told of a run before anything is asked, downloaded or written, but for a base's `config.json`.
 
-    Raises ConfigError where the device cannot hold the student, DataError where it could not be exported, what `rows_of`
-    refuses, and what trainer, teacher and runners refuse of the rows and of the teacher.
+    Raises ConfigError where the device cannot hold the student or a gate on speed or size cannot be met, DataError where
+    it could not be exported, what `rows_of` refuses, and what trainer, teacher and runners refuse of the rows and of the
+    teacher.
     """
     recipe.trainer.check_teacher(recipe.teacher)
     described = _described(recipe)
@@ -47,11 +58,11 @@ def look_ahead(recipe: Recipe, folder: Path) -> Outlook:
     _examine(recipe, recipe.trainer.base_checkpoint(fetch=False))
     _warn_of_rounding(recipe)
     rows = rows_of(recipe)
-    planned = _plan(recipe, described, rows)
+    plans = _plan(recipe, described, rows)
     recipe.trainer.check_prompts(rows.sides["train"], recipe.contract)
     _check_answering(recipe, rows)
     obstacles = {str(error): error for error in _obstacles(recipe, folder)}
-    return Outlook(rows=rows, plan=planned, obstacles=tuple(obstacles.values()))
+    return Outlook(rows=rows, plans=plans, prospects=_prospects(recipe, plans), obstacles=tuple(obstacles.values()))
 
 
 def _check_answering(recipe: Recipe, rows: RunRows) -> None:
@@ -71,6 +82,9 @@ def make_ready(recipe: Recipe, folder: Path) -> RunRows:
     ahead = look_ahead(recipe, folder)
     for other in ahead.obstacles[1:]:
         log.warning("%s", other)
+    for one in ahead.prospects:
+        if one.fate in ("doubtful", "missed"):
+            log.warning("gates: %s", one.sentence)
     if ahead.obstacles:
         raise ahead.obstacles[0]
     if recipe.trainer.base_checkpoint(fetch=False) is None:
@@ -163,10 +177,13 @@ def _described(recipe: Recipe) -> Checkpoint | None:
         return None
 
 
-def _plan(recipe: Recipe, base: Checkpoint | None, rows: RunRows | None) -> Plan | None:
-    """Plan the student for the recipe's device; raise ConfigError where none of its files would fit."""
+def _plan(recipe: Recipe, base: Checkpoint | None, rows: RunRows | None) -> tuple[Plan, ...]:
+    """Plan the student's files for the recipe's device.
+
+    Raises ConfigError where none of them would fit, or one of them could not meet a gate.
+    """
     if recipe.device is None or base is None:
-        return None
+        return ()
     student = planned_student(recipe.trainer, base)
     quants = named_quants(recipe.exporter) or (None,)
     unknown = [quant for quant in quants if quant is not None and find_quant(str(quant)) is None]
@@ -175,31 +192,60 @@ def _plan(recipe: Recipe, base: Checkpoint | None, rows: RunRows | None) -> Plan
         context, lengths = planning_lengths(recipe, rows, typical_lengths(chain.from_iterable(rows.sides.values())))
         _warn_of_length(recipe, rows)
     try:
-        plans = [
+        plans = tuple(
             plan(student, recipe.device, quant=quant, context=context, lengths=lengths)
             for quant in quants
             if quant not in unknown
-        ]
+        )
     except DataError as error:
         if rows is not None:
             log.warning("the student cannot be planned for before it is exported: %s", error)
-        return None
-    return _fitting(recipe, plans, unknown, told=rows is not None)
+        return ()
+    _check_fit(recipe, plans, unknown, told=rows is not None)
+    if named_quants(recipe.exporter) is not None:  # else the exporter chooses, and may choose another than the planned one
+        _check_gates(_prospects(recipe, plans), plans)
+    return plans
 
 
-def _fitting(recipe: Recipe, plans: list[Plan], unknown: list[str], *, told: bool) -> Plan | None:
-    """Return the plan of the smallest file that fits; raise ConfigError where none does, and warn of what is not sure."""
-    fitting = [one for one in plans if one.fits]
-    if not fitting and not unknown:
+def _check_fit(recipe: Recipe, plans: Sequence[Plan], unknown: list[str], *, told: bool) -> None:
+    """Raise ConfigError where no file is known to fit, nor may; warn of what is not sure."""
+    if not unknown and not any(one.fits for one in plans):
         smallest = min(plans, key=lambda one: one.bytes)
         instead = f" Instead: {'; '.join(map(str, smallest.alternatives))}." if smallest.alternatives else ""
         raise ConfigError(
-            f"the student in {smallest.quant} is not for device {recipe.file.device!r}. {smallest.verdict}{instead} "
-            "No teacher was asked and nothing was written."
+            f"the student in {smallest.quant} is not for device {recipe.file.device!r}. {smallest.verdict}{instead} {_SAFE}"
         )
     for quant in unknown if told else ():
         log.warning("no size is known for quantisation %s: its file is not planned for before it is there", quant)
     for one in plans if told else ():
         if one.room != "yes":
             log.warning("%s: %s", one.quant, one.verdict)
-    return fitting[-1] if fitting else None
+
+
+def _prospects(recipe: Recipe, plans: Sequence[Plan]) -> tuple[Prospect, ...]:
+    """Return what plans say of the gates; what only plays the device's processor measures no speed."""
+    measured = recipe.bench_runner is not None and not recipe.bench_runner.emulates
+    return prospects(recipe.gates, plans, measured=measured)
+
+
+def _check_gates(found: Sequence[Prospect], plans: Sequence[Plan]) -> None:
+    """Raise ConfigError where a file could not meet a gate even at its best: every file must."""
+    hopeless = [one for one in found if one.fate == "missed"]
+    if not hopeless:
+        return
+    first = hopeless[0]
+    missing = list(dict.fromkeys(one.quant for one in hopeless))
+    others = f" So it is with {', '.join(missing[1:])}." if len(missing) > 1 else ""
+    drop = "" if len(missing) == len(plans) else f" leave {', '.join(missing)} out of the exporter's quants,"
+    faster = [
+        str(other)
+        for one in plans
+        if one.quant == first.quant and first.gate.startswith("tg_tps")
+        for other in one.alternatives
+        if other.fits and (other.tg_tps or 0.0) >= first.bound
+    ]
+    instead = f" Instead: {'; '.join(faster)}." if faster else ""
+    raise ConfigError(
+        f"gates: {first.sentence}.{others} Every file that ships must meet every gate: change the gate,{drop} make the "
+        f"student smaller, or choose another device.{instead} {_SAFE}"
+    )

@@ -85,6 +85,8 @@ class Plan:
     basis: Literal["predicted"] = "predicted"
     basis_note: str = ""
     """What weakens the figures: that they are extrapolated, or estimates; else empty."""
+    unknown: str = ""
+    """Why no decode speed is told; else empty."""
     sources: dict[str, Fact] = field(default_factory=dict)
     """On what `memory`, `prefill` and `decode` rest, as far as they are known: the weakest of what each is made of."""
     tg_interval: tuple[float, float] | None = None
@@ -116,6 +118,11 @@ class Plan:
         """Return the bytes that the model cannot do without, beside what the system keeps."""
         used = sum(size for purpose, size in self.memory.items() if purpose not in ("available", "reserve"))
         return used - self.reclaimable
+
+    @property
+    def extrapolated(self) -> bool:
+        """Return whether the speeds lie outside what they were fitted on."""
+        return self.basis_note.startswith("extrapolated")
 
     @property
     def told(self) -> dict[str, Fact]:

@@ -12,6 +12,7 @@ from pillm.artifacts import Checkpoint, Plan
 from pillm.errors import PillmError
 from pillm.forecasts import ExportForecast, TrainingForecast
 from pillm.outlook import look_ahead, planned_student
+from pillm.prospects import Prospect
 from pillm.recipe import Recipe, named_quants
 from pillm.records import Answer, Example, JSONObject, Prompt
 from pillm.rows import given_example
@@ -59,6 +60,11 @@ class DryRun:
     free_bytes: int
     stages: tuple[StageForecast, ...]
     plan: Plan | None = None
+    """Of the smallest file that fits the recipe's device."""
+    plans: tuple[Plan, ...] = ()
+    """Of every file whose size is known beforehand."""
+    gates: tuple[Prospect, ...] = ()
+    """What these plans say of the gates on speed and size."""
     training: TrainingForecast | None = None
     """What training would take, with answers that are not there yet assumed; None where it was not timed."""
     export: ExportForecast | None = None
@@ -119,6 +125,8 @@ def rehearse(
         training=training,
         export=exporting,
         plan=ahead.plan,
+        plans=ahead.plans,
+        gates=ahead.prospects,
         obstacles=tuple(str(one) for one in ahead.obstacles),
     )
 

@@ -22,8 +22,8 @@ ORDER = """
     agreement rendered divergence plans artifacts devices forecasts examination contract progress distributions capabilities
     remote placement backend backends batches hubs kinds provenance options hookspecs judging tournament metrics tasks
     validation repair choosing plugins models tablesources answers store amending cards verification publishing stages expansion
-    tracing gates recipefile recipe runrows runspeeds subjects emulation probing report results runfolder outlook pipeline
-    rehearsal deployment cli
+    tracing gates prospects recipefile recipe runrows runspeeds subjects emulation probing report results runfolder outlook
+    pipeline rehearsal deployment cli
 """.split()  # noqa: SIM905 - a row reads better than a column
 """A module imports only from its left; inside a package the order is free. `testing` stands outside and may import all."""
 ONLY_IN = {"click": ("pillm.cli",), "pluggy": ("pillm.hookspecs", "pillm.plugins"), "rich": ("pillm.cli",)}

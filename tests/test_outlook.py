@@ -283,3 +283,40 @@ def test_a_student_that_is_trained_for_the_rounding_of_no_file_is_told_of(
     rehearse(recipe(site, *asked, "trainer.quantization_aware={type: Q4_0}"), site.parent / "run")
     assert ("trained for the rounding of Q4_0 (quantization_aware)" in caplog.text) is (warned is not None)
     assert (warned or "") in caplog.text
+
+
+def test_the_plan_is_that_of_the_smallest_file_that_fits_and_the_others_stand_beside_it(site: Path) -> None:
+    put(site / "base", NANO)
+    asked = ("trainer.use=based", "device=pi4-4gb", "exporter.quants=[Q4_0, F16, Q8_0]")
+    found = look_ahead(recipe(site, *asked), site.parent / "run")
+    assert found.plan is not None
+    assert found.plan.quant == "Q4_0"
+    assert [one.quant for one in found.plans] == ["Q4_0", "F16", "Q8_0"]
+    assert rehearse(recipe(site, *asked), site.parent / "run").plans == found.plans
+
+
+def test_a_gate_that_no_file_could_meet_is_refused_before_anything_is_spent(site: Path) -> None:
+    put(site / "base", NANO)
+    asked = ("trainer.use=based", "device=pi4-4gb", "exporter.quants=[Q8_0, F16]")
+    for gates, said in (
+        ("gates.tg_tps=100000", "Q8_0 would write about .* So it is with F16"),
+        ("gates.bytes=6e6", "leave F16 out"),
+    ):
+        for go_ in (rehearse, run):
+            with pytest.raises(ConfigError, match=said) as caught:
+                go_(recipe(site, *asked, gates), site.parent / "run")
+            assert str(caught.value).endswith("No teacher was asked and nothing was written.")
+    assert not (site.parent / "run").exists()
+
+
+def test_a_gate_that_may_be_met_is_told_of_and_not_refused(site: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(site / "base", NANO)
+    asked = ("trainer.use=based", "device=pi4-4gb", "exporter.quants=[Q8_0]", "gates.tg_tps=100000")
+    measured = recipe(site, *asked, "bench_runner.use=table")
+    assert [one.fate for one in rehearse(measured, site.parent / "run").gates] == ["doubtful"]
+    make_ready(measured, site.parent / "run")
+    assert "tg_tps >= 100000: Q8_0 would write about" in caplog.text
+    chosen = recipe(site, "trainer.use=based", "device=pi4-4gb", "exporter.quants=[Q8_0, auto]", "gates.tg_tps=100000")
+    assert [one.fate for one in look_ahead(chosen, site.parent / "run").prospects] == ["missed"], (
+        "the exporter may find another"
+    )

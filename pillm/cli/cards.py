@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from rich.table import Table
 
     from pillm.artifacts import Plan
 
@@ -50,6 +52,31 @@ def plan_lines(plan: Plan) -> list[str]:
         told = (f"  {name:10} trust {fact.trust} of 3: {fact.source}" for name, fact in plan.told.items())
         lines += ["", "Sources:", *told]
     return lines
+
+
+def plans_table(plans: Sequence[Plan]) -> Table:
+    """Return one row for each plan: size, memory, speeds, times, trust, and whether it fits."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    several = {name: len({getattr(one, name) for one in plans}) > 1 for name in ("model", "device")}
+    names = [name for name, shown in several.items() if shown]
+    for head in (*names, "quant"):
+        table.add_column(head, no_wrap=True)
+    timed = plans[0].lengths is not None
+    saved = timed and plans[0].lengths is not None and plans[0].lengths.prefix > 0
+    for head in ("MB", "RAM MB", "pp t/s", "tg t/s", *(("TTFT", "answer") if timed else ()), *(("saved",) if saved else ())):
+        table.add_column(head, justify="right", no_wrap=True)
+    for head in ("trust", "fits"):
+        table.add_column(head)
+    for one in plans:
+        needed = sum(size for purpose, size in one.memory.items() if purpose not in ("available", "reserve"))
+        cells = [*(getattr(one, name) for name in names), one.quant, megabytes(one.bytes), megabytes(needed)]
+        cells += [tokens_per_second(one.pp_tps), tokens_per_second(one.tg_tps)]
+        cells += [seconds(one.ttft_s), seconds(one.answer_s)] if timed else []
+        cells += [seconds(one.answer_saved_s)] if saved else []
+        table.add_row(*cells, trusted(one), one.room)
+    return table
 
 
 def trusted(plan: Plan) -> str:

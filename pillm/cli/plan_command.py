@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 import pillm
 from pillm.artifacts import Plan, to_json
-from pillm.cli.cards import TRUST, megabytes, plan_lines, seconds, tokens_per_second, trusted
+from pillm.cli.cards import TRUST, plan_lines, plans_table
 from pillm.cli.choices import assignments, backend_option
 from pillm.cli.targets import files_in, model_of
 from pillm.cli.terminal import Terminal, cli_command
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -78,7 +75,7 @@ def command(
 
         write_plot(plans, chosen["plot"])
         terminal.say(f"Drew {chosen['plot']}.")
-    shown = plan_lines(plans[0]) if len(plans) == 1 and not chosen["table"] else (_table(plans), "", TRUST)
+    shown = plan_lines(plans[0]) if len(plans) == 1 and not chosen["table"] else (plans_table(plans), "", TRUST)
     terminal.result({"plans": [to_json(one) for one in plans]}, *shown)
     fitting = [one.fits for one in plans]
     if not (any(fitting) if chosen["table"] else all(fitting)):
@@ -142,27 +139,3 @@ def _lengths(chosen: dict[str, Any]) -> pillm.Lengths | None:
     return pillm.Lengths(
         prompt=prompt or max(128, chosen["prefix_tokens"]), answer=answer or 64, prefix=chosen["prefix_tokens"]
     )
-
-
-def _table(plans: list[Plan]) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    several = {name: len({getattr(one, name) for one in plans}) > 1 for name in ("model", "device")}
-    names = [name for name, shown in several.items() if shown]
-    for head in (*names, "quant"):
-        table.add_column(head, no_wrap=True)
-    timed = plans[0].lengths is not None
-    saved = timed and plans[0].lengths is not None and plans[0].lengths.prefix > 0
-    for head in ("MB", "RAM MB", "pp t/s", "tg t/s", *(("TTFT", "answer") if timed else ()), *(("saved",) if saved else ())):
-        table.add_column(head, justify="right", no_wrap=True)
-    for head in ("trust", "fits"):
-        table.add_column(head)
-    for one in plans:
-        needed = sum(size for purpose, size in one.memory.items() if purpose not in ("available", "reserve"))
-        cells = [*(getattr(one, name) for name in names), one.quant, megabytes(one.bytes), megabytes(needed)]
-        cells += [tokens_per_second(one.pp_tps), tokens_per_second(one.tg_tps)]
-        cells += [seconds(one.ttft_s), seconds(one.answer_s)] if timed else []
-        cells += [seconds(one.answer_saved_s)] if saved else []
-        table.add_row(*cells, trusted(one), one.room)
-    return table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pillm.cli.cards import megabytes, plan_lines
+from pillm.cli.cards import TRUST, megabytes, plan_lines, plans_table
 from pillm.cli.progress_bar import clock
 from pillm.report.headline import is_void, void_lines
 
@@ -77,9 +77,9 @@ def _models(report: JSONObject) -> Table:
     return table
 
 
-def rehearsal_lines(expected: DryRun) -> list[str]:
-    """Return what a run would do: the resolved recipe, rows, tokens, disk, time, the plan, obstacles."""
-    lines = [yaml.safe_dump(expected.recipe, allow_unicode=True, sort_keys=False, width=100).rstrip(), ""]
+def rehearsal_lines(expected: DryRun) -> list[Any]:
+    """Return what a run would do: the resolved recipe, rows, tokens, disk, time, the plans, the gates, obstacles."""
+    lines: list[Any] = [yaml.safe_dump(expected.recipe, allow_unicode=True, sort_keys=False, width=100).rstrip(), ""]
     lines.append("rows     " + ", ".join(f"{name} {count:,}" for name, count in expected.rows.items()))
     lines += [f"         {note}" for note in expected.notes]
     lines.append(f"teacher  to label: {_to_ask(expected.label)}")
@@ -96,6 +96,10 @@ def rehearsal_lines(expected: DryRun) -> list[str]:
             lines.append(f"         {_exporting(expected.export)}")
     if expected.plan is not None:
         lines += ["", *plan_lines(expected.plan)]
+    if len(expected.plans) > 1:
+        lines += ["", "All of its files:", plans_table(expected.plans), TRUST]
+    if expected.gates:
+        lines += ["", *(f"gate     {one.sentence}" for one in expected.gates)]
     if expected.obstacles:
         lines += ["", *(f"obstacle {one}" for one in expected.obstacles)]
     return [*lines, "", "Nothing was asked, trained or written."]

@@ -122,6 +122,7 @@ def plan_shape(shape: ModelShape, profile: DeviceProfile, context: int | None = 
         context=tokens,
         verdict=_verdict(shape, profile, tokens, tg, usual if context is None else tokens),
         alternatives=tuple(_instead(shape, profile, tokens, lengths)),
+        unknown="" if tg else _unknown(shape, own),
         basis_note=weakness(shape, sources, {"prefill": pp, "decode": tg}, own),
         sources=sources,
         **(_times(load, own, lengths) if lengths else {}),
@@ -182,7 +183,7 @@ def _verdict(shape: ModelShape, profile: DeviceProfile, context: int, speed: flo
     reserve, used = profile.reserve_mib * MIB, needed(shape, profile, context)
     own, left = size_text(used - reserve), size_text(max(profile.ram_mib * MIB - reserve, 0))
     fitted = profile.at(shape.file_bytes)
-    pace = _pace(shape, fitted, speed) if speed else _unknown(shape, fitted)
+    pace = _pace(shape, fitted, speed) if speed else f"speed unknown: {_unknown(shape, fitted)}"
     note = f" The model was trained for {shape.context} tokens of context." if 0 < shape.context < context else ""
     room = f"with {context} tokens of context" + _raised(shape, profile, context, usual)
     if roomy(shape, profile, context):
@@ -207,10 +208,10 @@ def _raised(shape: ModelShape, profile: DeviceProfile, context: int, usual: int)
 
 def _unknown(shape: ModelShape, profile: DeviceProfile) -> str:
     if not profile.calibrated:
-        return "speed unknown: this device is not calibrated (`pillm plan --calibrate FILE.yaml`, run on it, measures it)"
+        return "this device is not calibrated (`pillm plan --calibrate FILE.yaml`, run on it, measures it)"
     slow = {one.type for one in shape.streamed if profile.cycles_in_decode(one.type) is None}
     plain = " without its repacked copy" if "repacked" in profile.facts and not profile.repacked else ""
-    return f"speed unknown: nobody measured {', '.join(sorted(slow, key=bits))}{plain} on this device"
+    return f"nobody measured {', '.join(sorted(slow, key=bits))}{plain} on this device"
 
 
 def _pace(shape: ModelShape, profile: DeviceProfile, speed: float) -> str:
