@@ -66,6 +66,6 @@ def foretold(predicted: Plan) -> Benchmark:
         basis="predicted",
         pp_tps=predicted.pp_tps or 0.0,
         tg_tps=predicted.tg_tps or 0.0,
-        details={"source": predicted.source},
+        details={"source": predicted.source, **({"extrapolated": True} if predicted.extrapolated else {})},
         ttft_ms=1000 * predicted.ttft_s if predicted.ttft_s else None,
     )

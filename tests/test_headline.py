@@ -31,7 +31,11 @@ def test_it_says_size_score_and_speed() -> None:
     said = headline_text(report(benchmarks=[bench("pi4-4gb", "predicted", 713.2)], device="pi4-4gb"))
     assert said == (
         "Distilled into 1.30 MB, from 10.0 MB, with 95.9 % of the teacher’s score kept, "
-        "at about 713 tokens per second on pi4-4gb."
+        "at about 713 tokens per second on pi4-4gb (predicted)."
+    )
+    far = {**bench("pi4-4gb", "predicted", 713.2), "details": {"extrapolated": True}}
+    assert headline_text(report(benchmarks=[far])).endswith(
+        "at about 713 tokens per second on pi4-4gb (predicted, extrapolated)."
     )
     assert [piece for piece, strong in headline(report()) if strong] == ["1.30 MB", "95.9 %"]
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from pillm.artifacts import Evaluation, Figure
-from pillm.plans import Lengths, Plan
+from pillm.plans import Fact, Lengths, Plan
 from pillm.report import RunFacts, build_report
 from pillm.report.markdown import markdown
 from pillm.report.ondevice import sentences
@@ -59,6 +59,22 @@ def test_lengths_that_nobody_counted_and_speeds_that_nobody_knows_are_left_out()
     assert speed.endswith("(predicted, nothing was run there).")
     (unknown, _) = sentences(report(replace(PLAN, tg_tps=None, pp_tps=None)))
     assert "is not calibrated" in unknown
+    why = "nobody measured IQ1_S on this device"
+    (said, _) = sentences(report(replace(PLAN, tg_tps=None, pp_tps=None, unknown=why)))
+    assert said == f"How fast s.gguf would be is not known: {why}."
+
+
+def test_the_interval_and_the_trust_stand_beside_a_speed() -> None:
+    fitted = {"decode": Fact(source="fit", trust=3), "prefill": Fact(source="fit", trust=2)}
+    found = report(replace(PLAN, tg_interval=(9.0, 11.0), sources=fitted))
+    assert (
+        "(predicted, nothing was run there, nine in ten speeds like it lie between 9.00 and 11.0, trust 2 of 3)"
+        in (sentences(found)[0])
+    )
+    assert (found["on_device"]["tg_interval"], found["on_device"]["extrapolated"]) == ([9.0, 11.0], False)
+    far = report(replace(PLAN, basis_note="extrapolated: fitted on files of 240 MB"))
+    assert "(predicted, extrapolated, nothing was run there)" in sentences(far)[0]
+    assert far["on_device"]["tg_interval"] is None
 
 
 def test_a_weak_prediction_says_why_and_a_misfit_that_it_is_one() -> None:

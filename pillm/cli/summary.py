@@ -64,7 +64,7 @@ def _models(report: JSONObject) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("file", overflow="fold")
-    for heading in ("quant", "MB", "here pp", "tg t/s", "device tg t/s"):
+    for heading in ("quant", "MB", "here pp", "tg t/s", "predicted tg t/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for model in report["models"]:
         name = Path(model["file"]).name
@@ -72,7 +72,8 @@ def _models(report: JSONObject) -> Table:
         measured, predicted = found.get("measured"), found.get("predicted")
         mark = " (void)" if measured and is_void(measured) else ""
         speeds = [f"{measured[name]:,.0f}{mark}" for name in ("pp_tps", "tg_tps")] if measured else ["-", "-"]
-        there = f"{predicted['tg_tps']:,.0f} on {predicted['device']}" if predicted else "-"
+        far = " (extrapolated)" if predicted and predicted.get("details", {}).get("extrapolated") else ""
+        there = f"{predicted['tg_tps']:,.0f} on {predicted['device']}{far}" if predicted else "-"
         table.add_row(name, model["quant"], megabytes(model["bytes"]), *speeds, there)
     return table
 

@@ -141,7 +141,7 @@ def _benchmark(one: Benchmark | Plan) -> JSONObject:
     if isinstance(one, Plan):
         return {
             "model": one.model, "device": one.device, "basis": one.basis, "pp_tps": one.pp_tps, "tg_tps": one.tg_tps,
-            "details": {"source": one.source},
+            "details": {"source": one.source, **({"extrapolated": True} if one.extrapolated else {})},
         }  # fmt: skip
     said = to_json(replace(one, readings=()))
     return {name: value for name, value in said.items() if value not in ([], {})}

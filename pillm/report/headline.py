@@ -28,9 +28,16 @@ def headline(report: Mapping[str, Any]) -> list[tuple[str, bool]]:
         pieces += [
             (f", {verb} ", False),
             (f"{speed(fast['tg_tps'])} tokens per second", True),
-            (f" on {fast['device']}" + (" (a disturbed measurement)" if is_void(fast) else ""), False),
+            (f" on {fast['device']}{_reserve(fast)}", False),
         ]
     return [*pieces, (".", False)]
+
+
+def _reserve(fast: Mapping[str, Any]) -> str:
+    """Return what a speed is where it is no sound measurement."""
+    if is_void(fast):
+        return " (a disturbed measurement)"
+    return f" ({basis(fast)})" if fast["basis"] == "predicted" else ""
 
 
 def headline_text(report: Mapping[str, Any]) -> str:
@@ -66,8 +73,9 @@ def is_void(benchmark: Mapping[str, Any]) -> bool:
 
 
 def basis(benchmark: Mapping[str, Any]) -> str:
-    """Return how a speed is known: measured, predicted, emulated, or measured on a machine that was disturbed."""
-    return f"{benchmark['basis']}, void" if is_void(benchmark) else str(benchmark["basis"])
+    """Return how a speed is known: measured, measured on a machine that was disturbed, emulated, predicted or extrapolated."""
+    far = ", extrapolated" if benchmark.get("details", {}).get("extrapolated") else ""
+    return f"{benchmark['basis']}, void" if is_void(benchmark) else f"{benchmark['basis']}{far}"
 
 
 def void_lines(report: Mapping[str, Any]) -> list[str]:

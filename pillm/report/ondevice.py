@@ -33,6 +33,11 @@ def on_device(
         "tight": plan.tight,
         "tg_tps": plan.tg_tps,
         "pp_tps": plan.pp_tps,
+        "tg_interval": plan.tg_interval and list(plan.tg_interval),
+        "pp_interval": plan.pp_interval and list(plan.pp_interval),
+        "trust": min((fact.trust for name, fact in plan.told.items() if name != "memory"), default=None),
+        "extrapolated": plan.extrapolated,
+        "unknown": plan.unknown or None,
         "prompt_tokens": plan.lengths.prompt if plan.lengths else None,
         "answer_tokens": plan.lengths.answer if plan.lengths else None,
         "first_token_seconds": plan.ttft_s,
@@ -61,8 +66,9 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
 
 def _expected(found: Mapping[str, Any]) -> str:
     if found["tg_tps"] is None:
-        return f"How fast {found['model']} would be is not known: {found['title']} is not calibrated."
-    pace = f"{found['model']} would write about {speed(found['tg_tps'])} tokens per second (predicted, nothing was run there)"
+        why = found.get("unknown") or f"{found['title']} is not calibrated"
+        return f"How fast {found['model']} would be is not known: {why}."
+    pace = f"{found['model']} would write about {speed(found['tg_tps'])} tokens per second ({_grounds(found)})"
     whole, first = found["answer_seconds"], found["first_token_seconds"]
     if whole is not None and first is not None:
         pace += (
@@ -71,6 +77,19 @@ def _expected(found: Mapping[str, Any]) -> str:
         )
     note = found["note"]
     return f"{pace}. {note[0].upper()}{note[1:]}." if note else f"{pace}."
+
+
+def _grounds(found: Mapping[str, Any]) -> str:
+    """Return that a speed was predicted, within what, and how far that is to be trusted; older reports say less."""
+    span, trust = found.get("tg_interval"), found.get("trust")
+    parts = [
+        "predicted",
+        "extrapolated" if found.get("extrapolated") else None,
+        "nothing was run there",
+        f"nine in ten speeds like it lie between {speed(span[0])} and {speed(span[1])}" if span else None,
+        f"trust {trust} of 3" if trust else None,
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _pause(seconds: float) -> str:

@@ -222,11 +222,22 @@ _EMULATED = _object(
     description="One held-out row, answered by the device's own program on its processor as an emulator plays it.",
 )
 _MEDIAN: JSONObject = {**_COUNT_OR_NONE, "description": "Of a middling row."}
+_SPAN: JSONObject = {
+    "type": ["array", "null"],
+    "items": {"type": "number", "minimum": 0},
+    "minItems": 2,
+    "maxItems": 2,
+    "description": "Where nine in ten measured speeds like this one lie; null: not known.",
+}
 _ON_DEVICE = _object(
     {"device": _TEXT, "title": _TEXT, "model": _TEXT, "basis": _BASIS, "fits": _FLAG},
     {
         **dict.fromkeys(("tg_tps", "pp_tps", "first_token_seconds", "answer_seconds"), _PREDICTED),
         **dict.fromkeys(("prompt_tokens", "answer_tokens"), _MEDIAN),
+        **dict.fromkeys(("tg_interval", "pp_interval"), _SPAN),
+        "trust": {**_COUNT_OR_NONE, "description": "Of the speeds: 3 fitted on measurements, 2 published, 1 estimated."},
+        "extrapolated": {**_FLAG, "description": "Whether the speeds lie outside what they were fitted on."},
+        "unknown": {"type": ["string", "null"], "description": "Why no speed is told, where none is."},
         "memory": _object({"needed": _COUNT, "available": _COUNT_OR_NONE}),
         "tight": {**_FLAG, "description": "It fits only where pages of the file are taken back."},
         "note": {**_TEXT, "description": "What weakens the prediction."},
