@@ -63,8 +63,6 @@ if TYPE_CHECKING:
     from pillm.devices import device as device
     from pillm.devices.detection import probe_machine as probe_machine
     from pillm.devices.planner import memory_to_serve as memory_to_serve
-    from pillm.devices.planner import plan as plan
-    from pillm.devices.planner import plan_table as plan_table
     from pillm.divergence import Divergence as Divergence
     from pillm.encoders import is_encoder as is_encoder
     from pillm.errors import BackendError as BackendError
@@ -121,6 +119,9 @@ if TYPE_CHECKING:
     from pillm.performance.timer import Timer as Timer
     from pillm.performance.timer import Timing as Timing
     from pillm.pipeline import run as run
+    from pillm.planning import lengths_of as lengths_of
+    from pillm.planning import plan as plan
+    from pillm.planning import plan_table as plan_table
     from pillm.plugins import exporter as exporter
     from pillm.plugins import filter_ as filter_
     from pillm.plugins import metric as metric
@@ -199,7 +200,7 @@ _HOMES = {
     "deployment.place": "Service",
     "deployment.programs": "LlamaProgram find_llama_program",
     "devices": "DeviceProfile device",
-    "devices.planner": "memory_to_serve plan plan_table",
+    "devices.planner": "memory_to_serve",
     "devices.detection": "probe_machine",
     "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "
@@ -223,6 +224,7 @@ _HOMES = {
     "performance.benchmark": "BenchWork",
     "performance.timer": "Host Hosted TimedReply Timer Timing",
     "pipeline": "run",
+    "planning": "lengths_of plan plan_table",
     "plugins": "exporter filter_ metric model_folder publisher runner teacher trainer",
     "prices": "Price find_price",
     "probing": "Probed Probing probe",

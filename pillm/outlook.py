@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from pillm.artifacts import Checkpoint, Lengths, Plan
 from pillm.backends import Trainer
-from pillm.devices.lengths import longest_request, typical_lengths
 from pillm.devices.planner import plan
 from pillm.devices.quants import find_quant
 from pillm.errors import ConfigError, DataError, PillmError
 from pillm.examination import refuse_wrong
+from pillm.lengths import RowLengths, row_lengths
 from pillm.prospects import Prospect, prospects
 from pillm.recipe import Recipe, named_quants, trained_for
 from pillm.records import JSONObject
 from pillm.runfolder import makers_of
 from pillm.runrows import RunRows, rows_of
 from pillm.store import recorded
+from pillm.tokencounter import TokenCounter
 
 log = logging.getLogger(__name__)
 
@@ -136,16 +137,25 @@ def planned_student(trainer: Trainer, base: Checkpoint) -> Checkpoint | JSONObje
     return base if shape is None else {**shape, "name": base.label}
 
 
-def planning_lengths(recipe: Recipe, rows: RunRows, lengths: Lengths | None) -> tuple[int | None, Lengths | None]:
+def measured_rows(recipe: Recipe, rows: RunRows) -> RowLengths:
+    """Return how long the rows of a run are, counted with the student's tokenizer where its base is here."""
+    base = recipe.trainer.base_checkpoint(fetch=False)
+    counter = TokenCounter(recipe.contract, base.path if base else None)
+    found = row_lengths(chain.from_iterable(rows.sides.values()), counter)
+    further = row_lengths(chain.from_iterable(rows.sets.values()), counter)
+    return replace(found, longest=max(found.longest, further.longest))
+
+
+def planning_lengths(recipe: Recipe, longest: int, lengths: Lengths | None) -> tuple[int | None, Lengths | None]:
     """Return the tokens of context to plan for, and the lengths of a request where that context holds it.
 
-    The context is the one that the recipe's runner keeps. Where it says none it holds the longest row, reckoned from
-    characters, and None means that the profile's own is enough.
+    The context is the one that the recipe's runner keeps. Where it says none it holds the longest row, and None means that
+    the profile's own is enough.
     """
     kept = _runner_context(recipe)
     if kept is not None:
         return kept, lengths if lengths is None or lengths.tokens <= kept else None
-    least = max(_longest(rows), lengths.tokens if lengths else 0)
+    least = max(longest, lengths.tokens if lengths else 0)
     return (least if recipe.device is None or least > recipe.device.context else None), lengths
 
 
@@ -156,14 +166,10 @@ def _runner_context(recipe: Recipe) -> int | None:
     return kept if isinstance(kept, int) else None
 
 
-def _warn_of_length(recipe: Recipe, rows: RunRows) -> None:
-    kept, longest = _runner_context(recipe), _longest(rows)
+def _warn_of_length(recipe: Recipe, longest: int) -> None:
+    kept = _runner_context(recipe)
     if kept is not None and longest > kept:
         log.warning("the longest row has about %s tokens with its answer, and the runner's context is %s", longest, kept)
-
-
-def _longest(rows: RunRows) -> int:
-    return longest_request(chain.from_iterable((*rows.sides.values(), *rows.sets.values())))
 
 
 def _described(recipe: Recipe) -> Checkpoint | None:
@@ -189,8 +195,9 @@ def _plan(recipe: Recipe, base: Checkpoint | None, rows: RunRows | None) -> tupl
     unknown = [quant for quant in quants if quant is not None and find_quant(str(quant)) is None]
     context, lengths = _runner_context(recipe), None
     if rows is not None:
-        context, lengths = planning_lengths(recipe, rows, typical_lengths(chain.from_iterable(rows.sides.values())))
-        _warn_of_length(recipe, rows)
+        told = measured_rows(recipe, rows)
+        context, lengths = planning_lengths(recipe, told.longest, told.typical)
+        _warn_of_length(recipe, told.longest)
     try:
         plans = tuple(
             plan(student, recipe.device, quant=quant, context=context, lengths=lengths)

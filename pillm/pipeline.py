@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 
 from pillm.artifacts import Benchmark, Checkpoint, Evaluation, ModelFile, Plan, to_json
-from pillm.devices.lengths import counted_lengths, typical_lengths
 from pillm.devices.planner import plan
 from pillm.emulation import Emulated, emulate
 from pillm.errors import BackendError, ConfigError, DataError, Unavailable
 from pillm.files import lock, storage_errors
 from pillm.gates import Facts, GateResult, check_gates, needs_speed
-from pillm.outlook import make_ready, planning_lengths
+from pillm.lengths import counted_lengths
+from pillm.outlook import make_ready, measured_rows, planning_lengths
 from pillm.performance.history import History
 from pillm.performance.trend import series_of
 from pillm.progress import Progress, events_file
@@ -220,7 +219,7 @@ def _witnesses(this: _Run, checkpoint: Checkpoint, models: Sequence[ModelFile]) 
 def _bench(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evaluation]) -> list[Benchmark]:
     recipe, progress = this.recipe, this.progress.for_stage("bench")
     profile, found = recipe.device, []
-    typical = typical_lengths(chain.from_iterable(this.rows.sides.values()))
+    told = measured_rows(recipe, this.rows) if profile is not None else None
     runner = recipe.runner if recipe.bench_runner is None else recipe.bench_runner
     how = Once(plan=recipe.bench, progress=progress, judged=needs_speed(recipe.gates))
     for model in models:
@@ -229,8 +228,9 @@ def _bench(this: _Run, models: Sequence[ModelFile], evaluations: Sequence[Evalua
             details = {**measured.details, "machine": measured.device}
             measured = replace(measured, device=profile.name, details=details)
         found.append(measured)
-        if profile is not None and model.path.suffix == ".gguf":
-            context, lengths = planning_lengths(recipe, this.rows, counted_lengths(evaluations, model.label, typical))
+        if profile is not None and told is not None and model.path.suffix == ".gguf":
+            counted = counted_lengths(evaluations, model.label, told.typical)
+            context, lengths = planning_lengths(recipe, told.longest, counted)
             predicted = plan(model, profile, context=context, lengths=lengths)
             this.plans[model.label] = predicted
             if predicted.tg_tps is not None and predicted.pp_tps is not None:

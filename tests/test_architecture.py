@@ -18,12 +18,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pillm"
 ORDER = """
     errors machines intake records reasoning replies yamlfile prices files database batchlog seen jsonl tablefile tokenizers
-    templates encoders taskfile likeness extraction wording origins preferences rowformats rows rowfiles performance
-    agreement rendered divergence plans artifacts devices forecasts examination contract progress distributions capabilities
-    remote placement backend backends batches hubs kinds provenance options hookspecs judging tournament metrics tasks
-    validation repair choosing plugins models tablesources answers store amending cards verification publishing stages expansion
-    tracing gates prospects recipefile recipe runrows runspeeds subjects emulation probing report results runfolder outlook
-    pipeline rehearsal deployment cli
+    templates encoders taskfile likeness extraction wording origins preferences rowformats rows rowfiles performance agreement
+    rendered divergence plans artifacts devices forecasts examination contract tokencounter lengths progress distributions
+    capabilities remote placement backend backends batches hubs kinds provenance options hookspecs judging tournament metrics
+    tasks validation repair choosing plugins planning models tablesources answers store amending cards verification publishing
+    stages expansion tracing gates prospects recipefile recipe runrows runspeeds subjects emulation probing report results
+    runfolder outlook pipeline rehearsal deployment cli
 """.split()  # noqa: SIM905 - a row reads better than a column
 """A module imports only from its left; inside a package the order is free. `testing` stands outside and may import all."""
 ONLY_IN = {"click": ("pillm.cli",), "pluggy": ("pillm.hookspecs", "pillm.plugins"), "rich": ("pillm.cli",)}

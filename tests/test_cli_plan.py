@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pillm.contract import Contract
 from tests.test_planner import tiny_gguf
 
 if TYPE_CHECKING:
@@ -133,6 +134,39 @@ def test_the_card_tells_the_times_of_a_request(cli: Cli, fakes: Path, small: Pat
     (found,) = cli("plan", small, *words, "--json").json["plans"]
     assert found["lengths"] == {"prompt": 600, "answer": 60, "prefix": 500, "estimated": False}
     assert found["ttft_saved_s"] < found["ttft_s"] < found["answer_s"]
+
+
+def test_the_lengths_of_a_request_may_be_those_of_a_file_of_rows(cli: Cli, fakes: Path, small: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    written = [{"id": str(i), "user": "u" * (40 if i else 8000), **({"assistant": "a" * 80} if i else {})} for i in range(9)]
+    rows.write_text("".join(json.dumps(one) + "\n" for one in written))
+    words = ("plan", small, "--device", "pi4-2gb", "--prompts", rows)
+    (found,) = cli(*words, "--json").json["plans"]
+    assert found["lengths"] == {"prompt": 19, "answer": 20, "prefix": 0, "estimated": True}
+    assert found["context"] == 2009, "the longest row fits"
+    assert "(reckoned from characters)" in cli(*words).out
+    (found,) = cli(*words, "--answer-tokens", "7", "--json").json["plans"]
+    assert found["lengths"]["answer"] == 7
+    (tmp_path / "contract.json").write_text(json.dumps(Contract(system="s" * 400).to_json()))
+    (found,) = cli(*words, "--json").json["plans"]
+    assert found["lengths"]["prompt"] == 124, "as the rows are sent under the model's contract"
+    assert cli(*words, "--prompt-tokens", "9").code == 2
+    rows.write_text(json.dumps({"id": "1", "user": "u"}) + "\n")
+    assert "no row has an answer: say --answer-tokens too" in cli(*words).err
+
+
+def test_a_length_that_is_assumed_is_said_to_be(cli: Cli, fakes: Path, small: Path) -> None:
+    words = ("plan", small, "--device", "pi4-4gb")
+    assert "A prompt of 128 tokens is assumed" in cli(*words, "--answer-tokens", "9").err
+    assert "An answer of 64 tokens is assumed" in cli(*words, "--prompt-tokens", "9").err
+    assert "assumed" not in cli(*words, "--prompt-tokens", "9", "--answer-tokens", "9").err
+
+
+def test_a_recipe_is_told_the_command_that_plans_it(cli: Cli, fakes: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("device: pi4-4gb")
+    done = cli("plan", tmp_path / "recipe.yaml", "--device", "pi4-4gb")
+    assert done.code == 2
+    assert f"pillm run {tmp_path}/recipe.yaml --dry-run" in done.err
 
 
 def test_this_machine_can_be_named(cli: Cli, fakes: Path, small: Path) -> None:

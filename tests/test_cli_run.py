@@ -165,7 +165,7 @@ def test_a_gate_on_a_void_measurement_is_not_judged_and_the_same_command_measure
     assert "not judged" not in (tmp_path / "run" / "report.md").read_text()
 
 
-HEAVY = {"torch", "transformers", "numpy", "llama_cpp", "gguf", "peft", "bitsandbytes", "tokenizers", "sympy"}
+HEAVY = {"torch", "transformers", "numpy", "llama_cpp", "gguf", "peft", "bitsandbytes", "sympy"}
 _LOADED = "import sys; from pillm.cli.program import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
 
 

@@ -141,7 +141,7 @@ def test_a_plan_tells_the_times_of_a_middling_row_where_answers_are_known(site: 
     found = look_ahead(recipe(site, *asked), site.parent / "run").plan
     assert found is not None
     assert found.lengths is not None
-    assert (found.lengths.prompt, found.lengths.answer, found.lengths.estimated) == (100, 20, True)
+    assert (found.lengths.prompt, found.lengths.answer, found.lengths.estimated) == (109, 20, True)
     assert 0 < (found.ttft_s or 0) < (found.answer_s or 0)
 
 
@@ -195,7 +195,7 @@ def test_the_context_is_the_runners_where_it_has_one(site: Path, caplog: pytest.
         found = look_ahead(recipe(site, *asked, f"runner.context={context}"), site.parent / "run").plan
         assert found is not None
         assert (found.context, found.lengths is not None) == (context, told)
-        assert ("the longest row has about 120 tokens" in caplog.text) is not told
+        assert ("the longest row has about 129 tokens" in caplog.text) is not told
 
 
 def test_a_student_that_fits_in_the_runners_context_is_not_refused_for_a_longer_one(site: Path) -> None:
@@ -214,7 +214,7 @@ def test_rows_that_are_longer_than_the_devices_usual_context_are_planned_for(sit
     (site.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = look_ahead(recipe(site, "trainer.use=based", "device=pi4-2gb"), site.parent / "run").plan
     assert found is not None
-    assert found.context == 2021, "the longest of the rows, with its answer"
+    assert found.context == 2030, "the longest of the rows, with its answer"
     assert found.lengths is not None
     assert found.lengths.tokens < 100, "and the times are those of a middling one"
 
@@ -283,40 +283,3 @@ def test_a_student_that_is_trained_for_the_rounding_of_no_file_is_told_of(
     rehearse(recipe(site, *asked, "trainer.quantization_aware={type: Q4_0}"), site.parent / "run")
     assert ("trained for the rounding of Q4_0 (quantization_aware)" in caplog.text) is (warned is not None)
     assert (warned or "") in caplog.text
-
-
-def test_the_plan_is_that_of_the_smallest_file_that_fits_and_the_others_stand_beside_it(site: Path) -> None:
-    put(site / "base", NANO)
-    asked = ("trainer.use=based", "device=pi4-4gb", "exporter.quants=[Q4_0, F16, Q8_0]")
-    found = look_ahead(recipe(site, *asked), site.parent / "run")
-    assert found.plan is not None
-    assert found.plan.quant == "Q4_0"
-    assert [one.quant for one in found.plans] == ["Q4_0", "F16", "Q8_0"]
-    assert rehearse(recipe(site, *asked), site.parent / "run").plans == found.plans
-
-
-def test_a_gate_that_no_file_could_meet_is_refused_before_anything_is_spent(site: Path) -> None:
-    put(site / "base", NANO)
-    asked = ("trainer.use=based", "device=pi4-4gb", "exporter.quants=[Q8_0, F16]")
-    for gates, said in (
-        ("gates.tg_tps=100000", "Q8_0 would write about .* So it is with F16"),
-        ("gates.bytes=6e6", "leave F16 out"),
-    ):
-        for go_ in (rehearse, run):
-            with pytest.raises(ConfigError, match=said) as caught:
-                go_(recipe(site, *asked, gates), site.parent / "run")
-            assert str(caught.value).endswith("No teacher was asked and nothing was written.")
-    assert not (site.parent / "run").exists()
-
-
-def test_a_gate_that_may_be_met_is_told_of_and_not_refused(site: Path, caplog: pytest.LogCaptureFixture) -> None:
-    put(site / "base", NANO)
-    asked = ("trainer.use=based", "device=pi4-4gb", "exporter.quants=[Q8_0]", "gates.tg_tps=100000")
-    measured = recipe(site, *asked, "bench_runner.use=table")
-    assert [one.fate for one in rehearse(measured, site.parent / "run").gates] == ["doubtful"]
-    make_ready(measured, site.parent / "run")
-    assert "tg_tps >= 100000: Q8_0 would write about" in caplog.text
-    chosen = recipe(site, "trainer.use=based", "device=pi4-4gb", "exporter.quants=[Q8_0, auto]", "gates.tg_tps=100000")
-    assert [one.fate for one in look_ahead(chosen, site.parent / "run").prospects] == ["missed"], (
-        "the exporter may find another"
-    )

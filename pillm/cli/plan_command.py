@@ -12,9 +12,14 @@ from click.shell_completion import CompletionItem
 import pillm
 from pillm.artifacts import Plan, to_json
 from pillm.cli.cards import TRUST, plan_lines, plans_table
-from pillm.cli.choices import assignments, backend_option
+from pillm.cli.choices import assignments, backend_option, readable
 from pillm.cli.targets import files_in, model_of
 from pillm.cli.terminal import Terminal, cli_command
+from pillm.errors import DataError
+from pillm.lengths import RowLengths
+
+_PROMPT, _ANSWER = 128, 64
+"""The tokens of a prompt and of an answer, where only the other is said."""
 
 
 def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -36,6 +41,9 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
 @click.option("--no-repack", is_flag=True, help="Plan for llama.cpp's --no-repack: no weight is held a second time.")
 @click.option("--swa-full", is_flag=True, help="Plan for llama.cpp's --swa-full: layers with a window keep the whole context.")
 @click.option("--quant", metavar="NAME", help="Plan for this quantisation of a checkpoint, such as Q4_K_M.")
+@click.option(
+    "--prompts", type=readable(dir_okay=False), metavar="FILE", help="Take the lengths of a request from these rows."
+)  # fmt: skip
 @click.option("--prompt-tokens", type=click.IntRange(1), help="Tokens of a prompt: tells the time to the first token too.")
 @click.option("--answer-tokens", type=click.IntRange(1), help="Tokens of its answer: tells the seconds per answer.")
 @click.option("--prefix-tokens", type=click.IntRange(0), default=0, help="Tokens that every prompt begins with, to be saved.")
@@ -86,6 +94,8 @@ def _check(chosen: dict[str, Any]) -> None:
     """Refuse words that do not go together, and a picture that could not be drawn, before anything is fetched or timed."""
     if chosen["table"] and chosen["quant"]:
         raise click.UsageError("--table goes over the quantisations, and --quant asks for one: leave one of them out.")
+    if chosen["prompts"] and (chosen["prompt_tokens"] or chosen["prefix_tokens"]):
+        raise click.UsageError("--prompts counts the tokens of prompts and prefix: leave --prompt-tokens, --prefix-tokens out.")
     if chosen["plot"]:
         from pillm.report.planplot import drawn_form
 
@@ -110,15 +120,31 @@ def _calibrated(out: Path, runner: str | None, options: dict[str, Any], terminal
 
 
 def _plans(models: tuple[str, ...], devices: tuple[str, ...], chosen: dict[str, Any], terminal: Terminal) -> list[Plan]:
-    lengths = _lengths(chosen)
+    asked = _lengths(chosen, terminal)
+    rows = pillm.read_prompts(chosen["prompts"]) if chosen["prompts"] else []
     profiles = [_profile(name, chosen) for name in devices]
     found = []
     for model in chain.from_iterable(_models(text, terminal) for text in models):
+        told = _requests(model, rows, chosen) if chosen["prompts"] else RowLengths(typical=asked, longest=0)
         for profile in profiles:
+            context = chosen["context"] or (told.longest if told.longest > profile.context else None)
             if chosen["table"]:
-                found += pillm.plan_table(model, profile, context=chosen["context"], lengths=lengths)
+                found += pillm.plan_table(model, profile, context=context, lengths=told.typical)
             else:
-                found.append(pillm.plan(model, profile, context=chosen["context"], quant=chosen["quant"], lengths=lengths))
+                found.append(pillm.plan(model, profile, context=context, quant=chosen["quant"], lengths=told.typical))
+    return found
+
+
+def _requests(model: Any, rows: list[pillm.Prompt], chosen: dict[str, Any]) -> RowLengths:
+    """Return how long a file's rows are for a model, under the contract that it was trained under."""
+    from pillm.cli.targets import contract_beside
+    from pillm.planning import requests_of
+
+    contract = contract_beside(Path(getattr(model, "path", model)))
+    found = requests_of(rows, model, contract=contract, answer=chosen["answer_tokens"])
+    if found.typical is None:
+        what = "no row has an answer: say --answer-tokens too" if rows else "there are no rows"
+        raise DataError(f"{chosen['prompts']}: {what}.")
     return found
 
 
@@ -130,12 +156,20 @@ def _models(text: str, terminal: Terminal) -> list[Any]:
     return [model_of(text, terminal, only=("config.json",))]
 
 
-def _lengths(chosen: dict[str, Any]) -> pillm.Lengths | None:
-    prompt, answer = chosen["prompt_tokens"], chosen["answer_tokens"]
+def _lengths(chosen: dict[str, Any], terminal: Terminal) -> pillm.Lengths | None:
+    """Return the request that the options name; what they leave out is assumed, and said to be."""
+    prompt, answer, prefix = (chosen[name] for name in ("prompt_tokens", "answer_tokens", "prefix_tokens"))
+    if chosen["prompts"]:
+        return None
     if prompt is None and answer is None:
-        if chosen["prefix_tokens"]:
+        if prefix:
             raise click.UsageError("--prefix-tokens is a part of --prompt-tokens; say that too.")
         return None
-    return pillm.Lengths(
-        prompt=prompt or max(128, chosen["prefix_tokens"]), answer=answer or 64, prefix=chosen["prefix_tokens"]
-    )
+    made = pillm.Lengths(prompt=prompt or max(_PROMPT, prefix), answer=answer or _ANSWER, prefix=prefix)
+    if prompt is None:
+        terminal.say(f"A prompt of {made.prompt} tokens is assumed: --prompt-tokens or --prompts FILE says how long yours are.")
+    if answer is None:
+        terminal.say(
+            f"An answer of {made.answer} tokens is assumed: --answer-tokens or --prompts FILE says how long yours are."
+        )
+    return made

@@ -116,13 +116,23 @@ def contracts_for(models: Mapping[str, object], chosen: Mapping[str, Any]) -> di
     return dict.fromkeys(models, trained[0]) if agreed else own
 
 
+def contract_beside(path: Path) -> Contract:
+    """Return the contract that a model folder, or a file's folder or run, says it was trained under; else the plain one."""
+    return _recorded_in((path,) if path.is_dir() else _beside(path)) or Contract()
+
+
 def _recorded(model: object) -> Contract | None:
     """Return what a model was told in training, or None where no contract.json says so."""
-    folders: tuple[Path, ...] = ()
     if isinstance(model, pillm.Checkpoint):
-        folders = (model.path,)
-    elif isinstance(model, pillm.ModelFile):
-        folders = (model.path.parent, model.path.parent.parent / "train")
+        return _recorded_in((model.path,))
+    return _recorded_in(_beside(model.path)) if isinstance(model, pillm.ModelFile) else None
+
+
+def _beside(file: Path) -> tuple[Path, ...]:
+    return file.parent, file.parent.parent / "train"
+
+
+def _recorded_in(folders: tuple[Path, ...]) -> Contract | None:
     for folder in folders:
         if (folder / CONTRACT_FILE).is_file():
             found = Contract.read(folder / CONTRACT_FILE, "Copy it anew from where the model was trained, or train again.")
