@@ -73,3 +73,40 @@ def test_marks_of_one_quantisation_that_stand_almost_in_one_place_have_one_name(
     assert {said.count(one.quant) for one in boards} == {1}
     apart = [text.text for text in ET.fromstring(plan_svg(PLANS)).iter() if text.tag.endswith("text")]
     assert apart.count("F16") == 2, "a Pi 4 and a Pi 5 are apart"
+
+
+def test_no_two_series_look_alike_however_many_there_are() -> None:
+    speeds = [replace(PLANS[0], model=f"m{number}", tg_tps=2.0 + number, tg_interval=None) for number in range(24)]
+    root = ET.fromstring(plan_svg(speeds))
+    looks = set()
+    for group in root.iter():
+        if group.tag.endswith("}g") and group.get("color") and any(part.tag.endswith("title") for part in group):
+            shape = group[-1]
+            sides = (shape.get("d") or "circle").count("L")
+            looks.add((group.get("color"), sides))
+    assert len(looks) == 24
+    assert sum(text.text == "m23" for text in root.iter() if text.tag.endswith("text")) == 1, "the legend names each"
+    height = float((root.get("viewBox") or "").split()[-1])
+    assert max(float(text.get("y") or 0) for text in root.iter() if text.tag.endswith("text")) < height
+
+
+def test_a_line_shows_the_memory_that_each_device_has_and_misfits_stand_right_of_it() -> None:
+    root = ET.fromstring(plan_svg(PLANS))
+    said = [text.text for text in root.iter() if text.tag.endswith("text")]
+    assert {"memory of pi4-2gb", "memory of pi5-8gb"} <= set(said)
+    ends = {float(line.get("x1") or 0) for line in root.iter() if line.get("class") == "room"}
+    assert len(ends) == 2
+    for group in root.iter():
+        title = next((part.text or "" for part in group if part.tag.endswith("title")), "")
+        if "on pi4-2gb" in title:
+            mark = group[-1]
+            place = float(mark.get("cx") or (mark.get("d") or "M0").split()[0][1:])
+            assert (place > min(ends)) is ("does not fit" in title), title
+
+
+def test_a_label_that_stands_far_from_its_mark_has_a_line_to_it() -> None:
+    crowd = [replace(PLANS[0], quant=f"Q{number}_K_M", tg_interval=None, tg_tps=9.0) for number in range(12)]
+    root = ET.fromstring(plan_svg(crowd))
+    labels = [(float(text.get("x") or 0), float(text.get("y") or 0)) for text in root.iter() if text.get("class") == "label"]
+    assert len(labels) == len(set(labels)) == 12
+    assert any(line.get("class") == "leader" for line in root.iter())

@@ -63,3 +63,20 @@ def test_labels_of_near_points_do_not_overlap() -> None:
 
 def test_a_scale_of_very_many_powers_of_ten_shows_some_of_them() -> None:
     assert log_ticks(1e-6, 1e12) == [1e-06, 1e-03, 1, 1e3, 1e6, 1e9, 1e12]
+
+
+BOXES = st.tuples(st.floats(60, 800), st.floats(60, 340))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(BOXES, min_size=1, max_size=8), st.floats(100, 700))
+def test_labels_find_places_that_are_free_even_where_many_marks_stand_in_one(
+    points: list[tuple[float, float]], ruled: float
+) -> None:
+    crowd = [(x, y, 46.0) for x, y in points for _ in range(2)]
+    whiskers = [(x - 6, y - 10, x + 6, y + 10) for x, y, _ in crowd]
+    line = (ruled - 2, 0.0, ruled + 2, 400.0)
+    placed = place_labels(crowd, whiskers, (0, 0, 880, 400), [line])
+    boxes = [(x - 23, y - 12, x + 23, y + 4) for x, y in placed]
+    for one, other in combinations([*boxes, line], 2):
+        assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]

@@ -8,6 +8,8 @@ from math import ceil, floor, log10
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
+_FARTHER = (32, 48, 66, 88, 114, 144)
+"""How far away a label is put where nothing nearer is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +64,29 @@ def log_ticks(low: float, high: float) -> list[float]:
     return whole[:: ceil(len(whole) / 8)]
 
 
-def place_labels(points: Sequence[tuple[float, float, float]], whiskers: Sequence[Box], area: Box) -> list[tuple[float, float]]:
-    """Return where to centre a label (x, baseline y) for each point (x, y, text width) with its whisker.
+def place_labels(
+    points: Sequence[tuple[float, float, float]], whiskers: Sequence[Box], area: Box, taken: Iterable[Box] = ()
+) -> list[tuple[float, float]]:
+    """Return where to centre a label (x, baseline y) for each point (x, y, text width) with its whisker; not where it is taken.
 
-    A label goes right or left of its dot, above or below its whisker: the first place that is free, else above.
+    A label goes right or left of its dot, above or below its whisker: the first place that is free, ever farther away. Where
+    none is, it covers as little as can be.
     """
-    used = [*whiskers, *((x - 12, y - 12, x + 12, y + 12) for x, y, _ in points)]
+    used = [*taken, *whiskers, *((x - 12, y - 12, x + 12, y + 12) for x, y, _ in points)]
     placed = []
     for (x, y, width), whisker in zip(points, whiskers, strict=True):
         beside = width / 2 + 16
         spots = [(x, whisker[1] - 8), (x + beside, y + 4), (x - beside, y + 4), (x, whisker[3] + 16)]
-        spots += [(x + beside, y + shift) for shift in (-14, 22)] + [(x - beside, y + shift) for shift in (-14, 22)]
+        spots += [(x + side * beside, y + shift) for side in (1, -1) for shift in (-14, 22)]
+        spots += [
+            (x + side * (beside + 0.6 * far), y + 4 + rise * far)
+            for far in _FARTHER
+            for side in (0, 1, -1)
+            for rise in (-1, 1, 0)
+        ]
         boxes = [(cx - width / 2, base - 12, cx + width / 2, base + 4) for cx, base in spots]
-        free = (n for n, box in enumerate(boxes) if _inside(box, area) and not any(_overlap(box, other) for other in used))
-        chosen = next(free, 0)
+        inside = [n for n, box in enumerate(boxes) if _inside(box, area)] or range(1)
+        chosen = min(inside, key=lambda n: sum(_covered(boxes[n], other) for other in used))
         used.append(boxes[chosen])
         placed.append(spots[chosen])
     return placed
@@ -85,5 +96,7 @@ def _inside(box: Box, area: Box) -> bool:
     return box[0] >= area[0] and box[1] >= area[1] and box[2] <= area[2] and box[3] <= area[3]
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _covered(one: Box, other: Box) -> float:
+    """Return the area that two boxes share."""
+    width, height = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    return width * height if width > 0 and height > 0 else 0.0
