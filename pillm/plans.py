@@ -80,6 +80,7 @@ class Plan:
     tg_tps: float | None
     pp_tps: float | None
     context: int
+    """Tokens, of each answer where several are written at once."""
     verdict: str
     alternatives: tuple[Alternative, ...] = ()
     basis: Literal["predicted"] = "predicted"
@@ -101,6 +102,8 @@ class Plan:
     ttft_saved_s: float | None = None
     """The same two where the state of the prefix is read from disk."""
     answer_saved_s: float | None = None
+    parallel: int = 1
+    """Answers that are written at once: the memory is for so many, the speeds and times are of one alone."""
     prefix_bytes: int | None = None
     """What a saved prefix takes on disk, beside the file."""
     tight: bool = False

@@ -207,6 +207,17 @@ def test_weights_are_planned_to_be_held_once_where_that_is_asked_for(cli: Cli, f
     assert "tg_tps" not in once.json["plans"][0], "nobody measured it"
 
 
+def test_several_answers_at_once_take_a_cache_each(cli: Cli, fakes: Path, small: Path) -> None:
+    words = ("plan", small, "--device", "pi4-4gb", "--quant", "Q4_K_M")
+    (one,), (four,) = (cli(*words, "--parallel", count, "--json").json["plans"] for count in ("1", "4"))
+    assert four["memory"]["kv_cache"] == 4 * one["memory"]["kv_cache"]
+    assert (four["parallel"], four["tg_tps"], four["context"]) == (4, one["tg_tps"], one["context"])
+    done = cli(*words, "--parallel", "4")
+    assert "tokens of context for each of 4 answers at once" in done.out
+    assert "the speeds are of one alone" in done.out
+    assert cli(*words, "--parallel", "0").code == 2
+
+
 def test_the_files_of_a_run_or_an_export_are_all_planned(cli: Cli, fakes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run" / "export"
     folder.mkdir(parents=True)

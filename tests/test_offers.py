@@ -23,13 +23,14 @@ def test_faster_quantisations_and_a_smaller_vocabulary_are_named() -> None:
     found = texts(faster(LLAMA.quantised("Q8_0"), PI4, 512))
     assert found[0].startswith("Q4_K_M: 805.0 MB, about 4.")
     assert any(
-        one.startswith("a student with a vocabulary of 32,064") for one in texts(faster(LLAMA.quantised("Q4_K_M"), PI4, 512))
+        one.startswith("a vocabulary of 32,064 (trainer full, trim_vocabulary: true, vocabulary_size: 32064)")
+        for one in texts(faster(LLAMA.quantised("Q4_K_M"), PI4, 512))
     )
 
 
 def test_a_head_of_many_bits_is_offered_in_fewer() -> None:
     gemma = from_config(MODELS["Gemma-3-270M-it"], "Gemma").quantised("Q4_0")
-    assert any(one.startswith("the head in Q4_0: ") for one in texts(faster(gemma, PI4, 512)))
+    assert any(one.startswith("the head in Q4_0 (exporter gguf, quants: auto): ") for one in texts(faster(gemma, PI4, 512)))
     small = from_config({**MODELS["Llama-3.2-1B"], "vocab_size": 8192}, "x").quantised("Q4_K_M")
     assert not any("head" in one or "vocabulary" in one for one in texts(faster(small, PI4, 512))), "its head is a small part"
 

@@ -44,7 +44,8 @@ def plan_lines(plan: Plan) -> list[str]:
             else "unknown: nobody measured it here"
         )
         lines.append(f"  {name:10} {known}")
-    lines.append(f"  {'context':10} {plan.context:9,} tokens")
+    each = f" for each of {plan.parallel} answers at once; the speeds are of one alone" if plan.parallel > 1 else ""
+    lines.append(f"  {'context':10} {plan.context:9,} tokens{each}")
     lines += _times(plan)
     if plan.alternatives:
         lines += ["", "Instead:", *(f"  {one}" for one in plan.alternatives)]

@@ -38,6 +38,7 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
     "--context", type=click.IntRange(1), help="Tokens of context; by default what the profile says, or the request needs."
 )  # fmt: skip
 @click.option("--ram", type=click.IntRange(1), metavar="MIB", help="The device's memory, where it is not the profile's.")
+@click.option("--parallel", type=click.IntRange(1, 64), default=1, help="Answers at once: each takes a cache of its own.")
 @click.option("--no-repack", is_flag=True, help="Plan for llama.cpp's --no-repack: no weight is held a second time.")
 @click.option("--swa-full", is_flag=True, help="Plan for llama.cpp's --swa-full: layers with a window keep the whole context.")
 @click.option("--quant", metavar="NAME", help="Plan for this quantisation of a checkpoint, such as Q4_K_M.")
@@ -108,6 +109,7 @@ def _profile(name: str, chosen: dict[str, Any]) -> pillm.DeviceProfile:
         profile = profile.with_memory(chosen["ram"])
     if chosen["swa_full"]:
         profile = profile.with_whole_windows()
+    profile = profile.answering(chosen["parallel"])
     return profile.without_repacking() if chosen["no_repack"] else profile
 
 

@@ -25,7 +25,7 @@ _CHECKPOINTS = 2
 
 
 def memory_needed(shape: ModelShape, profile: DeviceProfile, context: int) -> dict[str, int]:
-    """Return bytes by purpose at a context of so many tokens in one sequence, and what the device has as `available`.
+    """Return bytes by purpose at a context of so many tokens for each answer at once, and what the device has as `available`.
 
     Weights count whole: llama.cpp maps the file and reads it ahead; those that it lays out anew count twice. The cache is
     cleared when it is made, so it counts whole too.
@@ -35,7 +35,7 @@ def memory_needed(shape: ModelShape, profile: DeviceProfile, context: int) -> di
     return {
         "weights": shape.file_bytes,
         "repacked": reclaimable(shape, profile),
-        "kv_cache": cache_bytes(shape, profile, context),
+        "kv_cache": cache_bytes(shape, profile, context) * profile.parallel,
         "compute": min(profile.ubatch, context) * row * 4 + shape.vocabulary * 4 + _GRAPH,
         "runtime": profile.runtime_mib * MIB + shape.vocabulary * _ENTRY,
         "reserve": profile.reserve_mib * MIB,

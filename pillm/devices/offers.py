@@ -100,10 +100,11 @@ def _smaller_head(shape: ModelShape, profile: DeviceProfile, context: int) -> It
     others = {}
     if bits(head.type) > 6:
         type_ = "Q4_K" if head.shape[0] % 256 == 0 else "Q4_0"
-        others[f"the head in {type_}"] = shape.with_types({head.name: type_})
+        others[f"the head in {type_} (exporter gguf, quants: auto)"] = shape.with_types({head.name: type_})
     if shape.vocabulary >= 65536:
         other = shape.with_vocabulary(shape.vocabulary // 4)
-        others[f"a student with a vocabulary of {other.vocabulary:,}"] = other
+        size = other.vocabulary
+        others[f"a vocabulary of {size:,} (trainer full, trim_vocabulary: true, vocabulary_size: {size})"] = other
     for what, other in others.items():
         rate = decode_speed(other, profile)
         if rate and rate >= _FASTER * speed:

@@ -120,6 +120,7 @@ def plan_shape(shape: ModelShape, profile: DeviceProfile, context: int | None = 
         tg_interval=_span(tg, known["tg_interval"]),
         pp_interval=_span(pp, known["pp_interval"]),
         context=tokens,
+        parallel=profile.parallel,
         verdict=_verdict(shape, profile, tokens, tg, usual if context is None else tokens),
         alternatives=tuple(_instead(shape, profile, tokens, lengths)),
         unknown="" if tg else _unknown(shape, own),
@@ -185,7 +186,8 @@ def _verdict(shape: ModelShape, profile: DeviceProfile, context: int, speed: flo
     fitted = profile.at(shape.file_bytes)
     pace = _pace(shape, fitted, speed) if speed else f"speed unknown: {_unknown(shape, fitted)}"
     note = f" The model was trained for {shape.context} tokens of context." if 0 < shape.context < context else ""
-    room = f"with {context} tokens of context" + _raised(shape, profile, context, usual)
+    each = f" for each of {profile.parallel} answers at once" if profile.parallel > 1 else ""
+    room = f"with {context} tokens of context{each}" + _raised(shape, profile, context, usual)
     if roomy(shape, profile, context):
         return f"Fits {profile.title}: {own} of the {left} that the system leaves, {room}; {pace}.{note}"
     if fits(shape, profile, context):

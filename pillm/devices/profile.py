@@ -42,6 +42,8 @@ class DeviceProfile:
     runtime_mib: int = 80
     context: int = 2048
     ubatch: int = 128
+    parallel: int = 1
+    """Answers that are written at once, each with a context of its own."""
     cores: int | None = None
     ghz: float | None = None
     threads: int | None = None
@@ -143,6 +145,12 @@ class DeviceProfile:
     def with_whole_windows(self) -> Self:
         """Return the profile of the device where windowed layers keep the whole context."""
         return replace(self, swa_full=True)
+
+    def answering(self, parallel: int) -> Self:
+        """Return the profile of the device where so many answers are written at once; raise ConfigError below 1."""
+        if parallel < 1:
+            raise ConfigError(f"{parallel} answers at once are not possible. Give 1 or more.")
+        return replace(self, parallel=parallel)
 
     def without_repacking(self) -> Self:
         """Return the profile of the device where llama.cpp is told `--no-repack`; how fast it is then, nobody measured."""
