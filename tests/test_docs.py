@@ -14,6 +14,7 @@ import pytest
 from pillm import errors, hookspecs
 from pillm.cli.program import SUMMARIES
 from pillm.kinds import KINDS
+from tests.benchmarks.planning.rows import MODELS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -119,3 +120,24 @@ def test_the_page_on_planning_tells_how_far_a_calibration_erred() -> None:
     assert f"at most {found['decode']['pillm']:.0%} off in decode".replace("%", " %") in page
     assert f"and {found['prefill']['pillm']:.0%} in prefill".replace("%", " %") in page
     assert all(line["met"] for line in found.values()) or "were missed" in page
+
+
+def test_the_card_on_the_page_on_planning_is_what_the_command_prints(tmp_path: Path) -> None:
+    page = (DOCS / "how-to" / "plan-for-a-device.md").read_text("utf-8")
+    command, _, card = page.partition("```console\n$ pillm ")[2].partition("```")[0].partition("\n")
+    (tmp_path / "qwen2.5-0.5b").mkdir()
+    (tmp_path / "qwen2.5-0.5b" / "config.json").write_text(json.dumps(MODELS["Qwen2.5-0.5B"]))
+    done = subprocess.run(
+        [sys.executable, "-m", "pillm", *command.split()], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith(card.rstrip()), done.stdout
+
+
+def test_what_the_page_on_planning_offers_are_options_that_there_are() -> None:
+    page = (DOCS / "how-to" / "plan-for-a-device.md").read_text("utf-8")
+    options = reference("backends")
+    for name in ("quants", "context", "trim_vocabulary", "vocabulary_size", "base", "prefix", "parallel"):
+        assert f"`{name}" in page or f"{name}=" in page
+        assert f"| `{name}` |" in options, name
+    for flag in set(re.findall(r"`(--[a-z-]+)", page)) - {"--no-repack"}:
+        assert f"  {flag}" in reference("cli"), flag

@@ -117,7 +117,8 @@ def _panel(report: Mapping[str, Any], device: str, basis: str, found: Sequence[M
         ]
         if rows:
             shown += [tag("h4", title), speed_bars(rows, basis, 430)]
-    head = tag("h3", device, " ", tag("span", _BASIS_NOTES[basis], class_=f"basis {basis}"))
+    far = "; extrapolated" if any(one.get("details", {}).get("extrapolated") for one in found) else ""
+    head = tag("h3", device, " ", tag("span", f"{_BASIS_NOTES[basis]}{far}", class_=f"basis {basis}"))
     return tag("div", head, *shown, class_="panel")
 
 
