@@ -84,7 +84,7 @@ def make_ready(recipe: Recipe, folder: Path) -> RunRows:
     for other in ahead.obstacles[1:]:
         log.warning("%s", other)
     for one in ahead.prospects:
-        if one.fate in ("doubtful", "missed"):
+        if one.fate == "doubtful":
             log.warning("gates: %s", one.sentence)
     if ahead.obstacles:
         raise ahead.obstacles[0]
@@ -209,8 +209,7 @@ def _plan(recipe: Recipe, base: Checkpoint | None, rows: RunRows | None) -> tupl
             log.warning("the student cannot be planned for before it is exported: %s", error)
         return ()
     _check_fit(recipe, plans, unknown, told=rows is not None)
-    if named_quants(recipe.exporter) is not None:  # else the exporter chooses, and may choose another than the planned one
-        _check_gates(_prospects(recipe, plans), plans)
+    _check_gates(_prospects(recipe, plans), plans)
     return plans
 
 
@@ -230,9 +229,15 @@ def _check_fit(recipe: Recipe, plans: Sequence[Plan], unknown: list[str], *, tol
 
 
 def _prospects(recipe: Recipe, plans: Sequence[Plan]) -> tuple[Prospect, ...]:
-    """Return what plans say of the gates; what only plays the device's processor measures no speed."""
+    """Return what plans say of the gates; what only plays the device's processor measures no speed.
+
+    An exporter that chooses its quantisation may choose another than the one that is planned, and meet what that misses.
+    """
     measured = recipe.bench_runner is not None and not recipe.bench_runner.emulates
-    return prospects(recipe.gates, plans, measured=measured)
+    found = prospects(recipe.gates, plans, measured=measured)
+    if named_quants(recipe.exporter) is not None:
+        return found
+    return tuple(replace(one, fate="doubtful") if one.fate == "missed" else one for one in found)
 
 
 def _check_gates(found: Sequence[Prospect], plans: Sequence[Plan]) -> None:
