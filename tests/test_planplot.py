@@ -110,3 +110,12 @@ def test_a_label_that_stands_far_from_its_mark_has_a_line_to_it() -> None:
     labels = [(float(text.get("x") or 0), float(text.get("y") or 0)) for text in root.iter() if text.get("class") == "label"]
     assert len(labels) == len(set(labels)) == 12
     assert any(line.get("class") == "leader" for line in root.iter())
+
+
+def test_what_fits_tightly_is_marked_so() -> None:
+    tight = replace(PLANS[0], fits=True, tight=True)
+    root = ET.fromstring(plan_svg([tight, replace(tight, tight=False), replace(tight, tight=False, fits=False)]))
+    groups = [group for group in root.iter() if any(part.tag.endswith("title") for part in group)]
+    said = {(group[-1].get("class"), (group[0].text or "").rpartition(", ")[2]) for group in groups}
+    assert {("tight", "fits tightly"), ("halo", "does not fit")} < said
+    assert len(said) == 3

@@ -20,6 +20,8 @@ WIDTH, HEIGHT = 880, 420
 _HUE, _TURN = 345.0, 137.508
 """The first colour, and the golden angle: whatever their number, no two series have hues that are alike."""
 _CHARACTER = 8.0
+_ROOM = {"yes": "", "tight": ", fits tightly", "no": ", does not fit"}
+_CLASS = {"yes": "dot", "tight": "tight", "no": "halo"}
 _LINE = 18
 _LEAD = 34
 """A label that stands farther from its mark than this has a line that leads to it."""
@@ -139,9 +141,9 @@ def _mark(one: Plan, speed: float, number: int, x: float, y: Scale) -> Markup:
     low, high = one.tg_interval or (speed, speed)
     parts = [
         tag("title", f"{one.model} {one.quant} on {one.device}: {speed:g} tokens per second, {size(_needed(one))}"
-                     + ("" if one.fits else ", does not fit")),
+                     + _ROOM[one.room]),
         tag("line", x1=x, x2=x, y1=y(high), y2=y(low), class_="whisker") if one.tg_interval else None,
-        _shape(number, x, y(speed), "dot" if one.fits else "halo"),
+        _shape(number, x, y(speed), _CLASS[one.room]),
     ]  # fmt: skip
     return tag("g", *parts, color=_colour(number))
 
