@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pillm.artifacts import Checkpoint, Lengths, Plan
-from pillm.contract import Contract
 from pillm.devices import DeviceProfile, planner
 from pillm.errors import DataError
-from pillm.lengths import RowLengths, row_lengths
-from pillm.plugins import model_folder
-from pillm.records import Prompt
-from pillm.tokencounter import TokenCounter
+
+if TYPE_CHECKING:
+    from pillm.contract import Contract
+    from pillm.lengths import RowLengths
+    from pillm.records import Prompt
 
 
 def plan(
@@ -69,6 +69,10 @@ def requests_of(
     prompts: Iterable[Prompt], model: Any = None, *, contract: Contract | None = None, answer: int | None = None
 ) -> RowLengths:
     """Return the lengths of `lengths_of`, None where no answer is known, and the tokens of the longest request."""
+    from pillm.contract import Contract
+    from pillm.lengths import RowLengths, row_lengths
+    from pillm.tokencounter import TokenCounter
+
     rows = list(prompts)
     if answer is not None:  # any will do in the place of those that are not counted
         rows = [replace(row, given={"role": "assistant", "content": "-"}) for row in rows]
@@ -84,6 +88,8 @@ def _located(model: Any) -> Any:
         raise DataError(f"{model} is no model. If it is a recipe: pillm run {model} --dry-run plans its files.")
     if not isinstance(model, str) or Path(model).exists():
         return model
+    from pillm.plugins import model_folder  # which takes longer than a plan: only a name needs it
+
     folder = model_folder(model)
     return model if folder is None else Checkpoint(path=folder, name=model)
 

@@ -16,7 +16,6 @@ from pillm.cli.choices import assignments, backend_option, readable
 from pillm.cli.targets import files_in, model_of
 from pillm.cli.terminal import Terminal, cli_command
 from pillm.errors import DataError
-from pillm.lengths import RowLengths
 
 _PROMPT, _ANSWER = 128, 64
 """The tokens of a prompt and of an answer, where only the other is said."""
@@ -127,18 +126,18 @@ def _plans(models: tuple[str, ...], devices: tuple[str, ...], chosen: dict[str, 
     profiles = [_profile(name, chosen) for name in devices]
     found = []
     for model in chain.from_iterable(_models(text, terminal) for text in models):
-        told = _requests(model, rows, chosen) if chosen["prompts"] else RowLengths(typical=asked, longest=0)
+        lengths, longest = _requests(model, rows, chosen) if chosen["prompts"] else (asked, 0)
         for profile in profiles:
-            context = chosen["context"] or (told.longest if told.longest > profile.context else None)
+            context = chosen["context"] or (longest if longest > profile.context else None)
             if chosen["table"]:
-                found += pillm.plan_table(model, profile, context=context, lengths=told.typical)
+                found += pillm.plan_table(model, profile, context=context, lengths=lengths)
             else:
-                found.append(pillm.plan(model, profile, context=context, quant=chosen["quant"], lengths=told.typical))
+                found.append(pillm.plan(model, profile, context=context, quant=chosen["quant"], lengths=lengths))
     return found
 
 
-def _requests(model: Any, rows: list[pillm.Prompt], chosen: dict[str, Any]) -> RowLengths:
-    """Return how long a file's rows are for a model, under the contract that it was trained under."""
+def _requests(model: Any, rows: list[pillm.Prompt], chosen: dict[str, Any]) -> tuple[pillm.Lengths, int]:
+    """Return a middling request of a file's rows and the tokens of the longest, under the model's own contract."""
     from pillm.cli.targets import contract_beside
     from pillm.planning import requests_of
 
@@ -147,7 +146,7 @@ def _requests(model: Any, rows: list[pillm.Prompt], chosen: dict[str, Any]) -> R
     if found.typical is None:
         what = "no row has an answer: say --answer-tokens too" if rows else "there are no rows"
         raise DataError(f"{chosen['prompts']}: {what}.")
-    return found
+    return found.typical, found.longest
 
 
 def _models(text: str, terminal: Terminal) -> list[Any]:
