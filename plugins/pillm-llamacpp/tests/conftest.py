@@ -35,7 +35,7 @@ def _shared(name: str) -> ModuleType:
 
 
 tiny = _shared("tiny")
-for _name in ("llamatools", "zoo", "students", "benching", "boardtools", "boardbenching", "loopback", "walks"):
+for _name in ("llamatools", "zoo", "students", "benching", "boardtools", "boardbenching", "loopback", "walks", "headers"):
     _shared(_name)
 
 

@@ -17,6 +17,7 @@ from pillm_llamacpp.gates import logits, parity, proving, trial
 from pillm_llamacpp.inference.session import Settings
 from pillm_llamacpp.measuring.measures import Measures
 from pillm_llamacpp.measuring.texts import CHOICE
+from pillm_llamacpp.packing.asked import asked_keys
 from pillm_llamacpp.packing.beside import write_for_use
 from pillm_llamacpp.packing.picking import chosen
 from pillm_llamacpp.quantizing import quants as table
@@ -124,7 +125,7 @@ class Packing:
         told = conversion.Conversion(
             tree=str(source.require()), model=str(self.checkpoint.path.resolve()), outfile=str(full),
             outtype=full.stem.rpartition("-")[2].lower(), pre=self.options.pre, derived=self.findings.pre,
-            stops=self.findings.stops, keys={**_keys(self.checkpoint), **pillm.metadata_of(self.card)}, day=day,
+            stops=self.findings.stops, keys={**_keys(self.checkpoint), **pillm.metadata_of(self.card), **asked_keys(self.checkpoint)}, day=day,
             rows=logits.ROWS if self.precision else 0, tokens=logits.TOKENS, encoder=self.findings.encoder,
             adapter=str(self.adapter) if self.adapter else None, precision=self.precision or "float32",
         )  # fmt: skip
