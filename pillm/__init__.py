@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
     from pillm.devices.detection import probe_machine as probe_machine
+    from pillm.devices.ggufheader import GGUFHeader as GGUFHeader
+    from pillm.devices.ggufheader import read_header as read_header
     from pillm.devices.planner import memory_to_serve as memory_to_serve
     from pillm.devices.planner import plan as plan
     from pillm.devices.planner import plan_table as plan_table
@@ -199,6 +201,7 @@ _HOMES = {
     "deployment.place": "Service",
     "deployment.programs": "LlamaProgram find_llama_program",
     "devices": "DeviceProfile device",
+    "devices.ggufheader": "GGUFHeader read_header",
     "devices.planner": "memory_to_serve plan plan_table",
     "devices.detection": "probe_machine",
     "divergence": "Divergence",
