@@ -31,9 +31,9 @@ def command(
 ) -> None:
     """Turn TEXTS into vectors with MODEL: JSONL of `text` and, where wanted, `id`; `-` reads it from the standard input.
 
-    What comes out is JSONL of `id` (where none was given, the line as text) and `vector`. Runners of .gguf files pool as the file's
-    metadata say, else they take the mean, and give vectors of length 1; runner `hf` gives the mean of the last layer as it is, of
-    any length. A text longer than the model takes is refused, and --out then writes nothing.
+    What comes out is JSONL of `id` (where none was given, the line as text) and `vector`. Runners of .gguf files pool as the
+    file's metadata say, else they take the mean, and give vectors of length 1; runner `hf` gives the mean of the last layer as
+    it is, of any length. A text longer than the model takes is refused, and --out then writes nothing.
     """
     found = model_of(model, terminal)
     built = runner_for(found, runner, options)

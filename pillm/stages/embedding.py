@@ -21,8 +21,8 @@ def embed(
 ) -> Iterator[tuple[Id, Vector]]:
     """Yield for each (id, text) its (id, vector), in order and as they are made; all vectors have one width.
 
-    Raises ConfigError where the runner does not embed, DataError, with its id, for a text that it does not take (those before it
-    have come), BackendError where a vector is missing or no finite numbers.
+    Raises ConfigError where the runner does not embed, DataError, with its id, for a text that it does not take (those before
+    it have come), BackendError where a vector is missing or no finite numbers.
     """
     if "embed" not in runner.capabilities:
         raise ConfigError(f"runner {runner.name!r} does not embed. Choose one that does, such as 'local' or 'hf'.")

@@ -39,7 +39,7 @@ def left_behind(board: Board) -> list[Path]:
 
 
 def test_every_line_has_its_vector_whole_and_in_order_each_time(here: Board) -> None:
-    texts = [f"ligne {number}: \"l'été\" \\ $HOME\tà {number}h" for number in range(100)]
+    texts = [f'ligne {number}: "l\'été" \\ $HOME\tà {number}h' for number in range(100)]
     first, again = (
         here.run("run_encoder.sh", "--threads", 1, MODEL, stdin="".join(f"{text}\n" for text in texts)).stdout for _ in range(2)
     )

@@ -99,7 +99,7 @@ def test_a_schema_that_llama_cpp_would_hold_to_in_part_is_refused(board: Board, 
     for schema, passed in (
         ({"propertyNames": {"maxLength": 2}, "properties": {"a": {"not": {}}}}, "not, propertyNames"),
         ({"allOf": [{"$defs": {"if": {"uniqueItems": True}}}]}, "uniqueItems"),
-        ({"properties": {"not": {"const": {"if": "contains"}}, "\"if": {"enum": [{"then": 1}]}}, "title": "not"}, ""),
+        ({"properties": {"not": {"const": {"if": "contains"}}, '"if': {"enum": [{"then": 1}]}}, "title": "not"}, ""),
     ):
         (board.home / "schema.json").write_text(json.dumps(schema, indent=1))
         done = board.run("run_decoder.sh", "--schema", "schema.json", "--dry-run", model, "a", expect=2 if passed else 0)

@@ -170,7 +170,9 @@ class Native:
 
     def _meta(self, listed: str) -> dict[str, Any]:
         """Return what the server lists of the model of that name."""
-        found = [one.get("meta") for one in self._models() if str(one.get("id")) == listed or listed in (one.get("aliases") or ())]
+        found = [
+            one.get("meta") for one in self._models() if str(one.get("id")) == listed or listed in (one.get("aliases") or ())
+        ]
         return found[0] if found and isinstance(found[0], dict) else {}
 
     def _by_path(self, path: str, model: pillm.ModelFile) -> tuple[Proof, str]:

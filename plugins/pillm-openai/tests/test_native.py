@@ -11,7 +11,6 @@ from pillm_openai_natives import Told, file, listing, streamed
 
 import pillm
 
-
 TINY = Path(__file__).parents[3] / "rpi4" / "selftest" / "tiny.gguf"
 
 
@@ -58,8 +57,12 @@ def test_a_server_that_tells_of_a_model_unlike_the_file_is_refused() -> None:
             listed = {"data": [{"id": "m", "meta": meta}, "odd"]}
             assert served(model, "m", v1__models=listed, props={"model_path": path}).proof == proof
         for name in like:
-            listed = {"data": [{"id": "~other", "meta": like}, {"id": "x", "aliases": ["m"], "meta": {**like, name: like[name] + 1}}]}
-            with pytest.raises(pillm.ConfigError, match=rf"serves a model of {like[name] + 1} .* the file has {like[name]}, and not"):
+            listed = {
+                "data": [{"id": "~other", "meta": like}, {"id": "x", "aliases": ["m"], "meta": {**like, name: like[name] + 1}}]
+            }
+            with pytest.raises(
+                pillm.ConfigError, match=rf"serves a model of {like[name] + 1} .* the file has {like[name]}, and not"
+            ):
                 served(model, "m", v1__models=listed, props={"model_path": path})
 
 

@@ -1,4 +1,4 @@
-"""What a file says of the system message that its student was trained under, so that the file alone can be asked as in training."""
+"""What a file says of the system message that its student was trained under, so that it can be asked as in training."""
 
 from __future__ import annotations
 

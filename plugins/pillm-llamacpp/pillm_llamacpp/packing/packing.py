@@ -125,7 +125,7 @@ class Packing:
         told = conversion.Conversion(
             tree=str(source.require()), model=str(self.checkpoint.path.resolve()), outfile=str(full),
             outtype=full.stem.rpartition("-")[2].lower(), pre=self.options.pre, derived=self.findings.pre,
-            stops=self.findings.stops, keys={**_keys(self.checkpoint), **pillm.metadata_of(self.card), **asked_keys(self.checkpoint)}, day=day,
+            stops=self.findings.stops, keys={**_keys(self.checkpoint), **pillm.metadata_of(self.card)}, day=day,
             rows=logits.ROWS if self.precision else 0, tokens=logits.TOKENS, encoder=self.findings.encoder,
             adapter=str(self.adapter) if self.adapter else None, precision=self.precision or "float32",
         )  # fmt: skip
@@ -180,6 +180,7 @@ def _keys(checkpoint: pillm.Checkpoint) -> dict[str, str]:
     contract = checkpoint.contract
     if contract.get("template"):
         keys["pillm.template"] = pillm.template_hash(contract["template"])
+    keys |= asked_keys(checkpoint)
     return {**keys, "pillm.contract": str(contract["hash"])} if contract.get("hash") else keys
 
 

@@ -14,6 +14,6 @@ class Refusal(Exception):
 def too_long(tokens: int, context: int) -> str:
     """Return why a text has no vector, and what to do."""
     return (
-        f"a text of {tokens} tokens is longer than the context of {context}. Shorten it or leave it out, or, where the model was "
-        "trained on longer ones, give more: -o context=N"
+        f"a text of {tokens} tokens is longer than the context of {context}. Shorten it or leave it out, or, where the model "
+        "was trained on longer ones, give more: -o context=N"
     )
