@@ -39,7 +39,7 @@ def command(
     built = runner_for(found, runner, options)
     with terminal.progress("embed") as progress:
         vectors = pillm.embed(_texts(texts), found, built, progress=progress)
-        rows = ({"id": row.id, "vector": vector} for row, vector in vectors)
+        rows: Iterator[dict[str, Any]] = ({"id": row.id, "vector": vector} for row, vector in vectors)
         facts: dict[str, Any] = {"model": found.label, "runner": built.name, "out": str(out) if out else None}
         if out is not None:
             count = width = 0

@@ -6,7 +6,6 @@ import re
 import shutil
 import string
 import subprocess
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
