@@ -3,10 +3,12 @@
 
 HEADER_BYTES=33554432 # more than the header of a file with 260,000 tokens
 
-# model FILE: stop where that is no GGUF file
+# model FILE: stop where that is no GGUF file; FOUND is then where it has the keys that are asked for below, by their ends
 model() {
     [ -f "$1" ] || stop 2 "there is no file $1."
     [ "$(head -c 4 -- "$1" | tr -d '\000')" = GGUF ] || stop 2 "$1 is no GGUF file."
+    FOUND=$(head -c $HEADER_BYTES -- "$1" | LC_ALL=C grep -aboF -e general.architecture -e .context_length -e .pooling_type \
+        -e .attention.causal -e tokenizer.chat_template -e pillm.contract -e pillm.asked -e pillm.system) || FOUND=
 }
 
 # whole FILE OFFSET BYTES: a whole number of that many bytes
@@ -14,16 +16,23 @@ whole() {
     od -An -j "$2" -N "$3" "-tu$3" -- "$1" | tr -d ' '
 }
 
-# fact FILE KEY: the text or whole number that stands under a key; nothing where there is none. A key is known by its length before it
+# part FILE OFFSET BYTES: what stands there
+part() {
+    tail -c +$(($2 + 1)) -- "$1" | head -c "$3"
+}
+
+# fact FILE KEY: the text or whole number that stands under a key; nothing where there is none. A key has its length before it
 fact() {
-    head -c $HEADER_BYTES -- "$1" | LC_ALL=C grep -aboF -e "$2" | cut -d : -f 1 | while read -r at; do
+    printf '%s\n' "$FOUND" | while IFS=: read -r at suffix; do
+        case $2 in *"${suffix:-:}") ;; *) continue ;; esac
+        at=$((at - ${#2} + ${#suffix}))
         [ "$at" -lt 8 ] && continue
-        [ "$(whole "$1" $((at - 8)) 8)" = ${#2} ] || continue
+        [ "$(whole "$1" $((at - 8)) 8)$(part "$1" "$at" ${#2} | tr -d '\000')" = "${#2}$2" ] || continue
         at=$((at + ${#2}))
         case $(whole "$1" "$at" 4) in
         0 | 1 | 7) whole "$1" $((at + 4)) 1 ;;
         4 | 5) whole "$1" $((at + 4)) 4 ;;
-        8) tail -c +$((at + 13)) -- "$1" | head -c "$(whole "$1" $((at + 4)) 8)" ;;
+        8) part "$1" $((at + 12)) "$(whole "$1" $((at + 4)) 8)" ;;
         10 | 11) whole "$1" $((at + 4)) 8 ;;
         esac
         break

@@ -77,6 +77,7 @@ begin() {
     command -v curl >/dev/null 2>&1 || stop 4 'curl is not installed. Get it with: sudo apt-get install curl'
     home=${XDG_CACHE_HOME:-$HOME/.cache}/pillm
     mkdir -p -- "$home"
+    find "$home" -maxdepth 1 -name 'embed.*' -mmin +1440 -exec rm -rf {} + # of a run that was killed outright
     WORK=$(mktemp -d "$home/embed.XXXXXX")
     trap leave EXIT
     trap 'exit 130' INT

@@ -11,7 +11,7 @@ export GGML_NO_BACKTRACE=1 # a program that gives up would start a debugger on i
 DRY_RUN=
 LINE_END='
 '
-NO_GRAMMAR=65 # the status with which llama.cpp's programs do not end: theirs is a crash then
+NO_GRAMMAR=65 # a status with which llama.cpp's programs do not end: they crash then, or answer as they like
 
 say() {
     printf '%s: %s\n' "$NAME" "$*" >&2
@@ -132,7 +132,13 @@ hushed() {
         [ "$failed$said" = 1 ] || break
     done
     [ "$failed" -eq 0 ] || printf '%s\n' "$said" | tail -n 15 >&2
-    case $failed$said in 134*'failed to parse grammar'*) failed=$NO_GRAMMAR ;; esac
+    case $failed$said in
+    134*'failed to parse grammar'*) failed=$NO_GRAMMAR ;;
+    0*'schema conversion was incomplete'*) # it would answer all the same
+        printf '%s\n' "$said" | grep -F 'schema conversion was incomplete' >&2
+        failed=$NO_GRAMMAR
+        ;;
+    esac
     return "$failed"
 }
 
@@ -198,7 +204,7 @@ spare() {
 ended() {
     case $1 in
     0) ;;
-    "$NO_GRAMMAR") stop 2 'the grammar cannot be read; what is wrong with it is said above.' ;;
+    "$NO_GRAMMAR") stop 2 'answers cannot be held to that grammar or schema; what is wrong with it is said above.' ;;
     132) stop 1 "$2 was built for another CPU (illegal instruction). Build it on this board: setup_pi.sh" ;;
     137) stop 1 "$2 was killed, most often because memory ran out. A smaller file or --context needs less." ;;
     134 | 139) stop 1 "$2 crashed (status $1)." ;;

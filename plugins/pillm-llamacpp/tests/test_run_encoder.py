@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import shutil
+import socket
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from pillm_llamacpp_boardtools import RPI4, Board, printed, stand_in
+from pillm_llamacpp.exporter import GGUFExporter
+from pillm_llamacpp_boardtools import RPI4, Board, need, printed, stand_in
 from pillm_llamacpp_headers import with_keys
 from pillm_llamacpp_llamatools import tool
+from pillm_llamacpp_zoo import build
 
 import pillm
 
@@ -87,6 +93,48 @@ def test_the_pooling_and_the_longest_text_are_those_of_the_file(board: Board, tm
     ranks = with_keys(TINY, tmp_path / "ranks.gguf", **{"llama.pooling_type": 4})
     assert "ranks texts" in board.run("run_encoder.sh", ranks, "a", expect=2).stderr
     assert "--pooling knows mean, cls and last" in board.run("run_encoder.sh", "--pooling", "none", TINY, "a", expect=2).stderr
+
+
+@pytest.mark.full
+def test_an_encoder_gives_the_vectors_of_its_own_pooling_each_time(here: Board, tmp_path: Path) -> None:
+    (file,) = GGUFExporter(quants=("F16",), threads=1).export(build("bert", tmp_path), tmp_path / "out", pillm.Progress())
+    texts = [f"the light {number} of the kitchen" for number in range(45)]
+    with pillm.runner("local").open(file) as session:
+        mine = list(session.embed(texts))
+    for _ in range(3):
+        found = rows(here.run("run_encoder.sh", file.path, stdin="\n".join(texts)).stdout)
+        assert len(found) == len(texts)
+        for one, other in zip(mine, found, strict=True):
+            assert one == pytest.approx(other, abs=2e-3)
+
+
+def test_nothing_goes_on_once_the_script_is_killed(here: Board) -> None:
+    need("setpriv")
+    told = {"HOME": str(here.home), "PATH": f"{here.bin}:/usr/bin:/bin", "PILLM_ROOT": str(here.root)}
+    with subprocess.Popen([str(RPI4 / "run_encoder.sh"), MODEL], env=told, cwd=here.home, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as run:  # fmt: skip
+        assert run.stdin
+        assert run.stdout
+        run.stdin.write("".join(f"ligne {number}\n" for number in range(9999)).encode())
+        run.stdin.close()
+        run.stdout.readline()
+        (door,) = here.home.glob(".cache/pillm/embed.*/embed.sock")
+        run.kill()
+    until = time.monotonic() + 10
+    while time.monotonic() < until and answers(door):
+        time.sleep(0.1)
+    assert not answers(door)
+
+
+def answers(path: Path) -> bool:
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with socket.socket(socket.AF_UNIX) as one, contextlib.suppress(OSError):
+            one.connect(f"/proc/self/fd/{folder}/{path.name}")  # its own path is too long
+            return True
+        return False
+    finally:
+        os.close(folder)
 
 
 def test_a_server_that_dies_while_it_is_asked_is_told_and_nothing_is_left(board: Board) -> None:

@@ -51,9 +51,13 @@ def test_an_answer_is_held_to_a_schema_or_a_grammar(board: Board, model: Path) -
     (board.home / "grammar.gbnf").write_text("root ::= nothing")
     refused = board.run("run_decoder.sh", *words, "--grammar", "grammar.gbnf", expect=2).stderr
     assert "Undefined rule identifier 'nothing'" in refused
-    assert "the grammar cannot be read" in refused
+    assert "cannot be held to that grammar" in refused
     assert "crashed" not in refused
     (board.home / "grammar.gbnf").write_text('root ::= "a very long answer"')
+    (board.home / "a schema.json").write_text('{"type": "string", "pattern": "^(?=a)"}')
+    done = board.run("run_decoder.sh", *words, "--schema", "a schema.json", expect=2)
+    assert "pattern ^(?=a) is not supported" in done.stderr
+    assert done.stdout == ""
     cut = board.run("run_decoder.sh", *words, "--grammar", "grammar.gbnf", "--tokens", 2, expect=1)
     assert cut.stdout.strip()
     assert "the answer was cut, after 2 tokens" in cut.stderr
