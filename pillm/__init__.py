@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
     from pillm.devices.detection import probe_machine as probe_machine
+    from pillm.devices.ggufheader import GGUFHeader as GGUFHeader
+    from pillm.devices.ggufheader import read_header as read_header
     from pillm.devices.planner import memory_to_serve as memory_to_serve
     from pillm.divergence import Divergence as Divergence
     from pillm.encoders import is_encoder as is_encoder
@@ -201,6 +203,7 @@ _HOMES = {
     "deployment.programs": "LlamaProgram find_llama_program",
     "devices": "DeviceProfile device",
     "devices.planner": "memory_to_serve",
+    "devices.ggufheader": "GGUFHeader read_header",
     "devices.detection": "probe_machine",
     "divergence": "Divergence",
     "errors": "BackendError ConfigError DataError GateError Interrupted MissingDependency PillmError PluginError "

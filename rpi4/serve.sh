@@ -5,19 +5,22 @@
 #   pillm-serve --wait NAME
 #   pillm-serve --new-key NAME
 #
-#   --check         print what would run and what stands in its way, hold every flag against the program, and run nothing
+#   --check         print what would run and what stands in its way, have the program read every word of it, and run nothing
 #   --dry-run       print the command and start nothing
 #   --wait          wait until the server of that name answers; what the service does before it counts as started
 #   --new-key       make the API key that callers of the service must show: /etc/pillm/keys/NAME.key, for root alone
 #
 # NAME stands for /var/lib/pillm/models/NAME.gguf. Settings, from the environment, else from /etc/pillm/serve.d/NAME.env, else
 # from /etc/default/pillm-serve: PILLM_MODEL (another file), PILLM_PORT (8080), PILLM_CONTEXT (tokens of prompt and answer),
-# PILLM_TOKENS (after which an answer is cut, 512), PILLM_THREADS (all cores), PILLM_KEY_FILE, PILLM_WAIT (seconds, 240), and
-# PILLM_OPTIONS, which llama-server gets too. The address is always 127.0.0.1.
+# PILLM_TOKENS (after which an answer is cut, 512), PILLM_THREADS (all cores), PILLM_SYSTEM (none: callers are not given the system
+# message that the model was trained under), PILLM_KEY_FILE, PILLM_WAIT (seconds, 240), and PILLM_OPTIONS, which llama-server gets
+# too. The address is always 127.0.0.1. PILLM_LLAMACPP names the folder of setup_pi.sh --prefix.
 set -euf
 HERE=$(dirname -- "$(readlink -f -- "$0")")
 # shellcheck source-path=SCRIPTDIR source=steps.sh
 . "$HERE/steps.sh"
+# shellcheck source-path=SCRIPTDIR source=header.sh
+. "$HERE/header.sh"
 
 CHECK='' WAIT='' NEW_KEY=''
 parse "$@"
@@ -40,7 +43,7 @@ settings() {
         key=${text%%=*}
         case $text in
         '' | '#'* | ';'*) continue ;;
-        PILLM_MODEL=* | PILLM_PORT=* | PILLM_CONTEXT=* | PILLM_TOKENS=* | PILLM_THREADS=* | PILLM_WAIT=* | PILLM_OPTIONS=* | PILLM_KEY_FILE=*) ;;
+        PILLM_MODEL=* | PILLM_PORT=* | PILLM_CONTEXT=* | PILLM_TOKENS=* | PILLM_THREADS=* | PILLM_WAIT=* | PILLM_OPTIONS=* | PILLM_KEY_FILE=* | PILLM_SYSTEM=*) ;;
         *) stop 2 "$1:$line: '$key' is no setting. See: $SELF --help" ;;
         esac
         value=${text#*=}
@@ -94,6 +97,11 @@ options() {
             stop 6 "PILLM_OPTIONS: $word downloads a model, and a service has no network. Get it before: get_model.sh"
             ;;
         -m | --model | -a | --alias) stop 6 "PILLM_OPTIONS: $word is not for a service, whose name stands for one file. Another file: PILLM_MODEL" ;;
+        -c | --ctx-size | -n | --predict | --n-predict | -t | --threads) stop 2 "PILLM_OPTIONS: $word has a setting of its own: PILLM_CONTEXT, PILLM_TOKENS, PILLM_THREADS." ;;
+        -np | --parallel) stop 2 "PILLM_OPTIONS: $word would share the context among several answers, and memory is reckoned for one at a time." ;;
+        -h | --help | --usage | --version | --license | --list-devices | -cl | --cache-list | --completion-bash)
+            stop 2 "PILLM_OPTIONS: $word prints something and ends, and a service shall stay."
+            ;;
         esac
     done
 }
@@ -104,12 +112,35 @@ key_file() {
     elif [ -n "${PILLM_KEY_FILE-}" ]; then
         [ -f "$PILLM_KEY_FILE" ] || stop 2 "there is no file $PILLM_KEY_FILE."
         printf '%s' "$PILLM_KEY_FILE"
-    elif [ -n "$CHECK" ]; then
+    elif [ -n "$CHECK$WAIT" ]; then
         printf '%s' "$KEY"
     fi
 }
 
-# check WORD ...: hold every flag of the command against the program's own help
+# said_at PORT PATH: what a server on this machine says there; nothing where it does not answer, or wants another key
+said_at() {
+    shown=$(key_file) || shown=
+    { [ ! -r "$shown" ] || sed -n '1{s/[\\"]/\\&/g; s/.*/header = "Authorization: Bearer &"/p;}' "$shown"; } |
+        curl --config - --silent --fail --noproxy '*' --max-time 5 "http://127.0.0.1:$1$2"
+}
+
+# ours PORT: say whether the server there has the model of this name
+ours() {
+    said_at "$1" /v1/models | tr -d ' ' | grep -qF -e "\"id\":\"$WHO\""
+}
+
+# port_free PORT: stop where another program listens
+port_free() {
+    at=$(printf ':%04X' "$1")
+    LC_ALL=C grep -qsE "$at 0+:0000 0A" "$ROOT/proc/net/tcp" "$ROOT/proc/net/tcp6" || return 0
+    if ours "$1"; then
+        say "$WHO answers on port $1 now"
+    else
+        stop 1 "port $1 is taken by another program (or one with another key). Another port: PILLM_PORT"
+    fi
+}
+
+# check WORD ...: hold every flag of the command against the program's own help, and let it read the words
 check() {
     [ -e "$KEY" ] || say "there is no key $KEY (or only root sees it), and the service does not start without one: sudo $SELF --new-key $WHO"
     [ -n "$(find -L "$MODEL" -maxdepth 0 -perm -004)" ] || say "the service runs as a user of its own, who may not read $MODEL: sudo chmod a+r $MODEL"
@@ -118,13 +149,34 @@ check() {
         case $word in --*) flag "$word" >/dev/null || strange="$strange $word" ;; esac
     done
     [ -z "$strange" ] || stop 4 "this $exe does not know:$strange. pillm-llamacpp of the same version does."
+    [ -r "$key" ] || key=/dev/null
+    eval "set -- $COMMAND"
+    shift
+    hushed "$exe" --help "$@" >/dev/null || stop 2 "$exe does not take these words, as it says above. Mend PILLM_OPTIONS."
+    port_free "$PORT"
     say "$(printf '%s\n' "$@" | grep -c '^--') flags, all known to $exe; $RAM MiB of memory"
+}
+
+# template: where the model was trained under a system message, callers that send none get it
+template() {
+    system_message "$MODEL"
+    [ -n "$BEFORE" ] || return 0
+    if with_system "$MODEL" && [ ${#TEMPLATE} -lt 120000 ]; then
+        say "who sends no system message asks with the one that the model was trained under, from $BEFORE_FROM. Without it: PILLM_SYSTEM=none"
+    else
+        TEMPLATE=''
+        say "the chat template of $MODEL cannot be given the system message that it was trained under ($BEFORE_FROM): whoever asks must send it"
+    fi
 }
 
 # shellcheck disable=SC2034,SC2120
 serve() {
     MODEL=${PILLM_MODEL:-$ROOT/var/lib/pillm/models/$WHO.gguf}
     [ -r "$MODEL" ] || stop 2 "there is no file $MODEL that may be read here. Files below /home are hidden from a service: sudo install -m 644 FILE.gguf /var/lib/pillm/models/$WHO.gguf"
+    model "$MODEL"
+    decoder "$MODEL"
+    TEMPLATE=''
+    [ -n "${PILLM_SYSTEM-}" ] || template
     RAM=$(memory_mib)
     size_for "$RAM"
     fits
@@ -151,6 +203,7 @@ serve() {
     spare --load-mode =mmap
     give '--temp --temperature' =0
     spare --jinja
+    [ -z "$TEMPLATE" ] || give --chat-template TEMPLATE
     spare --metrics
     # after the options of others, since the last one counts
     COMMAND="$COMMAND ${PILLM_OPTIONS:+\$PILLM_OPTIONS}"
@@ -162,10 +215,7 @@ serve() {
     give --cors-origins =localhost
     [ -z "$key" ] || give --api-key-file key
     eval "set -- $COMMAND"
-    # what the environment tells llama-server itself would come on top, unseen
-    for name in $(env | LC_ALL=C sed -n 's/^\(LLAMA_[A-Z0-9_]*\)=.*/\1/p'); do
-        unset "$name"
-    done
+    unheard
     if [ -n "$CHECK" ]; then
         DRY_RUN=yes
         step "$@"
@@ -191,6 +241,7 @@ wait_for() {
         [ $(($(date +%s) - began)) -lt "$limit" ] || stop 1 "$WHO did not answer on $url within $limit s."
         sleep 1
     done
+    ours "${PILLM_PORT:-8080}" || stop 1 "what answers on port ${PILLM_PORT:-8080} is not $WHO: another program has that port, or the key is another. Another port: PILLM_PORT"
 }
 
 new_key() {
@@ -204,8 +255,9 @@ settings "$SETTINGS"
 settings "$DEFAULTS"
 for name in PILLM_PORT PILLM_CONTEXT PILLM_TOKENS PILLM_THREADS PILLM_WAIT; do
     eval "given=\${$name-}"
-    [ -z "$given" ] || number "$name" "$given"
+    [ -z "$given" ] || number "$name" "$given" 1 "$([ $name != PILLM_PORT ] || echo 65535)"
 done
+case ${PILLM_SYSTEM-} in '' | none) ;; *) stop 2 "PILLM_SYSTEM knows none, not '$PILLM_SYSTEM'." ;; esac
 if [ -n "$NEW_KEY" ]; then
     new_key
 elif [ -n "$WAIT" ]; then

@@ -6,7 +6,7 @@
 #   --dry-run       print every step and change nothing
 #   --source FILE   use this archive instead of downloading it (llama_cpp_python-0.3.36.tar.gz, for a board without network)
 #   --url URL       download the archive from here, not by pip; whatever comes must have the pinned sha256
-#   --prefix DIR    where the programs go (~/.local/share/pillm/llama.cpp)
+#   --prefix DIR    where the programs go (~/.local/share/pillm/llama.cpp); PILLM_LLAMACPP tells the other scripts
 #   --with-blas     with OpenBLAS: prefill from 15 % slower to 20 % faster on a Pi 4, slower on a Pi 5
 #   --jobs N        files compiled at once; by default what the memory allows
 #   --no-packages   install no packages; stop where one is missing
@@ -156,6 +156,7 @@ main() {
     if [ -n "$DRY_RUN" ]; then
         say 'nothing was changed'
     else
+        [ "$PREFIX" = "$USUAL_PREFIX" ] || say "the other scripts find the programs once they are told: export PILLM_LLAMACPP=$(quoted "$PREFIX")"
         say 'done. Next: get_model.sh, or copy a file of your own; then run_decoder.sh FILE.gguf'
     fi
 }

@@ -5,10 +5,13 @@
 SELF=$(basename -- "$0")
 NAME=${SELF%.sh}
 ROOT=${PILLM_ROOT:-} # what /proc, /sys and /etc are read below: a recorded board, in tests
-PREFIX=${PILLM_LLAMACPP:-${XDG_DATA_HOME:-${HOME-}/.local/share}/pillm/llama.cpp}
+USUAL_PREFIX=${XDG_DATA_HOME:-${HOME-}/.local/share}/pillm/llama.cpp
+PREFIX=${PILLM_LLAMACPP:-$USUAL_PREFIX}
+export GGML_NO_BACKTRACE=1 # a program that gives up would start a debugger on itself, where one is installed
 DRY_RUN=
 LINE_END='
 '
+NO_GRAMMAR=65 # a status with which llama.cpp's programs do not end: they crash then, or answer as they like
 
 say() {
     printf '%s: %s\n' "$NAME" "$*" >&2
@@ -47,8 +50,8 @@ usage() {
 }
 
 # parse WORD ...: read the options that the script's first comment lists, wherever they stand. Each sets a variable, which must
-# have a value before: --key-file F sets KEY_FILE, and --dry-run, which takes no value, DRY_RUN to yes. N is a number, LIST
-# are several. The words of the command line are then `eval "set -- $WORDS" && shift "$READ"`. Letters are those of C: in Turkish
+# have a value before: --key-file F sets KEY_FILE, and --dry-run, which takes no value, DRY_RUN to yes. N is a number from 1 on,
+# LIST are several. The words of the command line are then `eval "set -- $WORDS" && shift "$READ"`. Letters are those of C: in Turkish
 # the range A-Z has no I.
 parse() {
     kinds=$(usage | LC_ALL=C sed -n -E 's/^  --([a-z0-9-]+)( ([A-Z]+))?  .*/\1 \3/p')
@@ -61,8 +64,8 @@ parse() {
         case $1 in -h | --help) usage && exit 0 ;; esac
         kind=$(printf '%s\n' "$kinds" | sed -n "s/^${1#--} //p")
         case $kind in
-        N) number "$1" "$2" ;;
-        LIST) number "$1" "$(printf '%s' "$2" | tr -d ,)" ;;
+        N) number "$1" "$2" 1 ;;
+        LIST) number "$1" "$(printf '%s' "$2" | tr -d , | cut -c 1-9)" ;;
         esac
         variable=$(printf '%s' "${1#--}" | LC_ALL=C tr a-z- A-Z_)
         if [ -n "$kind" ]; then
@@ -81,11 +84,14 @@ wrong() {
     stop 2 "$1 is not understood. See: $SELF --help"
 }
 
-# a number, or the end
+# number NAME VALUE [LEAST [MOST]]: a number, or the end
 number() {
     case $2 in
     '' | *[!0-9]*) stop 2 "$1 needs a whole number, not '$2'." ;;
+    ???????????*) stop 2 "$1 is too large: $2." ;;
     esac
+    [ "$2" -ge "${3:-0}" ] || stop 2 "$1 needs a whole number from ${3:-0} on, not '$2'."
+    [ "$2" -le "${4:-$2}" ] || stop 2 "$1 needs a whole number up to $4, not '$2'."
 }
 
 sha256_of() {
@@ -126,6 +132,13 @@ hushed() {
         [ "$failed$said" = 1 ] || break
     done
     [ "$failed" -eq 0 ] || printf '%s\n' "$said" | tail -n 15 >&2
+    case $failed$said in
+    134*'failed to parse grammar'*) failed=$NO_GRAMMAR ;;
+    0*'schema conversion was incomplete'*) # it would answer all the same
+        printf '%s\n' "$said" | grep -F 'schema conversion was incomplete' >&2
+        failed=$NO_GRAMMAR
+        ;;
+    esac
     return "$failed"
 }
 
@@ -191,11 +204,19 @@ spare() {
 ended() {
     case $1 in
     0) ;;
+    "$NO_GRAMMAR") stop 2 'answers cannot be held to that grammar or schema; what is wrong with it is said above.' ;;
     132) stop 1 "$2 was built for another CPU (illegal instruction). Build it on this board: setup_pi.sh" ;;
     137) stop 1 "$2 was killed, most often because memory ran out. A smaller file or --context needs less." ;;
     134 | 139) stop 1 "$2 crashed (status $1)." ;;
     *) stop 1 "$2 failed with status $1." ;;
     esac
+}
+
+# unheard: forget what the environment would tell llama.cpp's programs on top, unseen
+unheard() {
+    for name in $(env | LC_ALL=C sed -n 's/^\(LLAMA_[A-Z0-9_]*\)=.*/\1/p'); do
+        unset "$name"
+    done
 }
 
 cores() {

@@ -25,6 +25,8 @@ class Counting(pillm.Session):
 
     def embed(self, texts):
         for text in texts:
+            if len(text) > 20:
+                raise pillm.DataError("a text is too long. Shorten it.")
             yield float(len(text)), 1.0
 
 class CountingRunner(TableRunner):
@@ -63,7 +65,7 @@ def test_a_file_of_vectors_is_written_whole(cli: Cli, words: list[object], tmp_p
     assert done.code == 0
     assert (done.json["rows"], done.json["width"]) == (3, 2)
     found = [json.loads(line) for line in (tmp_path / "vectors.jsonl").read_text("utf-8").splitlines()]
-    assert found == [{"id": "a", "vector": [3.0, 1.0]}, {"id": "2", "vector": [5.0, 1.0]}, {"id": "7", "vector": [1.0, 1.0]}]
+    assert found == [{"id": "a", "vector": [3.0, 1.0]}, {"id": "2", "vector": [5.0, 1.0]}, {"id": 7, "vector": [1.0, 1.0]}]
 
 
 def test_the_standard_input_is_read_and_vectors_are_printed(
@@ -84,6 +86,25 @@ def test_a_row_without_text_is_refused_by_its_place_and_no_file_is_left(
     assert done.code == 2
     assert "texts.jsonl:2" in done.err
     assert not (tmp_path / "vectors.jsonl").exists()
+
+
+def test_a_text_that_is_not_taken_is_told_by_place_and_id_and_what_came_before_is_printed(
+    cli: Cli, words: list[object], tmp_path: Path
+) -> None:
+    texts = rows(tmp_path, '{"text": "one"}', '{"id": "b", "text": "much too long for anybody"}')
+    done = cli(*words[:2], texts, *words[2:])
+    assert done.code == 2
+    assert [json.loads(line)["id"] for line in done.out.splitlines()] == ["1"]
+    assert "text 'b' (texts.jsonl:2): a text is too long. Shorten it." in done.err
+
+
+@pytest.mark.parametrize("line", ['{"id": "a", "text": "two"}', '{"id": "1", "text": "two"}'])
+def test_an_id_that_repeats_is_refused_with_both_places(cli: Cli, words: list[object], tmp_path: Path, line: str) -> None:
+    texts = rows(tmp_path, '{"text": "one"}', '{"id": "a", "text": "one"}', '{"id": 1, "text": "one"}', line)
+    done = cli(*words[:2], texts, *words[2:])
+    assert done.code == 2
+    assert "texts.jsonl:4: the id" in done.err
+    assert f"texts.jsonl:{2 if 'a' in line else 1} too" in done.err.replace("\n", "")
 
 
 def test_a_runner_that_does_not_embed_is_refused(cli: Cli, words: list[object], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import ClassVar
 
 import pytest
@@ -18,8 +19,13 @@ class Counting(pillm.Session):
         raise AssertionError("asked")
 
     def embed(self, texts):
-        for text in texts:
-            yield self.odd.get(text, (float(len(text)), float(len(text.split()))))
+        left = iter(texts)
+        while group := list(islice(left, 4)):  # as real sessions, it pulls ahead
+            if any(len(text) > 20 for text in group):
+                raise pillm.DataError("a text is too long. Shorten it.")
+            for text in group:
+                if text != "gone":
+                    yield self.odd.get(text, (float(len(text)), float(len(text.split()))))
 
 
 class CountingRunner(TableRunner):
@@ -45,7 +51,7 @@ def test_vectors_come_as_texts_are_read(tmp_path):
     def endless():
         number = 0
         while True:
-            yield f"r{number}", "word " * number
+            yield f"r{number}", f"word {number}"
             number += 1
 
     stream = pillm.embed(endless(), pillm.Checkpoint(path=tmp_path), CountingRunner())
@@ -53,10 +59,30 @@ def test_vectors_come_as_texts_are_read(tmp_path):
     stream.close()
 
 
-@pytest.mark.parametrize("text", ["nothing", "endless", "wide"])
+@pytest.mark.parametrize("text", ["nothing", "endless", "wide", "gone"])
 def test_what_is_no_vector_is_an_error_that_names_the_text(tmp_path, text):
     with pytest.raises(pillm.BackendError, match="'r1' got no vector of finite numbers"):
         embedded(tmp_path, "one", text)
+
+
+@pytest.mark.parametrize("place", [0, 3, 5, 8])
+def test_a_text_that_is_not_taken_is_told_by_its_id_once_those_before_it_have_come(tmp_path, place):
+    rows = [((number, "a.jsonl"), "much too long for anybody" if number == place else "short") for number in range(9)]
+    stream = pillm.embed(iter(rows), pillm.Checkpoint(path=tmp_path), CountingRunner())
+    assert [next(stream)[0][0] for _ in range(place)] == list(range(place))
+    with pytest.raises(pillm.DataError, match=rf"^text \({place}, 'a.jsonl'\): a text is too long\. Shorten it\.$"):
+        next(stream)
+
+
+def test_a_row_that_cannot_be_read_is_told_once_those_before_it_have_come(tmp_path):
+    def broken():
+        yield from ((f"r{number}", "short") for number in range(6))
+        raise pillm.DataError("texts.jsonl:7: no text")
+
+    stream = pillm.embed(broken(), pillm.Checkpoint(path=tmp_path), CountingRunner())
+    assert [next(stream)[0] for _ in range(6)] == [f"r{number}" for number in range(6)]
+    with pytest.raises(pillm.DataError, match=r"^texts\.jsonl:7: no text$"):
+        next(stream)
 
 
 def test_a_runner_that_does_not_embed_is_refused_by_name(tmp_path):

@@ -13,6 +13,7 @@
 # The record is one of pillm's own (schemas/benchmark.schema.json): on a computer, `pillm bench compare` reads it, and `pillm bench
 # import` puts it into the history. A board that throttles, swaps, slows its clock, or reads prompts at speeds that differ by more
 # than 1 %, or writes at speeds that do by more than 5 %, times itself, not the model: the record says so and counts as void.
+# PILLM_LLAMACPP names the folder of setup_pi.sh --prefix.
 # From a computer, with the file sent over ssh: pillm bench FILE.gguf --runner pi4 -o host=pi@raspberrypi.local
 set -eu
 HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)

@@ -55,14 +55,22 @@ class HFSession(pillm.Session):
         yield from self._open.answer(requests, self._sampling, self._runner.load())
 
     def embed(self, texts: Iterable[str]) -> Iterator[tuple[float, ...]]:
-        """Yield for each text the mean of the last layer's hidden states over its tokens, not normalised."""
+        """Yield for each text the mean of the last layer's hidden states over its tokens, not normalised.
+
+        Raises DataError for an empty text and for one with more tokens than the model has positions.
+        """
         import torch
 
         model = self._open.model
+        most = getattr(model.config, "max_position_embeddings", None)
         for text in texts:
             ids = self._open.chat.tokenizer(text, return_tensors="pt")["input_ids"].to(model.device)
             if ids.shape[1] == 0:
                 raise pillm.DataError("an empty text has no embedding. Leave empty texts out.")
+            if most and ids.shape[1] > most:
+                raise pillm.DataError(
+                    f"a text of {ids.shape[1]} tokens is longer than the model's {most} positions. Shorten it or leave it out."
+                )
             with torch.inference_mode():
                 states = model.base_model(input_ids=ids).last_hidden_state
             yield tuple(states[0].float().mean(0).tolist())

@@ -69,6 +69,8 @@ def test_embeddings_are_the_mean_of_the_last_hidden_states(base: Path) -> None:
         one, two = session.embed(["érable", "minuit livre"])
         with pytest.raises(pillm.DataError, match="empty"):
             next(session.embed([""]))
+        with pytest.raises(pillm.DataError, match=r"longer than the model's \d+ positions\. Shorten it"):
+            next(session.embed(["érable " * 999]))
     assert len(one) == len(two) == 64
     model = load_model(base, torch.float32)
     from pillm_hf.rows.opening import load_chat

@@ -53,9 +53,9 @@ FLAGS = (
     "--parallel", "--temp", "--seed", "--prompt", "--conversation", "--no-conversation", "--single-turn",
     "--no-display-prompt", "--no-escape", "--system-prompt", "--system-prompt-file", "--grammar-file",
     "--json-schema-file", "--prompt-cache", "--cache-type-k", "--cache-type-v", "--jinja", "--no-warmup", "--offline",
-    "--perf", "--no-perf", "--simple-io", "--n-prompt", "--n-gen", "--repetitions", "--output", "--embd-normalize",
-    "--embd-output-format", "--pooling", "--alias", "--cache-ram", "--ctx-checkpoints", "--repack", "--no-repack",
-    "--load-mode", "--metrics", "--no-ui", "--no-slots", "--host", "--port", "--cors-origins", "--api-key-file",
+    "--perf", "--no-perf", "--simple-io", "--n-prompt", "--n-gen", "--repetitions", "--output", "--embeddings",
+    "--pooling", "--chat-template", "--alias", "--cache-ram", "--ctx-checkpoints", "--repack", "--no-repack", "--load-mode",
+    "--metrics", "--no-ui", "--no-slots", "--host", "--port", "--cors-origins", "--api-key-file",
 )  # fmt: skip
 
 

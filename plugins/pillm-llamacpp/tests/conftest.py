@@ -4,6 +4,7 @@ import fcntl
 import importlib.util
 import os
 import pickle
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ def _shared(name: str) -> ModuleType:
 
 
 tiny = _shared("tiny")
-for _name in ("llamatools", "zoo", "students", "benching", "boardtools", "boardbenching", "loopback", "walks"):
+for _name in ("llamatools", "zoo", "students", "benching", "boardtools", "boardbenching", "loopback", "walks", "headers"):
     _shared(_name)
 
 
@@ -111,3 +112,16 @@ def hub() -> Iterator[Any]:
     made.server.shutdown()
     made.server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def served(board: Any) -> Any:
+    """Return a board with a model named `assistant`, and a llama-server that prints what it was given."""
+    tools = sys.modules["pillm_llamacpp_boardtools"]
+    models = board.root / "var" / "lib" / "pillm" / "models"
+    models.mkdir(parents=True)
+    shutil.copyfile(tools.RPI4 / "selftest" / "tiny.gguf", models / "assistant.gguf")
+    (board.root / "etc" / "pillm" / "serve.d").mkdir(parents=True)
+    (board.root / "etc" / "default").mkdir()
+    tools.stand_in(board.programs / "bin" / "llama-server", 'env\nprintf "%s\\n" "$@"')
+    return board

@@ -56,6 +56,7 @@ def test_names_and_metadata_tell_what_a_file_was_made_from(made: tuple[Path, lis
         assert (told["recipe"], told["data"], told["train"], told["seed"]) == ("r3", "d4", "v1:0a", "7")
         assert (told["teacher"], told["teacher.revision"], told["base.revision"]) == ("big", "sha256:b1", "c0ffee")
         assert (told["license.teacher"], told["license.data"]) == ("mit", "CC0-1.0")
+        assert told["asked"] == "as it is"
         assert told["terms"].startswith("May be published under apache-2.0.")
 
 

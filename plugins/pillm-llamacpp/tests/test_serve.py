@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import http.server
 import re
 import shutil
 import string
 import subprocess
-import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pillm_llamacpp_boardtools import RPI4, Board, flags, known, printed, stand_in
+from pillm_llamacpp_boardtools import RPI4, Board, flags, known, printed
 
 TINY = RPI4 / "selftest" / "tiny.gguf"
 MEMORY = {
@@ -23,18 +19,6 @@ MEMORY = {
     3790: {"--ctx-size": "2048", "--batch-size": "256", "--ubatch-size": "128", "--cache-ram": "64", "--ctx-checkpoints": "2"},
     7810: {"--ctx-size": "4096", "--batch-size": "256", "--ubatch-size": "128", "--cache-ram": "256", "--ctx-checkpoints": "4"},
 }
-
-
-@pytest.fixture
-def served(board: Board) -> Board:
-    """Return a board with a model named `assistant`, and a llama-server that prints what it was given."""
-    models = board.root / "var" / "lib" / "pillm" / "models"
-    models.mkdir(parents=True)
-    shutil.copyfile(TINY, models / "assistant.gguf")
-    (board.root / "etc" / "pillm" / "serve.d").mkdir(parents=True)
-    (board.root / "etc" / "default").mkdir()
-    stand_in(board.programs / "bin" / "llama-server", 'env\nprintf "%s\\n" "$@"')
-    return board
 
 
 def wants(board: Board, text: str, file: str = "pillm/serve.d/assistant.env") -> None:
@@ -66,6 +50,9 @@ def test_it_checks_every_flag_with_the_program_of_the_board(served: Board) -> No
     assert count > 20
     assert f"{count} flags, all known to" in said.stderr
     assert "--api-key-file" in printed(said)
+    for words in ("foo", "--jinja foo", "-Q 3", "--seed x", "--temp"):
+        wants(served, f"PILLM_OPTIONS={words}\n")
+        assert "Mend PILLM_OPTIONS" in served.run("serve.sh", "--check", "assistant", expect=2).stderr
     wants(served, "PILLM_OPTIONS=--no-such-flag\n")
     assert "does not know: --no-such-flag" in served.run("serve.sh", "--check", "assistant", expect=4).stderr
 
@@ -126,6 +113,14 @@ def test_a_setting_of_the_model_beats_the_default_and_the_environment_beats_both
         ),
         ("\nPILLM_PROT=8080\n", 2, "assistant.env:2: 'PILLM_PROT' is no setting"),
         ("PILLM_PORT=http\n", 2, "PILLM_PORT needs a whole number"),
+        ("PILLM_PORT=99999\n", 2, "PILLM_PORT needs a whole number up to 65535"),
+        ("PILLM_CONTEXT=0\n", 2, "PILLM_CONTEXT needs a whole number from 1 on"),
+        ("PILLM_TOKENS=123456789012345678901\n", 2, "PILLM_TOKENS is too large"),
+        ("PILLM_SYSTEM=mine\n", 2, "PILLM_SYSTEM knows none"),
+        ("PILLM_OPTIONS=-h\n", 2, "-h prints something and ends"),
+        ("PILLM_OPTIONS=--version\n", 2, "--version prints something and ends"),
+        ("PILLM_OPTIONS=--parallel 4\n", 2, "--parallel would share the context"),
+        ("PILLM_OPTIONS=-c 99\n", 2, "a setting of its own: PILLM_CONTEXT"),
         ("PILLM_MODEL=/home/me/file.gguf\n", 2, "Files below /home are hidden"),
     ],
 )
@@ -225,35 +220,3 @@ def test_a_file_that_is_not_there_and_a_program_that_is_not_there_are_named(serv
     assert "there is no file" in served.run("serve.sh", "other", expect=2).stderr
     shutil.rmtree(served.programs)
     assert "install the package pillm-llamacpp" in served.run("serve.sh", "assistant", expect=4).stderr
-
-
-class _Loading(http.server.BaseHTTPRequestHandler):
-    """Answers 503 twice, as llama-server does while it reads the file, then 200."""
-
-    asked = 0
-
-    def do_GET(self) -> None:
-        type(self).asked += 1
-        self.send_response(200 if self.asked > 2 and self.path == "/health" else 503)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
-
-@pytest.fixture
-def loading() -> Iterator[int]:
-    handler = type("Loading", (_Loading,), {"asked": 0})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
-
-
-def test_waiting_ends_once_the_model_is_read(served: Board, loading: int) -> None:
-    served.run("serve.sh", "--wait", "assistant", PILLM_PORT=str(loading), PILLM_WAIT="20", http_proxy="http://127.0.0.1:9")
-
-
-def test_waiting_has_a_limit(served: Board, tmp_path: Path) -> None:
-    said = served.run("serve.sh", "--wait", "assistant", PILLM_PORT="9", PILLM_WAIT="1", expect=1).stderr
-    assert "did not answer on http://127.0.0.1:9/health within 1 s" in said

@@ -97,6 +97,19 @@ def test_a_dry_run_prints_every_step_and_changes_nothing(builder: Board) -> None
     assert said.endswith("nothing was changed\n")
 
 
+@pytest.mark.full
+def test_a_folder_of_ones_own_is_told_with_what_makes_the_other_scripts_find_it(builder: Board, tmp_path: Path) -> None:
+    mine = tmp_path / "my programs"
+    words = ("setup_pi.sh", "--source", source.archive_path(), "--prefix", mine)
+    assert f"export PILLM_LLAMACPP='{mine}'" in builder.run(*words).stderr
+    line = builder.run("run_decoder.sh", "--dry-run", RPI4 / "selftest" / "tiny.gguf", "a", PILLM_LLAMACPP=str(mine)).stderr
+    assert f"'{mine}/bin/llama-completion'" in line
+
+
+def test_compiling_with_no_job_at_all_is_refused(board: Board) -> None:
+    assert "--jobs needs a whole number from 1 on" in board.run("setup_pi.sh", "--jobs", 0, expect=2).stderr
+
+
 def test_it_ends_with_known_words_and_finds_everything_in_place_the_second_time(builder: Board) -> None:
     (builder.root / "etc" / "rpi").mkdir(parents=True)
     (builder.root / "etc" / "rpi" / "swap.conf").touch()

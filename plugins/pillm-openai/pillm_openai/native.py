@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import pillm
 from pillm_openai.address import is_here, is_near, server_name
 from pillm_openai.faults import server_words, without
+from pillm_openai.likeness import unlike
 from pillm_openai.wire import MAX_BODY, headers_for
 
 Proof: TypeAlias = Literal["bytes", "name", "none"]
@@ -141,8 +142,10 @@ class Native:
         """Return what is served, as far as the server tells; raise ConfigError where it is another file than `model`."""
         listed = self._listed(named)
         if props := self.props():
-            path = str(props.get("model_path") or "")
-            return Served(*self._by_path(path, model), listed)
+            proof, sentence = self._by_path(str(props.get("model_path") or ""), model)
+            if proof != "bytes" and (difference := unlike(self._meta(listed), model)):
+                raise self._another(difference, model)
+            return Served(proof, sentence, listed)
         shown = self.ask("/api/show", {"model": listed}) or {}
         if blob := _BLOB.search(str(shown.get("modelfile") or "")):
             if blob[1] != model.sha256:
@@ -154,13 +157,23 @@ class Native:
         """Return the name to ask for: the one that was given, else the only one that the server lists."""
         if named:
             return named
-        data = (self.ask("/v1/models") or {}).get("data")
-        names = [str(one.get("id")) for one in data if isinstance(one, dict)] if isinstance(data, list) else []
+        names = [str(one.get("id")) for one in self._models()]
         if len(names) != 1:
             raise pillm.ConfigError(
                 f"{self.name} serves {', '.join(names[:5]) or 'no model that it lists'}. Name the one to ask: -o model=NAME"
             )
         return names[0]
+
+    def _models(self) -> list[dict[str, Any]]:
+        data = (self.ask("/v1/models") or {}).get("data")
+        return [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
+
+    def _meta(self, listed: str) -> dict[str, Any]:
+        """Return what the server lists of the model of that name."""
+        found = [
+            one.get("meta") for one in self._models() if str(one.get("id")) == listed or listed in (one.get("aliases") or ())
+        ]
+        return found[0] if found and isinstance(found[0], dict) else {}
 
     def _by_path(self, path: str, model: pillm.ModelFile) -> tuple[Proof, str]:
         """Return what the path that a server opened says of a file."""

@@ -11,6 +11,8 @@ from pillm_openai_natives import Told, file, listing, streamed
 
 import pillm
 
+TINY = Path(__file__).parents[3] / "rpi4" / "selftest" / "tiny.gguf"
+
 
 @contextmanager
 def native(server: Told) -> Iterator[Native]:
@@ -45,6 +47,23 @@ def test_a_name_that_holds_the_hash_proves_and_a_bare_name_does_not(tmp_path: Pa
     for path in (f"/far/{'0' * 16}-student.gguf", "/far/teacher.gguf"):
         with pytest.raises(pillm.ConfigError, match="and not "):
             served(model, props={"model_path": path})
+
+
+def test_a_server_that_tells_of_a_model_unlike_the_file_is_refused() -> None:
+    model = pillm.ModelFile.of(TINY, "Q4_K_M")
+    like = {"n_params": 956672, "size": 589652, "n_embd": 256, "n_ctx_train": 512, "n_vocab": 330}  # as llama-server tells
+    for path, proof in (("model.gguf", "none"), (f"/far/{TINY.name}", "name")):
+        for meta in (like, {}, {"n_params": "many", "size": True}):
+            listed = {"data": [{"id": "m", "meta": meta}, "odd"]}
+            assert served(model, "m", v1__models=listed, props={"model_path": path}).proof == proof
+        for name in like:
+            listed = {
+                "data": [{"id": "~other", "meta": like}, {"id": "x", "aliases": ["m"], "meta": {**like, name: like[name] + 1}}]
+            }
+            with pytest.raises(
+                pillm.ConfigError, match=rf"serves a model of {like[name] + 1} .* the file has {like[name]}, and not"
+            ):
+                served(model, "m", v1__models=listed, props={"model_path": path})
 
 
 def test_ollama_names_the_hash_of_its_file(tmp_path: Path) -> None:

@@ -88,12 +88,12 @@ def built_program(target: str) -> Path:
 
 
 @contextmanager
-def serving(*start: str) -> Iterator[str]:
+def serving(*start: str, model: str | Path = MODEL, cwd: Path | None = None) -> Iterator[str]:
     """Yield the address of a real llama-server with the file of the board's self-test."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    argv = [*start, "--model", str(MODEL), "--port", str(port)]
+    argv = [*start, "--model", str(model), "--port", str(port)]
     argv += [
         "--ctx-size",
         "512",
@@ -108,7 +108,8 @@ def serving(*start: str) -> Iterator[str]:
         "mean",
     ]
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet, env={**os.environ, "LLAMA_ARG_REPACK": "0"})
+    told = {**os.environ, "LLAMA_ARG_REPACK": "0"}
+    process = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet, env=told, cwd=cwd)
     try:
         until = time.monotonic() + 60
         while time.monotonic() < until and process.poll() is None:
@@ -153,6 +154,18 @@ def test_a_real_llama_server_is_proved_answers_like_the_file_here_and_is_timed(l
     (said,) = ask(held, model, "pick", schema=schema)
     assert isinstance(said, pillm.Answer)
     assert json.loads(said.content)["a"] in ("x", "y")
+
+
+def test_a_real_llama_server_of_another_model_is_found_out_where_it_tells_no_name(tmp_path: Path) -> None:
+    shutil.copyfile(MODEL, tmp_path / "model.gguf")
+    other = tmp_path / "other.gguf"
+    shorter = MODEL.read_bytes().replace(b"llama.context_length\x04\0\0\0\0\x02", b"llama.context_length\x04\0\0\0\0\x01")
+    other.write_bytes(shorter)
+    with serving(str(built_program("this")), model="model.gguf", cwd=tmp_path) as url:
+        with ServerRunner(base_url=url).open(pillm.ModelFile.of(MODEL, "Q4_K_M")) as session:
+            assert session.served.proof == "none"  # type: ignore[attr-defined]
+        with pytest.raises(pillm.ConfigError, match="a model of 512 tokens of context, where the file has 256"):
+            ServerRunner(base_url=url).open(pillm.ModelFile.of(other, "Q4_K_M"))
 
 
 @pytest.mark.full

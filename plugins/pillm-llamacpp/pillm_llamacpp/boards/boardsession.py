@@ -12,6 +12,7 @@ import pillm
 from pillm_llamacpp.boards.boardserver import BoardServer
 from pillm_llamacpp.inference.outcomes import Reader
 from pillm_llamacpp.inference.session import batched
+from pillm_llamacpp.workers.refusal import too_long
 
 if TYPE_CHECKING:
     from pillm_llamacpp.workers.pipe import Packet
@@ -163,7 +164,7 @@ class BoardAnswers(pillm.Session):
     def _tokens(self, text: str) -> list[int]:
         ids = list(self._worker.ask(op="tokenize", text=text, special=True)["ids"]) or [0]
         if len(ids) > self._context:
-            raise pillm.DataError(f"a text of {len(ids)} tokens is longer than the context of {self._context}.")
+            raise pillm.DataError(f"{too_long(len(ids), self._context)}.")
         return ids
 
     def _embedded(self, group: list[list[int]]) -> Iterator[tuple[float, ...]]:

@@ -17,6 +17,7 @@ from pillm_llamacpp.gates import logits, parity, proving, trial
 from pillm_llamacpp.inference.session import Settings
 from pillm_llamacpp.measuring.measures import Measures
 from pillm_llamacpp.measuring.texts import CHOICE
+from pillm_llamacpp.packing.asked import asked_keys
 from pillm_llamacpp.packing.beside import write_for_use
 from pillm_llamacpp.packing.picking import chosen
 from pillm_llamacpp.quantizing import quants as table
@@ -179,6 +180,7 @@ def _keys(checkpoint: pillm.Checkpoint) -> dict[str, str]:
     contract = checkpoint.contract
     if contract.get("template"):
         keys["pillm.template"] = pillm.template_hash(contract["template"])
+    keys |= asked_keys(checkpoint)
     return {**keys, "pillm.contract": str(contract["hash"])} if contract.get("hash") else keys
 
 

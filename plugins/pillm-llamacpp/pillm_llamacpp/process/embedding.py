@@ -9,7 +9,7 @@ import llama_cpp.llama_cpp as llama
 import numpy as np
 
 from pillm_llamacpp.inference.engine import Context
-from pillm_llamacpp.workers.refusal import Refusal
+from pillm_llamacpp.workers.refusal import Refusal, too_long
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ class Embedder:
         encoded = [self._served.model.tokenize(text, bos=True) or [0] for text in texts]
         longest = max(map(len, encoded), default=1)
         if longest > self._served.context:
-            raise Refusal("data", f"a text of {longest} tokens is longer than the context of {self._served.context}")
+            raise Refusal("data", too_long(longest, self._served.context))
         context = self._room(longest)
         return [vector for group in _groups(encoded, context.batch) for vector in self._pooled(context, group)]
 
