@@ -165,7 +165,7 @@ def test_without_torch_the_remedy_is_named(
     checkpoint: pillm.Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
-    with pytest.raises(pillm.MissingDependency, match=r"pip install 'pillm-llamacpp\[convert\]'"):
+    with pytest.raises(pillm.MissingDependency, match=r"pip install './plugins/pillm-llamacpp\[convert\]'"):
         export(checkpoint, tmp_path / "out")
 
 
