@@ -16,7 +16,7 @@ import pillm
 def test_without_pyarrow_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for ask in (lambda: count_parquet(None), lambda: next(read_parquet(Path("x.parquet")))):
-        with pytest.raises(pillm.MissingDependency, match=r"pip install 'pillm-hf\[parquet\]'"):
+        with pytest.raises(pillm.MissingDependency, match=r"pip install './plugins/pillm-hf\[parquet\]'"):
             ask()
 
 

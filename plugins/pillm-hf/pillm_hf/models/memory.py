@@ -56,15 +56,17 @@ def _containers_free(root: Path = Path("/sys/fs/cgroup")) -> int | None:
 
 
 def _processes_free() -> int | None:
-    """Return what a limit on this process's address space leaves (`ulimit -v`); None without one."""
+    """Return what limits on this process's address space and data leave (`ulimit -v`, `ulimit -d`); None without any."""
     import resource
 
-    most = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if most == resource.RLIM_INFINITY:
-        return None
-    with suppress(OSError, ValueError, IndexError):
-        return most - int(Path("/proc/self/statm").read_text("ascii").split()[0]) * sysconf("SC_PAGE_SIZE")
-    return None
+    found = []
+    with suppress(OSError, ValueError):
+        said = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("utf-8", "replace").splitlines())
+        for limit, taken in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+            most = resource.getrlimit(limit)[0]
+            if most != resource.RLIM_INFINITY and taken in said:
+                found.append(most - int(said[taken].split()[0]) * 1024)
+    return min(found, default=None)
 
 
 def most_bytes(device: str) -> int:
