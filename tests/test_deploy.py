@@ -19,7 +19,7 @@ from tests.deploys import Answers, Field, a_field
 ANSWERING = """#!/bin/sh
 # a llama-server whose model file is a real one: what it answers stands beside it
 echo '{"answer": "hello", "load": 0}' > told.json
-for word in "$@"; do shift; [ "$word" = model.gguf ] && word=told.json; set -- "$@" "$word"; done
+for word in "$@"; do shift; case $word in *-model.gguf) word=told.json ;; esac; set -- "$@" "$word"; done
 exec "$PILLM_BOARD/stand-in" "$@"
 """
 

@@ -59,7 +59,7 @@ def test_a_server_that_dies_at_once_is_given_up_and_said_and_can_be_started_agai
         assert "out of memory" in found["last_end"]
         (said,) = [note for note in found["notes"] if "given up" in note]
         assert "ended 10 times in a row (it was killed, most often because the device is out of memory)" in said
-        assert f"`sh {root}/serve.sh restart`" in said
+        assert "--restart" in said
         model.write_bytes(sound)
         assert served.deploy(0).state == "restarted"
         assert Answers(served.port).once() == "old"
@@ -80,7 +80,7 @@ def test_who_is_not_lingering_is_told_so_with_the_remedy() -> None:
         (served.board.folder / "lingers").write_text("no\n")
         with served.board.remote() as remote:
             place = replace(Place.find(remote, "default"), port=served.port)
-            place.install(served.port)
+            place.install()
             place.ask("ensure")
             (said,) = notes_of(place, place.standing())
             assert "logged in" in said

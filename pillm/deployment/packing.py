@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from pillm.artifacts import CHOICE_FILE, CONTRACT_FILE, ModelFile
@@ -11,6 +12,8 @@ from pillm.contract import Contract
 from pillm.deployment.bundle import GRAMMAR_FILE, SCHEMA_FILE, Bundle
 from pillm.deployment.held import shared_schema, smoke_from_run, smoke_from_runner
 from pillm.deployment.smoke import ANY, smoke_of_words
+from pillm.deployment.systemturn import system_turn
+from pillm.devices.ggufheader import Value, read_header
 from pillm.errors import ConfigError, DataError
 from pillm.intake.door import check_model_file
 from pillm.report.foreignjson import read_foreign
@@ -24,7 +27,7 @@ def bundle_of(
     path: Path | str,
     runner: Runner | None = None,
     *,
-    constrained: bool = False,
+    constrained: bool | None = None,
     smoke: str | None = None,
     answer: str | None = None,
 ) -> Bundle:
@@ -32,9 +35,9 @@ def bundle_of(
 
     Its smoke tests are held-out rows that this very file answered in the run's evaluation; else a greeting, with the answer
     that `runner` gives to it here; `smoke` is another prompt, or `any`, and `answer` how the answer to it must begin. With
-    `constrained` every answer on the board must satisfy the schema that the rows share. Raises
-    ConfigError where there is no file, several, or no such schema and grammar; DataError for a file that is not what its
-    manifest says.
+    `constrained` every answer on the board must satisfy the schema that the rows share; None: as it is there. Raises
+    ConfigError where there is no file, several, one that answers nothing, or no such schema and grammar; DataError for a file
+    that is not what its manifest says.
     """
     if answer is not None and (smoke is None or not answer.strip()):
         raise ConfigError(
@@ -45,7 +48,8 @@ def bundle_of(
     if any((folder / MANIFEST).is_file() for folder in (file.resolve().parent, file.resolve().parent.parent)):
         for problem in verify(file):
             raise DataError(f"{problem.path} {problem.reason}. What was scored is what ships: export it again.")
-    quant = _QUANT.search(file.stem)
+    quant, header = _QUANT.search(file.stem), read_header(file).metadata
+    refuse_encoder(file, header)
     model = ModelFile.of(file, quant[1].upper() if quant else "")
     contract, run = _contract(file), file.resolve().parent.parent
     beside, grammar = read_foreign(file.with_name(SCHEMA_FILE)), file.with_name(GRAMMAR_FILE)
@@ -57,18 +61,23 @@ def bundle_of(
             f"{grammar} is missing, so answers cannot be held to the rows' schema. Export the model again with exporter "
             "'gguf': it writes the grammar, or says why the schema has none. Nothing was sent."
         )
-    tests = smoke_of_words(smoke, answer, contract) if smoke else smoke_from_run(run, model, contract, constrained=constrained)
+    told = smoke_of_words(smoke, answer, contract) if smoke else None
+    held = told or smoke_from_run(run, model, contract, constrained=True) or smoke_of_words(ANY, None, contract)
+    tests = held if constrained else told or smoke_from_run(run, model, contract)
     if tests is None:  # what the file answers here is held to no grammar
-        tests = (
-            smoke_from_runner(model, contract, runner) if runner and not constrained else smoke_of_words(ANY, None, contract)
-        )
+        tests = smoke_from_runner(model, contract, runner) if runner else smoke_of_words(ANY, None, contract)
+    turn = system_turn(file, header, contract, schema)
     return Bundle(
         model=model,
         contract=contract,
         smoke=tests,
+        held=held,
         schema=schema,
         constrained=constrained,
         grammar=grammar.read_text("utf-8") if grammar.is_file() and schema is not None else None,
+        system=turn.message,
+        template=turn.template,
+        notes=turn.notes,
     )
 
 
@@ -88,6 +97,17 @@ def model_file_of(path: Path) -> Path:
     if not files:
         raise ConfigError(f"{path} is neither a GGUF file nor a run with one in its folder export. Export the model first.")
     raise ConfigError(f"{path} holds {len(files)} model files and chose none. Name one: --model {files[0]}")
+
+
+def refuse_encoder(file: Path, header: Mapping[str, Value]) -> None:
+    """Raise ConfigError for a file that turns texts into vectors and answers nothing."""
+    kind = header.get("general.architecture")
+    if header.get(f"{kind}.attention.causal") is False:
+        raise ConfigError(
+            f"{file} is an encoder ({kind}): it turns texts into vectors and answers nothing, and deploy serves models that "
+            "answer. Nothing was sent. Embed texts on the board itself with rpi4/run_encoder.sh, or from here with: pillm "
+            "embed --runner pi4 -o host=HOST"
+        )
 
 
 def _told(path: Path, *keys: str) -> str | None:

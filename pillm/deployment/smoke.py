@@ -37,10 +37,13 @@ class SmokeTest:
     """How the answer must begin; None: as the first half of what is expected."""
     schema: JSONObject | None = None
     """The JSON Schema that the answer must satisfy, where `expected` is JSON that does."""
+    plain: bool = False
+    """Whether it is asked as most callers ask: without a word of how to sample."""
 
     def request(self) -> JSONObject:
         """Return the body of the chat completion that asks it."""
-        return {"messages": list(self.messages), "temperature": 0, "max_tokens": self.tokens, "seed": 0, "stream": False}
+        sampling = {} if self.plain else {"temperature": 0, "seed": 0}
+        return {"messages": list(self.messages), **sampling, "max_tokens": self.tokens, "stream": False}
 
     def judge(self, said: str) -> str | None:
         """Return what is wrong with an answer, or None where it agrees."""
@@ -84,6 +87,7 @@ def smoke_from_json(told: Any) -> tuple[SmokeTest, ...]:
             tokens=one["request"].get("max_tokens", LONGEST),
             begins=one.get("begins"),
             schema=one.get("schema"),
+            plain="temperature" not in one["request"],
         )
         for one in told["tests"]
     )
