@@ -25,13 +25,13 @@ trial() {
   id=$1 port=${2-} committed='' judged=''
   exec 7>"$here/lock"
   flock -w 20 7 || { say busy && exit 0; } # one that was broken off needs a moment to leave
-  trap '' HUP PIPE INT TERM
   settle
   old=$(answering) before=$(release_at previous)
   [ "$old" = "$id" ] && say same && exit 0
   rm -f -- "$here/stopped"
   [ -n "$old" ] || dismiss # what an earlier first trial may have left
   alive serve || ensure >/dev/null
+  trap '' HUP PIPE INT TERM # only now: what a process ignores, all that it starts ignores too
   while alive "$id.keeper"; do sleep 0.1; done
   printf '' 2>/dev/null >"$run/$id.trial" || { say unwritable && exit 0; }
   rm -f -- "$run/$id.exit"
