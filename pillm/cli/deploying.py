@@ -39,17 +39,16 @@ def over_hosts(terminal: Terminal, action: str, hosts: Sequence[str], chosen: di
     work, service = _work(terminal, action, chosen), _service(chosen)
     rows: list[JSONObject] = []
     codes: list[int] = []
+    rest = list(hosts)
     try:
-        for host in hosts:
-            done, code = _one(host, work, service, chosen)
+        while rest:
+            done, code = _one(rest[0], work, service, chosen)
             rows += done
             codes += [code] if code else []
+            rest.pop(0)
     except KeyboardInterrupt:
         codes = [INTERRUPTED]
-        reached = {row["host"] for row in rows}
-        rest = [host for host in hosts if host not in reached]
-        states = ["interrupted", *["not reached"] * (len(rest) - 1)]
-        rows += [{"host": host, "state": state} for host, state in zip(rest, states, strict=False)]
+        rows += [{"host": host, "state": "not reached" if number else "interrupted"} for number, host in enumerate(rest)]
         click.echo("Interrupted: what answered on the boards still answers; the same command resumes.", err=True)
     logs = "".join(f"==> {row['host']} <==\n{row['log']}" if len(hosts) > 1 else row["log"] for row in rows if "log" in row)
     told = any("error" not in row for row in rows)

@@ -19,6 +19,7 @@ from pillm.deployment.standing import manifest_of, notes_of
 from pillm.deployment.tending import wake
 from pillm.deployment.trial import Trial
 from pillm.devices.detection import processor_flags
+from pillm.devices.shapes import shape_of
 from pillm.errors import DataError
 from pillm.progress import Progress
 from pillm.records import JSONObject
@@ -80,6 +81,7 @@ def deploy(
         return replace(done, notes=(*notes, how, sent, *room), seconds=since(began))
     place.install()
     place = replace(place, port=port)
+    place.ask("prune", planned.release, bundle.model.sha256[:16])  # what failed earlier may fill the card
     if given and keys:
         put_keys(place, *keys)
     notes = (*notes, *_bring(place, planned, settings, progress))
@@ -104,11 +106,14 @@ def _plan(bundle: Bundle, place: Place, settings: Settings, program: LlamaProgra
     if system and not program.knows("template"):
         notes.append("this llama-server knows no --chat-template-file: callers must send the system message themselves")
         system = False
+    trained = shape_of(bundle.model).context or settings["context"]
     profile = Profile(
-        server=program.path, threads=settings["threads"] or min(4, place.cores), context=settings["context"],
+        server=program.path, threads=settings["threads"] or min(4, place.cores), context=min(settings["context"], trained),
         temperature=float(settings["temperature"]), predict=settings["predict"], constrained=settings["constrained"],
         system=system, key=key,
     )  # fmt: skip
+    if trained < settings["context"]:
+        notes.append(f"the model has a context of {trained} tokens, so that many are served")
     bundle = bundle.served(constrained=profile.constrained, system=system, greedy=profile.temperature == 0)
     release = bundle.release(profile)
     words, dropped = arguments(program, release, profile, label=bundle.model.label, sha256=bundle.model.sha256)
@@ -119,7 +124,6 @@ def _plan(bundle: Bundle, place: Place, settings: Settings, program: LlamaProgra
 def _bring(place: Place, planned: _Planned, settings: Settings, progress: Progress) -> tuple[str, ...]:
     """Put a release there, see that the keeper runs, and return what is to be said of the board."""
     bundle = planned.bundle
-    place.ask("prune", planned.release, bundle.model.sha256[:16])  # what failed earlier may fill the card
     model = place.remote.upload(bundle.model.path, f"{place.root}/files", bundle.model.sha256, progress)
     memory = memory_of(bundle.model.path, planned.profile.context, processor_flags(place.remote))
     archive = bundle.archive(planned.release, planned.words, told_of(planned.profile, settings), memory)

@@ -91,7 +91,13 @@ serve() {
 }
 
 tick() {
-  while sleep "$every" && alive serve; do say watch >&8; done
+  trap 'kill $!; exit 0' TERM
+  while :; do
+    sleep "$every" &
+    wait $!
+    alive serve || exit
+    say watch >&8
+  done
 }
 
 watch() { # whoever killed a part of it: what must run runs again
