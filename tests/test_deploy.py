@@ -67,6 +67,9 @@ def test_a_file_is_deployed_looked_at_and_gone_back_from(served: Field, deploy: 
     (stands,) = deploy("board", "--status", "--json").json
     assert (stands["model"], stands["healthy"]) == ("m-Q8_0.gguf", True)
     assert "arguments:" in deploy("board", "--logs", "-n", "5").out
+    looked = deploy("board", "--rollback", "--dry-run", "--json")
+    assert (looked.code, looked.json[0]["state"], looked.json[0]["model"]) == (0, "planned", "old.gguf")
+    assert Answers(served.port).once() == "hello", "a dry run goes nowhere"
     back = deploy("board", "--rollback", "--json")
     assert (back.code, back.json[0]["state"]) == (0, "rolled back")
     assert Answers(served.port).once() == "old"
@@ -78,6 +81,27 @@ def test_one_host_and_several_have_one_shape_in_json_and_notes_are_in_it(deploy:
     assert one.json[0].keys() == two.json[0].keys() == two.json[1].keys()
     assert any("@reboot" in note for note in one.json[0]["notes"])
     assert "@reboot" in one.err
+
+
+def test_a_monitor_can_tell_what_answers_from_what_does_not_and_from_nothing(served: Field, deploy: Cli) -> None:
+    (row,) = deploy("board", "--status", "--all", "--json").json
+    assert row["name"] == "default"
+    assert (row["profile"]["context"], row["profile"]["temperature"], row["profile"]["key"]) == (256, 0.0, None)
+    assert deploy("board", "--status", "--name", "other").code == 2
+    assert deploy("board", "--stop").code == 0
+    done = deploy("board", "--status", "--json")
+    assert (done.code, done.json[0]["state"]) == (1, "stopped")
+    assert deploy("board", "--restart").code == 0
+    assert deploy("board", "--status").code == 0
+    assert Answers(served.port).once() == "old"
+
+
+def test_a_dry_run_records_no_key_of_a_host(served: Field, cli: Cli, tmp_path: Path, model: Path, fakes: Path) -> None:
+    known = tmp_path / "known"
+    words = ["--known-hosts", known, "--ssh-config", served.board.ssh_config, "--accept-host-key", served.board.fingerprint]
+    done = cli("deploy", "board", "--model", model, "--server", served.server, "--dry-run", "--json", *words)
+    assert (done.code, done.json[0]["state"]) == (0, "planned"), done.err
+    assert not known.exists()
 
 
 def test_a_board_that_fails_does_not_stop_the_others(served: Field, deploy: Cli) -> None:
@@ -109,6 +133,13 @@ def test_an_unknown_host_is_shown_and_exits_with_6(served: Field, cli: Cli, tmp_
         ["board", "--model", "{model}", "--status"],
         ["-oProxyCommand=x", "--status"],
         ["board", "--status", "--name", "../x"],
+        ["board", "--rollback", "--status"],
+        ["board", "--rollback", "--context", "512"],
+        ["board", "--rollback", "--smoke", "any"],
+        ["board", "--status", "--dry-run"],
+        ["board", "--model", "{model}", "--release", "last-failed"],
+        ["board", "--status", "--all", "--name", "default"],
+        ["board", "--model", "{model}", "--context", "100"],
     ],
 )
 def test_what_makes_no_sense_is_refused(cli: Cli, model: Path, words: list[str]) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pillm
 from pillm.contract import Contract
-from pillm.deployment.packing import bundle_of, model_file_of
+from pillm.deployment.packing import bundle_of, model_file_of, refuse_encoder
+from pillm.deployment.smoke import smoke_from_json, smoke_to_json
 from pillm.store import Lineage, write_manifest
 from pillm.testing.hostile import SOUND
 from tests.test_deployment_held import row, write_run
@@ -45,7 +48,7 @@ def test_the_grammar_beside_the_file_goes_with_it(run: Path) -> None:
     found = bundle_of(run, constrained=True)
     assert (found.schema, found.grammar) == ({"type": "string"}, 'root ::= "x"')
     assert found.constrained
-    assert bundle_of(run).limits() == []
+    assert bundle_of(run).served(constrained=True, system=True, greedy=True).smoke[0].expected is None
     assert found.smoke[0].expected is None, "'yes' is no answer that the grammar allows"
     assert bundle_of(run).smoke[0].expected == "yes"
 
@@ -65,6 +68,26 @@ def test_a_file_by_itself_has_a_greeting_that_any_answer_will_do_for(tmp_path: P
     assert (found.smoke[0].expected, found.schema, found.model.quant) == (None, None, "")
     with pytest.raises(pillm.ConfigError, match="share one JSON Schema"):
         bundle_of(tmp_path / "m.gguf", constrained=True)
+
+
+def test_one_test_is_asked_as_a_caller_asks(run: Path) -> None:
+    found = bundle_of(run)
+    served = replace(found, template="x").served(constrained=False, system=True, greedy=True)
+    assert [message["role"] for message in found.smoke[0].messages] == ["system", "user"]
+    assert [message["role"] for message in served.smoke[0].messages] == ["user"], "the server adds what training began with"
+    assert "temperature" not in served.smoke[0].request()
+    assert smoke_from_json(smoke_to_json(served.smoke)) == served.smoke
+    with_chance = found.served(constrained=False, system=False, greedy=False)
+    assert with_chance.smoke[0].request()["temperature"] == 0
+    with pytest.raises(pillm.ConfigError, match="comes with none.*--free"):
+        found.served(constrained=True, system=True, greedy=True)
+
+
+def test_an_encoder_is_refused_before_anything_is_sent() -> None:
+    header: dict[str, Any] = {"general.architecture": "bert", "bert.attention.causal": False}
+    with pytest.raises(pillm.ConfigError, match=r"is an encoder \(bert\).*Nothing was sent"):
+        refuse_encoder(Path("m.gguf"), header)
+    refuse_encoder(Path("m.gguf"), {"general.architecture": "llama"})
 
 
 def test_a_file_that_was_changed_since_is_refused(run: Path) -> None:
