@@ -13,8 +13,8 @@ from tests.conftest import Cli
 
 CHOSEN: dict[str, Any] = {
     "name": "default", "port": None, "server": None, "context": None, "threads": None, "temperature": None, "predict": None,
-    "system": None, "defaults": False, "wait": 1.0, "api_key_file": None, "ssh_config": None, "known_hosts": None, "accepted": (),
-    "dry_run": False, "every": False, "lines": 5, "release": None,
+    "system": None, "defaults": False, "wait": 1.0, "api_key_file": None, "ssh_config": None, "known_hosts": None,
+    "accepted": (), "dry_run": False, "every": False, "lines": 5, "release": None,
 }  # fmt: skip
 
 

@@ -86,7 +86,9 @@ def test_one_host_and_several_have_one_shape_in_json_and_notes_are_in_it(deploy:
 def test_a_monitor_can_tell_what_answers_from_what_does_not_and_from_nothing(served: Field, deploy: Cli) -> None:
     (row,) = deploy("board", "--status", "--all", "--json").json
     assert row["name"] == "default"
-    assert (row["profile"]["context"], row["profile"]["temperature"], row["profile"]["key"]) == (256, 0.0, None)
+    assert (row["profile"]["context"], row["profile"]["temperature"], row["profile"]["key"]) == (64, 0.0, None), (
+        "the model has no more"
+    )
     assert deploy("board", "--status", "--name", "other").code == 2
     assert deploy("board", "--stop").code == 0
     done = deploy("board", "--status", "--json")

@@ -79,7 +79,7 @@ def test_one_test_is_asked_as_a_caller_asks(run: Path) -> None:
     assert smoke_from_json(smoke_to_json(served.smoke)) == served.smoke
     with_chance = found.served(constrained=False, system=False, greedy=False)
     assert with_chance.smoke[0].request()["temperature"] == 0
-    with pytest.raises(pillm.ConfigError, match="comes with none.*--free"):
+    with pytest.raises(pillm.ConfigError, match=r"comes with none.*--free"):
         found.served(constrained=True, system=True, greedy=True)
 
 

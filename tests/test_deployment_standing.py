@@ -44,7 +44,9 @@ def standing(served: Field) -> dict[str, Any]:
 
 
 def test_a_server_that_dies_at_once_is_given_up_and_said_and_can_be_started_again() -> None:
-    with a_board(sleep="exec /bin/sleep 0.02") as served:  # the waits between are not what is tested
+    with a_board(
+        sleep='[ "$1" = 2 ] && exec /bin/sleep 2\nexec /bin/sleep 0.02'
+    ) as served:  # the waits between are not what is tested
         served.deploy(0)
         root = served.board.home / ".local" / "share" / "pillm" / "served" / "default"
         model = (root / "current" / "model.gguf").resolve()
