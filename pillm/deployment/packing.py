@@ -16,6 +16,7 @@ from pillm.deployment.systemturn import system_turn
 from pillm.devices.ggufheader import Value, read_header
 from pillm.errors import ConfigError, DataError
 from pillm.intake.door import check_model_file
+from pillm.records import JSONObject
 from pillm.report.foreignjson import read_foreign
 from pillm.store import MANIFEST
 from pillm.verification import verify
@@ -52,15 +53,7 @@ def bundle_of(
     refuse_encoder(file, header)
     model = ModelFile.of(file, quant[1].upper() if quant else "")
     contract, run = _contract(file), file.resolve().parent.parent
-    beside, grammar = read_foreign(file.with_name(SCHEMA_FILE)), file.with_name(GRAMMAR_FILE)
-    schema = beside if isinstance(beside, dict) else shared_schema(run)
-    if constrained and schema is None:
-        raise ConfigError(f"{run} has no held-out rows that share one JSON Schema, so answers cannot be held to one.")
-    if constrained and not grammar.is_file():  # the server's own reading of a schema passes over what it does not know
-        raise ConfigError(
-            f"{grammar} is missing, so answers cannot be held to the rows' schema. Export the model again with exporter "
-            "'gguf': it writes the grammar, or says why the schema has none. Nothing was sent."
-        )
+    schema, grammar = _form(file, run, required=bool(constrained))
     told = smoke_of_words(smoke, answer, contract) if smoke else None
     held = told or smoke_from_run(run, model, contract, constrained=True) or smoke_of_words(ANY, None, contract)
     tests = held if constrained else told or smoke_from_run(run, model, contract)
@@ -74,11 +67,25 @@ def bundle_of(
         held=held,
         schema=schema,
         constrained=constrained,
-        grammar=grammar.read_text("utf-8") if grammar.is_file() and schema is not None else None,
+        grammar=grammar,
         system=turn.message,
         template=turn.template,
         notes=turn.notes,
     )
+
+
+def _form(file: Path, run: Path, *, required: bool) -> tuple[JSONObject | None, str | None]:
+    """Return the schema that a run's rows share, and the grammar that the exporter made of it."""
+    beside, grammar = read_foreign(file.with_name(SCHEMA_FILE)), file.with_name(GRAMMAR_FILE)
+    schema = beside if isinstance(beside, dict) else shared_schema(run)
+    if required and schema is None:
+        raise ConfigError(f"{run} has no held-out rows that share one JSON Schema, so answers cannot be held to one.")
+    if required and not grammar.is_file():  # the server's own reading of a schema passes over what it does not know
+        raise ConfigError(
+            f"{grammar} is missing, so answers cannot be held to the rows' schema. Export the model again with exporter "
+            "'gguf': it writes the grammar, or says why the schema has none. Nothing was sent."
+        )
+    return schema, grammar.read_text("utf-8") if grammar.is_file() and schema is not None else None
 
 
 def model_file_of(path: Path) -> Path:
