@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import pillm
 from pillm.contract import Contract
-from pillm.deployment.packing import bundle_of, model_file_of, refuse_encoder
+from pillm.deployment.packing import bundle_of, model_file_of
 from pillm.deployment.smoke import smoke_from_json, smoke_to_json
 from pillm.store import Lineage, write_manifest
 from pillm.testing.hostile import SOUND
@@ -81,13 +80,6 @@ def test_one_test_is_asked_as_a_caller_asks(run: Path) -> None:
     assert with_chance.smoke[0].request()["temperature"] == 0
     with pytest.raises(pillm.ConfigError, match=r"comes with none.*--free"):
         found.served(constrained=True, system=True, greedy=True)
-
-
-def test_an_encoder_is_refused_before_anything_is_sent() -> None:
-    header: dict[str, Any] = {"general.architecture": "bert", "bert.attention.causal": False}
-    with pytest.raises(pillm.ConfigError, match=r"is an encoder \(bert\).*Nothing was sent"):
-        refuse_encoder(Path("m.gguf"), header)
-    refuse_encoder(Path("m.gguf"), {"general.architecture": "llama"})
 
 
 def test_a_file_that_was_changed_since_is_refused(run: Path) -> None:

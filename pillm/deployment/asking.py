@@ -40,12 +40,18 @@ def prompt_of(path: Path, messages: Sequence[Message], key: str | None = None) -
 
 
 def completion_of(path: Path, request: Mapping[str, Any], timeout: float, key: str | None = None) -> str:
-    """Return the text that the server completes a chat with; raise BackendError where it does not answer with one."""
+    """Return the text that the server completes a chat with, or the vector that it makes of an `input`, as JSON text.
+
+    Raises BackendError where it does not answer with one.
+    """
+    embeds = "input" in request
     try:
-        status, body = ask(path, "/v1/chat/completions", request, timeout=timeout, key=key)
+        status, body = ask(path, f"/v1/{'embeddings' if embeds else 'chat/completions'}", request, timeout=timeout, key=key)
     except OSError as error:
         raise BackendError(f"it gave no answer within {timeout:.0f} s ({error})") from error
     try:
+        if embeds:
+            return json.dumps([float(value) for value in body["data"][0]["embedding"]])
         return str(body["choices"][0]["message"]["content"] or "")
-    except (LookupError, TypeError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise BackendError(f"it answered with status {status}: {json.dumps(body)[:200]}") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pillm import __version__
 from pillm.artifacts import ModelFile
 from pillm.contract import Contract
-from pillm.deployment.smoke import SmokeTest, smoke_to_json
+from pillm.deployment.smoke import AnyTest, SmokeTest, smoke_to_json
 from pillm.errors import ConfigError
 from pillm.records import JSONObject, Message, canonical
 
@@ -30,18 +30,20 @@ class Bundle:
 
     model: ModelFile
     contract: Contract
-    smoke: tuple[SmokeTest, ...]
+    smoke: tuple[AnyTest, ...]
     schema: JSONObject | None = None
     grammar: str | None = None
     """The grammar that the exporter made of the schema."""
     constrained: bool | None = None
     """Whether the server holds every answer to the grammar, unless a request says otherwise; None: as it does there."""
-    held: tuple[SmokeTest, ...] = ()
+    held: tuple[AnyTest, ...] = ()
     """The smoke tests for a server that holds answers to the grammar, where `constrained` does not say so."""
     system: Message | None = None
     """The system message that was before every row in training."""
     template: str | None = None
     """The file's chat template with that message put before messages that have none; None: there is none, or it cannot be."""
+    pooling: str | None = None
+    """How a file that turns texts into vectors makes one of a text's tokens; None: the file answers."""
     notes: tuple[str, ...] = ()
     """What a person should know of the file."""
 
@@ -57,7 +59,9 @@ class Bundle:
                 "of its rows, or say --free. Nothing was sent."
             )
         smoke = self.held if constrained and not self.constrained and self.held else self.smoke
-        first = replace(smoke[0], plain=greedy)
+        if not isinstance(first := smoke[0], SmokeTest):
+            return replace(self, constrained=constrained)
+        first = replace(first, plain=greedy)
         if system and self.system and first.messages[:1] == (self.system,):
             first = replace(first, messages=first.messages[1:])
         template = self.template if system else None

@@ -14,7 +14,7 @@ from pillm.deployment.profile import Profile, arguments, model_link
 from pillm.deployment.programs import LlamaProgram, find_llama_program
 from pillm.deployment.room import check_room, memory_of
 from pillm.deployment.settings import Settings, described, differences, profile_of, settings_for, told_of
-from pillm.deployment.smoke import SmokeTest
+from pillm.deployment.smoke import AnyTest
 from pillm.deployment.standing import manifest_of, notes_of
 from pillm.deployment.tending import wake
 from pillm.deployment.trial import Trial
@@ -109,8 +109,8 @@ def _plan(bundle: Bundle, place: Place, settings: Settings, program: LlamaProgra
     trained = shape_of(bundle.model).context or settings["context"]
     profile = Profile(
         server=program.path, threads=settings["threads"] or min(4, place.cores), context=min(settings["context"], trained),
-        temperature=float(settings["temperature"]), predict=settings["predict"], constrained=settings["constrained"],
-        system=system, key=key,
+        temperature=float(settings["temperature"]), predict=settings["predict"], system=system,
+        constrained=settings["constrained"] and bundle.pooling is None, pooling=bundle.pooling, key=key,
     )  # fmt: skip
     if trained < settings["context"]:
         notes.append(f"the model has a context of {trained} tokens, so that many are served")
@@ -132,7 +132,7 @@ def _bring(place: Place, planned: _Planned, settings: Settings, progress: Progre
     return notes_of(place, place.standing())
 
 
-def tried(place: Place, release: str, tests: Sequence[SmokeTest], wait: float, progress: Progress) -> bool:
+def tried(place: Place, release: str, tests: Sequence[AnyTest], wait: float, progress: Progress) -> bool:
     """Let a release that is there take the place; return whether it had it not already."""
     keys, manifest = keys_of(place, release), manifest_of(place, release)
     key = first_key(keys[1]) if keys else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from pillm.artifacts import CHOICE_FILE, CONTRACT_FILE, ModelFile
@@ -13,7 +12,8 @@ from pillm.deployment.bundle import GRAMMAR_FILE, SCHEMA_FILE, Bundle
 from pillm.deployment.held import shared_schema, smoke_from_run, smoke_from_runner
 from pillm.deployment.smoke import ANY, smoke_of_words
 from pillm.deployment.systemturn import system_turn
-from pillm.devices.ggufheader import Value, read_header
+from pillm.deployment.vectors import pooling_of, vector_tests
+from pillm.devices.ggufheader import read_header
 from pillm.errors import ConfigError, DataError
 from pillm.intake.door import check_model_file
 from pillm.records import JSONObject
@@ -34,6 +34,7 @@ def bundle_of(
 ) -> Bundle:
     """Return the bundle of a run's model file, or of a GGUF file by itself.
 
+    A file that turns texts into vectors is served for that; its smoke tests are texts and the vectors that `runner` makes here.
     Its smoke tests are held-out rows that this very file answered in the run's evaluation; else a greeting, with the answer
     that `runner` gives to it here; `smoke` is another prompt, or `any`, and `answer` how the answer to it must begin. With
     `constrained` every answer on the board must satisfy the schema that the rows share; None: as it is there. Raises
@@ -50,8 +51,9 @@ def bundle_of(
         for problem in verify(file):
             raise DataError(f"{problem.path} {problem.reason}. What was scored is what ships: export it again.")
     quant, header = _QUANT.search(file.stem), read_header(file).metadata
-    refuse_encoder(file, header)
     model = ModelFile.of(file, quant[1].upper() if quant else "")
+    if pooling := pooling_of(file, header):
+        return _encoder(model, pooling, runner, smoke, constrained=bool(constrained))
     contract, run = _contract(file), file.resolve().parent.parent
     schema, grammar = _form(file, run, required=bool(constrained))
     told = smoke_of_words(smoke, answer, contract) if smoke else None
@@ -106,15 +108,12 @@ def model_file_of(path: Path) -> Path:
     raise ConfigError(f"{path} holds {len(files)} model files and chose none. Name one: --model {files[0]}")
 
 
-def refuse_encoder(file: Path, header: Mapping[str, Value]) -> None:
-    """Raise ConfigError for a file that turns texts into vectors and answers nothing."""
-    kind = header.get("general.architecture")
-    if header.get(f"{kind}.attention.causal") is False:
-        raise ConfigError(
-            f"{file} is an encoder ({kind}): it turns texts into vectors and answers nothing, and deploy serves models that "
-            "answer. Nothing was sent. Embed texts on the board itself with rpi4/run_encoder.sh, or from here with: pillm "
-            "embed --runner pi4 -o host=HOST"
-        )
+def _encoder(model: ModelFile, pooling: str, runner: Runner | None, smoke: str | None, *, constrained: bool) -> Bundle:
+    """Return the bundle of a file that turns texts into vectors."""
+    if constrained:
+        raise ConfigError(f"{model.path} makes vectors: it has no answers that a grammar could hold. Nothing was sent.")
+    tests = vector_tests(model, runner, None if smoke in (None, ANY) else smoke)
+    return Bundle(model=model, contract=Contract(), smoke=tests, constrained=False, pooling=pooling)
 
 
 def _told(path: Path, *keys: str) -> str | None:

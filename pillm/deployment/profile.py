@@ -43,6 +43,8 @@ class Profile:
     """Whether the server holds every answer to the grammar."""
     system: bool = False
     """Whether the server puts the contract's system message before messages that have none."""
+    pooling: str | None = None
+    """How it makes one vector of a text's tokens, where it serves vectors and not answers."""
     key: str | None = None
     """The name of its API keys there; nothing is told of what they are."""
 
@@ -67,9 +69,14 @@ def arguments(
     """
     alias = f"{_ALIAS.sub('_', label)},{mark(release)}"
     place = {"model": model_link(sha256), "host": f"../../run/{release}.sock", "alias": alias, "context": profile.context}
-    told = {"temperature": f"{profile.temperature:g}", "predict": min(profile.predict, profile.context)}
     threads = {"threads": profile.threads, "threads_batch": profile.threads}
-    words, dropped = program.serving(**place, **_SMALL, **threads, **told)
+    if profile.pooling:  # a text is read at once
+        told: dict[str, object] = {"batch": profile.context, "ubatch": profile.context}
+    else:
+        told = {"temperature": f"{profile.temperature:g}", "predict": min(profile.predict, profile.context)}
+    words, dropped = program.serving(**place, **{**_SMALL, **threads, **told})
+    if profile.pooling:
+        words += program.words(embedding=True, pooling=profile.pooling)
     if profile.system:
         words += program.words(template=TEMPLATE_FILE, jinja=program.knows("jinja"))
     if profile.constrained:

@@ -13,7 +13,7 @@ from pillm.deployment.place import Place, Service
 from pillm.deployment.profile import mark, model_link
 from pillm.deployment.room import check_room_again
 from pillm.deployment.settings import differences, profile_of
-from pillm.deployment.smoke import SmokeTest, smoke_from_json
+from pillm.deployment.smoke import AnyTest, smoke_from_json
 from pillm.deployment.standing import json_of, manifest_of, notes_of
 from pillm.errors import ConfigError, DataError
 from pillm.progress import Progress
@@ -60,7 +60,7 @@ class _Going:
 
     release: str
     manifest: JSONObject
-    tests: tuple[SmokeTest, ...]
+    tests: tuple[AnyTest, ...]
     key: str | None
     notes: tuple[str, ...]
 
@@ -100,7 +100,7 @@ def _write(place: Place, previous: str, going: _Going) -> None:
     place.unpack(going.release, archive_of(texts, going.manifest, sha256), model, model_link(sha256))
 
 
-def _tests(place: Place, release: str) -> tuple[SmokeTest, ...]:
+def _tests(place: Place, release: str) -> tuple[AnyTest, ...]:
     """Return the smoke tests of a release that is there."""
     told = json_of(place, f"{place.root}/releases/{release}/smoke.json")
     try:

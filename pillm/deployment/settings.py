@@ -77,7 +77,8 @@ def differences(before: JSONObject, now: JSONObject, settings: Settings | None =
 
 def described(profile: JSONObject) -> str:
     """Return how a release is served, in words."""
-    return ", ".join(_worded(name, value) for name, value in profile.items())
+    left_out = ("temperature", "predict", "constrained", "system") if profile.get("pooling") else ("pooling",)
+    return ", ".join(_worded(name, value) for name, value in profile.items() if name not in left_out)
 
 
 def _said(manifest: JSONObject) -> dict[str, Any]:
@@ -97,6 +98,7 @@ def _worded(name: str, value: Any) -> str:
         "predict": f"at most {value} tokens an answer",
         "constrained": "answers held to the grammar" if value else "answers free",
         "system": "the system message added" if value else "no system message added",
+        "pooling": f"vectors ({value} of the tokens)" if value else "answers",
         "key": f"API key {value}" if value else "no API key",
     }
     return words.get(name, f"{name} {value}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from pillm.deployment.asking import completion_of, is_healthy, names_of, prompt_of
 from pillm.deployment.place import Place
 from pillm.deployment.profile import mark
-from pillm.deployment.smoke import SmokeTest, judge_all
+from pillm.deployment.smoke import AnyTest, judge_all
 from pillm.deployment.standing import answers, log_end
 from pillm.errors import BackendError, PillmError, StorageError, Unavailable
 from pillm.progress import Progress
@@ -33,7 +33,7 @@ class Trial:
 
     place: Place
     release: str
-    tests: Sequence[SmokeTest]
+    tests: Sequence[AnyTest]
     wait: float
     progress: Progress
     key: str | None = None
@@ -165,7 +165,7 @@ class Trial:
                 f"the smoke test failed: {wrong}. Where any answer will do: --smoke any; its log: --logs --release last-failed"
             )
 
-    def _completed(self, server: Path, test: SmokeTest) -> str:
+    def _completed(self, server: Path, test: AnyTest) -> str:
         return completion_of(server, test.request(), max(60.0, self.wait), self.key)
 
     def _why(self, code: int) -> str:
