@@ -35,6 +35,7 @@ def status(port: int, key: str | None) -> tuple[int, str]:
     return reply.status, said
 
 
+@pytest.mark.full
 def test_the_key_that_callers_show_stays_and_a_dry_run_goes_nowhere(served: Field, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
     service = pillm.Service(port=served.port, server=served.server, wait=20, api_key_file=tmp_path / "key")

@@ -45,7 +45,8 @@ def soon(what: Callable[[], object], seconds: float = 10.0) -> bool:
     return False
 
 
-@pytest.mark.parametrize("who", [pytest.param("front", marks=pytest.mark.full), "server"])
+@pytest.mark.full
+@pytest.mark.parametrize("who", ["front", "server"])
 def test_who_loses_its_keeper_and_its_life_is_back_by_itself(served: Field, who: str) -> None:
     record = "front" if who == "front" else f"{(place_of(served) / 'current').resolve().name}.server"
     keeper = f"{record.removesuffix('.server')}.keeper"

@@ -112,7 +112,7 @@ def _encoder(model: ModelFile, pooling: str, runner: Runner | None, smoke: str |
     """Return the bundle of a file that turns texts into vectors."""
     if constrained:
         raise ConfigError(f"{model.path} makes vectors: it has no answers that a grammar could hold. Nothing was sent.")
-    tests = vector_tests(model, runner, None if smoke in (None, ANY) else smoke)
+    tests = vector_tests(model, None if smoke == ANY else runner, None if smoke == ANY else smoke)
     return Bundle(model=model, contract=Contract(), smoke=tests, constrained=False, pooling=pooling)
 
 
