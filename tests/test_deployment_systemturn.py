@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pillm.contract import Contract
 from pillm.deployment.asking import is_healthy, prompt_of
-from pillm.deployment.systemturn import renders_alike, system_turn, with_system
+from pillm.deployment.systemturn import contract_for, renders_alike, system_turn, with_system
 from tests.programs import llama_server
 
 TINY = Path(__file__).parents[1] / "rpi4" / "selftest" / "tiny.gguf"
@@ -59,11 +59,30 @@ def test_a_template_that_takes_no_system_message_is_left_alone_and_said(template
     assert "callers must send the one that it was trained under: 'Be brief.'" in found.notes[0]
 
 
+def test_what_the_file_says_itself_counts() -> None:
+    own = {"pillm.contract": "0123456789abcdef", "pillm.asked": "after pillm.system", "pillm.system": "Be kind."}
+    contract, notes = contract_for(Path("m.gguf"), own, None)
+    assert (contract.system, notes) == ("Be kind.", ())
+    contract, (said,) = contract_for(Path("m.gguf"), own, Contract(system="Be brief."))
+    assert contract.system == "Be kind."
+    assert "belongs to another model, or was changed: what the file says itself is used" in said
+    found = system_turn(Path("m.gguf"), {**own, "tokenizer.chat_template": CHATML}, Contract(system="Be brief."), None)
+    assert found.template == with_system(CHATML, "Be kind.")
+    plain = system_turn(Path("m.gguf"), {**own, "pillm.asked": "as it is"}, Contract(system="Be brief."), None)
+    assert (plain.message, plain.notes) == (None, ())
+    varied = system_turn(Path("m.gguf"), {"pillm.asked": "each row in its own way"}, Contract(), None)
+    assert "callers must send theirs" in varied.notes[0]
+
+
 def test_a_file_that_lost_its_contract_is_said() -> None:
-    (said,) = turn(Contract(), pillm_contract="0123456789abcdef").notes
-    assert "trained under another contract (0123456789ab)" in said
-    (said,) = turn(Contract(schema_in_prompt="text")).notes
-    assert "callers must send it as the rows did" in said
+    told = {"pillm.contract": "0123456789abcdef"}
+    _, (said,) = contract_for(Path("m.gguf"), dict(told), None)
+    assert "there is no contract.json beside m.gguf, which was trained under one (0123456789ab)" in said
+    _, (said,) = contract_for(Path("m.gguf"), dict(told), Contract(system="x"))
+    assert "belongs to another model" in said
+    same = Contract(system="x")
+    assert contract_for(Path("m.gguf"), {"pillm.contract": same.hash}, same) == (same, ())
+    assert "callers must send theirs" in turn(Contract(schema_in_prompt="text")).notes[0]
 
 
 def test_the_real_llama_server_makes_the_same_prompt_of_both() -> None:

@@ -11,7 +11,7 @@ from pillm.contract import Contract
 from pillm.deployment.bundle import GRAMMAR_FILE, SCHEMA_FILE, Bundle
 from pillm.deployment.held import shared_schema, smoke_from_run, smoke_from_runner
 from pillm.deployment.smoke import ANY, smoke_of_words
-from pillm.deployment.systemturn import system_turn
+from pillm.deployment.systemturn import contract_for, system_turn
 from pillm.deployment.vectors import pooling_of, vector_tests
 from pillm.devices.ggufheader import read_header
 from pillm.errors import ConfigError, DataError
@@ -54,7 +54,7 @@ def bundle_of(
     model = ModelFile.of(file, quant[1].upper() if quant else "")
     if pooling := pooling_of(file, header):
         return _encoder(model, pooling, runner, smoke, constrained=bool(constrained))
-    contract, run = _contract(file), file.resolve().parent.parent
+    (contract, lost), run = contract_for(file, header, _contract(file)), file.resolve().parent.parent
     schema, grammar = _form(file, run, required=bool(constrained))
     told = smoke_of_words(smoke, answer, contract) if smoke else None
     held = told or smoke_from_run(run, model, contract, constrained=True) or smoke_of_words(ANY, None, contract)
@@ -72,7 +72,7 @@ def bundle_of(
         grammar=grammar,
         system=turn.message,
         template=turn.template,
-        notes=turn.notes,
+        notes=(*lost, *turn.notes),
     )
 
 
@@ -124,6 +124,6 @@ def _told(path: Path, *keys: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _contract(model: Path) -> Contract:
+def _contract(model: Path) -> Contract | None:
     path = model.parent / CONTRACT_FILE
-    return Contract.read(path, "Export the model again.") if path.is_file() else Contract()
+    return Contract.read(path, "Export the model again.") if path.is_file() else None

@@ -17,6 +17,8 @@ from pillm.intake.ggufmeaning import TEMPLATE
 from pillm.intake.rendering import limited_rendering
 from pillm.records import JSONObject, Message, Prompt
 
+ASKED, AFTER, PLAIN, VARIED = "pillm.asked", "after pillm.system", "as it is", "each row in its own way"
+"""What a file of exporter `gguf` says of the system message of its training, in its own metadata."""
 _HAS_ONE = "messages and messages[0]['role'] in ['system', 'developer']"
 _SPECIALS = {"bos_token": "<s>", "eos_token": "</s>"}
 _CONVERSATIONS: tuple[tuple[JSONObject, ...], ...] = (
@@ -38,30 +40,51 @@ class SystemTurn:
     notes: tuple[str, ...]
 
 
+def contract_for(file: Path, header: Mapping[str, Value], beside: Contract | None) -> tuple[Contract, tuple[str, ...]]:
+    """Return the contract that a file was trained under, as far as it or the contract.json beside it tells, and what to say.
+
+    What the file itself says of its system message counts where the two differ.
+    """
+    trained, own = header.get("pillm.contract"), _own(header)
+    contract = beside or Contract()
+    if not isinstance(trained, str) or trained == contract.hash:
+        return contract, ()
+    other = f"the contract.json beside {file.name} belongs to another model, or was changed"
+    if own is not None:
+        return Contract(system=own or None), (f"{other}: what the file says itself is used",) if beside else ()
+    missing = other if beside else f"there is no contract.json beside {file.name}, which was trained under one ({trained[:12]})"
+    return contract, (f"{missing}: what was said before every row may be missing. Copy it from the export",)
+
+
 def system_turn(file: Path, header: Mapping[str, Value], contract: Contract, schema: JSONObject | None) -> SystemTurn:
     """Return the system message that a file was trained under, with its template, and what a person should know of them."""
-    notes = []
-    trained = header.get("pillm.contract")
-    if isinstance(trained, str) and trained != contract.hash:
-        notes.append(
-            f"{file.name} was trained under another contract ({trained[:12]}) than the one in use ({contract.hash[:12]}): "
-            "what was said before every row may be missing. Put the contract.json of its export beside it"
-        )
-    if contract.schema_in_prompt == "text" and schema is None:
-        notes.append("every row told its own JSON Schema in the system message: callers must send it as the rows did")
-    hello = Prompt(id="hello", messages=({"role": "user", "content": "Hello"},), schema=schema)
-    first = contract.messages(hello)[0]
-    if first["role"] != "system":
-        return SystemTurn(None, None, tuple(notes))
-    template, system = header.get(TEMPLATE), str(first["content"])
+    system = _own(header)
+    if system is None:
+        if header.get(ASKED) == VARIED or (contract.schema_in_prompt == "text" and schema is None):
+            said = "every row of the training had a system message of its own: callers must send theirs"
+            return SystemTurn(None, None, (said,))
+        hello = Prompt(id="hello", messages=({"role": "user", "content": "Hello"},), schema=schema)
+        first = contract.messages(hello)[0]
+        system = str(first["content"]) if first["role"] == "system" else ""
+    if not system:
+        return SystemTurn(None, None, ())
+    template, message = header.get(TEMPLATE), {"role": "system", "content": system}
     wrapped = with_system(template, system) if isinstance(template, str) else None
-    if wrapped is None or not renders_alike(str(template), wrapped, system):
-        wrapped = None
-        notes.append(
-            "its chat template takes no system message by itself, so callers must send the one that it was trained under: "
-            f"{system[:200]!r}{'...' if len(system) > 200 else ''}"
-        )
-    return SystemTurn(first, wrapped, tuple(notes))
+    if wrapped is not None and renders_alike(str(template), wrapped, system):
+        return SystemTurn(message, wrapped, ())
+    shown = f"{system[:200]!r}{'...' if len(system) > 200 else ''}"
+    said = (
+        f"its chat template takes no system message by itself, so callers must send the one that it was trained under: {shown}"
+    )
+    return SystemTurn(message, None, (said,))
+
+
+def _own(header: Mapping[str, Value]) -> str | None:
+    """Return the system message that a file says was before every row, "" where there was none; None where it does not say."""
+    asked, system = header.get(ASKED), header.get("pillm.system")
+    if asked == AFTER and isinstance(system, str):
+        return system
+    return "" if asked == PLAIN else None
 
 
 def with_system(template: str, system: str) -> str:
