@@ -55,10 +55,21 @@ def test_who_loses_its_keeper_and_its_life_is_back_by_itself(served: Field, who:
     assert served.strays() == []
 
 
+@pytest.mark.full
+def test_a_keeper_that_was_killed_alone_can_be_started_again(served: Field) -> None:
+    kill(served, "serve", "ticker", "front.keeper", "front")
+    with served.board.remote() as remote:
+        found = standing_of(remote)
+        assert (found["state"], found["notes"][0]) == ("does not answer", "nothing keeps it there; --restart starts it")
+        restart(remote, pillm.Service(wait=20))
+    assert Answers(served.port).once() == "old"
+    assert served.strays() == []
+
+
 def test_what_was_stopped_by_hand_stays_stopped_until_it_is_started(served: Field) -> None:
     with served.board.remote() as remote:
         assert stop(remote)["state"] == "stopped"
-        assert served.board.processes() == []
+        assert soon(lambda: served.board.processes() == [], 5)
         found = standing_of(remote)
         assert (found["state"], found["notes"]) == ("stopped", ["it was stopped by hand; --restart starts it"])
         script = place_of(served) / "serve.sh"

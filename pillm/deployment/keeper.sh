@@ -76,7 +76,7 @@ serve() {
   id=$(release_at current) && [ -n "$id" ] && point "$id.sock" "$run/front.sock"
   watch
   record serve $$
-  tick 9>&- &
+  { exec 9>&-; tick; } & # a redirection of a function would keep the lock open, for as long as it runs
   record ticker $!
   while :; do
     verb='' id=''
@@ -110,7 +110,7 @@ watch() { # whoever killed a part of it: what must run runs again
   idle=0
   if ! alive front.keeper; then
     end front KILL
-    front 8>&- 9>&- &
+    { exec 8>&- 9>&-; front; } &
     record front.keeper $!
   fi
   [ -e "$run/$id.given-up" ] || start "$id"
@@ -128,7 +128,7 @@ leave() {
 start() {
   alive "$1.keeper" && return
   end "$1.server" KILL # one whose keeper was killed
-  keep "$1" 8>&- 9>&- &
+  { exec 8>&- 9>&-; keep "$1"; } &
   record "$1.keeper" $!
 }
 
