@@ -53,11 +53,11 @@ if TYPE_CHECKING:
     from pillm.deployment.bundle import Bundle as Bundle
     from pillm.deployment.deploying import Deployment as Deployment
     from pillm.deployment.deploying import deploy as deploy
-    from pillm.deployment.deploying import roll_back as roll_back
     from pillm.deployment.packing import bundle_of as bundle_of
     from pillm.deployment.place import Service as Service
     from pillm.deployment.programs import LlamaProgram as LlamaProgram
     from pillm.deployment.programs import find_llama_program as find_llama_program
+    from pillm.deployment.rollback import roll_back as roll_back
     from pillm.deployment.smoke import SmokeTest as SmokeTest
     from pillm.devices import DeviceProfile as DeviceProfile
     from pillm.devices import device as device
@@ -197,10 +197,11 @@ _HOMES = {
     "contract": "Contract template_message",
     "deployment.bundle": "Bundle",
     "deployment.smoke": "SmokeTest",
-    "deployment.deploying": "Deployment deploy roll_back",
+    "deployment.deploying": "Deployment deploy",
     "deployment.packing": "bundle_of",
     "deployment.place": "Service",
     "deployment.programs": "LlamaProgram find_llama_program",
+    "deployment.rollback": "roll_back",
     "devices": "DeviceProfile device",
     "devices.planner": "memory_to_serve",
     "devices.ggufheader": "GGUFHeader read_header",

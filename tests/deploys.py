@@ -180,7 +180,7 @@ class Field:
                 except OSError:
                     continue
             servers = [line for line in found if "--model" in line]
-            others = [line for line in found if not re.search(r"serve\.sh serve|systemd-socket|--model", line) and line]
+            others = [line for line in found if not re.search(r"serve\.sh serve|systemd-socket|--model|^sleep ", line) and line]
             if len(servers) <= 1 and not others:
                 return []
             time.sleep(0.1)

@@ -19,7 +19,7 @@ from tests.deploys import Answers, Field, a_field
 ANSWERING = """#!/bin/sh
 # a llama-server whose model file is a real one: what it answers stands beside it
 echo '{"answer": "hello", "load": 0}' > told.json
-for word in "$@"; do shift; [ "$word" = model.gguf ] && word=told.json; set -- "$@" "$word"; done
+for word in "$@"; do shift; case $word in *-model.gguf) word=told.json ;; esac; set -- "$@" "$word"; done
 exec "$PILLM_BOARD/stand-in" "$@"
 """
 
@@ -41,9 +41,10 @@ def served() -> Iterator[Field]:
 @pytest.fixture
 def deploy(served: Field, cli: Cli, tmp_path: Path, fakes: Path) -> Cli:
     """Run `pillm deploy` for the board."""
-    common = ["--server", served.server, "--ssh-config", served.board.ssh_config, "--known-hosts", tmp_path / "known"]
-    common += ["--context", "256", "--accept-host-key", served.board.fingerprint]
-    return lambda *words: cli("deploy", *words, *common)
+    common = ["--ssh-config", served.board.ssh_config, "--known-hosts", tmp_path / "known"]
+    common += ["--accept-host-key", served.board.fingerprint]
+    first = ["--server", served.server, "--context", "256"]
+    return lambda *words: cli("deploy", *words, *common, *(first if "--model" in words else []))
 
 
 @pytest.fixture
@@ -66,6 +67,9 @@ def test_a_file_is_deployed_looked_at_and_gone_back_from(served: Field, deploy: 
     (stands,) = deploy("board", "--status", "--json").json
     assert (stands["model"], stands["healthy"]) == ("m-Q8_0.gguf", True)
     assert "arguments:" in deploy("board", "--logs", "-n", "5").out
+    looked = deploy("board", "--rollback", "--dry-run", "--json")
+    assert (looked.code, looked.json[0]["state"], looked.json[0]["model"]) == (0, "planned", "old.gguf")
+    assert Answers(served.port).once() == "hello", "a dry run goes nowhere"
     back = deploy("board", "--rollback", "--json")
     assert (back.code, back.json[0]["state"]) == (0, "rolled back")
     assert Answers(served.port).once() == "old"
@@ -79,12 +83,35 @@ def test_one_host_and_several_have_one_shape_in_json_and_notes_are_in_it(deploy:
     assert "@reboot" in one.err
 
 
+def test_a_monitor_can_tell_what_answers_from_what_does_not_and_from_nothing(served: Field, deploy: Cli) -> None:
+    (row,) = deploy("board", "--status", "--all", "--json").json
+    assert row["name"] == "default"
+    assert (row["profile"]["context"], row["profile"]["temperature"], row["profile"]["key"]) == (64, 0.0, None), (
+        "the model has no more"
+    )
+    assert deploy("board", "--status", "--name", "other").code == 2
+    assert deploy("board", "--stop").code == 0
+    done = deploy("board", "--status", "--json")
+    assert (done.code, done.json[0]["state"]) == (1, "stopped")
+    assert deploy("board", "--restart").code == 0
+    assert deploy("board", "--status").code == 0
+    assert Answers(served.port).once() == "old"
+
+
+def test_a_dry_run_records_no_key_of_a_host(served: Field, cli: Cli, tmp_path: Path, model: Path, fakes: Path) -> None:
+    known = tmp_path / "known"
+    words = ["--known-hosts", known, "--ssh-config", served.board.ssh_config, "--accept-host-key", served.board.fingerprint]
+    done = cli("deploy", "board", "--model", model, "--server", served.server, "--dry-run", "--json", *words)
+    assert (done.code, done.json[0]["state"]) == (0, "planned"), done.err
+    assert not known.exists()
+
+
 def test_a_board_that_fails_does_not_stop_the_others(served: Field, deploy: Cli) -> None:
     with served.board.ssh_config.open("a") as config:
         config.write("Host nowhere\n  HostName 127.0.0.1\n  Port 9\n")
     done = deploy("nowhere", "board", "--status", "--json")
     assert done.code == 5
-    assert [row.get("state") or row["healthy"] for row in done.json] == ["failed", True]
+    assert [row["state"] for row in done.json] == ["failed", "answers"]
     assert (done.json[0]["exit_code"], done.json[0]["kind"]) == (5, "Unavailable")
     assert "nowhere cannot be reached" in done.err
     assert "does not answer" not in deploy("nowhere", "board", "--status").out
@@ -108,6 +135,13 @@ def test_an_unknown_host_is_shown_and_exits_with_6(served: Field, cli: Cli, tmp_
         ["board", "--model", "{model}", "--status"],
         ["-oProxyCommand=x", "--status"],
         ["board", "--status", "--name", "../x"],
+        ["board", "--rollback", "--status"],
+        ["board", "--rollback", "--context", "512"],
+        ["board", "--rollback", "--smoke", "any"],
+        ["board", "--status", "--dry-run"],
+        ["board", "--model", "{model}", "--release", "last-failed"],
+        ["board", "--status", "--all", "--name", "default"],
+        ["board", "--model", "{model}", "--context", "100"],
     ],
 )
 def test_what_makes_no_sense_is_refused(cli: Cli, model: Path, words: list[str]) -> None:
@@ -118,7 +152,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli, model: Path, words: list[str])
 def test_without_options_the_keys_of_hosts_are_kept_in_a_file_of_pillm(served: Field, tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
     words = ["deploy", "board", "--status", "--ssh-config", str(served.board.ssh_config)]
-    words += ["--server", served.server, "--accept-host-key", served.board.fingerprint]
+    words += ["--accept-host-key", served.board.fingerprint]
     done = subprocess.run([sys.executable, "-m", "pillm", *words], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "pillm" / "known_hosts").read_text().startswith("[127.0.0.1]:")

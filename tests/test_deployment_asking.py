@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import pillm
-from pillm.deployment.asking import completion_of, is_healthy, names_itself
+from pillm.deployment.asking import completion_of, is_healthy, names_of, prompt_of
 from pillm.remote.sockets import ask
 from pillm.testing.standin import write_stand_in, write_stand_in_model
 
@@ -28,7 +28,7 @@ def serve() -> Iterator[Callable[..., Path]]:
         def start(**behaviour: Any) -> Path:
             model = write_stand_in_model(root / "m.gguf", "yes", **behaviour)
             socket = root / "s.sock"
-            argv = [str(program), "--model", str(model), "--host", str(socket), "--alias", "me"]
+            argv = [str(program), "--model", str(model), "--host", str(socket), "--alias", "me,~0a1b"]
             started.append(subprocess.Popen(argv, stdout=subprocess.DEVNULL))
             until = time.monotonic() + 10
             while not socket.exists() and time.monotonic() < until:
@@ -44,8 +44,9 @@ def serve() -> Iterator[Callable[..., Path]]:
 def test_a_server_is_asked(serve: Callable[..., Path]) -> None:
     socket = serve()
     assert is_healthy(socket)
-    assert names_itself(socket) == "me"
+    assert names_of(socket) == {"me", "~0a1b"}
     assert completion_of(socket, {"messages": []}, 10) == "yes"
+    assert prompt_of(socket, []) is None, "it has no such page"
     assert ask(socket, "/health") == (200, {"status": "ok"})
 
 
@@ -55,6 +56,6 @@ def test_a_server_that_loads_is_not_healthy(serve: Callable[..., Path]) -> None:
 
 def test_silence_and_strange_answers_are_said(serve: Callable[..., Path], tmp_path: Path) -> None:
     assert not is_healthy(tmp_path / "nowhere")
-    assert names_itself(tmp_path / "nowhere") is None
+    assert names_of(tmp_path / "nowhere") == frozenset()
     with pytest.raises(pillm.BackendError, match="no answer within 1 s"):
         completion_of(serve(think=5), {"messages": []}, 1)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import pillm
 from pillm.deployment.place import Place
+from pillm.deployment.profile import Profile
 from pillm.deployment.smoke import SmokeTest
 from pillm.deployment.standing import logs_of, standing_of
 from pillm.remote import uploading
@@ -150,7 +151,7 @@ def test_nothing_to_go_back_to_is_said(served: Field) -> None:
     served.forget()
     with served.board.remote() as remote, pytest.raises(pillm.ConfigError, match="no release before the current one"):
         pillm.roll_back(remote, service(served))
-    with served.board.remote() as remote, pytest.raises(pillm.Unavailable, match="nothing is deployed under the name 'other'"):
+    with served.board.remote() as remote, pytest.raises(pillm.ConfigError, match="nothing is deployed under the name 'other'"):
         standing_of(remote, service(served, name="other"))
 
 
@@ -159,7 +160,7 @@ def hostile(served: Field, folder: Path, count: int) -> int:
     came = 0
     with served.board.remote() as remote:
         place = Place.find(remote, "hostile")
-        place.install(8123)
+        place.install()
 
         @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(HOSTILE, HOSTILE, HOSTILE)
@@ -170,9 +171,9 @@ def hostile(served: Field, folder: Path, count: int) -> int:
             path.write_bytes(name.encode("utf-8", "replace"))
             what = bundle(path, expected)
             what = replace(what, smoke=(SmokeTest(messages=({"role": "user", "content": prompt},), expected=expected),))
-            release = what.release(served.server, 256, 1)
+            release = what.release(Profile(server=served.server))
             sent = remote.upload(path, f"{place.root}/files", what.model.sha256)
-            place.unpack(release, what.archive(release, [served.server]), sent)
+            place.unpack(release, what.archive(release, [served.server], {}), sent, "link.gguf")
             assert (Path(place.root) / "releases" / release / "model.gguf").read_bytes() == path.read_bytes()
             came += 1
             path.unlink()

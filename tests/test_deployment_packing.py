@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import pillm
 from pillm.contract import Contract
 from pillm.deployment.packing import bundle_of, model_file_of
+from pillm.deployment.smoke import smoke_from_json, smoke_to_json
 from pillm.store import Lineage, write_manifest
 from pillm.testing.hostile import SOUND
 from tests.test_deployment_held import row, write_run
@@ -44,8 +46,8 @@ def test_the_grammar_beside_the_file_goes_with_it(run: Path) -> None:
     (run / "export" / "grammar.gbnf").write_text('root ::= "x"')
     found = bundle_of(run, constrained=True)
     assert (found.schema, found.grammar) == ({"type": "string"}, 'root ::= "x"')
-    assert found.limits() == ["--grammar-file", "grammar.gbnf"]
-    assert bundle_of(run).limits() == []
+    assert found.constrained
+    assert bundle_of(run).served(constrained=True, system=True, greedy=True).smoke[0].expected is None
     assert found.smoke[0].expected is None, "'yes' is no answer that the grammar allows"
     assert bundle_of(run).smoke[0].expected == "yes"
 
@@ -65,6 +67,19 @@ def test_a_file_by_itself_has_a_greeting_that_any_answer_will_do_for(tmp_path: P
     assert (found.smoke[0].expected, found.schema, found.model.quant) == (None, None, "")
     with pytest.raises(pillm.ConfigError, match="share one JSON Schema"):
         bundle_of(tmp_path / "m.gguf", constrained=True)
+
+
+def test_one_test_is_asked_as_a_caller_asks(run: Path) -> None:
+    found = bundle_of(run)
+    served = replace(found, template="x").served(constrained=False, system=True, greedy=True)
+    assert [message["role"] for message in found.smoke[0].messages] == ["system", "user"]
+    assert [message["role"] for message in served.smoke[0].messages] == ["user"], "the server adds what training began with"
+    assert "temperature" not in served.smoke[0].request()
+    assert smoke_from_json(smoke_to_json(served.smoke)) == served.smoke
+    with_chance = found.served(constrained=False, system=False, greedy=False)
+    assert with_chance.smoke[0].request()["temperature"] == 0
+    with pytest.raises(pillm.ConfigError, match=r"comes with none.*--free"):
+        found.served(constrained=True, system=True, greedy=True)
 
 
 def test_a_file_that_was_changed_since_is_refused(run: Path) -> None:

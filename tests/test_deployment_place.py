@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import pillm
 from pillm.deployment import place as place_module
 from pillm.deployment.place import Place, keeper_script
+from pillm.deployment.profile import Profile, model_link
 from pillm.testing import LoopbackBoard
 from pillm.testing.standin import write_stand_in
 from tests.deploys import bundle
@@ -44,8 +45,8 @@ def test_a_board_says_what_it_has(board: LoopbackBoard) -> None:
         assert found.root == f"{board.home}/.local/share/pillm/served/default"
         assert (found.current, found.port) == (None, None)
         assert found.cores >= 1
-        with pytest.raises(pillm.Unavailable, match="nothing is deployed under the name 'default'"):
-            found.standing()
+        with pytest.raises(pillm.ConfigError, match="nothing is deployed under the name 'default'"):
+            found.deployed()
     assert list(board.home.iterdir()) == []
 
 
@@ -65,20 +66,20 @@ def test_a_release_is_there_whole_or_not_at_all(board: LoopbackBoard, server: st
     what = bundle(tmp_path / "m.gguf", "x")
     with board.remote() as remote:
         found = Place.find(remote, "default")
-        found.install(8123)
-        found.install(9999)
-        assert (Path(found.root) / "port").read_text() == "8123\n"  # whoever asks it relies on that
+        found.install()
+        assert not (Path(found.root) / "port").exists(), "no port is claimed before anything answers"
         sent = remote.upload(what.model.path, f"{found.root}/files", what.model.sha256)
-        release = what.release(server, 256, 1)
+        profile = Profile(server=server)
+        release, link = what.release(profile), model_link(what.model.sha256)
         Path(sent).write_text("damaged")
         with pytest.raises(pillm.StorageError, match="What answered before still answers"):
-            found.unpack(release, what.archive(release, [server]), sent)
+            found.unpack(release, what.archive(release, [server], {}), sent, link)
         assert not (Path(found.root) / "releases" / release).exists()
         Path(sent).write_text("model")
-        found.unpack(release, what.archive(release, [server]), sent)
+        found.unpack(release, what.archive(release, [server], {}), sent, link)
     folder = Path(found.root) / "releases" / release
     assert json.loads((folder / "manifest.json").read_text())["model"] == "m.gguf"
-    assert (folder / "model.gguf").read_text() == "model"
+    assert (folder / "model.gguf").read_text() == (folder / link).read_text() == "model"
     assert oct(folder.parent.parent.stat().st_mode)[-3:] == "700"
 
 
@@ -94,12 +95,15 @@ def test_the_script_is_clean() -> None:
 def test_the_board_gets_the_whole_script_as_one_file(board: LoopbackBoard) -> None:
     with board.remote() as remote:
         found = Place.find(remote, "default")
-        found.install(8123)
+        found.install()
         script = Path(found.root) / "serve.sh"
         assert script.read_bytes() == keeper_script()
         assert sorted(path.name for path in script.parent.glob("*.sh*")) == ["serve.sh"]
     done = subprocess.run(["sh", str(script), "nothing"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "usage: serve.sh ensure | trial ID | status | restart | stop\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "usage: serve.sh ensure | start | trial ID PORT | prune ID FILE | status | restart | stop | remove\n",
+    )
 
 
 def test_systemd_keeps_it_where_there_is_one_for_users(board: LoopbackBoard) -> None:
@@ -117,8 +121,8 @@ def test_systemd_keeps_it_where_there_is_one_for_users(board: LoopbackBoard) -> 
     board.environment(PATH=f"{fake.parent}:/usr/bin:/bin:/usr/sbin:/sbin")
     with board.remote() as remote:
         found = Place.find(remote, "my-name")
-        found.install(8123)
-        assert found.ask("ensure") == "started\n"
+        found.install()
+        assert found.ask("ensure") == "started"
     unit = board.home / ".config" / "systemd" / "user" / "pillm-my-name.service"
     assert f'ExecStart=/bin/sh "{root}/serve.sh" serve' in unit.read_text()
     said = told.read_text()
@@ -132,5 +136,5 @@ def test_systemd_keeps_it_where_there_is_one_for_users(board: LoopbackBoard) -> 
     limits = ("MemoryMax=85%", "OOMPolicy=continue", "StartLimitBurst=5", "NoNewPrivileges=yes", "ProtectSystem=strict")
     assert [line for line in limits if line not in unit.read_text().splitlines()] == []
     with board.remote() as remote:
-        assert Place.find(remote, "my-name").ask("ensure") == "serving\n"
+        assert Place.find(remote, "my-name").ask("ensure") == "serving"
     assert told.read_text().count("daemon-reload") == 1, "a unit that is the same is left alone"

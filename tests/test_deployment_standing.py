@@ -44,7 +44,9 @@ def standing(served: Field) -> dict[str, Any]:
 
 
 def test_a_server_that_dies_at_once_is_given_up_and_said_and_can_be_started_again() -> None:
-    with a_board(sleep="exec /bin/sleep 0.02") as served:  # the waits between are not what is tested
+    with a_board(
+        sleep='[ "$1" = 2 ] && exec /bin/sleep 2\nexec /bin/sleep 0.02'
+    ) as served:  # the waits between are not what is tested
         served.deploy(0)
         root = served.board.home / ".local" / "share" / "pillm" / "served" / "default"
         model = (root / "current" / "model.gguf").resolve()
@@ -59,7 +61,7 @@ def test_a_server_that_dies_at_once_is_given_up_and_said_and_can_be_started_agai
         assert "out of memory" in found["last_end"]
         (said,) = [note for note in found["notes"] if "given up" in note]
         assert "ended 10 times in a row (it was killed, most often because the device is out of memory)" in said
-        assert f"`sh {root}/serve.sh restart`" in said
+        assert "--restart" in said
         model.write_bytes(sound)
         assert served.deploy(0).state == "restarted"
         assert Answers(served.port).once() == "old"
@@ -80,13 +82,12 @@ def test_who_is_not_lingering_is_told_so_with_the_remedy() -> None:
         (served.board.folder / "lingers").write_text("no\n")
         with served.board.remote() as remote:
             place = replace(Place.find(remote, "default"), port=served.port)
-            place.install(served.port)
+            place.install()
             place.ask("ensure")
             (said,) = notes_of(place, place.standing())
             assert "logged in" in said
             assert "sudo loginctl enable-linger " in said
             assert "enable-linger\n" in (served.board.folder / "loginctl").read_text(), "it is tried first"
-            assert standing_of(remote)["notes"] == [said]
             (served.board.folder / "lingers").write_text("yes\n")
             assert notes_of(place, place.standing()) == ()
 

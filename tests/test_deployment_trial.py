@@ -11,16 +11,20 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pillm
+from pillm.deployment.place import Place
+from pillm.deployment.ports import who_has
+from pillm.deployment.standing import logs_of
 from pillm.remote.conversation import Conversation
 from pillm.testing import missing_for_board
 from pillm.testing.standin import write_stand_in_model
-from tests.deploys import Answers, Field, a_field, break_everywhere, bundle, run_service
+from tests.deploys import Answers, Field, a_field, break_everywhere, bundle, free_port, run_service
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,24 @@ def test_a_release_that_fails_never_answers(
     assert set(answers.said) == {"old"}
     assert answers.errors == []
     assert served.strays() == []
+
+
+def test_a_first_release_that_fails_leaves_nothing_that_runs_and_claims_no_port(served: Field, tmp_path: Path) -> None:
+    port = free_port()
+    service = pillm.Service(name="other", port=port, server=served.server, wait=20)
+    with served.board.remote() as remote:
+        with pytest.raises(pillm.BackendError, match=r"the smoke test failed.*Nothing is served there yet"):
+            pillm.deploy(bundle(write_stand_in_model(tmp_path / "x.gguf", "x"), "y"), remote, service)
+        found = [Path(f"/proc/{pid}/cmdline") for pid in served.board.processes()]
+        assert [path for path in found if path.exists() and b"/served/other/" in path.read_bytes()] == []
+        assert who_has(Place.find(remote, "default"), port) is None
+        place = Place.find(remote, "other")
+        assert (place.port, place.current) == (None, None)
+        assert list((Path(place.root) / "files").iterdir()) == [], "what failed its test need not be kept"
+        assert "arguments:" in logs_of(remote, service, release="last-failed")
+        with pytest.raises(pillm.ConfigError, match=f"port {served.port} is that of the model served as 'default'"):
+            pillm.deploy(bundle(served.new, "new"), remote, replace(service, port=served.port), dry_run=True)
+    assert Answers(served.port).once() == "old"
 
 
 @pytest.mark.full

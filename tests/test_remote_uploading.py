@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import re
 import threading
@@ -43,6 +44,31 @@ def test_a_file_is_sent_once(board: LoopbackBoard, file: Path) -> None:
     assert [path.name for path in (board.home / "models").iterdir()] == [Path(target).name]
     assert sent(events) == BIG
     assert sum("cat >>" in line for line in board.commands) == 1
+
+
+def test_what_pillm_has_there_already_is_linked_and_not_sent(board: LoopbackBoard, file: Path) -> None:
+    with board.remote() as remote:
+        first = remote.upload(file, "~/.cache/pillm/models", sum_of(file))
+        second = remote.upload(file, "~/.local/share/pillm/served/default/files", sum_of(file))
+        assert Path(first).stat().st_ino == Path(second).stat().st_ino
+        Path(first).write_bytes(b"damaged")  # and so its twin
+        third = remote.upload(file, "~/elsewhere", sum_of(file))
+    assert Path(third).read_bytes() == file.read_bytes(), "what is no longer the file is not linked"
+    assert sum("cat >>" in line for line in board.commands) == 2
+
+
+def test_the_cache_makes_room_the_oldest_first(board: LoopbackBoard, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = board.home / ".cache" / "pillm" / "models"
+    cache.mkdir(parents=True)
+    for age, name in enumerate(("new.gguf", "old.gguf")):
+        (cache / name).write_bytes(b"x")
+        os.utime(cache / name, (1e9 - age, 1e9 - age))
+    monkeypatch.setattr(uploading, "_SPARE", 1 << 60)
+    notes: list[Event] = []
+    with board.remote() as remote, pytest.raises(pillm.StorageError, match="Nothing was sent"):
+        remote.upload(file, "~/models", sum_of(file), Progress("upload", (notes.append,)))
+    assert list(cache.iterdir()) == []
+    assert any("2 files that runner pi4 kept" in (event.message or "") for event in notes)
 
 
 def test_a_broken_upload_continues_where_it_stopped(board: LoopbackBoard, file: Path) -> None:

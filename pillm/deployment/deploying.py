@@ -1,28 +1,30 @@
-"""`deploy`: bring a bundle to a board and let it answer there; go back."""
+"""`deploy`: bring a bundle to a board and let it answer there."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from pillm.deployment.bundle import Bundle
-from pillm.deployment.keys import first_key, flags, key_id, keys_of, put_keys, read_keys
+from pillm.deployment.keys import first_key, key_id, keys_of, put_keys, read_keys
 from pillm.deployment.place import Place, Service
-from pillm.deployment.profile import arguments
+from pillm.deployment.ports import port_for
+from pillm.deployment.profile import Profile, arguments, model_link
 from pillm.deployment.programs import LlamaProgram, find_llama_program
-from pillm.deployment.room import check_room, check_room_again, memory_of
-from pillm.deployment.smoke import SmokeTest, smoke_from_json
-from pillm.deployment.standing import answers, json_of, manifest_of, notes_of
+from pillm.deployment.room import check_room, memory_of
+from pillm.deployment.settings import Settings, described, differences, profile_of, settings_for, told_of
+from pillm.deployment.smoke import AnyTest
+from pillm.deployment.standing import manifest_of, notes_of
+from pillm.deployment.tending import wake
 from pillm.deployment.trial import Trial
 from pillm.devices.detection import processor_flags
-from pillm.errors import BackendError, ConfigError, DataError
+from pillm.devices.shapes import shape_of
+from pillm.errors import DataError
 from pillm.progress import Progress
 from pillm.records import JSONObject
 from pillm.remote import Remote
 from pillm.remote.endings import size
-
-PORT = 8080
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class Deployment:
     address: str
     seconds: float
     previous: str | None = None
+    profile: JSONObject = field(default_factory=dict)
+    """How it is served: server, context, threads, temperature, predict, constrained, system, and the name of its API keys."""
     notes: tuple[str, ...] = ()
 
 
@@ -44,133 +48,105 @@ def deploy(
 ) -> Deployment:
     """Bring a bundle to a board and let it answer there in the place of what answered before.
 
-    The old release answers until the new one has proved itself, and again where it fails. Raises MissingDependency for what
-    the board lacks, ConfigError where the model does not fit or the API keys are none, StorageError for too little space,
-    UnsafeError for a host whose key is unknown or changed, Unavailable where the connection breaks (the same command resumes),
-    BackendError where the new release does not answer as it should. With `dry_run` nothing is changed there.
+    The old release answers until the new one has proved itself, and again where it fails. What `service` says nothing of is as
+    it was said before. Raises MissingDependency for what the board lacks, ConfigError where the model does not fit, the port is
+    taken or the API keys are none, StorageError for too little space, UnsafeError for a host whose key is unknown or changed,
+    Unavailable where the connection breaks (the same command resumes), BackendError where the new release does not answer as
+    it should. With `dry_run` nothing is changed there.
     """
     began, progress, service = time.monotonic(), progress or Progress("deploy"), service or Service()
     given = read_keys(service.api_key_file) if service.api_key_file else None
     place = Place.find(remote, service.name)
-    port = _port(place, service)
-    program = find_llama_program(remote, remote.path(service.server))
+    port = port_for(place, service)
+    before = _manifest(place)
+    settings = settings_for(service, bundle.constrained, before)
+    program = find_llama_program(remote, remote.path(settings["server"]))
     keys = (key_id(place, given), given) if given else keys_of(place, place.current) if place.current else None
-    planned = _plan(bundle, place, service, program, keys[0] if keys else None)
+    planned = _plan(bundle, place, settings, program, keys[0] if keys else None)
+    profile = asdict(planned.profile)
+    notes = (*planned.notes, *differences(profile_of(before), profile, settings))
     done = Deployment(
-        host=remote.host, state="planned", release=planned.release, model=bundle.model.label,
-        address=f"http://127.0.0.1:{port}", seconds=0.0, previous=place.current, notes=planned.notes,
+        host=remote.host, state="planned", release=planned.release, model=bundle.model.label, seconds=0.0, notes=notes,
+        address=f"http://127.0.0.1:{port}", previous=place.current, profile=profile,
     )  # fmt: skip
     if place.current == planned.release:
-        state = "planned" if dry_run else _awake(place, service)
-        notes = () if dry_run else notes_of(place, place.standing())
-        return replace(done, state=state, previous=place.previous, notes=notes, seconds=_since(began))
-    room = check_room(place, bundle.model, service.context)
+        state = "planned" if dry_run else wake(place, service.wait)
+        stands = () if dry_run else notes_of(place, place.standing())
+        return replace(done, state=state, previous=place.previous, notes=(*notes, *stands), seconds=since(began))
+    room = check_room(place, bundle.model, planned.profile.context)
     if dry_run:
         free = remote.free_space(place.root)
-        notes = (*planned.notes, f"{size(bundle.model.bytes)} would be sent at most; {size(free or 0)} are free there", *room)
-        return replace(done, notes=notes, seconds=_since(began))
-    place.install(port)
+        sent = f"{size(bundle.model.bytes)} would be sent at most; {size(free or 0)} are free there"
+        how = f"{bundle.model.path.name} would be served with: {described(profile)}"
+        return replace(done, notes=(*notes, how, sent, *room), seconds=since(began))
+    place.install()
     place = replace(place, port=port)
+    place.ask("prune", planned.release, bundle.model.sha256[:16])  # what failed earlier may fill the card
     if given and keys:
         put_keys(place, *keys)
-    notes = (*planned.notes, *_bring(place, bundle, planned, service.context, progress))
-    new = _tried(place, planned.release, bundle.smoke, service.wait, progress)
+    notes = (*notes, *_bring(place, planned, settings, progress))
+    new = tried(place, planned.release, planned.bundle.smoke, service.wait, progress)
     progress.finish(f"{remote.host}: {bundle.model.label} answers at {done.address}")
-    return replace(done, state="deployed" if new else "up to date", notes=notes, seconds=_since(began))
-
-
-def roll_back(remote: Remote, service: Service | None = None, progress: Progress | None = None) -> Deployment:
-    """Let the release before the current one answer again, by the same trial; the two change places.
-
-    Raises ConfigError where there is none, or where the two have no room beside each other, and what `deploy` raises.
-    """
-    began, service = time.monotonic(), service or Service()
-    place = Place.find(remote, service.name)
-    if place.previous is None:
-        raise ConfigError(f"{remote.host}: there is no release before the current one of {service.name!r} to go back to.")
-    manifest, tests = _release(place, place.previous)
-    check_room_again(place, manifest)
-    place.ask("ensure")
-    notes = notes_of(place, place.standing())
-    _tried(place, place.previous, tests, service.wait, progress or Progress("deploy"))
-    return Deployment(
-        host=remote.host, state="rolled back", release=place.previous, model=str(manifest.get("model")),
-        address=f"http://127.0.0.1:{place.port}", seconds=_since(began), previous=place.current, notes=notes,
-    )  # fmt: skip
+    return replace(done, state="deployed" if new else "up to date", notes=notes, seconds=since(began))
 
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
     release: str
+    bundle: Bundle
+    profile: Profile
     words: list[str]
     notes: tuple[str, ...]
 
 
-def _plan(bundle: Bundle, place: Place, service: Service, program: LlamaProgram, key: str | None) -> _Planned:
+def _plan(bundle: Bundle, place: Place, settings: Settings, program: LlamaProgram, key: str | None) -> _Planned:
     """Return the name of the release, the command line of its server, and what is to be said of it."""
-    threads = service.threads or min(4, place.cores)
-    release = bundle.release(program.path, service.context, threads, key)
-    words, dropped = arguments(program, release, context=service.context, threads=threads)
-    if key and "--api-key-file" not in program.flags:
-        raise ConfigError(f"{program.path} knows no --api-key-file, so it would answer without a key. Nothing was sent.")
-    notes = (f"this llama-server knows no {', '.join(dropped)}: its defaults hold",) if dropped else ()
-    return _Planned(release, [*words, *bundle.limits(), *flags(key)], notes)
+    notes = list(bundle.notes)
+    system = settings["system"] and bundle.template is not None
+    if system and not program.knows("template"):
+        notes.append("this llama-server knows no --chat-template-file: callers must send the system message themselves")
+        system = False
+    trained = shape_of(bundle.model).context or settings["context"]
+    profile = Profile(
+        server=program.path, threads=settings["threads"] or min(4, place.cores), context=min(settings["context"], trained),
+        temperature=float(settings["temperature"]), predict=settings["predict"], system=system,
+        constrained=settings["constrained"] and bundle.pooling is None, pooling=bundle.pooling, key=key,
+    )  # fmt: skip
+    if trained < settings["context"]:
+        notes.append(f"the model has a context of {trained} tokens, so that many are served")
+    bundle = bundle.served(constrained=profile.constrained, system=system, greedy=profile.temperature == 0)
+    release = bundle.release(profile)
+    words, dropped = arguments(program, release, profile, label=bundle.model.label, sha256=bundle.model.sha256)
+    notes += [f"this llama-server knows no {', '.join(dropped)}: its defaults hold"] if dropped else []
+    return _Planned(release, bundle, profile, words, tuple(notes))
 
 
-def _bring(place: Place, bundle: Bundle, planned: _Planned, context: int, progress: Progress) -> tuple[str, ...]:
+def _bring(place: Place, planned: _Planned, settings: Settings, progress: Progress) -> tuple[str, ...]:
     """Put a release there, see that the keeper runs, and return what is to be said of the board."""
+    bundle = planned.bundle
     model = place.remote.upload(bundle.model.path, f"{place.root}/files", bundle.model.sha256, progress)
-    memory = memory_of(bundle.model.path, context, processor_flags(place.remote))
-    place.unpack(planned.release, bundle.archive(planned.release, planned.words, memory), model)
-    place.ask("ensure")
+    memory = memory_of(bundle.model.path, planned.profile.context, processor_flags(place.remote))
+    archive = bundle.archive(planned.release, planned.words, told_of(planned.profile, settings), memory)
+    place.unpack(planned.release, archive, model, model_link(bundle.model.sha256))
+    place.ask("start")
     return notes_of(place, place.standing())
 
 
-def _tried(place: Place, release: str, tests: Sequence[SmokeTest], wait: float, progress: Progress) -> bool:
+def tried(place: Place, release: str, tests: Sequence[AnyTest], wait: float, progress: Progress) -> bool:
     """Let a release that is there take the place; return whether it had it not already."""
-    keys = keys_of(place, release)
+    keys, manifest = keys_of(place, release), manifest_of(place, release)
     key = first_key(keys[1]) if keys else None
-    return Trial(place=place, release=release, tests=tests, wait=wait, progress=progress, key=key).run()
+    system = manifest.get("system") if profile_of(manifest).get("system") else None
+    return Trial(place=place, release=release, tests=tests, wait=wait, progress=progress, key=key, system=system).run()
 
 
-def _port(place: Place, service: Service) -> int:
-    if service.port is not None and place.port not in (None, service.port):
-        raise ConfigError(
-            f"{place.remote.host}: {service.name!r} answers at port {place.port}, and whoever asks it relies on that. Leave "
-            "--port out, or serve it under another --name."
-        )
-    return place.port or service.port or PORT
-
-
-def _awake(place: Place, service: Service) -> str:
-    """See that the current release answers, starting it anew where it does not; return what was done."""
-    done = "up to date" if place.ask("ensure").split()[:1] == ["serving"] else "restarted"
-    if "given_up" not in place.standing() and _answers_within(place, service.wait):
-        return done
-    place.ask("restart")
-    if _answers_within(place, service.wait):
-        return "restarted"
-    raise BackendError(f"{place.remote.host}: the current release does not answer, started anew neither. See --logs.")
-
-
-def _answers_within(place: Place, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while not answers(place):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.3)
-    return True
-
-
-def _release(place: Place, release: str) -> tuple[JSONObject, tuple[SmokeTest, ...]]:
-    """Return the manifest and the smoke tests of a release that is there."""
-    told = json_of(place, f"{place.root}/releases/{release}/smoke.json")
+def _manifest(place: Place) -> JSONObject:
     try:
-        tests = smoke_from_json(told)
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{place.remote.host}: the smoke test of {release} is damaged ({error!r}). Deploy it again.") from error
-    return manifest_of(place, release), tests
+        return manifest_of(place, place.current) if place.current else {}
+    except DataError:  # a damaged release can still be replaced
+        return {}
 
 
-def _since(began: float) -> float:
+def since(began: float) -> float:
+    """Return the seconds since then."""
     return round(time.monotonic() - began, 2)

@@ -5,16 +5,22 @@
 # link run/front.sock leads to. Behind it stands one llama-server on a socket of its own, two while one replaces the other.
 # releases/ID is what was deployed: `arguments`, the server's command line, one word a line, and all that it names.
 # `current` leads to the release that is served, `previous` to the one before. run/ holds what is gone with a restart.
+# Without `current` nothing listens: `port` is written when the first release takes its place, and a keeper ends that has none.
 # keys/ID are API keys, one a line; a release's `arguments` name theirs.
 #
-# This file has the processes that serve; serve.sh in the same folder has what is asked of them. A board gets both as one file,
-# serve.sh, which one rename puts in place: there is no moment with an old half and a new one.
+# This file has the processes that serve, trial.sh how one release takes the place of another, serve.sh what else is asked of
+# them. A board gets the three as one file, serve.sh, which one rename puts in place: there is no moment with an old part and
+# a new one.
 #
-#   serve.sh ensure      start serving unless that is done already
-#   serve.sh trial ID    start a release beside the current one; then words on standard input: look, commit, revert, finish
-#   serve.sh status      say how it stands
-#   serve.sh restart     start the current release anew
-#   serve.sh stop        serve nothing any more
+#   serve.sh ensure          start serving, unless that is done already or somebody stopped it
+#   serve.sh start           start serving, whoever stopped it
+#   serve.sh trial ID PORT   start a release beside the current one; then words on standard input: look, commit, revert, refuse,
+#                            finish. PORT is taken where there is no current one
+#   serve.sh prune ID FILE   remove what no release needs, but not that release and the files whose names begin so
+#   serve.sh status          say how it stands
+#   serve.sh restart         start the current release anew
+#   serve.sh stop            serve nothing any more, until `start`
+#   serve.sh remove          serve nothing any more, and remove all of it
 #
 # When the standard input of a trial ends before `commit`, the release that was current still answers; after it, the new one does.
 set -u
@@ -25,11 +31,20 @@ name=${here##*/}
 run=$here/run
 patience=60 # seconds for which the old server may finish what it is answering
 most_deaths=10 # in a row, each within a minute of its start, after which a server is given up; this takes some four minutes
+every=2        # seconds between two looks at what must run
+most_idle=30   # such looks without a release to serve, after which the keeper ends
 
 say() { printf '%s\n' "$*" 2>/dev/null; }
 
 # ---- processes: a pid counts only together with the moment it began, or after a restart it would name a stranger
-began() { sed -n '/) Z /!s/^.*) //p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; } # nothing for one that is dead, reaped or not
+began() { # nothing for one that is dead, reaped or not; no program is started for it, since it is asked all the time
+  read -r told 2>/dev/null <"/proc/$1/stat" || return
+  told=${told##*) }
+  case $told in Z* | X*) return ;; esac
+  # shellcheck disable=SC2086 # a word each
+  set -- $told
+  say "${20-}"
+}
 uptime() { cut -d. -f1 /proc/uptime; } # a board may have no clock that can be trusted
 record() { say "$2 $(began "$2")" >"$run/$1"; }
 alive() {
@@ -52,42 +67,73 @@ serve() {
   mkdir -p -- "$run" "$here/log"
   exec 9>"$run/serving"
   flock -n 9 || exit 0
-  for file in "$run"/*.keeper "$run"/*.server "$run/front.keeper" "$run/front"; do end "${file##*/}" KILL; done
+  for file in "$run"/*.keeper "$run"/*.server "$run/front.keeper" "$run/front" "$run/ticker"; do end "${file##*/}" KILL; done
   rm -f -- "$run"/*.keeper "$run"/*.server "$run"/*.trial "$run"/*.exit "$run"/*.deaths "$run"/*.given-up "$run"/*.sock "$run/control"
   mkfifo -- "$run/control" || exit 1
   exec 8<>"$run/control"
   trap leave TERM INT
-  front 8>&- 9>&- &
-  record front.keeper $!
-  id=$(release_at current) && [ -n "$id" ] && point "$id.sock" "$run/front.sock" && start "$id"
+  idle=0
+  id=$(release_at current) && [ -n "$id" ] && point "$id.sock" "$run/front.sock"
+  watch
   record serve $$
+  { exec 9>&-; tick; } & # a redirection of a function would keep the lock open, for as long as it runs
+  record ticker $!
   while :; do
     verb='' id=''
     read -r verb id <&8 || continue
     case $verb in
     start) start "$id" ;;
-    stop) end "$id.keeper" TERM ;;
+    stop) if alive "$id.keeper"; then end "$id.keeper" TERM; else end "$id.server" KILL; fi ;;
+    watch) watch ;;
     quit) leave ;;
     esac
   done
 }
 
+tick() {
+  trap 'kill $!; exit 0' TERM
+  while :; do
+    sleep "$every" &
+    wait $!
+    alive serve || exit
+    say watch >&8
+  done
+}
+
+watch() { # whoever killed a part of it: what must run runs again
+  id=$(release_at current)
+  if [ -z "$id" ]; then # a first trial is under way, or nobody is left who wants one
+    idle=$((idle + 1))
+    [ "$idle" -gt "$most_idle" ] && flock -n "$here/lock" true && leave
+    return
+  fi
+  idle=0
+  if ! alive front.keeper; then
+    end front KILL
+    { exec 8>&- 9>&-; front; } &
+    record front.keeper $!
+  fi
+  [ -e "$run/$id.given-up" ] || start "$id"
+}
+
 leave() {
   trap '' TERM INT
+  end ticker TERM
   for file in "$run"/*.keeper; do end "${file##*/}" TERM; done
   wait
-  rm -f -- "$run/serve" "$run/control"
+  rm -f -- "$run/serve" "$run/ticker" "$run/control"
   exit 0
 }
 
 start() {
   alive "$1.keeper" && return
-  keep "$1" 8>&- 9>&- &
+  end "$1.server" KILL # one whose keeper was killed
+  { exec 8>&- 9>&-; keep "$1"; } &
   record "$1.keeper" $!
 }
 
 front() {
-  port=$(cat -- "$here/port") child=''
+  port=$(cat -- "$here/port") child='' failures=0 pause=0.2
   trap 'kill "$child"; exit 0' TERM
   for folder in /usr/lib/systemd /lib/systemd; do
     [ -x "$folder/systemd-socket-proxyd" ] && proxy=$folder/systemd-socket-proxyd && break
@@ -98,7 +144,9 @@ front() {
     child=$!
     record front "$child"
     wait "$child"
-    sleep 0.2 &
+    failures=$((failures + 1))
+    [ "$failures" -gt 20 ] && pause=5 # another program has the port
+    sleep "$pause" &
     wait $!
   done
 }

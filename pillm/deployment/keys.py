@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from pillm.deployment.place import Place
 from pillm.errors import ConfigError, DataError
 
 _SHORTEST, _LARGEST = 16, 1 << 14
+_FLAG = "--api-key-file"
 _KEY = re.compile(r"[!-~]+")
 _ID = re.compile(r"\.\./\.\./keys/([0-9a-f]{8})")
 _FIND = """told=$(cat)
@@ -52,22 +54,35 @@ def put_keys(place: Place, name: str, text: str) -> None:
 
 def keys_of(place: Place, release: str) -> tuple[str, str] | None:
     """Return name and text of the keys that a release there asks for, or None where it asks for none."""
-    told = place.remote.read(f"{place.root}/releases/{release}/arguments") or ""
-    words = told.splitlines()
-    if "--api-key-file" not in words[:-1]:
+    name = key_name(place, release)
+    if name is None:
         return None
-    named = _ID.fullmatch(words[words.index("--api-key-file") + 1])
-    text = place.remote.read(f"{place.root}/keys/{named[1]}") if named else None
-    if not named or not text:
+    text = place.remote.read(f"{place.root}/keys/{name}") if name else None
+    if not text:
         raise DataError(
             f"{place.remote.host}: {release} asks for an API key whose file is gone there. Deploy it again with --api-key-file."
         )
-    return named[1], text
+    return name, text
+
+
+def key_name(place: Place, release: str) -> str | None:
+    """Return the name of the keys that a release there asks for, None where it asks for none, "" for what is no such name."""
+    words = (place.remote.read(f"{place.root}/releases/{release}/arguments") or "").splitlines()
+    if _FLAG not in words[:-1]:
+        return None
+    named = _ID.fullmatch(words[words.index(_FLAG) + 1])
+    return named[1] if named else ""
+
+
+def with_key(words: Sequence[str], key: Sequence[str]) -> list[str]:
+    """Return a server's command line with the words of other keys, or of none."""
+    at = words.index(_FLAG) if _FLAG in words else len(words)
+    return [*words[:at], *words[at + 2 :], *key]
 
 
 def flags(name: str | None) -> list[str]:
     """Return the words that make a server ask for the keys of that name; paths are relative to the release's folder."""
-    return ["--api-key-file", f"../../keys/{name}"] if name else []
+    return [_FLAG, f"../../keys/{name}"] if name else []
 
 
 def first_key(text: str) -> str:

@@ -11,8 +11,12 @@ from pillm.contract import Contract
 from pillm.deployment.bundle import GRAMMAR_FILE, SCHEMA_FILE, Bundle
 from pillm.deployment.held import shared_schema, smoke_from_run, smoke_from_runner
 from pillm.deployment.smoke import ANY, smoke_of_words
+from pillm.deployment.systemturn import contract_for, system_turn
+from pillm.deployment.vectors import pooling_of, vector_tests
+from pillm.devices.ggufheader import read_header
 from pillm.errors import ConfigError, DataError
 from pillm.intake.door import check_model_file
+from pillm.records import JSONObject
 from pillm.report.foreignjson import read_foreign
 from pillm.store import MANIFEST
 from pillm.verification import verify
@@ -24,17 +28,18 @@ def bundle_of(
     path: Path | str,
     runner: Runner | None = None,
     *,
-    constrained: bool = False,
+    constrained: bool | None = None,
     smoke: str | None = None,
     answer: str | None = None,
 ) -> Bundle:
     """Return the bundle of a run's model file, or of a GGUF file by itself.
 
+    A file that turns texts into vectors is served for that; its smoke tests are texts and the vectors that `runner` makes here.
     Its smoke tests are held-out rows that this very file answered in the run's evaluation; else a greeting, with the answer
     that `runner` gives to it here; `smoke` is another prompt, or `any`, and `answer` how the answer to it must begin. With
-    `constrained` every answer on the board must satisfy the schema that the rows share. Raises
-    ConfigError where there is no file, several, or no such schema and grammar; DataError for a file that is not what its
-    manifest says.
+    `constrained` every answer on the board must satisfy the schema that the rows share; None: as it is there. Raises
+    ConfigError where there is no file, several, one that answers nothing, or no such schema and grammar; DataError for a file
+    that is not what its manifest says.
     """
     if answer is not None and (smoke is None or not answer.strip()):
         raise ConfigError(
@@ -45,31 +50,44 @@ def bundle_of(
     if any((folder / MANIFEST).is_file() for folder in (file.resolve().parent, file.resolve().parent.parent)):
         for problem in verify(file):
             raise DataError(f"{problem.path} {problem.reason}. What was scored is what ships: export it again.")
-    quant = _QUANT.search(file.stem)
+    quant, header = _QUANT.search(file.stem), read_header(file).metadata
     model = ModelFile.of(file, quant[1].upper() if quant else "")
-    contract, run = _contract(file), file.resolve().parent.parent
-    beside, grammar = read_foreign(file.with_name(SCHEMA_FILE)), file.with_name(GRAMMAR_FILE)
-    schema = beside if isinstance(beside, dict) else shared_schema(run)
-    if constrained and schema is None:
-        raise ConfigError(f"{run} has no held-out rows that share one JSON Schema, so answers cannot be held to one.")
-    if constrained and not grammar.is_file():  # the server's own reading of a schema passes over what it does not know
-        raise ConfigError(
-            f"{grammar} is missing, so answers cannot be held to the rows' schema. Export the model again with exporter "
-            "'gguf': it writes the grammar, or says why the schema has none. Nothing was sent."
-        )
-    tests = smoke_of_words(smoke, answer, contract) if smoke else smoke_from_run(run, model, contract, constrained=constrained)
+    if pooling := pooling_of(file, header):
+        return _encoder(model, pooling, runner, smoke, constrained=bool(constrained))
+    (contract, lost), run = contract_for(file, header, _contract(file)), file.resolve().parent.parent
+    schema, grammar = _form(file, run, required=bool(constrained))
+    told = smoke_of_words(smoke, answer, contract) if smoke else None
+    held = told or smoke_from_run(run, model, contract, constrained=True) or smoke_of_words(ANY, None, contract)
+    tests = held if constrained else told or smoke_from_run(run, model, contract)
     if tests is None:  # what the file answers here is held to no grammar
-        tests = (
-            smoke_from_runner(model, contract, runner) if runner and not constrained else smoke_of_words(ANY, None, contract)
-        )
+        tests = smoke_from_runner(model, contract, runner) if runner else smoke_of_words(ANY, None, contract)
+    turn = system_turn(file, header, contract, schema)
     return Bundle(
         model=model,
         contract=contract,
         smoke=tests,
+        held=held,
         schema=schema,
         constrained=constrained,
-        grammar=grammar.read_text("utf-8") if grammar.is_file() and schema is not None else None,
+        grammar=grammar,
+        system=turn.message,
+        template=turn.template,
+        notes=(*lost, *turn.notes),
     )
+
+
+def _form(file: Path, run: Path, *, required: bool) -> tuple[JSONObject | None, str | None]:
+    """Return the schema that a run's rows share, and the grammar that the exporter made of it."""
+    beside, grammar = read_foreign(file.with_name(SCHEMA_FILE)), file.with_name(GRAMMAR_FILE)
+    schema = beside if isinstance(beside, dict) else shared_schema(run)
+    if required and schema is None:
+        raise ConfigError(f"{run} has no held-out rows that share one JSON Schema, so answers cannot be held to one.")
+    if required and not grammar.is_file():  # the server's own reading of a schema passes over what it does not know
+        raise ConfigError(
+            f"{grammar} is missing, so answers cannot be held to the rows' schema. Export the model again with exporter "
+            "'gguf': it writes the grammar, or says why the schema has none. Nothing was sent."
+        )
+    return schema, grammar.read_text("utf-8") if grammar.is_file() and schema is not None else None
 
 
 def model_file_of(path: Path) -> Path:
@@ -90,6 +108,14 @@ def model_file_of(path: Path) -> Path:
     raise ConfigError(f"{path} holds {len(files)} model files and chose none. Name one: --model {files[0]}")
 
 
+def _encoder(model: ModelFile, pooling: str, runner: Runner | None, smoke: str | None, *, constrained: bool) -> Bundle:
+    """Return the bundle of a file that turns texts into vectors."""
+    if constrained:
+        raise ConfigError(f"{model.path} makes vectors: it has no answers that a grammar could hold. Nothing was sent.")
+    tests = vector_tests(model, None if smoke == ANY else runner, None if smoke == ANY else smoke)
+    return Bundle(model=model, contract=Contract(), smoke=tests, constrained=False, pooling=pooling)
+
+
 def _told(path: Path, *keys: str) -> str | None:
     """Return a text of a JSON file, or None."""
     found = read_foreign(path)
@@ -98,6 +124,6 @@ def _told(path: Path, *keys: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _contract(model: Path) -> Contract:
+def _contract(model: Path) -> Contract | None:
     path = model.parent / CONTRACT_FILE
-    return Contract.read(path, "Export the model again.") if path.is_file() else Contract()
+    return Contract.read(path, "Export the model again.") if path.is_file() else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from pillm.errors import BackendError, ConfigError, MissingDependency, StorageError, Unavailable
+from pillm.errors import BackendError, ConfigError, MissingDependency, StorageError
 from pillm.remote import Remote
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
@@ -23,11 +23,11 @@ printf 'current %s\\n' "$(readlink -- "$HOME/.local/share/pillm/served/$2/curren
 printf 'previous %s\\n' "$(readlink -- "$HOME/.local/share/pillm/served/$2/previous" 2>/dev/null)"
 """
 _INSTALL = """mkdir -p -- "$1/files" "$1/releases" "$1/log" "$1/run" && chmod 700 -- "$1" || exit 1
-[ -e "$1/port" ] || printf '%s\\n' "$2" >"$1/port"
 cat >"$1/serve.sh.new" && mv -f -- "$1/serve.sh.new" "$1/serve.sh"
 """
 _UNPACK = """release=$1/releases/$2 part=$1/releases/.$2.part
 rm -rf -- "$part" && mkdir -p -- "$part" && tar -xf - -C "$part" && ln -s -- "../../files/$3" "$part/model.gguf" || exit 1
+ln -s -- model.gguf "$part/$4" || exit 1
 cd -- "$part" && sha256sum --check --quiet --strict sums >&2 || exit 1
 sync
 if [ -d "$release" ]; then rm -rf -- "$part"; else mv -T -- "$part" "$release"; fi
@@ -36,15 +36,27 @@ if [ -d "$release" ]; then rm -rf -- "$part"; else mv -T -- "$part" "$release"; 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """How a model is served: the name of its place there, its port on 127.0.0.1 (None: the one it has), and its limits."""
+    """How a model is served: the name of its place there, its port on 127.0.0.1, and its limits.
+
+    None is what was said of it before: the port that it has, the settings of the release that answers; else the default.
+    """
 
     name: str = "default"
     port: int | None = None
-    server: str = "llama-server"
-    context: int = 2048
-    """Tokens that prompt and answer may have together."""
+    server: str | None = None
+    """The llama-server there, a name or a path; by default llama-server."""
+    context: int | None = None
+    """Tokens that prompt and answer may have together; by default 2048."""
     threads: int | None = None
-    """Threads to compute with; None: as many as the board has cores, four at most."""
+    """Threads to compute with; by default as many as the board has cores, four at most."""
+    temperature: float | None = None
+    """Chance in answers to requests that say nothing of it; by default 0, greedy, as the file was scored."""
+    predict: int | None = None
+    """Tokens of an answer at most, where a request says nothing of it; by default 512."""
+    system: bool | None = None
+    """Whether the contract's system message is put before messages that have none; by default it is."""
+    defaults: bool = False
+    """Whether what was said before is forgotten."""
     wait: float = 180.0
     """Seconds after which a new server that is not ready is given up."""
     api_key_file: Path | None = None
@@ -84,7 +96,7 @@ class Place:
             name=name,
             root=f"{home.rstrip('/')}/.local/share/pillm/served/{name}",
             cores=_number(known.get("cores")) or 4,
-            port=_number(known.get("port")),
+            port=_number(known.get("port")) if known.get("current") else None,  # one that never answered has none
             current=known.get("current", "").rpartition("/")[2] or None,
             previous=known.get("previous", "").rpartition("/")[2] or None,
         )
@@ -96,14 +108,17 @@ class Place:
         """Return the path of the socket that a release's server listens on."""
         return f"{self.root}/run/{release}.sock"
 
-    def install(self, port: int) -> None:
+    def install(self) -> None:
         """Make the folder there and put the keeper's script into it; one that runs goes on as it was."""
-        argv = ["sh", "-c", _INSTALL, "sh", self.root, str(port)]
+        argv = ["sh", "-c", _INSTALL, "sh", self.root]
         self.remote.run_as("the installation", argv, stdin=keeper_script())
 
-    def unpack(self, release: str, archive: bytes, model: str) -> None:
-        """Put a release there, whole or not at all; raise StorageError where what arrived is not what was sent."""
-        argv = ["sh", "-c", _UNPACK, "sh", self.root, release, model.rpartition("/")[2]]
+    def unpack(self, release: str, archive: bytes, model: str, link: str) -> None:
+        """Put a release there, whole or not at all; raise StorageError where what arrived is not what was sent.
+
+        `model` is the file there, `link` the second name that it has in the release.
+        """
+        argv = ["sh", "-c", _UNPACK, "sh", self.root, release, model.rpartition("/")[2], link]
         try:
             self.remote.run_as("the unpacking", argv, stdin=archive, timeout=600)
         except BackendError as error:
@@ -111,20 +126,25 @@ class Place:
                 raise
             raise StorageError(f"{error} What answered before still answers. Run the same command again.") from error
 
-    def ask(self, verb: str, timeout: float = 60.0) -> str:
+    def ask(self, verb: str, *words: str, timeout: float = 120.0) -> str:
         """Let the keeper's script do something there and return what it says."""
-        return self.remote.run_as(f"serve.sh {verb}", ["sh", f"{self.root}/serve.sh", verb], timeout=timeout)
+        argv = ["sh", f"{self.root}/serve.sh", verb, *words]
+        return self.remote.run_as(f"serve.sh {verb}", argv, timeout=timeout).strip()
+
+    def deployed(self) -> str:
+        """Return the release that answers there; raise ConfigError where nothing is deployed."""
+        if self.current is None:
+            raise ConfigError(f"{self.remote.host}: nothing is deployed under the name {self.name!r}.")
+        return self.current
 
     def standing(self) -> dict[str, str]:
-        """Return how it stands there, as the script tells it; raise Unavailable where nothing was ever deployed."""
-        if self.port is None:
-            raise Unavailable(f"{self.remote.host}: nothing is deployed under the name {self.name!r}.")
+        """Return how it stands there, as the script tells it."""
         return dict(line.partition(" ")[::2] for line in self.ask("status").splitlines())
 
 
 def keeper_script() -> bytes:
-    """Return the script that serves on the board: two files here, one there, so that one rename replaces all of it."""
-    return b"".join(files("pillm.deployment").joinpath(name).read_bytes() for name in ("keeper.sh", "serve.sh"))
+    """Return the script that serves on the board: three files here, one there, so that one rename replaces all of it."""
+    return b"".join(files("pillm.deployment").joinpath(name).read_bytes() for name in ("keeper.sh", "trial.sh", "serve.sh"))
 
 
 def _number(text: str | None) -> int | None:

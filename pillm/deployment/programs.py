@@ -26,7 +26,8 @@ _VALUED = {
     "parallel": ("--parallel",), "cache_ram": ("--cache-ram",), "checkpoints": ("--ctx-checkpoints", "--swa-checkpoints"),
     "cors_origins": ("--cors-origins",), "verbosity": ("--log-verbosity", "--verbosity"), "pooling": ("--pooling",),
     "predict": ("--predict", "--n-predict"), "gpu_layers": ("--gpu-layers", "--n-gpu-layers"),
-    "slot_folder": ("--slot-save-path",),
+    "slot_folder": ("--slot-save-path",), "temperature": ("--temp", "--temperature"),
+    "template": ("--chat-template-file",),
 }  # fmt: skip
 _SWITCHES: dict[str, tuple[Spelling, ...]] = {
     "mlock": (("--load-mode", "mlock"), ("--mlock", None)),
@@ -34,7 +35,10 @@ _SWITCHES: dict[str, tuple[Spelling, ...]] = {
     "no_mmap": (("--load-mode", "none"), ("--no-mmap", None)),
     "no_ui": (("--no-ui", None), ("--no-webui", None)),
     "embedding": (("--embedding", None), ("--embeddings", None)),
-    **{name: ((f"--{name.replace('_', '-')}", None),) for name in ("no_slots", "offline", "no_warmup", "no_repack", "metrics")},
+    **{
+        name: ((f"--{name.replace('_', '-')}", None),)
+        for name in ("no_slots", "offline", "no_warmup", "no_repack", "metrics", "jinja")
+    },
 }
 OPTIONS = frozenset({*_VALUED, *_SWITCHES, "flash_attn"})
 """What the options are called here."""
@@ -161,7 +165,7 @@ def find_llama_program(machine: Machine, name: str) -> LlamaProgram:
     if not hashed:
         raise MissingDependency(
             f"{machine.label} has no {name} that could be found. pillm's page rpi4/README.md says how to build llama.cpp "
-            "there; where it is built already, name its path."
+            "there; where it is built already, name its path (`pillm deploy`: --server PATH)."
         )
     sha256 = hashed.split()[0]
     if not _SHA256.fullmatch(sha256) or not path:

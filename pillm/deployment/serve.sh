@@ -1,7 +1,13 @@
 # shellcheck shell=sh
-# What is asked of the keeper from outside; it comes after keeper.sh, whose first lines say how it all hangs together.
+# What is asked of the keeper from outside; it comes last, after keeper.sh and trial.sh.
+
+start_serving() {
+  rm -f -- "$here/stopped"
+  ensure
+}
 
 ensure() {
+  [ -e "$here/stopped" ] && say stopped && return
   mkdir -p -- "$run" "$here/log"
   managed=''
   if systemctl --user show-environment >/dev/null 2>&1; then
@@ -9,6 +15,12 @@ ensure() {
     managed=yes
   fi
   if alive serve; then
+    tell watch
+    tries=0
+    until alive front || [ -z "$(release_at current)" ] || [ "$tries" -gt 30 ]; do
+      tries=$((tries + 1))
+      sleep 0.1
+    done
     say serving
     return
   fi
@@ -16,7 +28,7 @@ ensure() {
     systemctl --user reset-failed "pillm-$name.service" 2>/dev/null
     systemctl --user restart "pillm-$name.service" || exit 1
   else
-    setsid sh "$here/serve.sh" serve </dev/null >>"$here/log/serve.log" 2>&1 &
+    setsid sh "$here/serve.sh" serve </dev/null >>"$here/log/serve.log" 2>&1 7>&- & # 7: the lock of who deploys
   fi
   tries=0
   until alive serve; do
@@ -28,7 +40,7 @@ ensure() {
 }
 
 unit() { # what a user's unit may have: the rest of a sandbox is for the system's own
-  folder=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user
+  folder=$units
   mkdir -p -- "$folder" || return 1
   quoted=$(say "$here" | sed 's/[\\"]/\\&/g; s/%/%%/g')
   script=$(say "$quoted/serve.sh" | sed 's/\$/$$/g')
@@ -85,117 +97,12 @@ END
 
 lingers() { loginctl show-user "$(id -un)" --property=Linger --value 2>/dev/null | grep -qx yes; }
 
-settle() { # what a deployment that died left: the current release answers, and nothing else runs
-  rm -f -- "$run"/*.trial
-  kept=$(release_at current)
-  if [ -n "$kept" ]; then
-    [ "$(answering)" = "$kept" ] || point "$kept.sock" "$run/front.sock"
-    tell start "$kept"
-  else
-    rm -f -- "$run/front.sock"
-  fi
-  for file in "$run"/*.keeper; do
-    other=${file##*/}
-    other=${other%.keeper}
-    case $other in "$kept" | front | '*') ;; *) tell stop "$other" ;; esac
-  done
-}
-
-busy() { # many connections may be open to a socket; each is a line of its own, as the server named it
-  grep -F -- "/$1.sock" /proc/net/unix | grep -q ' 0001 03 '
-}
-
-trial() {
-  id=$1 committed=''
+prune_alone() {
   exec 7>"$here/lock"
-  flock -w 5 7 || { say busy && exit 0; } # one that was broken off needs a moment to leave
-  trap '' HUP PIPE INT TERM
-  settle
-  old=$(answering) before=$(release_at previous)
-  [ "$old" = "$id" ] && say same && exit 0
-  while alive "$id.keeper"; do sleep 0.1; done
-  printf '' 2>/dev/null >"$run/$id.trial" || { say unwritable && exit 0; }
-  rm -f -- "$run/$id.exit"
-  prune
-  tell start "$id" || { say stopped && exit 0; }
-  say started
-  while read -r word; do
-    case $word in
-    look)
-      if [ -e "$run/$id.exit" ]; then say "exit $(cat -- "$run/$id.exit")"; elif [ -S "$run/$id.sock" ]; then say listens; else say waits; fi
-      ;;
-    commit) commit ;;
-    revert) committed='' && break ;;
-    *) break ;;
-    esac
-  done
-  if [ -n "$committed" ]; then finish; else undo; fi
-}
-
-commit() { # from here on it is the new release that answers, whoever dies
-  if said=$(turn_over 2>&1); then
-    rm -f -- "$run/$id.trial"
-    sync
-    committed=yes
-    say committed
-  else
-    rm -f -- "$here/previous.new" "$here/current.new" "$run/front.sock.new"
-    say "failed: $(say "$said" | tr '\n' ' ')"
-  fi
-}
-
-turn_over() { # all links are made before one is turned: a disk that is full, or that nobody may write to, changes nothing
-  { [ -z "$old" ] || ready "releases/$old" "$here/previous"; } &&
-    ready "releases/$id" "$here/current" && ready "$id.sock" "$run/front.sock" &&
-    { [ -z "$old" ] || turn "$here/previous"; } &&
-    turn "$here/current" && turn "$run/front.sock"
-}
-
-finish() { # the old server ends what it has begun, and then ends
-  tenths=0
-  while [ -n "$old" ] && busy "$old" && [ "$tenths" -lt $((patience * 10)) ]; do
-    sleep 0.1
-    tenths=$((tenths + 1))
-  done
-  [ -n "$old" ] && tell stop "$old"
-  prune
-  say stopped
-}
-
-undo() {
-  if [ -n "$old" ]; then
-    [ "$(answering)" = "$old" ] || point "$old.sock" "$run/front.sock"
-    [ "$(release_at current)" = "$old" ] || point "releases/$old" "$here/current"
-    if [ -z "$before" ]; then
-      rm -f -- "$here/previous"
-    elif [ "$(release_at previous)" != "$before" ]; then
-      point "releases/$before" "$here/previous"
-    fi
-  else
-    rm -f -- "$run/front.sock" "$here/current"
-  fi
-  tell stop "$id"
-  rm -f -- "$run/$id.trial"
-  say undone
-}
-
-prune() { # kept are the release that answers, the one before, the one on trial, and the files that they name
-  for folder in "$here"/releases/*; do
-    case ${folder##*/} in "$id" | "$(release_at current)" | "$(release_at previous)") ;; *) rm -rf -- "$folder" ;; esac
-  done
-  for file in "$here"/files/*; do
-    case $file in *.part) [ -n "$(find "$file" -mmin -60)" ] && continue ;; esac # somebody may be sending it
-    used=''
-    for link in "$here"/releases/*/model.gguf; do [ "$(readlink -f -- "$link")" = "$file" ] && used=yes; done
-    [ -n "$used" ] || rm -f -- "$file"
-  done
-  for file in "$here"/keys/*; do
-    grep -qsF -- "keys/${file##*/}" "$here"/releases/*/arguments || rm -f -- "$file"
-  done
-  for file in "$here"/log/*.log "$here"/log/*.log.old; do
-    log=${file##*/}
-    [ -d "$here/releases/${log%%.*}" ] || case $log in serve.log | front.log) ;; *) rm -f -- "$file" ;; esac
-  done
+  flock -n 7 || { say busy && exit 0; }
+  id=''
+  prune "$@"
+  say pruned
 }
 
 status() {
@@ -204,6 +111,8 @@ status() {
   say "previous $(release_at previous)"
   say "answering $(answering)"
   say "port $(cat -- "$here/port" 2>/dev/null)"
+  [ -e "$here/stopped" ] && say 'stopped yes'
+  [ -e "$here/failed" ] && say "failed $(cat -- "$here/failed")"
   alive serve && say "keeper $pid"
   alive front && say "front $pid"
   if [ -n "$current" ]; then
@@ -234,30 +143,53 @@ restart() {
   flock -n 7 || { say busy && exit 0; }
   id=$(release_at current)
   [ -n "$id" ] || { say nothing && exit 0; }
-  if alive "$id.keeper"; then # a stop for one that does not run yet would reach it after its start
-    tell stop "$id"
-    while alive "$id.keeper"; do sleep 0.1; done
+  rm -f -- "$here/stopped"
+  if alive serve; then
+    if alive "$id.keeper" || alive "$id.server"; then # a stop for one that does not run yet would reach it after its start
+      tell stop "$id"
+      while alive "$id.keeper" || alive "$id.server"; do sleep 0.1; done
+    fi
+    rm -f -- "$run/$id.given-up"
+    settle
   fi
-  settle
+  ensure >/dev/null
   say restarted
 }
 
-stop() {
-  if systemctl --user is-active --quiet "pillm-$name.service" 2>/dev/null; then
-    systemctl --user disable --quiet --now "pillm-$name.service"
-  else
-    tell quit
+dismiss() { # the keeper ends, and nothing starts it again
+  if [ -e "$units/pillm-$name.service" ]; then
+    systemctl --user disable --quiet --now "pillm-$name.service" 2>/dev/null
+    rm -f -- "$units/pillm-$name.service"
+    systemctl --user daemon-reload 2>/dev/null
   fi
+  tell quit
   while alive serve; do sleep 0.1; done
+}
+
+stop() {
+  [ -z "$(release_at current)" ] || say yes >"$here/stopped"
+  dismiss
   say ended
+}
+
+remove() {
+  case $here in */.local/share/pillm/served/?*) ;; *) say "$here is no place for a model" >&2 && exit 1 ;; esac
+  exec 7>"$here/lock"
+  flock -n 7 || { say busy && exit 0; }
+  dismiss
+  rm -rf -- "$here" || exit 1
+  say removed
 }
 
 main() {
   verb=${1-}
+  units=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user
   [ "$#" -gt 0 ] && shift
   case $verb in
-  serve | ensure | trial | status | restart | stop) "$verb" "$@" ;;
-  *) say "usage: serve.sh ensure | trial ID | status | restart | stop" >&2 && exit 2 ;;
+  serve | ensure | trial | status | restart | stop | remove) "$verb" "$@" ;;
+  start) start_serving ;;
+  prune) prune_alone "$@" ;;
+  *) say "usage: serve.sh ensure | start | trial ID PORT | prune ID FILE | status | restart | stop | remove" >&2 && exit 2 ;;
   esac
 }
 

@@ -10,9 +10,10 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pillm.contract import Contract
+from pillm.deployment.vectors import VectorTest, vector_test
 from pillm.metrics import answer_json, leaves, schema_fault
 from pillm.records import JSONObject, Message, Prompt
 
@@ -37,10 +38,13 @@ class SmokeTest:
     """How the answer must begin; None: as the first half of what is expected."""
     schema: JSONObject | None = None
     """The JSON Schema that the answer must satisfy, where `expected` is JSON that does."""
+    plain: bool = False
+    """Whether it is asked as most callers ask: without a word of how to sample."""
 
     def request(self) -> JSONObject:
         """Return the body of the chat completion that asks it."""
-        return {"messages": list(self.messages), "temperature": 0, "max_tokens": self.tokens, "seed": 0, "stream": False}
+        sampling = {} if self.plain else {"temperature": 0, "seed": 0}
+        return {"messages": list(self.messages), **sampling, "max_tokens": self.tokens, "stream": False}
 
     def judge(self, said: str) -> str | None:
         """Return what is wrong with an answer, or None where it agrees."""
@@ -62,7 +66,10 @@ class SmokeTest:
         return told | {name: kept for name in ("begins", "schema") if (kept := getattr(self, name)) is not None}
 
 
-def judge_all(tests: Sequence[SmokeTest], said: Sequence[str]) -> str | None:
+AnyTest: TypeAlias = SmokeTest | VectorTest
+
+
+def judge_all(tests: Sequence[AnyTest], said: Sequence[str]) -> str | None:
     """Return what is wrong with the answers to tests, or None where half of them or more agree."""
     faults = [fault for test, answer in zip(tests, said, strict=True) if (fault := test.judge(answer))]
     if len(tests) - len(faults) >= len(faults):
@@ -70,20 +77,23 @@ def judge_all(tests: Sequence[SmokeTest], said: Sequence[str]) -> str | None:
     return faults[0] if len(tests) == 1 else f"{faults[0]}; {len(faults)} of {len(tests)} answers do not agree"
 
 
-def smoke_to_json(tests: Sequence[SmokeTest]) -> JSONObject:
+def smoke_to_json(tests: Sequence[AnyTest]) -> JSONObject:
     """Return tests as plain JSON."""
     return {"tests": [test.to_json() for test in tests]}
 
 
-def smoke_from_json(told: Any) -> tuple[SmokeTest, ...]:
+def smoke_from_json(told: Any) -> tuple[AnyTest, ...]:
     """Return the tests that `smoke_to_json` wrote; raise KeyError or TypeError for what it did not."""
     found = tuple(
-        SmokeTest(
+        vector_test(one)
+        if "input" in one["request"]
+        else SmokeTest(
             messages=tuple(one["request"]["messages"]),
             expected=one["expected"],
             tokens=one["request"].get("max_tokens", LONGEST),
             begins=one.get("begins"),
             schema=one.get("schema"),
+            plain="temperature" not in one["request"],
         )
         for one in told["tests"]
     )

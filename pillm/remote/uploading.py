@@ -1,4 +1,7 @@
-"""Files sent to another machine: checked by their hash there, continued where a broken connection stopped, never half there."""
+"""Files sent to another machine: checked by their hash there, continued where a broken connection stopped, never half there.
+
+What pillm has there already, deployed or in the cache of runner pi4, is linked and not sent again; the cache makes room.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,24 @@ _CHUNK = 1 << 16
 _SPARE = 64 << 20
 _STALL = 60.0
 _MINUTES = 600.0  # a board hashes 8 GB from its card in that time
-_LOOK = """if [ -f "$1" ]; then printf 'whole '; sha256sum <"$1"
-elif [ -f "$2" ]; then printf '%s ' "$(wc -c <"$2")"; sha256sum <"$2"
+_LOOK = """if [ -f "$1" ]; then touch -- "$1"; printf 'whole '; sha256sum <"$1"; exit; fi
+for twin in "$HOME/.cache/pillm/models/$4"-* "$HOME"/.local/share/pillm/served/*/files/"$4"-*; do
+  case $twin in *.part) continue ;; esac
+  [ -f "$twin" ] && found=$(sha256sum <"$twin") && [ "${found%% *}" = "$5" ] || continue
+  mkdir -p -- "$3" && ln -- "$twin" "$1" 2>/dev/null && echo "whole $found" && exit
+done
+if [ -f "$2" ]; then printf '%s ' "$(wc -c <"$2")"; sha256sum <"$2"
 else mkdir -p -- "$3" && echo 0 -
 fi"""
 _APPEND = 'cat >>"$1" || { [ "$(df -Pk -- "$1" | awk \'NR == 2 { print $4 }\')" -gt 64 ] || rm -f -- "$1"; exit 1; }'
+_ROOM = """cd -- "$HOME/.cache/pillm/models" 2>/dev/null || exit 0
+for file in $(ls -tr); do
+  [ "$(df -Pk -- "$1" | awk 'NR == 2 { print $4 }')" -gt "$2" ] && exit 0
+  case $file in "$3"*) continue ;; esac
+  [ -f "$file" ] && rm -f -- "$file" && echo "$file"
+done
+exit 0
+"""
 _PLACE = """found=$(sha256sum <"$1") || exit 1
 if [ "${found%% *}" != "$3" ]; then rm -f -- "$1"; echo "$found"; exit 0; fi
 { sync -- "$1" || sync; } 2>/dev/null
@@ -50,7 +66,7 @@ def upload(remote: Remote, path: Path, folder: str, sha256: str, progress: Progr
     part = f"{target}.part"
     total = path.stat().st_size
     length, _, found = remote.script(
-        _LOOK, target, part, folder, what="the look for what is there", timeout=_MINUTES
+        _LOOK, target, part, folder, sha256[:16], sha256, what="the look for what is there", timeout=_MINUTES
     ).partition(" ")
     if length == "whole" and found.split()[0] == sha256:
         return target
@@ -58,6 +74,7 @@ def upload(remote: Remote, path: Path, folder: str, sha256: str, progress: Progr
     if length == "whole" or (start and (start > total or _sha256_of(path, start) != found.split()[0])):
         remote.run(["rm", "-f", "--", part])
         start = 0
+    _make_space(remote, folder, target, total - start, progress)
     _check_space(remote, folder, path.name, total - start)
     progress.start(total, unit="bytes")
     if start:
@@ -67,6 +84,17 @@ def upload(remote: Remote, path: Path, folder: str, sha256: str, progress: Progr
         _send(remote, path, part, start, progress)
     _place(remote, (part, target, folder), path, sha256)
     return target
+
+
+def _make_space(remote: Remote, folder: str, target: str, missing: int, progress: Progress) -> None:
+    """Let the files go that runner pi4 keeps there, the oldest first, where the space does not suffice."""
+    free, needed = remote.free_space(folder), missing + _SPARE
+    if free is None or free >= needed:
+        return
+    words = (folder, str(needed // 1024 + 1), target.rpartition("/")[2][:16])
+    gone = remote.script(_ROOM, *words, what="the making of space").split()
+    if gone:
+        progress.note(f"{remote.host}: {len(gone)} files that runner pi4 kept in ~/.cache/pillm/models were removed for space")
 
 
 def _check_space(remote: Remote, folder: str, name: str, missing: int) -> None:

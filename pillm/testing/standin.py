@@ -15,7 +15,9 @@ from http.server import BaseHTTPRequestHandler
 
 if "--help" in sys.argv:
     print("-h, --help, --usage  print usage")
-    for name in "model host ctx-size parallel threads batch-size alias log-verbosity cors-origins api-key-file".split():
+    told = "model host ctx-size parallel threads batch-size alias log-verbosity cors-origins api-key-file temp predict "
+    told += "chat-template-file grammar-file"
+    for name in told.split():
         print(f"--{{name}} X  what it is set to")
     print("--no-slots  expose nothing")
     sys.exit(0)
@@ -40,13 +42,16 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/v1/models" and self.refused():
             return None
         if self.path == "/v1/models":
-            return self.send(200, {{"data": [{{"id": options["--alias"]}}]}})
+            name, *others = options["--alias"].split(",")
+            return self.send(200, {{"data": [{{"id": name, "aliases": others}}]}})
         self.send(200 if healthy else 503, {{"status": "ok" if healthy else "loading"}})
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         if self.refused():
-            return
+            return None
+        if self.path == "/apply-template":
+            return self.send(404, {{"error": {{"message": "File Not Found", "code": 404}}}})
         time.sleep(told.get("think", 0))
         self.send(200, {{"choices": [{{"message": {{"content": told["answer"]}}}}], "model": options["--alias"]}})
 
