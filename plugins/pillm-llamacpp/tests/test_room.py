@@ -43,7 +43,8 @@ def test_where_it_does_not_fit_nothing_is_converted_and_the_doctor_says_it_befor
     assert {one.name for one in GGUFExporter().examine(checkpoint) if one.wrong} == {"memory"}
 
 
-@pytest.mark.parametrize("name", [pytest.param("bert", marks=pytest.mark.full), "tiny"])
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["bert", "tiny"])
 def test_without_the_proof_the_files_are_made_and_tried_and_say_that_it_was_not_given(
     name: str, checkpoint: pillm.Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,13 +172,14 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return dict(load_file(path if path.is_file() else out / "model.safetensors"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("where", "step", "more"),
     [
         ("a step", 4, ADAPTER | {"dropout": 0.1}),
-        pytest.param("a save", 3, FULL | {"precompute_ref_log_probs": True}, marks=pytest.mark.full),
-        pytest.param("a save", 5, ADAPTER | {"dropout": 0.1}, marks=pytest.mark.full),
-        pytest.param("a step", 3, FULL, marks=pytest.mark.full),
+        ("a save", 3, FULL | {"precompute_ref_log_probs": True}),
+        ("a save", 5, ADAPTER | {"dropout": 0.1}),
+        ("a step", 3, FULL),
     ],
 )
 def test_a_training_that_was_killed_goes_on_and_ends_with_the_very_same_weights(
