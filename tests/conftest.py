@@ -17,6 +17,7 @@ import pytest
 from pillm import plugins
 from pillm.cli.program import main
 from pillm.testing import FAKES, LoopbackBoard, installed_plugin, missing_for_board
+from tests.deploys import Field, a_field
 from tests.recipes import laid_out
 
 
@@ -118,3 +119,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Field]:
+    """Give a board where a model answers `old`; a test that changes that changes it back."""
+    if lacking := missing_for_board():
+        pytest.skip(lacking)
+    with a_field() as found:
+        yield found

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -40,15 +39,6 @@ EVIL = (
 )
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 HOSTILE = st.lists(st.sampled_from(EVIL) | ANY, max_size=4).map("".join)
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Field]:
-    """Give a board where a model answers `old`; a test that changes that changes it back."""
-    if lacking := missing_for_board():
-        pytest.skip(lacking)
-    with a_field() as found:
-        yield found
 
 
 def service(served: Field, **options: Any) -> pillm.Service:

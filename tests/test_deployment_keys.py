@@ -6,7 +6,6 @@ import http.client
 import json
 import re
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,18 +18,9 @@ from hypothesis import strategies as st
 import pillm
 from pillm.deployment.keys import keys_of, read_keys
 from pillm.deployment.place import Place
-from pillm.testing import missing_for_board
-from tests.deploys import HELLO, Field, a_field, bundle
+from tests.deploys import HELLO, Field, bundle
 
 KEY, OTHER = "first-key-0123456789", "second-key-9876543210"
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Field]:
-    if lacking := missing_for_board():
-        pytest.skip(lacking)
-    with a_field() as found:
-        yield found
 
 
 def deploy(served: Field, file: Path | None, which: int = 0, **options: Any) -> pillm.Deployment:

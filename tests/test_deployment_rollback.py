@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import pillm
 from pillm.deployment.keys import with_key
-from pillm.testing import missing_for_board
 from tests.deploys import HELLO, Answers, Field, a_field, bundle
 
 KEY = "a-key-0123456789"
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Field]:
-    if lacking := missing_for_board():
-        pytest.skip(lacking)
-    with a_field() as found:
-        yield found
 
 
 def status(port: int, key: str | None) -> tuple[int, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,24 +12,15 @@ import pillm
 from pillm.deployment import room as room_module
 from pillm.deployment.place import Place
 from pillm.deployment.room import Room, check_room, memory_of, missing, room_on
-from pillm.testing import missing_for_board
 from pillm.testing.ggufs import gguf
 from pillm.testing.hostile import MODEL, TENSORS
-from tests.deploys import Field, a_field, bundle
+from tests.deploys import Field, bundle
 
 MIB = 1 << 20
 WIDE = {
     **MODEL, "llama.block_count": 32, "llama.attention.head_count": 32, "llama.embedding_length": 4096,
     "llama.context_length": 65536,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Field]:
-    if lacking := missing_for_board():
-        pytest.skip(lacking)
-    with a_field() as found:
-        yield found
 
 
 @pytest.fixture

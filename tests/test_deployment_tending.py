@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,16 +13,7 @@ import pytest
 import pillm
 from pillm.deployment.standing import standing_of
 from pillm.deployment.tending import remove, restart, stop
-from pillm.testing import missing_for_board
-from tests.deploys import Answers, Field, a_field, bundle, free_port, run_service
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Field]:
-    if lacking := missing_for_board():
-        pytest.skip(lacking)
-    with a_field() as found:
-        yield found
+from tests.deploys import Answers, Field, bundle, free_port, run_service
 
 
 def place_of(served: Field) -> Path:

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,15 +24,6 @@ from pillm.remote.conversation import Conversation
 from pillm.testing import missing_for_board
 from pillm.testing.standin import write_stand_in_model
 from tests.deploys import Answers, Field, a_field, break_everywhere, bundle, free_port, run_service
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Field]:
-    """Give a board where a model answers `old`; a test that changes that changes it back."""
-    if lacking := missing_for_board():
-        pytest.skip(lacking)
-    with a_field() as found:
-        yield found
 
 
 @pytest.mark.parametrize(

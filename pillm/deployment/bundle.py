@@ -8,20 +8,17 @@ import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
 
 from pillm import __version__
 from pillm.artifacts import ModelFile
 from pillm.contract import Contract
+from pillm.deployment.profile import GRAMMAR_FILE, TEMPLATE_FILE, Profile
 from pillm.deployment.smoke import AnyTest, SmokeTest, smoke_to_json
 from pillm.errors import ConfigError
 from pillm.records import JSONObject, Message, canonical
 
-if TYPE_CHECKING:
-    from pillm.deployment.profile import Profile
-
 VERSION = 2
-SCHEMA_FILE, GRAMMAR_FILE, TEMPLATE_FILE = "answer.schema.json", "grammar.gbnf", "chat-template.jinja"
+SCHEMA_FILE = "answer.schema.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 from pillm.artifacts import CHOICE_FILE, CONTRACT_FILE, ModelFile
 from pillm.backends import Runner
 from pillm.contract import Contract
-from pillm.deployment.bundle import GRAMMAR_FILE, SCHEMA_FILE, Bundle
+from pillm.deployment.bundle import SCHEMA_FILE, Bundle
 from pillm.deployment.held import shared_schema, smoke_from_run, smoke_from_runner
+from pillm.deployment.profile import GRAMMAR_FILE
 from pillm.deployment.smoke import ANY, smoke_of_words
 from pillm.deployment.systemturn import contract_for, system_turn
 from pillm.deployment.vectors import pooling_of, vector_tests

@@ -9,11 +9,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pillm.deployment.bundle import GRAMMAR_FILE, TEMPLATE_FILE
 from pillm.deployment.keys import flags
 from pillm.deployment.programs import LlamaProgram
 from pillm.errors import ConfigError
 
+GRAMMAR_FILE, TEMPLATE_FILE = "grammar.gbnf", "chat-template.jinja"
+"""What a release has beside its model for the server to read."""
 UBATCH = 128
 """Tokens that are computed at once; the buffer for logits grows with it."""
 _SMALL: dict[str, object] = {
