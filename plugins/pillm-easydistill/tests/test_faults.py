@@ -63,6 +63,7 @@ def test_a_training_without_a_student_is_a_failure(
     assert not (out / "model.safetensors").exists()
 
 
+@pytest.mark.full
 def test_a_child_that_dies_after_the_student_was_saved_is_a_warning(
     standin: Standin, base: Path, data: pillm.TrainingData, out: Path
 ) -> None:

@@ -40,6 +40,7 @@ def weight(path: Path) -> np.ndarray:
     return np.frombuffer(contents(path)[1]["blk.0.attn_q.weight"][2], np.float16).reshape(256, 256).astype(np.float32)
 
 
+@pytest.mark.full
 def test_an_adapter_is_exported_merged_and_proved_against_the_unmerged_one(
     merged: list[pillm.ModelFile], exported: dict[str, pillm.ModelFile]
 ) -> None:
@@ -48,6 +49,7 @@ def test_an_adapter_is_exported_merged_and_proved_against_the_unmerged_one(
     assert [name for name in plain if found[name] != plain[name]] == ["blk.0.attn_q.weight"]
 
 
+@pytest.mark.full
 def test_the_same_export_again_makes_nothing_and_another_base_something_else(
     merged: list[pillm.ModelFile], adapter: pillm.Checkpoint, checkpoint: pillm.Checkpoint, tmp_path: Path
 ) -> None:
@@ -57,6 +59,7 @@ def test_the_same_export_again_makes_nothing_and_another_base_something_else(
     assert exporter.parents(adapter) != pillm.exporter("gguf", file_name="mine", base=str(other.path)).parents(adapter)
 
 
+@pytest.mark.full
 def test_an_adapter_alone_is_a_file_that_llama_cpp_adds_to_its_base(
     merged: list[pillm.ModelFile], adapter: pillm.Checkpoint, checkpoint: pillm.Checkpoint,
     exported: dict[str, pillm.ModelFile], tmp_path: Path,

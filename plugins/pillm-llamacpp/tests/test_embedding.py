@@ -47,7 +47,8 @@ def expected(checkpoint: pillm.Checkpoint, how: str) -> list[list[float]]:
     return found
 
 
-@pytest.mark.parametrize("how", ["cls", pytest.param("mean", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("how", ["cls", "mean"])
 def test_an_encoders_embeddings_are_those_of_hugging_face(how: str, tmp_path: Path) -> None:
     checkpoint = build("bert", tmp_path)
     pooled_by(checkpoint, how)

@@ -64,6 +64,7 @@ def test_an_answer_is_held_to_a_schema_or_a_grammar(board: Board, model: Path) -
     assert "not have the form" in cut.stderr
 
 
+@pytest.mark.full
 def test_a_saved_prompt_is_gone_on_with_and_changes_no_answer(board: Board, model: Path) -> None:
     board.has("llama-completion")
     real = board.programs / "bin" / "llama-completion"

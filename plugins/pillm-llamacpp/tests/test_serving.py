@@ -48,6 +48,7 @@ def test_the_answers_that_are_decoded_together_are_a_fixed_number_unless_told_ot
         assert session.facts["parallel"] == 8
 
 
+@pytest.mark.full
 def test_a_parallel_that_memory_does_not_hold_is_cut_with_a_warning(
     checkpoint: pillm.Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
