@@ -19,7 +19,8 @@ from pillm.records import JSONObject, Message, Prompt
 
 ASKED, AFTER, PLAIN, VARIED = "pillm.asked", "after pillm.system", "as it is", "each row in its own way"
 """What a file of exporter `gguf` says of the system message of its training, in its own metadata."""
-_HAS_ONE = "messages and messages[0]['role'] in ['system', 'developer']"
+HAS_ONE = "messages and messages[0]['role'] in ['system', 'developer']"
+"""Whether a caller sent a system message, in Jinja; the scripts of rpi4/ ask the same."""
 _SPECIALS = {"bos_token": "<s>", "eos_token": "</s>"}
 _CONVERSATIONS: tuple[tuple[JSONObject, ...], ...] = (
     ({"role": "user", "content": "Hello"},),
@@ -91,7 +92,7 @@ def with_system(template: str, system: str) -> str:
     """Return a chat template that puts a system message before messages that have none, and leaves others as they are."""
     text = system.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "\\r")
     return (
-        f"{{% set messages = messages if {_HAS_ONE} else [{{'role': 'system', 'content': \"{text}\"}}] + messages %}}{template}"
+        f"{{% set messages = messages if {HAS_ONE} else [{{'role': 'system', 'content': \"{text}\"}}] + messages %}}{template}"
     )
 
 

@@ -44,16 +44,7 @@ def plan(
     types: Mapping[str, str] | None = None,
     lengths: Lengths | None = None,
 ) -> Plan:
-    """Return whether a model fits a device, how fast it would be, and what would do instead.
-
-    `model` is a ModelFile, a Checkpoint, the path of a .gguf file, a model folder or a config.json, or what a config.json
-    would hold. `quant` asks what
-    another quantisation would be; a checkpoint is planned in the device's first choice. `types` asks, on top of that, for
-    a storage type of some tensors, by their names in GGUF. `context` counts tokens. With `lengths`, the time to the first
-    token and to the end of an answer is told too, and the context holds such a request.
-    Raises DataError for a model that cannot be read, ConfigError for an unknown device, quantisation, tensor or type, for a
-    context that is shorter than the request, and where the memory of the device is not known.
-    """
+    """Return the plan of a model that is named by what it is, not by what it is called; `pillm.planning.plan` says the rest."""
     profile = device if isinstance(device, DeviceProfile) else device_of(device)
     shape = shape_of(model)
     if quant is not None or _is_unquantised_config(model):

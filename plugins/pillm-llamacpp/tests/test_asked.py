@@ -9,6 +9,7 @@ from pillm_llamacpp.packing.asked import AFTER, PLAIN, VARIED, asked_keys
 from pillm_llamacpp_boardtools import RPI4
 
 import pillm
+from pillm.deployment import systemturn
 
 
 def told(checkpoint: pillm.Checkpoint, out: Path, *systems: object, **contract: object) -> dict[str, str]:
@@ -50,3 +51,5 @@ def test_a_model_that_pillm_did_not_train_says_nothing(tmp_path: Path) -> None:
 def test_the_scripts_of_the_board_know_what_a_file_may_say() -> None:
     text = (RPI4 / "header.sh").read_text()
     assert [word for word in (AFTER, PLAIN, VARIED) if f"'{word}')" not in text] == []
+    assert (AFTER, PLAIN, VARIED) == (systemturn.AFTER, systemturn.PLAIN, systemturn.VARIED)  # what `pillm deploy` reads
+    assert systemturn.HAS_ONE in text  # and a service asks as a deployment does
